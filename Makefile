@@ -1,0 +1,62 @@
+# Two commands for a fresh machine with Python >= 3.11: `make demo` and `make test`. Everything is set up in .venv, once.
+# Another interpreter: make demo PYTHON=/path/to/python3.12
+
+PYTHON ?= python3
+VENV := .venv/bin
+THREADS ?= 1
+
+.PHONY: help demo test slow lint format bench clean
+# Every target installs into the same .venv, so targets run one after the other, under `make -j` too.
+.NOTPARALLEL:
+
+help:
+	@echo "make demo     train and try intent and slots on the embedded data (a few minutes)"
+	@echo "make test     the fast tests"
+	@echo "make slow     the slow tests"
+	@echo "make lint     ruff, mypy, import-linter"
+	@echo "make format   let ruff rewrite what it can"
+	@echo "make bench    every benchmark, and a table of their results"
+	@echo "make clean    remove .venv, caches and builds (runs/ stays)"
+
+demo: .venv/.demo
+	@$(VENV)/trunkline demo
+
+# Workers side by side with one thread each are faster here than one process with many threads.
+test: .venv/.dev
+	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n auto --maxprocesses 8
+
+slow: .venv/.dev
+	@HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -m slow
+
+lint: .venv/.dev
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+format: .venv/.dev
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+bench: .venv/.dev
+	@$(VENV)/python benchmarks/run_all.py
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps .venv/.demo and .venv/.dev say that a set-up ended well; they are gone while one is under way. A .venv that a
+# set-up left unfinished, or that was made in another folder (a copied or moved checkout), is made anew.
+.venv/.demo: EXTRAS := minilm
+.venv/.dev: EXTRAS := minilm,dev
+.venv/.demo .venv/.dev: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Trunkline needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1 || true); name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@set -e; \
+	if [ -e .venv/.unfinished ] || [ ! -x $(VENV)/python ] || [ "$$(cat .venv/.place 2>/dev/null || pwd -P)" != "$$(pwd -P)" ]; then \
+	  echo "setting up .venv (once; later runs reuse it)"; \
+	  rm -rf .venv; mkdir .venv; touch .venv/.unfinished; pwd -P > .venv/.place; "$(PYTHON)" -m venv .venv; \
+	fi; \
+	touch .venv/.unfinished; rm -f .venv/.demo .venv/.dev; \
+	$(VENV)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'; \
+	rm .venv/.unfinished; touch .venv/.demo $@

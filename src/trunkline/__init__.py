@@ -1,0 +1,36 @@
+"""Trunkline: train, compare and serve many text tasks on one Hugging Face transformer.
+
+Importing this package loads nothing heavy. Each public name is fetched from its floor the first time it is used (PEP 562),
+so that the command line can answer, and complete, without waiting for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_project.py holds the two lists together
+    from trunkline.errors import BadInput as BadInput
+    from trunkline.errors import TrunklineError as TrunklineError
+
+__version__ = "0.1.0"
+
+# public name -> the module that defines it
+_PUBLIC = {
+    "BadInput": "trunkline.errors",
+    "TrunklineError": "trunkline.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    thing = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = thing  # the next look-up does not come here
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
