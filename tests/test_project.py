@@ -170,3 +170,23 @@ def test_type_checkers_see_the_same_public_names():
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen == trunkline._PUBLIC
+
+
+def test_every_imported_library_is_declared():
+    core = {canonicalize_name(Requirement(line).name) for line in PYPROJECT["project"]["dependencies"]}
+    extras = {canonicalize_name(requirement.name) for requirement in direct_requirements()}
+    providers = importlib.metadata.packages_distributions()
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top_level = {id(node) for node in tree.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in {module.split(".")[0] for module in modules} - {*sys.stdlib_module_names, "trunkline"}:
+                declared = {canonicalize_name(name) for name in providers.get(module, [module])}
+                # an optional library may only be imported where it is used
+                assert declared & (core if id(node) in top_level else extras), f"{path.relative_to(ROOT)} imports {module}"
