@@ -1,0 +1,74 @@
+"""Layer states straight from the trunk, one pass for each batch: the feed for corpora too large to store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.trunk.stream import run_layers
+
+if TYPE_CHECKING:
+    from trunkline.data.encode import Encoded
+    from trunkline.trunk.load import Trunk
+
+ReceiveRows = Callable[[int, Tensor], None]  # layer number, its rows (N, K): the real tokens of a batch, no padding
+
+
+class Feed(Protocol):
+    """What hands out layer states by batch: the trunk itself (LiveStates) or a StatesStore."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that can be asked for, rising."""
+
+    @property
+    def hidden_size(self) -> int:
+        """K."""
+
+    def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
+        """Call receive(layer, rows (N, K)) for each wanted layer, rising; rows lie end to end in the order of `sequences`."""
+
+
+class LiveStates:
+    """A feed that runs the trunk.
+
+    Args:
+        trunk (Trunk): the frozen transformer.
+        encoded (Encoded): the corpus; `feed` takes its sequence numbers.
+    """
+
+    def __init__(self, trunk: Trunk, encoded: Encoded) -> None:
+        self._trunk, self._encoded = trunk, encoded
+        self._lengths = np.asarray(encoded.lengths)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every layer of the trunk, 0..l."""
+        return tuple(range(self._trunk.num_layers + 1))
+
+    @property
+    def hidden_size(self) -> int:
+        """K."""
+        return self._trunk.hidden_size
+
+    def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
+        """Run one pass over `sequences` (B,); `receive` is called while it runs.
+
+        Rows (N, K) are on the trunk's device in its dtype, and may be the trunk's own tensor: do not write into them.
+        """
+        sequences = np.asarray(sequences)
+        lengths = self._lengths[sequences]
+        inputs = self._trunk.collate(self._encoded, sequences)
+        # The mask says where the real tokens are, so it does not matter on which side the trunk pads.
+        padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())
+        real = inputs["attention_mask"].flatten().nonzero().squeeze(1) if padded else None
+
+        def pack(layer: int, state: Tensor) -> None:
+            rows = state.reshape(-1, state.shape[-1])
+            receive(layer, rows if real is None else torch.index_select(rows, 0, real))
+
+        run_layers(self._trunk, inputs, layers, pack)
