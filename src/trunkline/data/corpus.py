@@ -1,0 +1,105 @@
+"""A table seen as texts, and the words (units) of each text that tags belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import regex
+
+from trunkline.data import columns
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+Unit = tuple[int, int]  # character span, end exclusive
+
+_CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
+_WORD = rf"(?:(?!{_CJK})[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d])+"  # with combining marks and joiners: they do not end a word
+_UNIT = regex.compile(rf"{_CJK}|{_WORD}(?:['\u2019]{_WORD})*|(?!\s)\X")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts in row order, ready to be tokenised.
+
+    texts (list[str]): lone surrogates are replaced by U+FFFD, so lengths and offsets are those of the source.
+    pairs (list[str] | None): the second text of a sentence pair.
+    units (list[list[tuple[int, int]]] | None): character spans, end exclusive, of the words of each text.
+    """
+
+    table: Table
+    texts: list[str]
+    pairs: list[str] | None = None
+    units: list[list[Unit]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def segment(text: str) -> list[Unit]:
+    """Divide a text into words, single punctuation marks and single CJK characters; blanks belong to none.
+
+    Apostrophes and underscores within a word are part of it (``I'd``, ``turn_down``). Scripts without spaces other than
+    Chinese and Japanese (Thai, Lao, Khmer) come out as one word between blanks.
+    """
+    return [match.span() for match in _UNIT.finditer(text)]
+
+
+def build_corpus(
+    table: Table, *, text: str | None, text_pair: str | None = None, tokens: str | None = None, units: bool = False
+) -> Corpus:
+    """See a table as texts.
+
+    Args:
+        table (Table): the rows.
+        text (str | None): the column of the texts; may be None where `tokens` is given.
+        text_pair (str | None): the column of the second texts.
+        tokens (str | None): a column of token lists, which become the units: each token is looked up in the text in
+            order. Where that fails, or with no text column, the tokens joined by blanks are the text. A row whose
+            token list is missing is divided by `segment`.
+        units (bool): whether units are wanted without `tokens`; `segment` makes them.
+
+    Raises:
+        BadInput: a column that is not there, a value of another type, a row with no text.
+    """
+    if text is None and tokens is None:
+        raise BadInput(f"{table.source}: no column of texts was named, expected a text column or a tokens column")
+    lists = None if tokens is None else columns.token_lists(table, tokens)
+    texts = [None] * len(table) if text is None else columns.texts(table, text, "data.text", missing=tokens is not None)
+    pairs = None if text_pair is None else columns.texts(table, text_pair, "data.text_pair")
+    found: list[str] = []
+    spans: list[list[Unit]] | None = [] if units or lists is not None else None
+    for row, value in enumerate(texts):
+        words = lists[row] if lists is not None else None
+        if value is None and words is None:
+            raise BadInput(f"{table.where(row)}: no text, expected a string in column {(text or tokens)!r}")
+        if spans is None:
+            found.append(value)  # type: ignore[arg-type]
+        elif words is None:
+            found.append(value)  # type: ignore[arg-type]
+            spans.append(segment(found[-1]))
+        else:
+            looked_up = None if value is None else _look_up(words, value)
+            found.append(" ".join(words) if looked_up is None else value)  # type: ignore[arg-type]
+            spans.append(_joined(words) if looked_up is None else looked_up)
+    return Corpus(table, found, pairs, spans)
+
+
+def _look_up(words: list[str], text: str) -> list[Unit] | None:
+    """Find each word in the text after the one before it; None where one is not there."""
+    spans, position = [], 0
+    for word in words:
+        start = text.find(word, position)
+        if start < 0:
+            return None
+        position = start + len(word)
+        spans.append((start, position))
+    return spans
+
+
+def _joined(words: list[str]) -> list[Unit]:
+    """The spans of words in ``" ".join(words)``."""
+    spans, position = [], 0
+    for word in words:
+        spans.append((position, position + len(word)))
+        position += len(word) + 1
+    return spans

@@ -1,0 +1,63 @@
+"""Comma-separated values with a header row (RFC 4180): quoted cells may hold commas, line ends and doubled quotes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from trunkline.data.formats import Format, formats, read_lines
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+csv.field_size_limit(2**31 - 1)  # the module's own 128 KiB, one limit for the whole process, is less than a text may have
+
+
+def rows_to_table(rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
+    """Build a table from (line, cells); the first row is the header; an empty cell is a missing value.
+
+    Raises BadInput for a row with more or fewer cells than the header, and for a column name given twice.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return Table(source, {}, [])
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(first[1])]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise BadInput(f"{source} line {first[0]}: the header names column {twice[0]!r} twice, expected each name once")
+    columns: list[list[str | None]] = [[] for _ in names]
+    lines = []
+    for line, cells in rows:
+        if len(cells) != len(names):
+            raise BadInput(f"{source} line {line}: {len(cells)} cells found, expected {len(names)} as in the header")
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell or None)
+        lines.append(line)
+    return Table(source, dict(zip(names, columns, strict=True)), lines)
+
+
+def parse(path: Path, source: str, **dialect: object) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line on which the row begins, cells) through the csv module; blank lines are skipped."""
+    reader = csv.reader((line for _, line in read_lines(path, source)), strict=True, **dialect)  # type: ignore[call-overload]
+    begins = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield begins, cells
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInput(
+            f"{source} line {begins}: cells that cannot be told apart ({error}), expected quotes to pair up"
+        ) from None
+
+
+def read(path: Path, source: str) -> Table:
+    """Return the table of a CSV file; every cell is a string, or None where empty."""
+    table = rows_to_table(parse(path, source), source)
+    names = list(table.columns)
+    if len(names) == 1 and (found := [mark for mark in ";\t" if mark in names[0]]):
+        raise BadInput(f"{source} line 1: the header is one cell with {found[0]!r} in it, expected cells separated by commas")
+    return table
+
+
+formats.register("csv")(Format((".csv",), read))

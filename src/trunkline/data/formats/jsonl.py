@@ -1,0 +1,47 @@
+"""JSON lines: one JSON object a line (https://jsonlines.org); a key that a line lacks is a missing value there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.formats import Format, formats, read_lines
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
+
+
+def read(path: Path, source: str) -> Table:
+    """Return the table of a JSON lines file; its columns are the keys in order of first appearance."""
+    columns: dict[str, list] = {}
+    lines: list[int] = []
+    for number, line in read_lines(path, source):
+        if line.isspace():
+            continue
+        row = _parse(line, f"{source} line {number}")
+        if row.keys() != columns.keys():
+            for key in row.keys() - columns.keys():
+                columns[key] = [None] * len(lines)
+            for key in columns.keys() - row.keys():
+                row[key] = None
+        for key, value in row.items():
+            columns[key].append(value)
+        lines.append(number)
+    return Table(source, columns, lines)
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of nested brackets
+        raise BadInput(f"{where}: JSON that cannot be read ({type(error).__name__}), expected one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise BadInput(f"{where}: found {NAMES[type(row)]}, expected one JSON object a line")
+    return row
+
+
+formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read))

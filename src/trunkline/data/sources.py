@@ -1,0 +1,140 @@
+"""Where data comes from: an embedded set, files, a folder saved by `datasets`, or a data set of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.formats import all_suffixes, format_of
+from trunkline.data.formats.parquet import arrow_columns
+from trunkline.data.table import Table, concatenate
+from trunkline.errors import BadInput, unknown_name
+
+EMBEDDED = Path(__file__).parent / "embedded"  # a folder a set, a <split>.jsonl.gz a split, and its licence
+_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
+
+
+def embedded_names() -> list[str]:
+    """The data sets that are part of the package, sorted."""
+    return sorted(folder.name for folder in EMBEDDED.iterdir() if any(folder.glob("*.jsonl.gz")))
+
+
+def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
+    """Read a source whole.
+
+    Args:
+        source (str | list[str]): one of, in this order,
+            ``"snips"`` or ``"snips:test"``: an embedded set, its train split or the one named (a file of that name is
+            ``"./snips"``); a path to jsonl, csv, tsv (each also .gz), parquet, conll, bio or iob; a folder saved by
+            `datasets`, with ``:split`` where it has splits; ``"owner/name[:split][@revision]"`` on the hub.
+            A list of these is read as one; all must have the same columns.
+        base (Path): what relative paths are relative to.
+
+    Raises:
+        BadInput: nothing of that name, no row in it, or whatever its format finds broken.
+    """
+    if isinstance(source, list):
+        if not source:
+            raise BadInput("source: an empty list found, expected at least one path")
+        return concatenate([read_table(one, base=base) for one in source])
+    table = _read(source, base)
+    if not len(table):
+        raise BadInput(f"{table.source}: no rows found, expected at least one")
+    return table
+
+
+def _read(source: str, base: Path) -> Table:
+    name, _, split = source.partition(":")
+    if name in embedded_names():
+        return _embedded(name, split or "train")
+    path = base / Path(source).expanduser()
+    if path.is_file():
+        return _file(path, source)
+    folder, colon, split = source.rpartition(":")
+    folder, split = (folder, split) if colon else (source, "")
+    path = base / Path(folder).expanduser()
+    if path.is_dir():
+        return _saved(path, folder, split)
+    if path.is_file():
+        raise BadInput(f"{source}: a file has no splits, found {split!r} after its name, expected the name alone")
+    if _looks_like_path(source):
+        raise BadInput(f"{source}: no such file{_nearest_file(base / Path(source).expanduser())}")
+    if match := _HUB.fullmatch(source):
+        return _hub(source, **match.groupdict())
+    near = difflib.get_close_matches(name, embedded_names(), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(embedded_names())}, a path, or owner/name of the hub"
+    raise BadInput(f"{source}: no such embedded data set, file or folder; {hint}")
+
+
+def _embedded(name: str, split: str) -> Table:
+    splits = sorted(file.name.removesuffix(".jsonl.gz") for file in (EMBEDDED / name).glob("*.jsonl.gz"))
+    if split not in splits:
+        raise unknown_name(f"{name}: split", split, splits)
+    return _file(EMBEDDED / name / f"{split}.jsonl.gz", f"{name}:{split}")
+
+
+def _file(path: Path, source: str) -> Table:
+    if path.stat().st_size == 0:
+        raise BadInput(f"{source}: the file is empty, expected at least one row")
+    known = format_of(path)
+    if known is None:
+        raise BadInput(f"{source}: unknown suffix {''.join(path.suffixes[-2:])!r}, expected one of {', '.join(all_suffixes())}")
+    try:
+        return known.read(path, source)
+    except OSError as error:
+        raise BadInput(f"{source}: cannot be read ({error.strerror or error}), expected a readable file") from None
+
+
+def _looks_like_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source or format_of(Path(source)) is not None
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f", and no folder {str(folder)!r} either"
+    near = difflib.get_close_matches(path.name, [file.name for file in folder.iterdir()], n=1)
+    return f"; did you mean {near[0]!r}?" if near else f" in {str(folder)!r}"
+
+
+def _saved(path: Path, source: str, split: str) -> Table:
+    if not any((path / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
+        raise BadInput(f"{source}: a folder that `datasets` did not save, expected a file or a folder written by save_to_disk")
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise BadInput(f"{source}: the saved data set cannot be read ({_first_line(error)}), expected a whole one") from None
+    if isinstance(loaded, datasets.DatasetDict):
+        split = split or "train"
+        if split not in loaded:
+            raise unknown_name(f"{source}: split", split, loaded)
+        return _arrow(loaded[split], f"{source}:{split}")
+    if split:
+        raise BadInput(f"{source}: this saved data set has no splits, found {split!r} after its name, expected the name alone")
+    return _arrow(loaded, source)
+
+
+def _hub(source: str, name: str, split: str | None, revision: str | None) -> Table:
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name, split=split or "train", revision=revision)  # since 4.0 it runs no remote code
+    except Exception as error:  # the library raises two dozen kinds, from the network's to a wrong split's
+        raise BadInput(
+            f"{source}: no such file, and the hub data set could not be loaded ({_first_line(error)}), expected a path, or "
+            "owner/name[:split][@revision] of a data set that can be reached"
+        ) from None
+    return _arrow(loaded, source)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _arrow(dataset: Any, source: str) -> Table:
+    return Table(source, arrow_columns(dataset.with_format("arrow")[:]))

@@ -1,0 +1,75 @@
+"""What a source of data holds, column by column, and the sentences that say where in it something was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.errors import BadInput, unknown_name
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a source, kept by column.
+
+    source (str): how messages name it: a path as the user wrote it, or ``"snips:train"``.
+    columns (dict[str, list]): all of one length; None is a missing value.
+    lines (Sequence[int] | None): 1-based line of each row in its file, where the file has lines.
+    files (Sequence[str] | None): the file of each row, where several were read as one source.
+    """
+
+    source: str
+    columns: dict[str, list]
+    lines: Sequence[int] | None = None
+    files: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def where(self, row: int) -> str:
+        """Name a row (0-based) as a user finds it: ``"reviews.csv line 12"``, or ``"reviews.parquet row 12"``, from 1."""
+        source = self.files[row] if self.files is not None else self.source
+        return f"{source} line {self.lines[row]}" if self.lines is not None else f"{source} row {row + 1}"
+
+    def column(self, name: str, where: str = "") -> list:
+        """Return a column; BadInput names the nearest one there is. `where` is what asked for it, e.g. ``"data.text"``."""
+        if name not in self.columns:
+            raise unknown_name(f"{self.source}: column" + (f" for {where}" if where else ""), name, self.columns)
+        return self.columns[name]
+
+    def select(self, rows: Iterable[int]) -> Table:
+        """Return the table of the given rows (0-based), in that order."""
+        rows = [int(row) for row in rows]
+
+        def pick(values: Sequence[Any]) -> list:
+            return [values[row] for row in rows]
+
+        return Table(
+            self.source,
+            {name: pick(values) for name, values in self.columns.items()},
+            None if self.lines is None else pick(self.lines),
+            None if self.files is None else pick(self.files),
+        )
+
+
+def concatenate(tables: Sequence[Table]) -> Table:
+    """Put tables of the same columns below one another; BadInput names the first that differs and in which columns."""
+    first = tables[0]
+    for other in tables[1:]:
+        if different := first.columns.keys() ^ other.columns.keys():
+            names = ", ".join(repr(name) for name in sorted(different))
+            raise BadInput(
+                f"{other.source}: its columns differ from those of {first.source} in {names}; expected the same columns"
+            )
+    if len(tables) == 1:
+        return first
+    lines: list[int] | None = None
+    if all(table.lines is not None for table in tables):
+        lines = [line for table in tables for line in table.lines or ()]
+    return Table(
+        " + ".join(table.source for table in tables),
+        {name: [value for table in tables for value in table.columns[name]] for name in first.columns},
+        lines,
+        [table.source for table in tables for _ in range(len(table))],
+    )
