@@ -1,0 +1,232 @@
+"""What every kind of task is to the floors above: targets from a corpus, a criterion, scores, and predictions to show.
+
+A task is made by `Task.fit` from the training corpus, or by `Task.from_state` from a branch on disk. Adding a kind is
+adding one file to this package that registers a subclass of `Task` under its name.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput, TrunklineError, unknown_name
+from trunkline.registry import Registry
+
+kinds: Registry[type[Task]] = Registry("task kind", "trunkline.tasks")
+
+SCHEMA = 1
+LOWER_IS_BETTER = frozenset({"loss", "mse", "mae"})
+
+
+@dataclass
+class Targets:
+    """What is right, for each text or for each unit of each text.
+
+    values (np.ndarray): (texts,) or (texts, L); for a task at unit level (U,), the units of all texts end to end.
+    present (np.ndarray): bool, as long as `values`; False where a row lacks this task's label.
+    offsets (np.ndarray | None): only at unit level, (texts + 1,): the units of text t are offsets[t]:offsets[t + 1].
+    """
+
+    values: np.ndarray
+    present: np.ndarray
+    offsets: np.ndarray | None = None
+
+
+@dataclass
+class Decoded:
+    """Predictions as arrays, laid out like `Targets`.
+
+    values (np.ndarray): sequence (texts,) label numbers; multilabel (texts, L) bool; token (U,) tag numbers; regression
+        (texts,) numbers in the units of the target column.
+    scores (np.ndarray): probabilities: (texts, C), (texts, L), for token (U,) that of the tag in `values`; for regression
+        the values again.
+    offsets (np.ndarray | None): only at unit level, (texts + 1,).
+    """
+
+    values: np.ndarray
+    scores: np.ndarray
+    offsets: np.ndarray | None = None
+
+
+class Criterion(nn.Module):
+    """Turns logits into a loss and into predictions; may hold weights of its own, such as a CRF's transitions."""
+
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        """Return the mean loss (a scalar, fp32 or fp64) of M rows that have a target.
+
+        Args:
+            logits: (M, C).
+            targets: (M, ...), rows of `Targets.values`.
+            groups: (M,) the sequence that each unit row belongs to, rows of one sequence together and in order; None at
+                text level.
+        """
+        raise NotImplementedError
+
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        """Return the predictions for logits (texts, C), or (U, C) with `offsets` (texts + 1,) at unit level."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        return self.loss(logits, targets, groups)
+
+
+class TaskConfig(BaseModel):
+    """The keys that every task has in the YAML."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    metric: str | None = None  # what early stopping and the best checkpoint go by; the kind's default where None
+
+
+class Learned(BaseModel):
+    """What `fit` learns besides the labels; a subclass per kind. Part of branch.json."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    schema_version: int
+    kind: str
+    config: dict[str, Any]
+    labels: list[str]
+    learned: dict[str, Any]
+
+
+class Task(ABC):
+    """What to predict.
+
+    Args:
+        name (str): the user's name for it.
+        config (TaskConfig): its section of the YAML.
+        labels (list[str]): names of the outputs, in order.
+        learned (Learned): what the training corpus taught besides them.
+    """
+
+    kind: ClassVar[str]
+    level: ClassVar[Literal["text", "unit"]]
+    Config: ClassVar[type[TaskConfig]]
+    Learned: ClassVar[type[Learned]] = Learned
+    default_metric: ClassVar[str]
+
+    def __init__(self, name: str, config: Any, labels: list[str], learned: Any) -> None:
+        self.name, self.config, self.labels, self.learned = name, config, labels, learned
+        if config.metric is not None and config.metric not in (known := {*self.metric_names(), "loss"}):
+            raise unknown_name(f"tasks.{name}.metric", config.metric, known)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self.labels)} labels)"
+
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The columns of the table that hold this task's labels (and its tokens)."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, name: str, config: Any, corpus: Corpus) -> Task:
+        """Learn the label space from the training corpus. BadInput where a column is missing or of the wrong type."""
+
+    @property
+    def outputs(self) -> int:
+        """Width of the logits."""
+        return len(self.labels)
+
+    @abstractmethod
+    def metric_names(self) -> tuple[str, ...]:
+        """The flat keys of what `score` returns."""
+
+    @property
+    def monitor(self) -> str:
+        """The metric that early stopping goes by; "loss" is the mean validation loss, which the training loop knows."""
+        return self.config.metric or self.default_metric
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value of `monitor` is a better one."""
+        return self.monitor not in LOWER_IS_BETTER
+
+    @abstractmethod
+    def targets(self, corpus: Corpus) -> Targets:
+        """Return what is right for `corpus`. BadInput for an unknown label, a wrong type, or no labelled row at all."""
+
+    def strata(self, corpus: Corpus) -> list[str] | None:
+        """Return a group per text that a drawn split should keep the shares of; "" where the label is missing."""
+        return None
+
+    @abstractmethod
+    def criterion(self) -> Criterion:
+        """Return a new criterion, its weights freshly initialised."""
+
+    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> None:  # noqa: B027 (most kinds have nothing to tune)
+        """Set what is chosen on validation once training is over, such as a threshold."""
+
+    @abstractmethod
+    def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
+        """Return metrics by flat name, and for kinds with labels `by_label`, a table by label.
+
+        Precision, recall and F1 whose denominator is 0 are 0.0, as is Matthews correlation (scikit-learn's rule with
+        zero_division=0); other undefined values are None; there is never a NaN.
+        """
+
+    @abstractmethod
+    def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
+        """Return a JSON-able prediction per text."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all of the task as plain JSON; `from_state` reads it."""
+        return {
+            "schema_version": SCHEMA,
+            "kind": self.kind,
+            "config": self.config.model_dump(mode="json"),
+            "labels": list(self.labels),
+            "learned": self.learned.model_dump(mode="json"),
+        }
+
+    @staticmethod
+    def from_state(name: str, state: Any) -> Task:
+        """Return the task whose `state()` this is. BadInput for another schema version or anything missing or extra."""
+        where = f"state of task {name!r}"
+        version = state.get("schema_version") if isinstance(state, dict) else None
+        if version != SCHEMA:
+            raise BadInput(f"{where}: found schema version {version!r}, expected {SCHEMA}")
+        try:
+            read = _State.model_validate(state)
+            kind = kinds.get(read.kind, f"{where}: kind")
+            if len(set(read.labels)) != len(read.labels):
+                raise BadInput(f"{where}: labels: found one twice, expected each once")
+            config, learned = kind.Config.model_validate(read.config), kind.Learned.model_validate(read.learned)
+            task = kind(name, config, read.labels, learned)
+            task.check_state(where)
+            return task
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            path = ".".join(map(str, first["loc"]))
+            raise BadInput(f"{where}: {path}: {first['msg']}") from None
+
+    def check_state(self, where: str) -> None:  # noqa: B027 (not every kind has more to check)
+        """Raise BadInput, opened by `where`, if labels and learned values do not fit together."""
+
+
+def as_logits(logits: np.ndarray | Tensor, width: int) -> Tensor:
+    """Return logits as an fp32 tensor (rows, width) without gradients; TrunklineError where they are not finite."""
+    tensor = torch.as_tensor(logits).detach().float()
+    if tensor.ndim != 2 or tensor.shape[1] != width:
+        raise ValueError(f"logits of shape {tuple(tensor.shape)}, expected (rows, {width})")
+    if not bool(torch.isfinite(tensor).all()):
+        raise TrunklineError("the logits hold NaN or infinity, so there is nothing to decode; was the learning rate too high?")
+    return tensor
+
+
+def number_or_none(value: float) -> float | None:
+    """Return `value` as a plain float, None where it is NaN or infinite."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,89 @@
+"""Label spaces: which labels there are and in which order, weights for them, and the errors that name a label."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from trunkline.data.corpus import Corpus
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+
+def _as_text(value: Any) -> Any:
+    # YAML reads labels such as 0, 1, yes and no as numbers and truth values; write them as data.columns does.
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else value
+
+
+def _as_texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(v) for v in value]
+    if isinstance(value, dict):
+        return {_as_text(k): v for k, v in value.items()}
+    return "none" if value is None else value
+
+
+LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
+
+
+def clipped(label: str) -> str:
+    """Return a label for a message; cut, so that a column of texts taken for labels is not printed."""
+    return repr(label if len(label) <= 40 else label[:37] + "...")
+
+
+def place(table: Table, columns: Sequence[str]) -> str:
+    """Return how messages name whole columns of a source."""
+    return f"{table.source}, column {' and '.join(map(repr, columns))}"
+
+
+def refuse_unlabelled(labelled: bool, corpus: Corpus, columns: Sequence[str]) -> None:
+    """Raise BadInput unless any row is labelled: nothing could be learned or measured."""
+    if not labelled:
+        raise BadInput(f"{place(corpus.table, columns)}: found no row with a label, expected at least one")
+
+
+def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
+    """Return the error for a label that is not among the `known` ones; it names the nearest, or the first few."""
+    known = list(known)
+    near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
+    listed = ", ".join(map(clipped, known[:8])) + (", ..." if len(known) > 8 else "")
+    hint = f"did you mean {clipped(near[0])}?" if near else f"expected one of {listed}"
+    return BadInput(f"{where}: found the label {clipped(label)}, which is not among the {len(known)} of training; {hint}")
+
+
+def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> BadInput:
+    """Return `unknown_label` for a cell: file, line and column."""
+    return unknown_label(f"{table.where(row)}, column {column!r}", label, known)
+
+
+def label_space(seen: Iterable[str], listed: list[str] | None, where: str) -> list[str]:
+    """Return the labels in order: as `listed` by the user, else sorted. BadInput for a list that is not a set."""
+    if listed is None:
+        return sorted(set(seen))
+    if twice := [label for label, n in Counter(listed).items() if n > 1]:
+        raise BadInput(f"{where}: found {clipped(twice[0])} twice, expected each label once")
+    return list(listed)
+
+
+def named_weights(setting: Any, labels: list[str], where: str) -> list[float] | None:
+    """Return the weights that the user gave by label, in the order of `labels`, 1 for others; None if none were given."""
+    if not isinstance(setting, dict):
+        return None
+    for label in setting:
+        if label not in labels:
+            raise unknown_label(where, label, labels)
+    return [float(setting.get(label, 1.0)) for label in labels]
+
+
+def rarest_labels(rows: Sequence[Collection[str] | None]) -> list[str]:
+    """Return, per row, the label that the fewest rows have, so that a split keeps rare labels; "" for missing rows."""
+    counts = Counter(label for row in rows if row is not None for label in row)
+    return ["" if row is None else min(row, key=lambda x: (counts[x], x)) if row else "(none)" for row in rows]

@@ -1,0 +1,171 @@
+"""Any number of labels per text, none included: binary cross-entropy per label, one threshold for all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+
+from trunkline.data import columns
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput
+from trunkline.tasks import base, metrics
+from trunkline.tasks import labels as space
+from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+
+UNTUNED = 0.5
+# Evenly spaced in logits: finer towards 0 and 1, where the thresholds of rare labels and of weighted losses lie.
+CANDIDATES = 1 / (1 + np.exp(-np.linspace(-6, 6, 121)))
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class MultilabelConfig(TaskConfig):
+    """`{kind: multilabel, labels: COLUMN}` of lists (or of strings, with `separator`), or `labels: [COLUMNS]` of 0 and 1."""
+
+    kind: Literal["multilabel"] = "multilabel"
+    labels: str | Annotated[list[str], Field(min_length=1)]
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    threshold: Literal["tuned"] | Share = "tuned"
+    class_weights: space.ClassWeights = "none"  # of a label's positives
+
+
+class MultilabelLearned(base.Learned):
+    """The threshold in use, and the weights of positives in the order of the labels, None for 1."""
+
+    threshold: Share = UNTUNED
+    class_weights: list[space.Weight] | None = None
+
+
+class MultilabelCriterion(Criterion):
+    """Mean binary cross-entropy over texts and labels; the labels at or above the task's threshold."""
+
+    weights: Tensor | None
+
+    def __init__(self, task: MultilabelTask) -> None:
+        super().__init__()
+        self.task = task  # its threshold is tuned after the criterion was made
+        weights = task.learned.class_weights
+        self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
+
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.weights)
+
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        scores = torch.sigmoid(base.as_logits(logits, self.task.outputs)).cpu().numpy()
+        return Decoded(scores >= self.task.learned.threshold, scores)
+
+
+@kinds.register("multilabel")
+class MultilabelTask(Task):
+    """Any number of labels per text. Labels in a column are sorted; columns of 0 and 1 keep the order they are named in."""
+
+    kind: ClassVar[str] = "multilabel"
+    level = "text"
+    Config = MultilabelConfig
+    Learned = MultilabelLearned
+    default_metric = "f1_micro"
+    config: MultilabelConfig
+    learned: MultilabelLearned
+
+    def columns(self) -> list[str]:
+        return [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
+
+    @classmethod
+    def fit(cls, name: str, config: MultilabelConfig, corpus: Corpus) -> MultilabelTask:
+        rows = _label_rows(name, config, corpus)
+        counts = Counter(label for row in rows if row is not None for label in row)
+        named = [config.labels] if isinstance(config.labels, str) else config.labels
+        space.refuse_unlabelled(bool(counts), corpus, named)
+        if isinstance(config.labels, str):
+            labels = sorted(counts)
+        else:
+            labels = space.label_space((), config.labels, f"tasks.{name}.labels")
+        weights = space.named_weights(config.class_weights, labels, f"tasks.{name}.class_weights")
+        if config.class_weights == "balanced":  # a label's positives weigh as much as its negatives
+            total = sum(row is not None for row in rows)
+            weights = [(total - counts[label]) / counts[label] if 0 < counts[label] < total else 1.0 for label in labels]
+        threshold = UNTUNED if config.threshold == "tuned" else config.threshold
+        return cls(name, config, labels, MultilabelLearned(threshold=threshold, class_weights=weights))
+
+    def check_state(self, where: str) -> None:
+        weights = self.learned.class_weights
+        if not self.labels or (weights is not None and len(weights) != len(self.labels)):
+            raise BadInput(
+                f"{where}: found {len(self.labels)} labels and {len(weights or [])} weights, expected as many of each"
+            )
+
+    def metric_names(self) -> tuple[str, ...]:
+        return metrics.MULTILABEL
+
+    def targets(self, corpus: Corpus) -> Targets:
+        rows = _label_rows(self.name, self.config, corpus)
+        number = {label: i for i, label in enumerate(self.labels)}
+        values = np.zeros((len(rows), len(number)), bool)
+        for i, row in enumerate(rows):
+            for label in row or ():
+                if label not in number:
+                    raise space.unknown_in_row(corpus.table, i, self.columns()[0], label, self.labels)
+                values[i, number[label]] = True
+        present = np.array([row is not None for row in rows], bool)
+        space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
+        return Targets(values, present)
+
+    def strata(self, corpus: Corpus) -> list[str]:
+        return space.rarest_labels(_label_rows(self.name, self.config, corpus))
+
+    def criterion(self) -> MultilabelCriterion:
+        return MultilabelCriterion(self)
+
+    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> None:
+        """Choose the threshold with the best monitored metric on these rows, unless the config names a threshold.
+
+        Where the metric does not want a threshold of its own (average precision, the loss, a precision or a recall, which
+        is best at a trivial one), micro F1 decides. Of equally good thresholds the one nearest 0.5 is taken.
+
+        Args:
+            logits: (texts, L).
+            targets: of the same texts.
+        """
+        if self.config.threshold != "tuned" or not targets.values[targets.present].any():
+            return
+        true = targets.values[targets.present]
+        scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
+        average = self.monitor.removeprefix("f1_") if self.monitor.startswith("f1_") else "micro"
+        by_nearness = CANDIDATES[np.argsort(np.abs(CANDIDATES - UNTUNED), kind="stable")]
+
+        def quality(threshold: float) -> float:
+            predicted = scores >= threshold
+            if self.monitor == "accuracy":
+                return float(accuracy_score(true, predicted))
+            if len(self.labels) == 1:  # scikit-learn would take one column for a two-class problem
+                return float(f1_score(true[:, 0], predicted[:, 0], zero_division=0))
+            return float(f1_score(true, predicted, average=average, zero_division=0))
+
+        self.learned.threshold = float(max(by_nearness.tolist(), key=quality))
+
+    def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
+        rows = targets.present
+        return metrics.multilabel_metrics(targets.values[rows], decoded.values[rows], decoded.scores[rows], self.labels)
+
+    def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
+        return [
+            {
+                "labels": [label for label, holds in zip(self.labels, row, strict=True) if holds],
+                "scores": dict(zip(self.labels, scores, strict=True)),
+            }
+            for row, scores in zip(decoded.values.tolist(), decoded.scores.tolist(), strict=True)
+        ]
+
+
+def _label_rows(name: str, config: MultilabelConfig, corpus: Corpus) -> list[list[str] | None]:
+    where = f"tasks.{name}.labels"
+    if isinstance(config.labels, str):
+        return columns.label_sets(corpus.table, config.labels, where, separator=config.separator)
+    return columns.indicators(corpus.table, config.labels, where)

@@ -1,0 +1,115 @@
+"""A number per text: mean squared error on targets standardised by the mean and deviation of the training corpus."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trunkline.data import columns
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput
+from trunkline.tasks import base, metrics
+from trunkline.tasks import labels as space
+from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+
+BINS = 10  # quantile groups of a stratified draw
+
+
+class RegressionConfig(TaskConfig):
+    """`{kind: regression, target: COLUMN}`."""
+
+    kind: Literal["regression"] = "regression"
+    target: str
+
+
+class RegressionLearned(base.Learned):
+    """Mean and standard deviation of the training targets."""
+
+    mean: float
+    std: float = Field(gt=0)
+
+
+class RegressionCriterion(Criterion):
+    """Mean squared error of standardised targets; predictions in the units of the column."""
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        standard = (targets.double() - self.mean) / self.std
+        return torch.nn.functional.mse_loss(logits[:, 0].float(), standard.float())
+
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        values = base.as_logits(logits, 1)[:, 0].cpu().numpy().astype(np.float64) * self.std + self.mean
+        return Decoded(values, values)
+
+
+@kinds.register("regression")
+class RegressionTask(Task):
+    """A number per text. Cells may be numbers or their text, as CSV has them."""
+
+    kind: ClassVar[str] = "regression"
+    level = "text"
+    Config = RegressionConfig
+    Learned = RegressionLearned
+    default_metric = "pearson"
+    config: RegressionConfig
+    learned: RegressionLearned
+
+    def columns(self) -> list[str]:
+        return [self.config.target]
+
+    @classmethod
+    def fit(cls, name: str, config: RegressionConfig, corpus: Corpus) -> RegressionTask:
+        numbers = _numbers(name, config, corpus)
+        numbers = numbers[~np.isnan(numbers)]
+        space.refuse_unlabelled(len(numbers) > 0, corpus, [config.target])
+        mean, std = float(numbers.mean()), float(numbers.std())
+        if np.ptp(numbers) == 0 or not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            where = space.place(corpus.table, [config.target])
+            raise BadInput(f"{where}: found numbers from {numbers.min():g} to {numbers.max():g}, expected ones that differ")
+        return cls(name, config, ["value"], RegressionLearned(mean=mean, std=std))
+
+    def check_state(self, where: str) -> None:
+        if self.labels != ["value"]:
+            raise BadInput(f"{where}: labels: found {self.labels}, expected ['value']")
+
+    def metric_names(self) -> tuple[str, ...]:
+        return metrics.REGRESSION
+
+    def targets(self, corpus: Corpus) -> Targets:
+        numbers = _numbers(self.name, self.config, corpus)
+        present = ~np.isnan(numbers)
+        space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
+        return Targets(np.where(present, numbers, 0.0), present)
+
+    def strata(self, corpus: Corpus) -> list[str]:
+        numbers = _numbers(self.name, self.config, corpus)
+        present = ~np.isnan(numbers)
+        if not present.any():
+            return [""] * len(numbers)
+        edges = np.quantile(numbers[present], np.arange(1, BINS) / BINS)
+        bins = np.searchsorted(edges, numbers, side="right").tolist()
+        return [str(b) if there else "" for b, there in zip(bins, present.tolist(), strict=True)]
+
+    def criterion(self) -> RegressionCriterion:
+        return RegressionCriterion(self.learned.mean, self.learned.std)
+
+    def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
+        rows = targets.present
+        return metrics.regression_metrics(targets.values[rows], decoded.values[rows])
+
+    def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
+        return [{"value": value} for value in decoded.values.tolist()]
+
+
+def _numbers(name: str, config: RegressionConfig, corpus: Corpus) -> np.ndarray:
+    """Return fp64 (texts,), NaN where missing."""
+    numbers = columns.numbers(corpus.table, config.target, f"tasks.{name}.target")
+    return np.array([np.nan if number is None else number for number in numbers], np.float64)

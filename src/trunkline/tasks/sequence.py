@@ -1,0 +1,146 @@
+"""One label per text: cross-entropy or focal loss over the labels of the training corpus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from trunkline.data import columns
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput
+from trunkline.tasks import base, losses, metrics
+from trunkline.tasks import labels as space
+from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+
+
+class LossConfig(TaskConfig):
+    """The keys of a task whose loss is over classes."""
+
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    gamma: float | None = Field(None, ge=0, allow_inf_nan=False)  # of the focal loss; 2 (the paper's) where not given
+
+    @model_validator(mode="after")
+    def _gamma_is_of_focal(self) -> LossConfig:
+        if self.loss == "focal" and self.gamma is None:
+            self.gamma = 2.0
+        if self.loss != "focal" and self.gamma is not None:
+            raise ValueError("gamma was given, but it belongs to loss: focal")
+        return self
+
+
+class SequenceConfig(LossConfig):
+    """`{kind: sequence, label: COLUMN}`."""
+
+    kind: Literal["sequence"] = "sequence"
+    label: str
+    label_list: space.LabelList | None = None  # all labels in the order wanted; sorted from the training corpus where None
+    class_weights: space.ClassWeights = "none"
+
+
+class SequenceLearned(base.Learned):
+    """Class weights in the order of the labels, None for all equal."""
+
+    class_weights: list[space.Weight] | None = None
+
+
+class SequenceCriterion(Criterion):
+    """Mean (weighted) cross-entropy or focal loss; the most probable label."""
+
+    weights: Tensor | None
+
+    def __init__(self, size: int, weights: list[float] | None, gamma: float) -> None:
+        super().__init__()
+        self.size, self.gamma = size, gamma
+        self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
+
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        return losses.cross_entropy(logits, targets, weights=self.weights, gamma=self.gamma)
+
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        scores = torch.softmax(base.as_logits(logits, self.size), dim=1).cpu().numpy()
+        return Decoded(scores.argmax(axis=1), scores)
+
+
+@kinds.register("sequence")
+class SequenceTask(Task):
+    """One label per text.
+
+    With exactly two labels, the metrics "precision", "recall" and "f1" are those of the second one ("1" of "0" and "1",
+    "positive" of "negative" and "positive"); `label_list` can turn them around.
+    """
+
+    kind: ClassVar[str] = "sequence"
+    level = "text"
+    Config = SequenceConfig
+    Learned = SequenceLearned
+    default_metric = "accuracy"
+    config: SequenceConfig
+    learned: SequenceLearned
+
+    def columns(self) -> list[str]:
+        return [self.config.label]
+
+    @classmethod
+    def fit(cls, name: str, config: SequenceConfig, corpus: Corpus) -> SequenceTask:
+        found = _labels(name, config, corpus)
+        counts = Counter(label for label in found if label is not None)
+        space.refuse_unlabelled(bool(counts), corpus, [config.label])
+        labels = space.label_space(counts, config.label_list, f"tasks.{name}.label_list")
+        if len(labels) < 2:
+            where = space.place(corpus.table, [config.label])
+            raise BadInput(f"{where}: found only the label {space.clipped(labels[0])}, expected at least two different ones")
+        weights = space.named_weights(config.class_weights, labels, f"tasks.{name}.class_weights")
+        if config.class_weights == "balanced":  # rows / (labels x rows of the label), as scikit-learn's "balanced"
+            total = counts.total()
+            weights = [total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels]
+        task = cls(name, config, labels, SequenceLearned(class_weights=weights))
+        task.targets(corpus)  # a label that label_list lacks
+        return task
+
+    def check_state(self, where: str) -> None:
+        weights = self.learned.class_weights
+        if len(self.labels) < 2 or (weights is not None and len(weights) != len(self.labels)):
+            raise BadInput(
+                f"{where}: found {len(self.labels)} labels and {len(weights or [])} weights, expected two or more of each"
+            )
+
+    def metric_names(self) -> tuple[str, ...]:
+        return (*metrics.SEQUENCE, *metrics.BINARY) if len(self.labels) == 2 else metrics.SEQUENCE
+
+    def targets(self, corpus: Corpus) -> Targets:
+        number = {label: i for i, label in enumerate(self.labels)}
+        values = np.zeros(len(corpus.table), np.int64)
+        present = np.zeros(len(values), bool)
+        for row, label in enumerate(_labels(self.name, self.config, corpus)):
+            if label is None:
+                continue
+            if label not in number:
+                raise space.unknown_in_row(corpus.table, row, self.config.label, label, self.labels)
+            values[row], present[row] = number[label], True
+        space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
+        return Targets(values, present)
+
+    def strata(self, corpus: Corpus) -> list[str]:
+        return [label or "" for label in _labels(self.name, self.config, corpus)]
+
+    def criterion(self) -> SequenceCriterion:
+        return SequenceCriterion(len(self.labels), self.learned.class_weights, self.config.gamma or 0.0)
+
+    def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
+        rows = targets.present
+        return metrics.sequence_metrics(targets.values[rows], decoded.values[rows], self.labels)
+
+    def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
+        return [
+            {"label": self.labels[label], "score": scores[label], "scores": dict(zip(self.labels, scores, strict=True))}
+            for label, scores in zip(decoded.values.tolist(), decoded.scores.tolist(), strict=True)
+        ]
+
+
+def _labels(name: str, config: SequenceConfig, corpus: Corpus) -> list[str | None]:
+    return [label or None for label in columns.labels(corpus.table, config.label, f"tasks.{name}.label")]

@@ -1,0 +1,193 @@
+"""A tag per unit (word) and the spans they form: IOB2 tags, by argmax or by a CRF, back to character offsets."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from trunkline.data import columns
+from trunkline.data.corpus import Corpus
+from trunkline.data.tags import spans_to_tags
+from trunkline.errors import BadInput
+from trunkline.tasks import base, losses, metrics
+from trunkline.tasks import labels as space
+from trunkline.tasks.base import Criterion, Decoded, Targets, Task, kinds
+from trunkline.tasks.crf import CRF
+from trunkline.tasks.sequence import LossConfig
+from trunkline.tasks.spans import find_spans, repair, tag_names
+
+
+class TokenConfig(LossConfig):
+    """`{kind: token, tokens: COLUMN, tags: COLUMN}` or `{kind: token, spans: COLUMN}`."""
+
+    kind: Literal["token"] = "token"
+    tokens: str | None = None
+    tags: str | None = None
+    spans: str | None = None
+    label_list: space.LabelList | None = (
+        None  # the entity types in the order wanted; sorted from the training corpus where None
+    )
+    crf: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TokenConfig:
+        if (self.tags is None) == (self.spans is None):
+            raise ValueError("expected either tags (with tokens) or spans")
+        if self.tags is not None and self.tokens is None:
+            raise ValueError("tags need tokens, the column of the words that they belong to")
+        if self.crf and self.loss != "cross_entropy":
+            raise ValueError("a CRF has a loss of its own; expected crf: true or loss: focal, not both")
+        return self
+
+
+def rules(n_types: int) -> tuple[Tensor, Tensor]:
+    """Return what IOB2 allows: bool (C, C), tag j after tag i, and bool (C,), tag j first; I-x follows B-x or I-x only."""
+    tags = torch.arange(1 + 2 * n_types)
+    types, inside = (tags - 1).div(2, rounding_mode="floor"), (tags > 0) & (tags % 2 == 0)
+    return ~inside[None, :] | (types[:, None] == types[None, :]), ~inside
+
+
+class TokenCriterion(Criterion):
+    """Mean cross-entropy or focal loss of units, or a CRF's negative log-likelihood per unit.
+
+    Decoded tags always keep the IOB2 rules: the CRF forbids what breaks them, and the argmax is read as conlleval reads it
+    (an I- that continues nothing begins a span). The score of a unit is its tag's probability (the CRF's marginal).
+    """
+
+    def __init__(self, n_types: int, crf: bool, gamma: float) -> None:
+        super().__init__()
+        self.n_types, self.gamma = n_types, gamma
+        self.crf = CRF(1 + 2 * n_types, *rules(n_types)) if crf else None
+
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+        if self.crf is None:
+            return losses.cross_entropy(logits, targets, gamma=self.gamma)
+        if groups is None:
+            raise ValueError("a CRF needs the sequence of each unit")
+        return self.crf.nll(logits, targets, groups)
+
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        if offsets is None:
+            raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
+        tensor = base.as_logits(logits, 1 + 2 * self.n_types)
+        if self.crf is not None:
+            tags, scores = self.crf.decode(tensor, torch.as_tensor(offsets, dtype=torch.long))
+            return Decoded(tags.cpu().numpy(), scores.cpu().numpy(), offsets)
+        best = torch.softmax(tensor, dim=1).max(dim=1)
+        return Decoded(repair(best.indices.cpu().numpy(), offsets), best.values.cpu().numpy(), offsets)
+
+
+@kinds.register("token")
+class TokenTask(Task):
+    """Spans in a text. `labels` are the tags: O, then B-x and I-x of each entity type in order."""
+
+    kind: ClassVar[str] = "token"
+    level = "unit"
+    Config = TokenConfig
+    default_metric = "f1"
+    config: TokenConfig
+
+    @property
+    def types(self) -> list[str]:
+        """The entity types."""
+        return [tag[2:] for tag in self.labels[1::2]]
+
+    def columns(self) -> list[str]:
+        return [name for name in (self.config.tokens, self.config.tags, self.config.spans) if name is not None]
+
+    @classmethod
+    def fit(cls, name: str, config: TokenConfig, corpus: Corpus) -> TokenTask:
+        seen = {tag[2:] for row in _tag_rows(name, config, corpus) if row is not None for tag in row if tag != "O"}
+        types = space.label_space(seen, config.label_list, f"tasks.{name}.label_list")
+        if not seen:
+            where = space.place(corpus.table, [config.tags or config.spans or ""])
+            raise BadInput(f"{where}: found no span in any row, expected at least one")
+        task = cls(name, config, tag_names(types), base.Learned())
+        task.targets(corpus)  # an entity type that label_list lacks
+        return task
+
+    def check_state(self, where: str) -> None:
+        if len(self.labels) < 3 or self.labels != tag_names(self.types):
+            raise BadInput(f"{where}: labels: found {len(self.labels)} tags, expected O, then B- and I- of each entity type")
+
+    def metric_names(self) -> tuple[str, ...]:
+        return metrics.TOKEN
+
+    def targets(self, corpus: Corpus) -> Targets:
+        units = _units(corpus)
+        number = {tag: i for i, tag in enumerate(self.labels)}
+        offsets = np.concatenate([[0], np.cumsum([len(u) for u in units], dtype=np.int64)]).astype(np.int64)
+        values, present = np.zeros(offsets[-1], np.int64), np.zeros(offsets[-1], bool)
+        labelled = False
+        for row, tags in enumerate(_tag_rows(self.name, self.config, corpus)):
+            if tags is None:
+                continue
+            labelled, own = True, slice(offsets[row], offsets[row + 1])
+            try:
+                values[own] = [number[tag] for tag in tags]
+            except KeyError as error:
+                column = self.config.tags or self.config.spans or ""
+                raise space.unknown_in_row(corpus.table, row, column, error.args[0][2:], self.types) from None
+            present[own] = True
+        space.refuse_unlabelled(labelled, corpus, [self.config.tags or self.config.spans or ""])
+        return Targets(values, present, offsets)
+
+    def strata(self, corpus: Corpus) -> list[str]:
+        rows = _tag_rows(self.name, self.config, corpus)
+        return space.rarest_labels([None if row is None else {tag[2:] for tag in row if tag != "O"} for row in rows])
+
+    def criterion(self) -> TokenCriterion:
+        return TokenCriterion(len(self.types), self.config.crf, self.config.gamma or 0.0)
+
+    def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
+        assert targets.offsets is not None
+        rows = targets.present
+        offsets = np.concatenate([[0], np.cumsum(rows)])[targets.offsets]
+        return metrics.token_metrics(targets.values[rows], decoded.values[rows], offsets, self.types)
+
+    def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
+        """Return the spans of each text in order: character offsets (end exclusive), label, text, mean score of the units."""
+        units, types = _units(corpus), self.types
+        assert decoded.offsets is not None
+        found = find_spans(decoded.values, decoded.offsets)
+        sums = np.concatenate([[0.0], np.cumsum(decoded.scores, dtype=np.float64)])
+        scores = (sums[found.end] - sums[found.first]) / np.maximum(found.end - found.first, 1)
+        # offsets repeat where a text has no unit; "right" finds the text that really holds the unit
+        texts = np.searchsorted(decoded.offsets, found.first, side="right") - 1
+        at = decoded.offsets[texts]
+        result: list[dict[str, Any]] = [{"spans": []} for _ in corpus.texts]
+        rows = zip(*(a.tolist() for a in (texts, found.types, found.first - at, found.end - at, scores)), strict=True)
+        for row, kind, first, end, score in rows:
+            start, stop = units[row][first][0], units[row][end - 1][1]
+            text = corpus.texts[row][start:stop]
+            span = {"start": start, "end": stop, "label": types[kind], "text": text, "score": min(score, 1.0)}
+            result[row]["spans"].append(span)
+        return result
+
+
+def _units(corpus: Corpus) -> list[list[tuple[int, int]]]:
+    if corpus.units is None:
+        raise ValueError("a token task needs a corpus with units")
+    return corpus.units
+
+
+def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] | None]:
+    """Return the IOB2 tags of each row's units, None where the row has none."""
+    units = _units(corpus)
+    if config.tags is not None:
+        assert config.tokens is not None
+        rows = columns.tag_lists(corpus.table, config.tags, config.tokens, f"tasks.{name}.tags")
+        for row, tags in enumerate(rows):
+            if tags is not None and len(tags) != len(units[row]):
+                raise BadInput(
+                    f"{corpus.table.where(row)}, column {config.tags!r}: found {len(tags)} tags for {len(units[row])} words, "
+                    f"expected as many; the words must be those of column {config.tokens!r}"
+                )
+        return rows
+    assert config.spans is not None
+    spans = columns.span_lists(corpus.table, config.spans, corpus.texts, f"tasks.{name}.spans")
+    return [None if own is None else spans_to_tags(own, units[row])[0] for row, own in enumerate(spans)]
