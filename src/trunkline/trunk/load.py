@@ -1,0 +1,262 @@
+"""Loading a trunk: a pretrained transformer and its tokenizer, frozen, from an alias, a folder or the hub.
+
+Safetensors only, never code from a checkpoint. Only what the states need is kept: no pooler, no head, no decoder when the
+encoder is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from trunkline.data.encode import Encoded, encode
+from trunkline.errors import BadInput
+from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
+from trunkline.trunk.fingerprint import Fingerprint, tokenizer_digest, weights_digest
+from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype
+from trunkline.trunk.source import Source, find_source, read_config, stored_dtype
+
+DEFAULT_LENGTH = 512
+"""Bound on `Trunk.max_length` where a model reaches further: attention costs its square, and few texts need more."""
+
+
+def load_trunk(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    stack: StackName = "encoder",
+    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    device: str | torch.device = "auto",
+) -> Trunk:
+    """Load a trunk, ready to run.
+
+    Args:
+        name (str | Path): an alias ("minilm"), a folder, or a hub id; tried in this order.
+        revision (str | None): commit, tag or branch of a hub id. What was found is in `Trunk.revision`.
+        stack: "decoder" reads the decoder of an encoder-decoder model (bart, mbart) instead of its encoder.
+        dtype: precision of weights and states; "auto" is the faster one here.
+        device: "auto" is CUDA where there is any, else the CPU.
+
+    Raises:
+        BadInput: nothing of that name, an unknown architecture, pickled or incomplete weights, no fast tokenizer.
+        TrunklineError: the hub is needed and cannot be reached.
+    """
+    source = find_source(name, revision)
+    row = architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
+    if stack not in row.stacks:
+        raise BadInput(
+            f"trunk {str(name)!r}: stack {stack!r} asked for, but {row.model_type} has {' and '.join(row.stacks)} only"
+        )
+    stored = stored_dtype(source.folder)
+    place = pick_device(device)
+    precision = pick_dtype(dtype, place)
+    with _quiet():
+        tokenizer = _load_tokenizer(source.folder)
+        model = _load_model(source.folder, row, stack, stored)
+    return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
+
+
+class Trunk:
+    """A frozen transformer and its tokenizer. Made by `load_trunk`.
+
+    Attributes:
+        name (str): the alias, hub id or absolute folder it was loaded from.
+        revision (str | None): the hub's commit.
+        architecture (str): model_type, e.g. "bert".
+        stack (str): "encoder" or "decoder".
+        model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read).
+        tokenizer: its fast tokenizer.
+        dtype (str): "fp32" or "bf16".
+        device (torch.device): where it runs.
+        hidden_size (int): K, the width of a layer state.
+        num_layers (int): l; there are states 0 to l.
+        longest_input (int | None): most tokens the model has positions for, special tokens included; None if unbounded.
+        max_length (int): the default length: `longest_input`, the tokenizer's own bound or 512, whichever is least.
+        taps: where the states come out (see `architectures.Taps`).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        row: Architecture,
+        stack: StackName,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        stored: torch.dtype,
+        dtype: str,
+        device: torch.device,
+    ) -> None:
+        config = model.config
+        self.name, self.revision, self.architecture, self.stack = source.name, source.revision, row.model_type, stack
+        self.tokenizer, self.dtype, self.device = tokenizer, dtype, device
+        self._stored = stored
+        # Narrowing loses the bits that the fingerprint is made of, so it is taken before; widening keeps them all.
+        narrows = torch.promote_types(stored, DTYPES[dtype]) != DTYPES[dtype]
+        self._weights = weights_digest(model, stored) if narrows else None
+        self.model = _cast(model, DTYPES[dtype]).requires_grad_(False).eval().to(device)
+        self.taps = find_taps(self.model, stack)
+        self.hidden_size: int = config.hidden_size
+        self.num_layers = len(self.taps.states)
+        self.longest_input = row.positions(config)
+        self.max_length = min(self.longest_input or DEFAULT_LENGTH, tokenizer.model_max_length, DEFAULT_LENGTH)
+        self.vocabulary: int = self.model.get_input_embeddings().num_embeddings
+        accepted = inspect.signature(self.model.forward).parameters
+        # A cache of keys and values is of use to generation only.
+        self.call_options = {"use_cache": False} if "use_cache" in accepted else {}
+        self._segments = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
+        self._left = tokenizer.padding_side == "left" and row.left != "never"
+        self._positions = self._left and row.left == "positions"
+        # gpt2 and llama have no pad token; what stands there is masked, so any will do.
+        ends = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad_id = next(i for i in ends if i is not None and i < self.vocabulary)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """sha256 of the weights that run, as stored, and of the tokenizer; independent of path, files and `dtype`."""
+        return Fingerprint(self._weights or weights_digest(self.model, self._stored), tokenizer_digest(self.tokenizer))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        pairs: Sequence[str] | None = None,
+        units: Sequence[Sequence[tuple[int, int]]] | None = None,
+        max_length: int | None = None,
+        windows: bool = False,
+    ) -> Encoded:
+        """Tokenise texts for this trunk (see `data.encode.encode`); `max_length` None means `self.max_length`.
+
+        Raises:
+            BadInput: `max_length` is more than the model has positions for, or the tokenizer gives ids it does not know.
+        """
+        if max_length is None:
+            max_length = self.max_length
+        elif self.longest_input is not None and max_length > self.longest_input:
+            raise BadInput(
+                f"max_length: found {max_length}; expected at most {self.longest_input}, the positions of {self.name}"
+            )
+        encoded = encode(texts, self.tokenizer, pairs=pairs, units=units, max_length=max_length, windows=windows)
+        if len(encoded.ids) and (worst := int(encoded.ids.max())) >= self.vocabulary:
+            raise BadInput(f"trunk {self.name}: its tokenizer gives id {worst}, but the model knows {self.vocabulary} ids only")
+        return encoded
+
+    def collate(self, encoded: Encoded, sequences: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Make a padded batch of some sequences, in their order, on the trunk's device.
+
+        It is padded on the side on which the trunk's tokenizer pads (right for the models that bear no other). Tokens keep
+        the positions they have without padding.
+
+        Returns:
+            input_ids and attention_mask, int64 (B, T) with T the longest; token_type_ids (B, T) for pairs, where the model
+            has them; position_ids (B, T) where padding on the left needs them.
+        """
+        sequences = np.asarray(sequences, dtype=np.int64)
+        starts, lengths = encoded.offsets[sequences], np.diff(encoded.offsets)[sequences]
+        longest = max(int(lengths.max(initial=0)), 1)
+        columns = np.arange(longest)
+        mask = columns >= (longest - lengths)[:, None] if self._left else columns < lengths[:, None]
+        before = np.cumsum(lengths) - lengths
+        rows = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+        def padded(values: np.ndarray, filler: int) -> np.ndarray:
+            batch = np.full(mask.shape, filler, dtype=np.int64)
+            batch[mask] = values[rows]
+            return batch
+
+        batch = {"input_ids": padded(encoded.ids, self.pad_id), "attention_mask": mask.astype(np.int64)}
+        if encoded.segments is not None and self._segments:
+            batch["token_type_ids"] = padded(encoded.segments, 0)
+        if self._positions:
+            batch["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        return {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
+
+    def __repr__(self) -> str:
+        size = f"layers={self.num_layers}, width={self.hidden_size}"
+        return f"Trunk({self.name!r}, {self.architecture}, {size}, {self.dtype}, {self.device})"
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    known = (
+        "tokenizer.json",
+        "vocab.txt",
+        "vocab.json",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "spm.model",
+        "tokenizer.model",
+    )
+    if not any((folder / name).is_file() for name in known):
+        raise BadInput(f"{folder}: no tokenizer; expected tokenizer.json or another of its files beside config.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # anything at all can be wrong in a folder's files
+        raise BadInput(f"{folder}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise BadInput(
+            f"{folder}: {type(tokenizer).__name__} tells no character offsets; expected a fast tokenizer (tokenizer.json)"
+        )
+    # Some checkpoints ship with padding and truncation switched on; both are this package's business.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _load_model(folder: Path, row: Architecture, stack: StackName, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        kind = _model_class(row, config)
+        bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+        model, report = kind.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **bare
+        )
+    except Exception as error:  # a folder's files can be wrong in any way
+        raise BadInput(f"{folder}: its {row.model_type} cannot be loaded ({_first_line(error)})") from error
+    if missing := sorted(report["missing_keys"]):  # the library would fill these with random numbers
+        raise BadInput(f"{folder}: its weights lack {len(missing)} tensors of a {row.model_type}, {missing[0]} among them")
+    if len(row.stacks) > 1 and stack == "encoder":
+        model = model.get_encoder()
+    return model
+
+
+def _model_class(row: Architecture, config: PretrainedConfig) -> type[PreTrainedModel]:
+    return getattr(transformers, row.load_as) if row.load_as else MODEL_MAPPING[type(config)]
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Change the precision of weights only: tables that a model computes for itself (rotary angles) stay float32."""
+    saved = model.state_dict().keys()
+    tensors: list[Tensor] = [*model.parameters(), *(b for name, b in model.named_buffers() if name in saved)]
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars and reporting left-out heads on stderr while it loads."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
