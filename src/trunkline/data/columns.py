@@ -32,12 +32,20 @@ def _wrong(table: Table, row: int, name: str, value: object, expected: str) -> B
     return BadInput(f"{table.where(row)}: column {name!r} holds {kind_of(value)}, expected {expected}")
 
 
-def texts(table: Table, name: str, where: str = "data.text", *, missing: bool = False) -> list[str | None]:
-    """Return a column of texts, cleaned of lone surrogates; a missing one is an error unless `missing` allows it."""
+def texts(table: Table, name: str, where: str = "data.text") -> list[str]:
+    """Return a column of texts, cleaned of lone surrogates; a missing one is an error."""
+    out = []
+    for row, value in enumerate(optional_texts(table, name, where)):
+        if value is None:
+            raise BadInput(f"{table.where(row)}: no text, expected a string in column {name!r}")
+        out.append(value)
+    return out
+
+
+def optional_texts(table: Table, name: str, where: str = "data.text") -> list[str | None]:
+    """Return a column of texts, cleaned of lone surrogates, None where missing."""
     values = table.column(name, where)
     for row, value in enumerate(values):
-        if value is None and not missing:
-            raise BadInput(f"{table.where(row)}: no text, expected a string in column {name!r}")
         if value is not None and not isinstance(value, str):
             raise _wrong(table, row, name, value, "a string")
     return [None if value is None else clean(value) for value in values]
@@ -137,14 +145,14 @@ def token_lists(table: Table, name: str, where: str = "tokens") -> list[list[str
 
 def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list[list[str] | None]:
     """Return a column of tag lists in IOB2, each as long as its token list; None where either is missing."""
-    words, out = token_lists(table, tokens), []
-    for row, value in enumerate(token_lists(table, tags, where)):
-        if value is None or words[row] is None:
+    out: list[list[str] | None] = []
+    for row, (words, value) in enumerate(zip(token_lists(table, tokens), token_lists(table, tags, where), strict=True)):
+        if words is None or value is None:
             out.append(None)
             continue
-        if len(value) != len(words[row]):
+        if len(value) != len(words):
             raise BadInput(
-                f"{table.where(row)}: {len(words[row])} tokens in column {tokens!r} but {len(value)} tags in column {tags!r}, "
+                f"{table.where(row)}: {len(words)} tokens in column {tokens!r} but {len(value)} tags in column {tags!r}, "
                 "expected one tag a token"
             )
         try:

@@ -63,29 +63,26 @@ def build_corpus(
     """
     if text is None and tokens is None:
         raise BadInput(f"{table.source}: no column of texts was named, expected a text column or a tokens column")
-    lists = None if tokens is None else columns.token_lists(table, tokens)
-    texts = [None] * len(table) if text is None else columns.texts(table, text, "data.text", missing=tokens is not None)
     pairs = None if text_pair is None else columns.texts(table, text_pair, "data.text_pair")
-    found: list[str] = []
-    spans: list[list[Unit]] | None = [] if units or lists is not None else None
-    for row, value in enumerate(texts):
-        words = lists[row] if lists is not None else None
-        if value is None and words is None:
-            raise BadInput(f"{table.where(row)}: no text, expected a string in column {(text or tokens)!r}")
-        if spans is None:
-            found.append(value)  # type: ignore[arg-type]
-        elif words is None:
-            found.append(value)  # type: ignore[arg-type]
-            spans.append(segment(found[-1]))
-        else:
-            looked_up = None if value is None else _look_up(words, value)
-            found.append(" ".join(words) if looked_up is None else value)  # type: ignore[arg-type]
-            spans.append(_joined(words) if looked_up is None else looked_up)
-    return Corpus(table, found, pairs, spans)
+    if tokens is None:
+        texts = columns.texts(table, text or "")
+        return Corpus(table, texts, pairs, [segment(one) for one in texts] if units else None)
+    lists = columns.token_lists(table, tokens)
+    given = [None] * len(table) if text is None else columns.optional_texts(table, text)
+    texts, spans = [], []
+    for row, (words, value) in enumerate(zip(lists, given, strict=True)):
+        if words is None and value is None:
+            raise BadInput(f"{table.where(row)}: no text, expected a string in column {text!r} or a list in column {tokens!r}")
+        found = segment(value) if words is None and value is not None else _look_up(words or [], value)
+        texts.append(" ".join(words or []) if value is None or found is None else value)
+        spans.append(_joined(words or []) if found is None else found)
+    return Corpus(table, texts, pairs, spans)
 
 
-def _look_up(words: list[str], text: str) -> list[Unit] | None:
-    """Find each word in the text after the one before it; None where one is not there."""
+def _look_up(words: list[str], text: str | None) -> list[Unit] | None:
+    """Find each word in the text after the one before it; None where one is not there, or no text is."""
+    if text is None:
+        return None
     spans, position = [], 0
     for word in words:
         start = text.find(word, position)

@@ -88,8 +88,8 @@ def check_splits(splits: Mapping[str, Corpus], labels: Mapping[str, Mapping[str,
         for second in names[i + 1 :]:
             shared = [key for key in keys[second] if key in known]
             if shared:
-                rows = f"{len(shared):,} row" + "s" * (len(shared) > 1)
-                findings.append(f"{second}: {_texts(len(set(shared)), 'is', 'are')} also in {first} ({rows} of {second}).")
+                share = f"{len(shared):,} row" + "s" * (len(shared) > 1)
+                findings.append(f"{second}: {_texts(len(set(shared)), 'is', 'are')} also in {first} ({share} of {second}).")
     return findings
 
 

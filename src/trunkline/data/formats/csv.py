@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from trunkline.data.formats import Format, formats, read_lines
 from trunkline.data.table import Table
@@ -36,9 +37,11 @@ def rows_to_table(rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
     return Table(source, dict(zip(names, columns, strict=True)), lines)
 
 
-def parse(path: Path, source: str, **dialect: object) -> Iterator[tuple[int, list[str]]]:
+def parse(
+    path: Path, source: str, *, delimiter: str = ",", quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> Iterator[tuple[int, list[str]]]:
     """Yield (line on which the row begins, cells) through the csv module; blank lines are skipped."""
-    reader = csv.reader((line for _, line in read_lines(path, source)), strict=True, **dialect)  # type: ignore[call-overload]
+    reader = csv.reader((line for _, line in read_lines(path, source)), strict=True, delimiter=delimiter, quoting=quoting)
     begins = 1
     try:
         for cells in reader:

@@ -22,7 +22,7 @@ def read(path: Path, source: str) -> Table:
             continue
         row = _parse(line, f"{source} line {number}")
         if row.keys() != columns.keys():
-            for key in row.keys() - columns.keys():
+            for key in [key for key in row if key not in columns]:
                 columns[key] = [None] * len(lines)
             for key in columns.keys() - row.keys():
                 row[key] = None
