@@ -1,0 +1,132 @@
+"""AdaLayers: a learned distribution over the layers of a frozen transformer.
+
+    f_i = N(a(Z_i) W_i^T)         W_i: K -> k, no bias; a an activation; N layer norm over k without learned affine
+    p~  = softmax(alpha * p)      p: one learned number per layer, starting equal
+    F   = sum_i p~_i f_i          (N, k), packed
+
+Then a head (heads.py). Components of p~ at or below `cutoff` become 0 and the rest is renormalised, and those layers are
+not read. `entropy` times H(p~) may be added to the loss. F is summed layer by layer, so a branch costs one (N, k) tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from trunkline.branches.fold import (
+    ActivationName,
+    BranchConfig,
+    LayerState,
+    Output,
+    SideBranch,
+    TrunkShape,
+    WeightedSum,
+    choose_layers,
+    methods,
+    widened,
+)
+from trunkline.branches.heads import FeatureHead, HeadKind
+from trunkline.data.batching import Layout
+
+
+class FeatureConfig(BranchConfig):
+    """Keys of the methods that project layers to k features and put a head of tokens on them."""
+
+    dim: int = Field(128, ge=1, description="k, the width that each layer is projected to")
+    activation: ActivationName = Field("gelu", description="a(), applied to the layer states before the projection")
+    head: HeadKind | None = Field(None, description="attention | encoder | linear; attention for texts, encoder for words")
+    heads: int = Field(8, ge=1, description="attention heads of the head; a divisor of dim")
+    encoder_layers: int = Field(1, ge=1, description="layers of the encoder head")
+    feed_forward: int = Field(512, ge=1, description="width of the encoder head's feed-forward maps")
+    positions: bool | None = Field(None, description="add sinusoidal positions to the features; by default for words only")
+    dropout: float = Field(0.1, ge=0, lt=1, description="in the head")
+
+
+class AdaLayersConfig(FeatureConfig):
+    """`method: {name: adalayers}`."""
+
+    name: Literal["adalayers"] = "adalayers"
+    layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
+    alpha: float = Field(16.0, gt=0, description="sharpness of softmax(alpha * p)")
+    cutoff: float = Field(0.01, ge=0, lt=1, description="layers whose weight is at or below are dropped")
+    entropy: float = Field(0.0, description="lambda: this times the entropy of the weights is added to the loss")
+
+
+@methods.register("adalayers")
+class AdaLayers(SideBranch):
+    """See the module's docstring."""
+
+    Config: ClassVar[type[FeatureConfig]] = AdaLayersConfig
+
+    def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
+        super().__init__(config, trunk, output)
+        self.layers = self._choose()
+        self.p = nn.Parameter(torch.zeros(len(self.layers)))
+        # A parameter per layer: a layer that is not read gets no gradient, and so costs and changes nothing.
+        self.projections = nn.ParameterDict({str(layer): torch.empty(config.dim, trunk.hidden_size) for layer in self.layers})
+        for weight in self.projections.values():
+            nn.init.kaiming_uniform_(weight, a=5**0.5)  # as nn.Linear
+        unit = output.level == "unit"
+        self.head = FeatureHead(
+            config.dim,
+            output,
+            kind=config.head or ("encoder" if unit else "attention"),
+            heads=config.heads,
+            layers=config.encoder_layers,
+            feed_forward=config.feed_forward,
+            dropout=config.dropout,
+            positions=unit if config.positions is None else config.positions,
+        )
+
+    def _choose(self) -> tuple[int, ...]:
+        return choose_layers(self.config.layers, self.trunk)
+
+    def distribution(self) -> tuple[tuple[int, ...], Tensor]:
+        """The layers above the cut-off, and their renormalised weights, differentiable in p.
+
+        Renormalising what is left of a softmax is the softmax over what is left. The largest component always stays.
+        """
+        logits = self.config.alpha * self.p
+        with torch.no_grad():
+            shares = torch.softmax(logits.float(), 0)
+            kept = ((shares > self.config.cutoff) | (shares == shares.max())).nonzero().flatten()
+        return tuple(self.layers[i] for i in kept.tolist()), torch.softmax(logits[kept], 0)
+
+    def wanted(self) -> tuple[int, ...]:
+        with torch.no_grad():
+            return self.distribution()[0]
+
+    def projection(self, layer: int) -> tuple[str, Tensor]:
+        """The activation that `layer` needs, and its W (k, K)."""
+        return self.config.activation, self.projections[str(layer)]
+
+    def read(self, carry: WeightedSum | None, layer: int, state: LayerState) -> WeightedSum:
+        carry = carry or self._open()
+        if layer not in carry.weights:
+            return carry
+        activation, weight = self.projection(layer)
+        projected = widened(F.linear(state.activated(activation), weight))
+        return carry.add(layer, F.layer_norm(projected, projected.shape[-1:]))
+
+    def _open(self) -> WeightedSum:
+        kept, weights = self.distribution()
+        return WeightedSum(dict(zip(kept, weights.unbind(), strict=True)))
+
+    def finish(self, carry: WeightedSum | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        return self.head((carry or self._open()).finished(), layout, rows)
+
+    def penalty(self) -> Tensor | float:
+        """lambda * H(p~), in nats, over the layers that are left."""
+        if not self.config.entropy:
+            return 0.0
+        _, weights = self.distribution()
+        return self.config.entropy * torch.special.entr(weights).sum()
+
+    @torch.no_grad()
+    def layer_weights(self) -> dict[int, float]:
+        kept, weights = self.distribution()
+        return {**dict.fromkeys(self.layers, 0.0), **dict(zip(kept, weights.tolist(), strict=True))}

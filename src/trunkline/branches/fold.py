@@ -1,0 +1,210 @@
+"""What a side branch is: a fold over the trunk's layers.
+
+It starts with an empty carry, reads the packed rows of one layer at a time, and finishes with logits. It never changes
+the trunk. The same object trains from a states store and rides on a live pass, as both only feed it layers in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from trunkline.data.batching import Layout
+from trunkline.errors import BadInput
+from trunkline.registry import Registry
+
+methods: Registry[type[SideBranch]] = Registry("method", "trunkline.branches")
+
+ActivationName = Literal["gelu", "relu", "silu", "tanh", "none"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "none": lambda x: x,
+}
+
+
+@dataclass(frozen=True)
+class TrunkShape:
+    """The two numbers of a trunk that a branch is built for; its states are numbered 0..num_layers."""
+
+    num_layers: int
+    hidden_size: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the task asks of the head: logits per text or per unit (a word), and how many."""
+
+    level: Literal["text", "unit"]
+    size: int
+
+
+class LayerState:
+    """The rows (N, K) of one layer for one batch. What several branches share of it is computed once.
+
+    Args:
+        rows: (N, K), packed, without gradients. Under autocast they stay in their own dtype; otherwise half-precision
+            rows are widened to float32, once for all branches.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        if rows.dtype in (torch.bfloat16, torch.float16) and not torch.is_autocast_enabled(rows.device.type):
+            rows = rows.float()
+        self.rows = rows
+        self._widened: Tensor | None = None
+        self._activated: dict[str, Tensor] = {}
+
+    def widened(self) -> Tensor:
+        """Return the rows in float32 at least: sums over layers are made in that, as bf16 would lose their small terms."""
+        if self._widened is None:
+            self._widened = widened(self.rows)
+        return self._widened
+
+    def activated(self, name: str) -> Tensor:
+        """Return a(rows), (N, K) in the dtype of the rows, for an activation by name."""
+        if name not in self._activated:
+            self._activated[name] = ACTIVATIONS[name](self.rows)
+        return self._activated[name]
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return x in float32, or as it is if it is in float64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """A carry: the weights of the layers still to come, and the weighted sum (N, k) of those that were read."""
+
+    weights: dict[int, Tensor]
+    total: Tensor | None = None
+
+    def add(self, layer: int, values: Tensor) -> WeightedSum:
+        """Return the sum with `values` (N, k) of `layer` in it."""
+        rest = {key: weight for key, weight in self.weights.items() if key != layer}
+        weight = self.weights[layer]
+        return WeightedSum(rest, values * weight if self.total is None else torch.addcmul(self.total, values, weight))
+
+    def finished(self) -> Tensor:
+        """The sum; every layer must have been read, or it would be wrong in silence."""
+        if self.weights or self.total is None:
+            raise ValueError(f"layers {sorted(self.weights)} are wanted and were not read")
+        return self.total
+
+
+class BranchConfig(BaseModel):
+    """The `method:` section: an unknown key is an error, and every method adds its own keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SideBranch(nn.Module):
+    """A small module that reads layer states and solves one task.
+
+    Args:
+        config: an instance of the class's `Config`.
+        trunk: shape of the trunk that it will read.
+        output: what the task asks for.
+
+    Raises:
+        BadInput: the config does not fit the trunk or the task.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+
+    def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
+        super().__init__()
+        self.config, self.trunk, self.output = config, trunk, output
+        self.layers: tuple[int, ...] = ()  # all that it may read, rising
+
+    def wanted(self) -> tuple[int, ...]:
+        """The layers that it reads now, rising: reading others too changes nothing."""
+        return self.layers
+
+    def read(self, carry: Any, layer: int, state: LayerState) -> Any:
+        """Take in one layer and return the new carry; the first carry is None. Each wanted layer is read once."""
+        raise NotImplementedError
+
+    def finish(self, carry: Any, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        """Turn the carry into logits.
+
+        Args:
+            carry: what the last `read` returned.
+            layout: where the packed rows of the batch lie.
+            rows (LongTensor | None): unit level only: packed row numbers to answer for, all if None.
+
+        Returns:
+            Tensor: (B, C) at text level, (len(rows), C) at unit level.
+        """
+        raise NotImplementedError
+
+    def penalty(self) -> Tensor | float:
+        """What the method adds to the loss of every batch."""
+        return 0.0
+
+    def layer_weights(self) -> dict[int, float]:
+        """How much each layer counts, for reports; they sum to 1. Layers that count nothing are there with 0."""
+        return {}
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for the optimiser: matrices decay; biases, norms and weights over layers do not."""
+        matrices = [p for p in self.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.parameters() if p.ndim < 2]
+        groups = ({"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0})
+        return [group for group in groups if group["params"]]
+
+
+def choose_layers(chosen: list[int] | str | None, trunk: TrunkShape) -> tuple[int, ...]:
+    """Return the layers that `method.layers` names, rising.
+
+    Args:
+        chosen: layer numbers (negative ones count from the top, -1 is the last), a range such as "0-6" or "3-",
+            several parts joined by commas ("0,4-6"), or None for all states 0..l.
+        trunk: the trunk to choose from.
+
+    Raises:
+        BadInput: nothing chosen, no such layer, one named twice, or not a range.
+    """
+    top, where = trunk.num_layers, "method.layers"
+    if chosen is None:
+        return tuple(range(top + 1))
+    if isinstance(chosen, str):
+        numbers = [number for part in chosen.split(",") for number in _range(part.strip(), trunk, where)]
+    else:
+        numbers = [choose_layer(number, trunk, where) for number in chosen]
+    if not numbers:
+        raise BadInput(f"{where}: no layer is chosen, expected at least one of 0 to {top}")
+    if len(set(numbers)) < len(numbers):
+        raise BadInput(f"{where}: found {chosen!r}, which names a layer twice; expected each once")
+    return tuple(sorted(numbers))
+
+
+def choose_layer(layer: int, trunk: TrunkShape, where: str = "method.layer") -> int:
+    """Return `layer` as a number 0..l; negative ones count from the top (-1 is the last). BadInput if it is not there."""
+    top = trunk.num_layers
+    if not -(top + 1) <= layer <= top:
+        raise BadInput(f"{where}: found layer {layer}, expected 0 to {top} (or -1 to {-top - 1}, from the top) for this trunk")
+    return layer % (top + 1)
+
+
+def _range(part: str, trunk: TrunkShape, where: str) -> list[int]:
+    """The layers of one part of a range text: "3", "-1", "0-6", "3-"."""
+    first, dash, last = part.partition("-") if part.count("-") == 1 and not part.startswith("-") else (part, "", "")
+    try:
+        start = choose_layer(int(first), trunk, where)
+        end = start if not dash else choose_layer(int(last), trunk, where) if last else trunk.num_layers
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{where}: found {part!r}, expected layer numbers or a range such as '0-{trunk.num_layers}'") from None
+    if end < start:
+        raise BadInput(f"{where}: found the range {part!r}, which ends before it starts")
+    return list(range(start, end + 1))

@@ -1,0 +1,44 @@
+"""A linear probe on one layer (Alain and Bengio 2016, "Understanding intermediate layers using linear classifier probes")."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layer, methods
+from trunkline.branches.heads import PooledHead, Pooling
+from trunkline.data.batching import Layout
+
+
+class ProbeConfig(BranchConfig):
+    """`method: {name: probe}`."""
+
+    name: Literal["probe"] = "probe"
+    layer: int = Field(-1, description="the layer to read; negative numbers count from the top, -1 is the last")
+    pooling: Pooling | None = Field(None, description="cls | mean | last for texts, token for words; mean or token by default")
+    dropout: float = Field(0.0, ge=0, lt=1, description="before the linear map")
+
+
+@methods.register("probe")
+class Probe(SideBranch):
+    """logits = W pool(Z_layer) + b."""
+
+    Config: ClassVar[type[BranchConfig]] = ProbeConfig
+
+    def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
+        super().__init__(config, trunk, output)
+        self.layers = (choose_layer(config.layer, trunk),)
+        self.head = PooledHead(trunk.hidden_size, output, config.pooling, config.dropout)
+
+    def read(self, carry: Tensor | None, layer: int, state: LayerState) -> Tensor | None:
+        return state.rows if layer in self.layers else carry
+
+    def finish(self, carry: Tensor | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        if carry is None:
+            raise ValueError(f"layer {self.layers[0]} is wanted and was not read")
+        return self.head(carry, layout, rows)
+
+    def layer_weights(self) -> dict[int, float]:
+        return {self.layers[0]: 1.0}

@@ -1,0 +1,72 @@
+"""Scalar mix, the layer combination of ELMo (Peters et al. 2018, "Deep contextualized word representations", eq. 1):
+
+    mix = gamma * sum_i softmax(s)_i Z_i        s and gamma learned, s starting equal, gamma at 1
+
+then pool and a linear map. The paper may normalise each layer first; here that is layer norm over K of every token,
+without learned affine (the authors' code normalises over the whole batch, which ties a text's answer to its neighbours).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from trunkline.branches.fold import (
+    BranchConfig,
+    LayerState,
+    Output,
+    SideBranch,
+    TrunkShape,
+    WeightedSum,
+    choose_layers,
+    methods,
+)
+from trunkline.branches.heads import PooledHead, Pooling
+from trunkline.data.batching import Layout
+
+
+class ScalarMixConfig(BranchConfig):
+    """`method: {name: scalar_mix}`."""
+
+    name: Literal["scalar_mix"] = "scalar_mix"
+    layers: list[int] | str | None = Field(None, description='layers to mix: [1, 3], "0-6"; all states by default')
+    layer_norm: bool = Field(False, description="normalise every layer's rows before mixing")
+    pooling: Pooling | None = Field(None, description="cls | mean | last for texts, token for words; mean or token by default")
+    dropout: float = Field(0.1, ge=0, lt=1, description="before the linear map")
+
+
+@methods.register("scalar_mix")
+class ScalarMix(SideBranch):
+    """See the module's docstring."""
+
+    Config: ClassVar[type[BranchConfig]] = ScalarMixConfig
+
+    def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
+        super().__init__(config, trunk, output)
+        self.layers = choose_layers(config.layers, trunk)
+        self.s = nn.Parameter(torch.zeros(len(self.layers)))
+        self.gamma = nn.Parameter(torch.ones(1))
+        self.head = PooledHead(trunk.hidden_size, output, config.pooling, config.dropout)
+
+    def _open(self) -> WeightedSum:
+        return WeightedSum(dict(zip(self.layers, torch.softmax(self.s, 0).unbind(), strict=True)))
+
+    def read(self, carry: WeightedSum | None, layer: int, state: LayerState) -> WeightedSum:
+        carry = carry or self._open()
+        if layer not in carry.weights:
+            return carry
+        rows = state.widened()
+        if self.config.layer_norm:
+            rows = F.layer_norm(rows, rows.shape[-1:])
+        return carry.add(layer, rows)
+
+    def finish(self, carry: WeightedSum | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        return self.head(self.gamma * (carry or self._open()).finished(), layout, rows)
+
+    @torch.no_grad()
+    def layer_weights(self) -> dict[int, float]:
+        return dict(zip(self.layers, torch.softmax(self.s, 0).tolist(), strict=True))

@@ -1,0 +1,88 @@
+"""The heads of n branches of equal shape as one head with stacked weights: the same numbers, n times fewer operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trunkline.branches.attention import attend
+from trunkline.branches.heads import FeatureHead, positions_of
+from trunkline.data.batching import Layout
+
+ROWS = 16384  # rows times branches that go through a head at once: enough to fill the machine, and little to hold
+
+
+class StackedHead:
+    """Copies of `heads`, which all have the same `shape()`; their outputs may differ. Never in training mode.
+
+    Args:
+        heads: the branches' heads, in the order of the stack.
+    """
+
+    @torch.no_grad()
+    def __init__(self, heads: Sequence[FeatureHead]) -> None:
+        first = heads[0]
+        self.kind, self.dim, self.heads = first.kind, first.dim, first.heads
+        self.layers, self.positions = first.layers, first.positions
+        self.outputs = [head.output for head in heads]
+        named = [dict(head.named_parameters()) for head in heads]
+        shared = [name for name in named[0] if not name.startswith("linear.")]
+        self.weights = {name: torch.stack([own[name].float() for own in named]) for name in shared}
+        self.linear = [(own["linear.weight"].float(), own["linear.bias"].float()) for own in named]
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Cast the weights of the matrix products; norms stay in float32."""
+        for name, weight in self.weights.items():
+            if "norm" not in name:
+                self.weights[name] = weight.to(dtype)
+        self.linear = [(weight.to(dtype), bias.to(dtype)) for weight, bias in self.linear]
+
+    def __call__(self, total: Tensor, layout: Layout, rows: Sequence[Tensor | None]) -> list[Tensor]:
+        """Features (N, n, k) of the stack to each branch's logits; `rows` as in `FeatureHead`, one for each branch."""
+        answers: list[Tensor] = []
+        step = max(1, ROWS // max(1, len(total)))
+        for start in range(0, total.shape[1], step):
+            part = slice(start, start + step)
+            x = self._body(total[:, part].transpose(0, 1), layout, part)  # (n, N, k)
+            for own, output, kept, (weight, bias) in zip(x, self.outputs[part], rows[part], self.linear[part], strict=True):
+                if output.level == "text":
+                    own = layout.mean(own)
+                elif kept is not None:
+                    own = own[kept]
+                answers.append(F.linear(own.to(weight.dtype), weight, bias).float())
+        return answers
+
+    def _body(self, x: Tensor, layout: Layout, part: slice) -> Tensor:
+        """What comes before pooling: (n, N, k) to (n, N, k)."""
+        weights = {name: weight[part] for name, weight in self.weights.items()}
+        if self.positions:
+            x = x + positions_of(layout, self.dim, x)
+        x = F.gelu(x)
+        if self.kind == "attention":
+            return F.gelu(self._attention(x, layout, weights, "attention."))
+        for layer in range(self.layers):
+            own = f"encoder.{layer}."
+            normed = _norm(x, weights[own + "norm1.weight"], weights[own + "norm1.bias"])
+            x = x + self._attention(normed, layout, weights, own + "self_attn.")
+            normed = _norm(x, weights[own + "norm2.weight"], weights[own + "norm2.bias"])
+            hidden = F.relu(_linear(normed, weights[own + "linear1.weight"], weights[own + "linear1.bias"]))
+            x = x + _linear(hidden, weights[own + "linear2.weight"], weights[own + "linear2.bias"])
+        return x
+
+    def _attention(self, x: Tensor, layout: Layout, weights: dict[str, Tensor], own: str) -> Tensor:
+        qkv = _linear(x, weights[own + "in_proj_weight"], weights[own + "in_proj_bias"])
+        out = attend(qkv.transpose(0, 1), layout, self.heads).transpose(0, 1)
+        return _linear(out, weights[own + "out_proj.weight"], weights[own + "out_proj.bias"])
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """n linear maps at once: (n, N, in), (n, out, in), (n, out) to (n, N, out)."""
+    return torch.baddbmm(bias[:, None], x.to(weight.dtype), weight.transpose(1, 2))
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """n layer norms at once: (n, N, k), (n, k), (n, k) to (n, N, k) float32."""
+    return torch.addcmul(bias[:, None], F.layer_norm(x.float(), x.shape[-1:]), weight[:, None])
