@@ -1,0 +1,77 @@
+"""The pages of docs/ say what the code says: every key with its default, every method, kind, preset and format."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from trunkline.branches import methods
+from trunkline.data.formats import formats
+from trunkline.tasks import kinds
+from trunkline.training import config
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading of a page, up to the next heading of any level."""
+    parts = re.split(r"^#+ (.*)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return parts[parts.index(heading, 1) + 1]
+
+
+def headings(page: str, level: str) -> set[str]:
+    return set(re.findall(rf"^{level} (\w+)$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def keys_in(page: str, heading: str) -> dict[str, str]:
+    """Key -> default of the table under a heading: rows that begin with | `key` | default |."""
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", section(page, heading), re.MULTILINE)
+    return {key: default.strip("`") for key, default in rows}
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, str]:
+    """The same of a section of the config."""
+
+    def shown(field: FieldInfo) -> str:
+        if field.is_required():
+            return "required"
+        value = field.get_default(call_default_factory=True)
+        return value if isinstance(value, str) else json.dumps(value)
+
+    return {name: shown(field) for name, field in model.model_fields.items()}
+
+
+MODELS = {"trunk": config.TrunkSection, "data": config.DataSection, "training": config.TrainingSection}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_config_page_has_every_key_and_its_default(name):
+    assert keys_in("config.md", name) == keys_of(MODELS[name])
+
+
+def test_config_page_has_every_task_kind():
+    assert headings("config.md", "###") == set(kinds.names())
+    for kind in kinds.names():
+        assert keys_in("config.md", kind) == keys_of(kinds.get(kind).Config)
+
+
+def test_config_page_has_every_preset():
+    shipped = {path.stem for path in (Path(config.__file__).parent / "presets").glob("*.yaml")}
+    assert set(re.findall(r"^\| `([\w-]+)` \|", section("config.md", "Presets"), re.MULTILINE)) == shipped
+
+
+def test_methods_page_has_every_method():
+    assert headings("methods.md", "##") == set(methods.names())
+    for name in methods.names():
+        assert keys_in("methods.md", name) == keys_of(methods.get(name).Config)
+
+
+def test_data_page_has_every_format():
+    rows = re.findall(r"^\| `(\w+)` \| ((?:`\.\w+` ?)+)", section("data.md", "Sources"), re.MULTILINE)
+    shown = {name: re.findall(r"`(\.\w+)`", cells) for name, cells in rows}
+    assert shown == {name: list(formats.get(name).suffixes) for name in formats.names()}
