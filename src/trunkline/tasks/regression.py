@@ -70,10 +70,12 @@ class RegressionTask(Task):
         numbers = _numbers(name, config, corpus)
         numbers = numbers[~np.isnan(numbers)]
         space.refuse_unlabelled(len(numbers) > 0, corpus, [config.target])
-        mean, std = float(numbers.mean()), float(numbers.std())
-        if np.ptp(numbers) == 0 or not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        with np.errstate(over="ignore"):
+            mean, std = float(numbers.mean()), float(numbers.std())
+        low, high = float(numbers.min()), float(numbers.max())
+        if low == high or not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             where = space.place(corpus.table, [config.target])
-            raise BadInput(f"{where}: found numbers from {numbers.min():g} to {numbers.max():g}, expected ones that differ")
+            raise BadInput(f"{where}: found numbers from {low:g} to {high:g}, expected ones that differ, by less than 1e150")
         return cls(name, config, ["value"], RegressionLearned(mean=mean, std=std))
 
     def check_state(self, where: str) -> None:

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sklearn.metrics import accuracy_score, f1_score
+from tasktools import corpus_of, fitted
+
+from trunkline.errors import BadInput
+from trunkline.tasks import Targets, Task
+from trunkline.tasks.multilabel import CANDIDATES, MultilabelConfig, MultilabelLearned, MultilabelTask, threshold_quality
+
+
+def test_the_three_ways_to_write_labels_mean_the_same():
+    lists = corpus_of(labels=[["joy", "fear"], [], None, ["anger"], ["joy", "joy"]])
+    strings = corpus_of(labels=["joy; fear", "", None, "anger", "joy"])
+    columns = corpus_of(
+        anger=[0, 0, None, 1, 0], fear=["1", "0", None, "0", "0"], joy=[True, False, None, False, True]
+    )  # fmt: skip
+    a = fitted("multilabel", lists, labels="labels")
+    b = fitted("multilabel", strings, labels="labels", separator=";")
+    c = fitted("multilabel", columns, labels=["anger", "fear", "joy"])
+    expected = [[0, 1, 1], [0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
+    for task, corpus in ((a, lists), (b, strings), (c, columns)):
+        assert task.labels == ["anger", "fear", "joy"]
+        assert task.targets(corpus).values.astype(int).tolist() == expected
+    for task, corpus in ((a, lists), (c, columns)):  # an empty list is "none of them", a missing cell is "not known"
+        assert task.targets(corpus).present.tolist() == [True, True, False, True, True]
+    assert a.columns() == ["labels"] and c.columns() == ["anger", "fear", "joy"]
+    assert a.strata(lists) == ["fear", "(none)", "", "anger", "joy"]
+
+
+@pytest.mark.parametrize(
+    "columns, config, message",
+    [
+        ({"labels": [["a"], "b"]}, {"labels": "labels"}, "train.jsonl line 2: column 'labels' holds a string, expected a list"),
+        ({"labels": [["a"], [0.5]]}, {"labels": "labels"}, "train.jsonl line 2: column 'labels'"),
+        ({"labels": [[], None]}, {"labels": "labels"}, "column 'labels': found no row with a label"),
+        ({"a": [0, 1], "b": [1, 2]}, {"labels": ["a", "b"]}, "train.jsonl line 2: column 'b' holds '2', expected 0 or 1"),
+        ({"a": [0, 1]}, {"labels": ["a", "a"]}, "tasks.t.labels: found 'a' twice"),
+        ({"angry": [0, 1]}, {"labels": ["anger"]}, "did you mean 'angry'"),
+    ],
+)
+def test_what_cannot_be_labels_is_refused(columns, config, message):
+    with pytest.raises(BadInput) as error:
+        fitted("multilabel", corpus_of(**columns), **config)
+    assert message in str(error.value)
+
+
+def test_an_unknown_label_names_file_line_and_the_nearest():
+    task = fitted("multilabel", corpus_of(labels=[["joy"], ["fear"]]), labels="labels")
+    with pytest.raises(BadInput, match=r"v.jsonl line 2, column 'labels': found the label 'jooy'.*did you mean 'joy'"):
+        task.targets(corpus_of(source="v.jsonl", labels=[["fear"], ["joy", "jooy"]]))
+
+
+def test_the_loss_is_bce_with_weights_of_positives():
+    corpus = corpus_of(labels=[["a"], ["a", "b"], [], [], None])
+    task = fitted("multilabel", corpus, labels="labels", class_weights="balanced")
+    assert task.learned.class_weights == [1.0, 3.0]  # negatives / positives
+    logits, truth = torch.tensor([[0.3, -2.0], [1.0, 0.1]]), torch.tensor([[True, False], [False, True]])
+    p = torch.sigmoid(logits)
+    by_hand = -torch.stack([p[0, 0].log(), (1 - p[0, 1]).log(), (1 - p[1, 0]).log(), 3 * p[1, 1].log()]).mean()
+    torch.testing.assert_close(task.criterion().loss(logits, truth), by_hand)
+    assert fitted("multilabel", corpus, labels="labels", class_weights={"b": 2}).learned.class_weights == [1.0, 2.0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.sampled_from(["f1_micro", "f1_macro", "f1_weighted", "accuracy"]))
+def test_the_quality_of_every_threshold_is_that_of_scikit_learn(seed, size, metric):
+    generator = np.random.default_rng(seed)
+    scores = generator.choice([generator.random((12, size)), np.full((12, size), CANDIDATES[50])]).astype(np.float32)
+    true = generator.random((12, size)) < 0.4
+    true[0, 0] = True
+    quality = threshold_quality(true, scores, metric)
+    for at in range(0, len(CANDIDATES), 15):
+        predicted = scores >= np.float32(CANDIDATES[at])
+        if metric == "accuracy":
+            expected = accuracy_score(true[:, 0], predicted[:, 0]) if size == 1 else accuracy_score(true, predicted)
+        elif size == 1:
+            expected = f1_score(true[:, 0], predicted[:, 0], zero_division=0)
+        else:
+            expected = f1_score(true, predicted, average=metric[3:], zero_division=0)
+        assert quality[at] == pytest.approx(expected), CANDIDATES[at]
+
+
+def multilabel_task(**config):
+    return MultilabelTask("t", MultilabelConfig(labels="labels", **config), ["a", "b", "c"], MultilabelLearned())
+
+
+@pytest.mark.parametrize("metric", ["f1_micro", "f1_macro", "accuracy"])
+def test_tuning_finds_the_best_threshold_for_the_monitored_metric_and_decoding_uses_it(metric):
+    generator = np.random.default_rng(1)
+    logits = generator.standard_normal((400, 3)) - 3
+    true = generator.random((400, 3)) < 1 / (1 + np.exp(-logits))
+    task = multilabel_task(metric=metric)
+    criterion, targets = task.criterion(), Targets(true, np.arange(400) % 10 > 0)
+    before = task.score(criterion.decode(logits), targets)[metric]
+    task.tune(torch.from_numpy(logits), targets)
+    assert task.learned.threshold != 0.5
+    after = task.score(criterion.decode(logits), targets)[metric]
+    assert after >= before
+    tuned = task.learned.threshold
+    for threshold in CANDIDATES[::5].tolist():
+        task.learned.threshold = threshold
+        assert task.score(criterion.decode(logits), targets)[metric] <= after + 1e-12
+    task.learned.threshold = tuned
+    again = Task.from_state("t", json.loads(json.dumps(task.state())))
+    assert np.array_equal(again.criterion().decode(logits).values, criterion.decode(logits).values)
+
+
+def test_a_threshold_that_is_given_or_has_nothing_to_go_by_stays():
+    logits, true = np.zeros((2, 3)) - 2, np.array([[True, False, False], [False, True, False]])
+    fixed = fitted("multilabel", corpus_of(labels=[["a"], ["b", "c"]]), labels="labels", threshold=0.3)
+    fixed.tune(logits, Targets(true, np.ones(2, bool)))
+    assert fixed.learned.threshold == 0.3
+    task = multilabel_task()
+    task.tune(logits, Targets(np.zeros((2, 3), bool), np.ones(2, bool)))
+    assert task.learned.threshold == 0.5
+    task = multilabel_task(metric="average_precision")  # wants no threshold: micro F1 decides
+    task.tune(logits, Targets(true, np.ones(2, bool)))
+    assert task.learned.threshold <= 0.12
+
+
+def test_of_equally_good_thresholds_the_one_nearest_one_half_is_taken():
+    task = multilabel_task()
+    task.tune(np.array([[2.0, -2.0, -2.0]]), Targets(np.array([[True, False, False]]), np.ones(1, bool)))
+    assert task.learned.threshold == 0.5
+
+
+def test_presenting_and_scoring():
+    corpus = corpus_of(labels=[["a", "b"], [], None])
+    task = fitted("multilabel", corpus, labels="labels")
+    decoded = task.criterion().decode(np.array([[1.0, 2.0], [-1.0, -1.0], [3.0, -3.0]]))
+    shown = task.present(decoded, corpus)
+    assert [row["labels"] for row in shown] == [["a", "b"], [], ["a"]]
+    assert shown[2]["scores"] == pytest.approx({"a": 0.952574, "b": 0.047426}, abs=1e-5)
+    result = task.score(decoded, task.targets(corpus))
+    assert result["accuracy"] == 1.0 and result["f1_micro"] == 1.0
+    assert {name for name, value in result.items() if not isinstance(value, dict)} == set(task.metric_names())
+    assert task.monitor == "f1_micro" and task.higher_is_better
+    json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    "config", [{"threshold": 0}, {"threshold": 1.0}, {"threshold": "best"}, {"separator": ""}, {"label": "x"}]
+)
+def test_bad_keys_are_refused(config):
+    with pytest.raises(ValidationError):
+        MultilabelConfig(labels="labels", **config)

@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from sklearn.utils.class_weight import compute_class_weight
+from tasktools import corpus_of, fitted
+
+from trunkline.errors import BadInput
+from trunkline.tasks import Task
+from trunkline.tasks.sequence import SequenceConfig
+
+
+def test_labels_are_sorted_and_missing_rows_are_absent():
+    corpus = corpus_of(label=["b", None, "a", "b", ""])
+    task = fitted("sequence", corpus, label="label")
+    assert task.labels == ["a", "b"] and task.outputs == 2 and task.level == "text" and task.columns() == ["label"]
+    targets = task.targets(corpus)
+    assert targets.values[targets.present].tolist() == [1, 0, 1]
+    assert targets.present.tolist() == [True, False, True, True, False]
+    assert task.strata(corpus) == ["b", "", "a", "b", ""]
+
+
+def test_numbers_and_booleans_are_labels_as_json_writes_them():
+    assert fitted("sequence", corpus_of(label=[1, 0, 10]), label="label").labels == ["0", "1", "10"]
+    assert fitted("sequence", corpus_of(label=[True, False]), label="label").labels == ["false", "true"]
+    config = SequenceConfig(label="label", label_list=[1, 0], class_weights={0: 2, True: 1.0})
+    assert config.label_list == ["1", "0"] and config.class_weights == {"0": 2.0, "true": 1.0}
+
+
+def test_a_list_of_labels_gives_order_and_room_for_unseen_ones():
+    corpus = corpus_of(label=["b", "a"])
+    task = fitted("sequence", corpus, label="label", label_list=["c", "b", "a"], class_weights="balanced")
+    assert task.labels == ["c", "b", "a"]
+    assert task.targets(corpus_of(label=["c"])).values.tolist() == [0]
+    with pytest.raises(BadInput, match=r"train.jsonl line 2, column 'label': found the label 'a'.*expected one of 'b', 'c'"):
+        fitted("sequence", corpus, label="label", label_list=["b", "c"])
+    with pytest.raises(BadInput, match=r"tasks.t.label_list: found 'a' twice"):
+        fitted("sequence", corpus, label="label", label_list=["a", "b", "a"])
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (["a", "a"], "train.jsonl, column 'label': found only the label 'a', expected at least two"),
+        ([None, None], "train.jsonl, column 'label': found no row with a label"),
+        (["a", ["b"]], "train.jsonl line 2: column 'label' holds a list"),
+        (["a", 0.5], "train.jsonl line 2: column 'label'"),
+    ],
+)
+def test_what_cannot_be_labels_is_refused(values, message):
+    with pytest.raises(BadInput) as error:
+        fitted("sequence", corpus_of(label=values), label="label")
+    assert message in str(error.value)
+
+
+def test_a_missing_column_names_the_nearest():
+    with pytest.raises(BadInput, match="did you mean 'label'"):
+        fitted("sequence", corpus_of(label=["a", "b"]), label="lable")
+
+
+def test_an_unknown_label_names_file_line_and_the_nearest():
+    task = fitted("sequence", corpus_of(label=["happy", "sad"]), label="label")
+    with pytest.raises(BadInput, match=r"test.jsonl line 2, column 'label': found the label 'hapy'.*did you mean 'happy'\?"):
+        task.targets(corpus_of(source="test.jsonl", label=["sad", "hapy"]))
+    with pytest.raises(BadInput) as error:  # a column of texts taken for labels is not printed whole
+        task.targets(corpus_of(label=["a private text " * 20]))
+    assert len(str(error.value)) < 200
+
+
+def test_balanced_and_named_class_weights():
+    values = ["a"] * 6 + ["b"] * 3 + ["c"]
+    corpus = corpus_of(label=[*values, None])
+    task = fitted("sequence", corpus, label="label", class_weights="balanced")
+    expected = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=values)
+    assert task.learned.class_weights == pytest.approx(expected.tolist())
+    torch.manual_seed(0)
+    logits, targets = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    loss = torch.nn.functional.cross_entropy(logits, targets, weight=torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(task.criterion().loss(logits, targets), loss)
+    assert fitted("sequence", corpus, label="label", class_weights={"b": 3}).learned.class_weights == [1.0, 3.0, 1.0]
+    with pytest.raises(BadInput, match=r"tasks.t.class_weights: found the label 'bb'.*did you mean 'b'"):
+        fitted("sequence", corpus, label="label", class_weights={"bb": 3})
+
+
+def test_focal_lowers_the_share_of_easy_rows():
+    task = fitted("sequence", corpus_of(label=["a", "b"]), label="label", loss="focal")
+    assert task.config.gamma == 2.0
+    logits = torch.tensor([[3.0, 0.0]])
+    p = torch.softmax(logits, 1)[0, 0]
+    torch.testing.assert_close(task.criterion().loss(logits, torch.tensor([0])), -((1 - p) ** 2) * p.log())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"loss": "hinge"}, {"gamma": 2.0}, {"loss": "focal", "gamma": -1}, {"class_weights": {"a": 0}},
+        {"class_weights": "even"}, {"weights": "balanced"}, {"label_list": []},
+    ],
+)  # fmt: skip
+def test_bad_keys_are_refused(config):
+    with pytest.raises(ValidationError):
+        SequenceConfig(label="label", **config)
+
+
+def test_decoding_scoring_and_presenting():
+    corpus = corpus_of(label=["a", "b", None])
+    task = fitted("sequence", corpus, label="label")
+    decoded = task.criterion().decode(np.log(np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])))
+    result = task.score(decoded, task.targets(corpus))
+    assert result["accuracy"] == 0.5 and result["recall"] == 0.0
+    assert {name for name, value in result.items() if not isinstance(value, dict)} == set(task.metric_names())
+    shown = task.present(decoded, corpus)
+    assert [row["label"] for row in shown] == ["a", "a", "b"]
+    assert shown[2]["score"] == pytest.approx(0.8) and shown[2]["scores"] == pytest.approx({"a": 0.2, "b": 0.8})
+    json.dumps(shown)
+
+
+def test_the_monitor():
+    corpus = corpus_of(label=["a", "b", "c"])
+    task = fitted("sequence", corpus, label="label")
+    assert task.monitor == "accuracy" and task.higher_is_better
+    assert fitted("sequence", corpus, label="label", metric="f1_macro").monitor == "f1_macro"
+    assert not fitted("sequence", corpus, label="label", metric="loss").higher_is_better
+    with pytest.raises(BadInput, match=r"tasks.t.metric: unknown name 'f1_marco'; did you mean 'f1_macro'"):
+        fitted("sequence", corpus, label="label", metric="f1_marco")
+    with pytest.raises(BadInput, match=r"tasks.t.metric"):  # only of two labels
+        fitted("sequence", corpus, label="label", metric="recall")
+
+
+def test_state_goes_through_json():
+    corpus = corpus_of(label=["b", "a", "ü"])
+    task = fitted("sequence", corpus, label="label", class_weights="balanced", loss="focal", gamma=1.5, metric="f1_macro")
+    again = Task.from_state("t", json.loads(json.dumps(task.state())))
+    assert again.state() == task.state() and type(again) is type(task)
+    logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 1, 2])
+    assert torch.equal(again.criterion().loss(logits, targets), task.criterion().loss(logits, targets))
+    assert not task.criterion().state_dict()  # weights of classes belong to the state, not to the tensors
+
+
+def test_state_is_refused_where_it_does_not_fit():
+    good = fitted("sequence", corpus_of(label=["a", "b"]), label="label", class_weights="balanced").state()
+    for change, message in [
+        ({"schema_version": 2}, "found schema version 2, expected 1"),
+        ({"kind": "sequnce"}, "did you mean 'sequence'"),
+        ({"labels": ["a"]}, "found 1 labels and 2 weights"),
+        ({"labels": ["a", "a"]}, "labels: found one twice"),
+        ({"labels": [1, 2]}, "labels.0"),
+        ({"extra": 1}, "extra"),
+        ({"learned": {"class_weights": [1.0, float("nan")]}}, "class_weights.1"),
+        ({"config": {"kind": "sequence"}}, "label"),
+    ]:
+        with pytest.raises(BadInput) as error:
+            Task.from_state("t", {**good, **change})
+        assert message in str(error.value)
+    for state in ({k: v for k, v in good.items() if k != "labels"}, [], None):
+        with pytest.raises(BadInput):
+            Task.from_state("t", state)
