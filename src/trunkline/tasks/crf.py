@@ -83,8 +83,11 @@ class CRF(nn.Module):
             emissions: (M, C).
             tags: (M,) gold tags.
             groups: (M,) the chain that a row belongs to; rows of one chain lie together, in order.
+
+        All three are moved to the device of the weights.
         """
-        emissions, tags = emissions.double(), tags.long()
+        device = self.start.device
+        emissions, tags, groups = emissions.to(device).double(), tags.to(device).long(), groups.to(device)
         size, rows = len(self.start), len(tags)
         opens = torch.ones(rows, dtype=torch.bool, device=tags.device)
         opens[1:] = (groups[1:] != groups[:-1]) | ~self.allowed[tags[:-1], tags[1:]]

@@ -21,6 +21,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor | None = N
         gamma: how much well classified rows are played down.
     """
     logits, targets = logits.float(), targets.long()
+    weights = None if weights is None else weights.to(logits.device)  # whole splits are judged on the CPU
     if gamma == 0.0:
         return F.cross_entropy(logits, targets, weight=weights)
     log_p = F.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]  # (M,)

@@ -54,7 +54,8 @@ class MultilabelCriterion(Criterion):
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
 
     def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.weights)
+        weights = None if self.weights is None else self.weights.to(logits.device)  # whole splits are judged on the CPU
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weights)
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
         scores = torch.sigmoid(base.as_logits(logits, self.task.outputs)).cpu().numpy()
