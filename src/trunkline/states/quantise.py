@@ -21,5 +21,4 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantise(numbers: Tensor, scales: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     """Return the rows (N, K) in `dtype` of `quantise`'s two tensors; the product is rounded once, from float32."""
-    rows = torch.empty(numbers.shape, dtype=dtype)
-    return torch.mul(numbers, scales[:, None], out=rows)
+    return numbers.float().mul_(scales[:, None]).to(dtype)
