@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,33 @@ def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
     return table
 
 
+def read_chunks(source: str, size: int, *, base: Path = Path(".")) -> Iterator[Table]:
+    """Read a source at most `size` rows at a time, so that a file of any size takes little memory.
+
+    A source that is no file (an embedded set, a saved folder, the hub) is read whole and handed out in pieces. Row numbers
+    in messages count from the piece's start where the file has no lines (Parquet).
+
+    Raises:
+        BadInput: as `read_table`, when the piece that is broken is reached.
+    """
+    path = base / Path(source).expanduser()
+    known = format_of(path)
+    rows = 0
+    if source.partition(":")[0] in embedded_names() or known is None or not path.is_file() or path.stat().st_size == 0:
+        table = read_table(source, base=base)
+        for start in range(0, len(table), size):
+            yield table.select(range(start, min(start + size, len(table))))
+        return
+    try:
+        for table in known.chunks(path, source, size):
+            rows += len(table)
+            yield table
+    except OSError as error:
+        raise BadInput(f"{source}: cannot be read ({error.strerror or error}), expected a readable file") from None
+    if not rows:
+        raise BadInput(f"{source}: no rows found, expected at least one")
+
+
 def _read(source: str, base: Path) -> Table:
     name, _, split = source.partition(":")
     if name in embedded_names():
@@ -59,10 +87,11 @@ def _read(source: str, base: Path) -> Table:
         return _saved(path, folder, split)
     if path.is_file():
         raise BadInput(f"{source}: a file has no splits, found {split!r} after its name, expected the name alone")
-    if _looks_like_path(source):
-        raise BadInput(f"{source}: no such file{_nearest_file(base / Path(source).expanduser())}")
-    if match := _HUB.fullmatch(source):
+    match = _HUB.fullmatch(source)
+    if match and not _looks_like_path(match["name"]):
         return _hub(source, **match.groupdict())
+    if match or _looks_like_path(source):
+        raise BadInput(f"{source}: no such file{_nearest_file(base / Path(source).expanduser())}")
     near = difflib.get_close_matches(name, embedded_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(embedded_names())}, a path, or owner/name of the hub"
     raise BadInput(f"{source}: no such embedded data set, file or folder; {hint}")

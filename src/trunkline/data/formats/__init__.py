@@ -19,11 +19,13 @@ class Format:
 
     suffixes (tuple[str, ...]): lower-case file suffixes, dot included.
     read (Callable[[Path, str], Table]): path and the name that messages use to the table.
+    chunks (Callable[[Path, str, int], Iterator[Table]]): the same a number of rows at a time, so that memory stays flat.
     gzipped (bool): whether each suffix followed by ``.gz`` is read too.
     """
 
     suffixes: tuple[str, ...]
     read: Callable[[Path, str], Table]
+    chunks: Callable[[Path, str, int], Iterator[Table]]
     gzipped: bool = True
 
 

@@ -6,41 +6,57 @@ The first column is the token, the last its tag (Tjong Kim Sang and De Meulder 2
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from trunkline.data.formats import Format, formats, read_lines
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
+_Sentence = tuple[int, list[tuple[str, str]]]  # its first line, and its tokens with their tags
+
 
 def read(path: Path, source: str) -> Table:
     """Return a table with the columns ``tokens`` and ``tags``; the line of a row is that of its first token."""
-    sentences: list[list[str]] = []
-    tags: list[list[str]] = []
-    lines: list[int] = []
-    width, inside = 0, False
+    return _table(_sentences(path, source), source)
+
+
+def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows."""
+    sentences = _sentences(path, source)
+    while part := list(islice(sentences, size)):
+        yield _table(part, source)
+
+
+def _table(sentences: Iterable[_Sentence], source: str) -> Table:
+    rows = list(sentences)
+    tokens, tags = [[token for token, _ in words] for _, words in rows], [[tag for _, tag in words] for _, words in rows]
+    return Table(source, {"tokens": tokens, "tags": tags}, [line for line, _ in rows])
+
+
+def _sentences(path: Path, source: str) -> Iterator[_Sentence]:
+    """Yield the first line of each sentence, and its tokens with their tags."""
+    words: list[tuple[str, str]] = []
+    begins = width = 0
     for number, line in read_lines(path, source):
         line = line.rstrip("\r\n")
-        if not line.strip(" \t"):
-            inside = False
-            continue
         # Only tab and space separate: a token may hold other blanks, such as the no-break space in "1 000".
         cells = line.rstrip("\t").split("\t") if "\t" in line.strip() else re.split(" +", line.strip(" \t"))
-        if cells[0] == "-DOCSTART-":
-            inside = False
+        if not line.strip(" \t") or cells[0] == "-DOCSTART-":
+            if words:
+                yield begins, words
+            words = []
             continue
         width = width or len(cells)
         if len(cells) != width or width < 2:
             expected = f"expected {width} as above" if width > 1 else "expected a token and its tag"
             raise BadInput(f"{source} line {number}: {len(cells)} columns found, {expected}")
-        if not inside:
-            sentences.append([])
-            tags.append([])
-            lines.append(number)
-            inside = True
-        sentences[-1].append(cells[0].strip(" "))
-        tags[-1].append(cells[-1].strip(" "))
-    return Table(source, {"tokens": sentences, "tags": tags}, lines)
+        if not words:
+            begins = number
+        words.append((cells[0].strip(" "), cells[-1].strip(" ")))
+    if words:
+        yield begins, words
 
 
-formats.register("conll")(Format((".conll", ".bio", ".iob", ".iob2"), read))
+formats.register("conll")(Format((".conll", ".bio", ".iob", ".iob2"), read, chunks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -56,11 +57,29 @@ def parse(
 
 def read(path: Path, source: str) -> Table:
     """Return the table of a CSV file; every cell is a string, or None where empty."""
-    table = rows_to_table(parse(path, source), source)
+    return _separated(rows_to_table(parse(path, source), source))
+
+
+def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows."""
+    return map(_separated, rows_to_tables(parse(path, source), source, size))
+
+
+def rows_to_tables(rows: Iterable[tuple[int, list[str]]], source: str, size: int) -> Iterator[Table]:
+    """`rows_to_table` for `size` rows at a time, each under the one header; nothing where there are no rows."""
+    rows = iter(rows)
+    header = list(islice(rows, 1))
+    while part := list(islice(rows, size)):
+        yield rows_to_table([*header, *part], source)
+
+
+def _separated(table: Table) -> Table:
     names = list(table.columns)
     if len(names) == 1 and (found := [mark for mark in ";\t" if mark in names[0]]):
-        raise BadInput(f"{source} line 1: the header is one cell with {found[0]!r} in it, expected cells separated by commas")
+        raise BadInput(
+            f"{table.source} line 1: the header is one cell with {found[0]!r} in it, expected cells separated by commas"
+        )
     return table
 
 
-formats.register("csv")(Format((".csv",), read))
+formats.register("csv")(Format((".csv",), read, chunks))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,26 @@ NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bo
 
 def read(path: Path, source: str) -> Table:
     """Return the table of a JSON lines file; its columns are the keys in order of first appearance."""
+    return _table(_rows(path, source), source)
+
+
+def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows; a table has the columns that its own rows have."""
+    rows = _rows(path, source)
+    while part := list(islice(rows, size)):
+        yield _table(part, source)
+
+
+def _rows(path: Path, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_lines(path, source):
+        if not line.isspace():
+            yield number, _parse(line, f"{source} line {number}")
+
+
+def _table(rows: Iterable[tuple[int, dict[str, Any]]], source: str) -> Table:
     columns: dict[str, list] = {}
     lines: list[int] = []
-    for number, line in read_lines(path, source):
-        if line.isspace():
-            continue
-        row = _parse(line, f"{source} line {number}")
+    for number, row in rows:
         if row.keys() != columns.keys():
             for key in [key for key in row if key not in columns]:
                 columns[key] = [None] * len(lines)
@@ -44,4 +60,4 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read))
+formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks))

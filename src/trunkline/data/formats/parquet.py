@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ def read(path: Path, source: str) -> Table:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
     return Table(source, arrow_columns(table))
+
+
+def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=size):
+                yield Table(source, arrow_columns(pa.Table.from_batches([batch], file.schema_arrow)))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
 
 
 def arrow_columns(table: pa.Table) -> dict[str, list]:
@@ -48,4 +60,4 @@ def _named(value: Any, feature: Any) -> Any:
     return value
 
 
-formats.register("parquet")(Format((".parquet", ".pq"), read, gzipped=False))
+formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, gzipped=False))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trunkline.data.formats import Format, formats
-from trunkline.data.formats.csv import parse, rows_to_table
+from trunkline.data.formats.csv import parse, rows_to_table, rows_to_tables
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -32,6 +32,21 @@ def read(path: Path, source: str) -> Table:
             raise plain from None
 
 
+def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows; the file is gone through once more before, as its way shows at its end."""
+    try:
+        for _ in rows_to_tables(_plain(path, source), source, size):
+            pass
+    except BadInput as plain:
+        try:
+            for _ in rows_to_tables(parse(path, source, delimiter="\t"), source, size):
+                pass
+        except BadInput:
+            raise plain from None
+        return rows_to_tables(parse(path, source, delimiter="\t"), source, size)
+    return rows_to_tables(_plain(path, source), source, size)
+
+
 def _plain(path: Path, source: str) -> Iterator[tuple[int, list[str]]]:
     for line, cells in parse(path, source, delimiter="\t", quoting=csv.QUOTE_NONE):
         if line == 1 and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
@@ -39,4 +54,4 @@ def _plain(path: Path, source: str) -> Iterator[tuple[int, list[str]]]:
         yield line, [cell[1:-1].replace('""', '"') if QUOTED.fullmatch(cell) else cell for cell in cells]
 
 
-formats.register("tsv")(Format((".tsv", ".tab"), read))
+formats.register("tsv")(Format((".tsv", ".tab"), read, chunks))

@@ -1,0 +1,159 @@
+import json
+import random
+
+import pytest
+
+from trunkline.data.guess import guess_columns
+from trunkline.data.sources import read_table
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+WORDS = "the film was good bad slow great plot actor scene music never ever again".split()
+
+
+def sentences(n, seed=0, least=4):
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(least, 12))) + f" {i}" for i in range(n)]
+
+
+def cycle(values, n):
+    return [values[i % len(values)] for i in range(n)]
+
+
+def guess(n=60, **columns):
+    return guess_columns(Table("x.csv", {"text": sentences(n), **columns}))
+
+
+def roles(found):
+    return {decision.column: decision.role for decision in found.decisions}
+
+
+def test_snips_is_understood():
+    found = guess_columns(read_table("snips:test"))
+    assert found.config("snips") == {
+        "data": {"train": "snips", "text": "text"},
+        "tasks": {
+            "label": {"kind": "sequence", "label": "label"},
+            "tags": {"kind": "token", "tokens": "tokens", "tags": "tags"},
+        },
+    }
+    assert roles(found)["spans"] == "unused"
+
+
+def test_every_column_gets_a_sentence_in_order():
+    found = guess(label=cycle(["a", "b", None], 60), id=list(range(60)))
+    assert found.sentences == [
+        found.sentences[0],
+        "'label' is a sequence task: 2 different values in 40 rows; 20 of 60 rows miss it.",
+        "'id' is not used: its name looks like that of an id.",
+    ]
+    assert found.sentences[0].startswith("'text' is the text: strings of ")
+    assert not any(word in " ".join(found.sentences) for word in ("plot", "actor"))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (cycle(["pos", "neg"], 60), "sequence"),
+        (cycle(["1", "2", "3"], 60), "sequence"),
+        (cycle([True, False], 60), "sequence"),
+        (cycle(list(range(10)), 60), "sequence"),
+        ([(i * 37) % 60 for i in range(60)], "regression"),
+        ([f"{(i * 37) % 60 / 7:.3f}" for i in range(60)], "regression"),
+        (cycle([0.5, 1.5, 2.5], 60), "regression"),
+        (cycle([["a", "b"], ["a"], []], 60), "multilabel"),
+        (cycle(["a|b", "b", "a", "c|a"], 60), "multilabel"),
+        (cycle(["a; b", "b; c", None, "a; c", "a"], 60), "multilabel"),
+        (cycle(["joy, love", "joy", "love", "anger"], 60), "multilabel"),
+        (cycle(["Paris, France", "Nice, France", "Rome, Italy"], 60), "sequence"),
+        ([[{"start": 0, "end": 3, "label": "X"}]] * 60, "token"),
+        (list(range(60)), "unused"),
+        (list(range(60, 0, -1)), "unused"),
+        (["same"] * 60, "unused"),
+        ([None] * 60, "unused"),
+        ([f"user{i}" for i in range(60)], "unused"),
+        (sentences(60, 1), "unused"),
+        ([[f"w{i}", f"v{i}"] for i in range(60)], "unused"),
+        ([{"a": 1}] * 60, "unused"),
+        (cycle(["a", 1], 60), "unused"),
+        (cycle([["a"], "a"], 60), "unused"),
+    ],
+)
+def test_a_column_becomes_a_task_of_the_right_kind(values, kind):
+    found = guess(sure=cycle(["yes", "no"], 60), target=values)
+    assert roles(found)["target"] == kind
+    assert set(found.tasks) == ({"sure", "target"} if kind != "unused" else {"sure"})
+    if kind != "unused":
+        assert found.tasks["target"]["kind"] == kind and "target" in found.tasks["target"].values()
+
+
+def test_the_separator_is_named():
+    assert guess(t=cycle(["a|b", "b", "a"], 60)).tasks["t"] == {"kind": "multilabel", "labels": "t", "separator": "|"}
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "tweet_id", "tweetId", "uuid", "Unnamed id", "column 1", "fold", "split"])
+def test_ids_and_divisions_are_left_out_by_name(name):
+    assert roles(guess(label=cycle("ab", 60), **{name: cycle([1, 2, 3], 60)}))[name] == "unused"
+
+
+@pytest.mark.parametrize("name", ["idea", "valid", "paid", "video"])
+def test_names_that_only_end_like_an_id_are_not(name):
+    assert roles(guess(**{name: cycle([0, 1], 60)}))[name] == "sequence"
+
+
+def test_the_text_is_found_by_looks():
+    n = 40
+    found = guess_columns(
+        Table("x", {
+            "url": [f"https://example.org/a/very/long/address/of/a/page/that/nobody/reads/{i}" for i in range(n)],
+            "headline": [f"film {i} again" for i in range(n)],
+            "story": sentences(n, least=9),
+            "stars": cycle(["1", "2", "3"], n),
+        })
+    )  # fmt: skip
+    assert roles(found) == {"url": "unused", "headline": "unused", "story": "text", "stars": "sequence"}
+    assert "name it as `text_pair`" in " ".join(found.sentences)
+
+
+def test_a_text_in_a_script_without_blanks_is_a_text():
+    found = guess_columns(Table("x", {"r": [f"这部电影很好看{i}" for i in range(20)], "y": cycle("ab", 20)}))
+    assert found.text == "r"
+
+
+@pytest.mark.parametrize("names", [("premise", "hypothesis"), ("Sentence1", "Sentence2"), ("text", "text_pair")])
+def test_pairs_are_found_by_name(names):
+    one, two = names
+    found = guess_columns(Table("x", {two: sentences(30, 1), one: sentences(30), "label": cycle("abc", 30)}))
+    assert (found.text, found.text_pair) == (one, two)
+    assert found.config("x")["data"] == {"train": "x", "text": one, "text_pair": two}
+
+
+def test_tokens_and_tags_without_a_text():
+    rows = {"words": [["a", "b"], ["c"]], "ner": [["O", "B-X"], ["O"]], "pos": [["DET", "NOUN"], ["NOUN"]]}
+    found = guess_columns(Table("x", rows))
+    assert found.text is None and found.tasks == {"ner": {"kind": "token", "tokens": "words", "tags": "ner"}}
+    assert "text" not in found.config("x")["data"]
+
+
+def test_task_names_are_plain_and_unique():
+    found = guess(**{"a b": cycle("xy", 60), "a/b": cycle("xy", 60), "à-b": cycle("xy", 60)})
+    assert list(found.tasks) == ["a_b", "a_b_2", "à-b"]
+
+
+def test_small_files_work(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("review,stars\nGood film,5\nBad film,1\nA good one,5\nA bad one,1\n")
+    found = guess_columns(read_table(str(path)))
+    assert (found.text, found.tasks) == ("review", {"stars": {"kind": "sequence", "label": "stars"}})
+
+
+def test_nothing_to_learn_is_one_sentence():
+    with pytest.raises(BadInput, match=r"x\.csv: found no column that looks like a task among 'text', expected one"):
+        guess()
+    with pytest.raises(BadInput, match=r"x: found no column that looks like texts among 'a', 'b'"):
+        guess_columns(Table("x", {"a": [1, 2], "b": ["x", "x"]}))
+
+
+def test_a_guess_is_plain_data():
+    found = guess(t=cycle(["a|b", "b", "a"], 60), u=cycle("ab", 60))
+    assert json.loads(json.dumps(found.config("x.csv"))) == found.config("x.csv")
