@@ -5,9 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from trunkline.data.sources import EMBEDDED, embedded_names, read_table
+from trunkline.data.sources import EMBEDDED, embedded_names, read_chunks, read_table
 from trunkline.errors import BadInput
 
 
@@ -38,6 +40,49 @@ def test_paths_are_relative_to_base_and_a_list_is_one_source(tmp_path):
     table = read_table(["a.jsonl", str(tmp_path / "b.jsonl")], base=tmp_path)
     assert table.columns == {"text": ["a", "b"]}
     assert table.where(0) == "a.jsonl line 1" and table.where(1) == f"{tmp_path / 'b.jsonl'} line 1"
+
+
+FILES = {
+    "x.jsonl": '{"text": "a", "n": 1}\n\n{"text": "b", "n": 2}\n{"text": "c", "n": 3}\n',
+    "x.csv": 'text,n\na,1\n"b\nb",2\n\nc,3\n',
+    "x.tsv": 'text\tn\na\t1\nb"\t2\nc\t3\n',
+    "quoted.tsv": '"text"\t"n"\n"a"\t1\n"b\tb"\t2\nc\t3\n',
+    "x.conll": "a O\n\n-DOCSTART- O\n\nb B-X\nc O\n\nd O\n",
+    "x.parquet": None,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_pieces_of_a_file_are_the_file(tmp_path, name, size):
+    if FILES[name] is None:
+        pq.write_table(pa.table({"text": ["a", None, "c"], "tags": [["O"], [], None]}), tmp_path / name)
+    else:
+        (tmp_path / name).write_text(FILES[name], newline="")
+    whole, pieces = read_table(name, base=tmp_path), list(read_chunks(name, size, base=tmp_path))
+    assert [len(piece) for piece in pieces] == [min(size, 3 - start) for start in range(0, 3, size)]
+    for column, values in whole.columns.items():
+        assert [value for piece in pieces for value in piece.columns[column]] == values
+    if whole.lines is not None:
+        assert [piece.where(i) for piece in pieces for i in range(len(piece))] == [whole.where(i) for i in range(3)]
+
+
+def test_pieces_of_other_sources_and_what_is_wrong_with_a_piece(tmp_path):
+    assert [len(piece) for piece in read_chunks("snips:test", 400)] == [400, 300]
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n{"text\n')
+    pieces = read_chunks("x.jsonl", 2, base=tmp_path)
+    assert next(pieces).columns == {"text": ["a", "b"]}
+    with pytest.raises(BadInput, match=r"x\.jsonl line 3 column .*: broken JSON"):
+        next(pieces)
+    (tmp_path / "x.csv").write_text("text,n\na,1\nb\n")
+    with pytest.raises(BadInput, match=r"x\.csv line 3: 1 cells found, expected 2"):
+        list(read_chunks("x.csv", 1, base=tmp_path))
+    for name, data, match in (("e.csv", "", "is empty"), ("h.csv", "text,n\n", "no rows"), ("h.jsonl", "\n", "no rows")):
+        (tmp_path / name).write_text(data)
+        with pytest.raises(BadInput, match=match):
+            list(read_chunks(name, 2, base=tmp_path))
+    with pytest.raises(BadInput, match=r"gone\.csv: no such file"):
+        list(read_chunks("gone.csv", 2, base=tmp_path))
 
 
 def test_a_file_named_like_an_embedded_set_is_reached_by_its_path(tmp_path, monkeypatch):
