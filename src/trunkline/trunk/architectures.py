@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -33,7 +33,7 @@ class Stack:
     """
 
     path: str
-    blocks: str | Callable[[nn.Module], list[nn.Module]]
+    blocks: str | Callable[[Any], list[nn.Module]]
     norm: str | None = None
     after_first: str | None = None
 
@@ -73,7 +73,7 @@ class Taps:
     states: tuple[nn.Module, ...] = field(repr=False)
 
 
-def _albert_blocks(stack: nn.Module) -> list[nn.Module]:
+def _albert_blocks(stack: Any) -> list[nn.Module]:
     # Layers share weights: one group's modules run for several layers in a row (AlbertTransformer.forward).
     layers, groups = stack.config.num_hidden_layers, stack.config.num_hidden_groups
     return [block for i in range(layers) for block in stack.albert_layer_groups[int(i / (layers / groups))].albert_layers]
@@ -83,8 +83,8 @@ def _after_padding_index(config: PretrainedConfig) -> int:
     return config.max_position_embeddings - config.pad_token_id - 1  # positions start after the pad token's own row
 
 
-_BERT = {"encoder": Stack("encoder", "layer")}
-_LLAMA = {"encoder": Stack("", "layers", norm="norm")}
+_BERT: dict[StackName, Stack] = {"encoder": Stack("encoder", "layer")}
+_LLAMA: dict[StackName, Stack] = {"encoder": Stack("", "layers", norm="norm")}
 
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
@@ -128,7 +128,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def architecture_of(model_type: object, where: str) -> Architecture:
     """Return the row of `model_type`; BadInput, opened by `where`, names the known ones if there is none."""
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise BadInput(f"{where}: unknown architecture {model_type!r}; expected one of {known}")
     return ARCHITECTURES[model_type]

@@ -7,6 +7,7 @@ encoder is read.
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -62,8 +63,9 @@ def load_trunk(
     place = pick_device(device)
     precision = pick_dtype(dtype, place)
     with _quiet():
-        tokenizer = _load_tokenizer(source.folder)
-        model = _load_model(source.folder, row, stack, stored)
+        config = _load_config(source.folder)
+        tokenizer = _load_tokenizer(source.folder, config)
+        model = _load_model(source.folder, config, row, stack, stored)
     return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
 
 
@@ -187,7 +189,14 @@ class Trunk:
         return f"Trunk({self.name!r}, {self.architecture}, {size}, {self.dtype}, {self.device})"
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+def _load_config(folder: Path) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # anything at all can be wrong in a folder's files
+        raise BadInput(f"{folder / 'config.json'}: cannot be used ({_one_line(error)})") from error
+
+
+def _load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
     known = (
         "tokenizer.json",
         "vocab.txt",
@@ -200,9 +209,9 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not any((folder / name).is_file() for name in known):
         raise BadInput(f"{folder}: no tokenizer; expected tokenizer.json or another of its files beside config.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # anything at all can be wrong in a folder's files
-        raise BadInput(f"{folder}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise BadInput(f"{folder}: its tokenizer cannot be loaded ({_one_line(error)})") from error
     if not tokenizer.is_fast:
         raise BadInput(
             f"{folder}: {type(tokenizer).__name__} tells no character offsets; expected a fast tokenizer (tokenizer.json)"
@@ -213,16 +222,17 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _load_model(folder: Path, row: Architecture, stack: StackName, dtype: torch.dtype) -> PreTrainedModel:
+def _load_model(
+    folder: Path, config: PretrainedConfig, row: Architecture, stack: StackName, dtype: torch.dtype
+) -> PreTrainedModel:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind = _model_class(row, config)
         bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
         model, report = kind.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **bare
         )
-    except Exception as error:  # a folder's files can be wrong in any way
-        raise BadInput(f"{folder}: its {row.model_type} cannot be loaded ({_first_line(error)})") from error
+    except Exception as error:
+        raise BadInput(f"{folder}: its {row.model_type} cannot be loaded ({_one_line(error)})") from error
     if missing := sorted(report["missing_keys"]):  # the library would fill these with random numbers
         raise BadInput(f"{folder}: its weights lack {len(missing)} tensors of a {row.model_type}, {missing[0]} among them")
     if len(row.stacks) > 1 and stack == "encoder":
@@ -244,8 +254,8 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error) or type(error).__name__, 200)
 
 
 @contextmanager

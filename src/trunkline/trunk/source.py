@@ -58,14 +58,16 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
             raise BadInput(f"trunk {text!r}: found revision {revision!r}; an alias is pinned and takes none")
         return Source(text, None, _alias_folder(text, ALIASES[text]))
     path = Path(name).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         if revision is not None:
             raise BadInput(f"{path}: found revision {revision!r}; a folder has none")
         return Source(str(path.resolve()), None, path)
-    if path.exists():
+    if path.is_file():
         raise BadInput(f"{path}: is a file; expected the folder that holds config.json and {WEIGHTS}")
     if isinstance(name, Path) or not _HUB_ID.fullmatch(text):
-        raise BadInput(f"{text}: no such folder; expected an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name")
+        raise BadInput(
+            f"trunk {text!r}: no such folder; expected an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name"
+        )
     return _from_hub(text, revision)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,9 +88,9 @@ def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack
 
 def _checked(layers: Collection[int], deepest: int) -> frozenset[int]:
     for layer in layers:
-        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= deepest:
+        if not isinstance(layer, Integral) or not 0 <= layer <= deepest:
             raise BadInput(f"layer {layer!r}: the trunk has no such layer; expected 0 to {deepest}")
-    return frozenset(layers)
+    return frozenset(map(int, layers))
 
 
 class _Listener:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_zoo import MODELS, make
+
+from trunkline.trunk.load import Trunk, load_trunk
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """zoo(name) -> folder of the tiny trunk `name`, made once."""
+    root, made = tmp_path_factory.mktemp("zoo"), {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = make(root / name, name)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_trunk(zoo):
+    """tiny_trunk(name, stack, dtype) -> the loaded trunk, on the CPU."""
+    loaded: dict[tuple, Trunk] = {}
+
+    def trunk(name: str, stack: str = "encoder", dtype: str = "fp32") -> Trunk:
+        key = (name, stack, dtype)
+        if key not in loaded:
+            loaded[key] = load_trunk(zoo(name), stack=stack, dtype=dtype, device="cpu")
+        return loaded[key]
+
+    return trunk
+
+
+STACKS = [(name, stack) for name in MODELS for stack in (("encoder", "decoder") if "bart" in name else ("encoder",))]
+
+
+@pytest.fixture(params=STACKS, ids="-".join)
+def any_stack(request) -> tuple[str, str]:
+    """Every trunk of the zoo with each of its stacks."""
+    return request.param

@@ -1,0 +1,201 @@
+"""attach: a user's own model, with whatever head, gives the same bits with and without it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+import transformers as hf
+from tiny_zoo import MODELS, build, tokenizer_of
+from torch import nn
+
+from trunkline.errors import BadInput
+from trunkline.trunk.stream import attach
+
+TEXTS = ["a film was great", "play the list of rain and sun to my paris table", "so"]
+HEADS = [
+    (name, table)
+    for name in MODELS
+    for table in (hf.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, hf.MODEL_FOR_MASKED_LM_MAPPING, hf.MODEL_FOR_CAUSAL_LM_MAPPING)
+    if MODELS[name].model_class.config_class in table
+    and not (name in ("bart", "mbart") and table is hf.MODEL_FOR_CAUSAL_LM_MAPPING)  # a decoder alone: tested below
+]
+
+
+def head_model(name, table):
+    config = {"pad_token_id": 0} if name in ("gpt2", "gpt2-left", "llama", "qwen2", "qwen3") else {}
+    return build(name, model_class=table[MODELS[name].model_class.config_class], **config)
+
+
+def inputs_for(name, texts=TEXTS):
+    tokenizer = tokenizer_of(name)
+    ids = tokenizer(list(texts))["input_ids"]
+    width = max(map(len, ids))
+    left = tokenizer.padding_side == "left"
+    pad = tokenizer.pad_token_id or 0
+    rows = [[pad] * (width - len(i)) + i if left else i + [pad] * (width - len(i)) for i in ids]
+    masks = [[0] * (width - len(i)) + [1] * len(i) if left else [1] * len(i) + [0] * (width - len(i)) for i in ids]
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    return (
+        [t for part in value for t in tensors_in(part)]
+        if isinstance(value, (tuple, list)) or hasattr(value, "__iter__")
+        else []
+    )
+
+
+def same_bits(left, right) -> bool:
+    left, right = tensors_in(left), tensors_in(right)
+    return len(left) == len(right) > 0 and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def hooks_on(model) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize(("name", "table"), HEADS, ids=lambda v: v if isinstance(v, str) else v.__class__.__name__)
+def test_outputs_are_those_of_the_bare_model(name, table):
+    model, inputs = head_model(name, table), inputs_for(name)
+    with torch.no_grad():
+        bare = model(**inputs)
+        plain = model(**inputs, output_hidden_states=True)
+        states = plain.get("hidden_states") or plain.get("encoder_hidden_states")
+        before, got = hooks_on(model), {}
+        with attach(model, range(len(states)), got.__setitem__):
+            ridden = model(**inputs)
+        assert hooks_on(model) == before
+        after = model(**inputs)
+    assert ridden.keys() == bare.keys()
+    assert same_bits(ridden, bare) and same_bits(after, bare)
+    assert list(got) == list(range(len(states)))
+    assert all(torch.equal(got[i], state) for i, state in enumerate(states))
+
+
+@pytest.mark.parametrize("name", ["bart", "mbart"])
+def test_either_stack_of_an_encoder_decoder(name):
+    model = build(name, model_class=hf.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[MODELS[name].model_class.config_class])
+    inputs, encoder, decoder = inputs_for(name), {}, {}
+    with torch.no_grad():
+        bare = model(**inputs, output_hidden_states=True)
+        with attach(model, range(4), encoder.__setitem__), attach(model, range(3), decoder.__setitem__, stack="decoder"):
+            ridden = model(**inputs, output_hidden_states=True)
+    assert same_bits(ridden.logits, bare.logits)
+    assert same_bits(list(encoder.values()), bare.encoder_hidden_states)
+    assert same_bits(list(decoder.values()), bare.decoder_hidden_states)
+
+
+def test_a_decoder_alone_has_no_encoder():
+    model = build("bart", model_class=hf.BartForCausalLM)
+    inputs, got = inputs_for("bart"), {}
+    with pytest.raises(BadInput, match="no such stack"), attach(model, [1], print):
+        pass
+    with torch.no_grad(), attach(model, [1, 2], got.__setitem__, stack="decoder"):
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    assert torch.equal(got[1], states[1]) and torch.equal(got[2], states[2])
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", ["bert", "albert", "t5", "gpt2"])
+def test_training_is_left_alone(name, checkpointing):
+    """Same dropout, loss and gradients; each pass hands out each layer once, though checkpointing runs blocks twice."""
+    gradients, counts = [], []
+    for attached in (False, True):
+        model = head_model(name, hf.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
+        if checkpointing:
+            if not model.supports_gradient_checkpointing:
+                pytest.skip("the library cannot checkpoint this model")
+            model.gradient_checkpointing_enable()
+        model.train()
+        torch.manual_seed(1)
+        inputs = {**inputs_for(name), "labels": torch.tensor([0, 1, 0])}
+
+        def receive(layer, state):
+            assert not state.requires_grad
+            counts.append(layer)
+
+        if attached:
+            with attach(model, [1, 2], receive):
+                model(**inputs).loss.backward()
+        else:
+            model(**inputs).loss.backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert same_bits(*gradients)
+    assert counts == [1, 2]
+
+
+def test_generation_hands_out_every_step():
+    model = build("gpt2", model_class=hf.GPT2LMHeadModel)
+    inputs = {key: value[:1] for key, value in inputs_for("gpt2").items()}
+    settings = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    bare = model.generate(**inputs, **settings)
+    lengths = []
+    with attach(model, [2], lambda _, state: lengths.append(state.shape[1])):
+        assert torch.equal(model.generate(**inputs, **settings), bare)
+    assert lengths == [inputs["input_ids"].shape[1], 1, 1, 1, 1]
+
+
+def test_a_model_within_another_librarys_wrapper():
+    class Wrapper(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, **inputs):
+            return self.inner(**inputs).last_hidden_state.mean(1)
+
+    model, inputs, got = Wrapper(build("bert")), inputs_for("bert"), {}
+    with torch.no_grad(), attach(model, [3], got.__setitem__):
+        out = model(**inputs)
+    assert torch.equal(got[3].mean(1), out)
+
+
+def test_what_is_not_known_is_refused():
+    with (
+        pytest.raises(BadInput, match=r"unknown architecture; expected one of bert, roberta"),
+        attach(nn.Linear(2, 2), [1], print),
+    ):
+        pass
+    with pytest.raises(BadInput, match="bert has encoder only"), attach(build("bert"), [1], print, stack="decoder"):
+        pass
+    with pytest.raises(BadInput, match=r"layer 4.*expected 0 to 3"), attach(build("bert"), [4], print):
+        pass
+
+
+def test_an_error_in_the_block_leaves_no_hook():
+    model = build("bert")
+    before = hooks_on(model)
+    with pytest.raises(KeyError), attach(model, [0, 1], print):
+        raise KeyError
+    assert hooks_on(model) == before
+
+
+def test_each_thread_hears_its_own_passes_only():
+    model = build("albert-groups")
+    batches = [inputs_for("albert-groups", [text]) for text in TEXTS]
+    with torch.no_grad():
+        expected = [model(**b, output_hidden_states=True).hidden_states for b in batches]
+    wrong = []
+
+    def work(which):
+        got = {}
+        with torch.no_grad(), attach(model, range(9), got.__setitem__):
+            for _ in range(15):
+                got.clear()
+                model(**batches[which])
+                if not same_bits(list(got.values()), expected[which]):
+                    wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(TEXTS))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
