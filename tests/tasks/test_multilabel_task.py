@@ -130,6 +130,10 @@ def test_of_equally_good_thresholds_the_one_nearest_one_half_is_taken():
     assert task.learned.threshold == 0.5
 
 
+def test_a_label_at_the_threshold_holds():
+    assert multilabel_task().criterion().decode(np.array([[0.0, -0.01, 0.01]])).values.tolist() == [[True, False, True]]
+
+
 def test_presenting_and_scoring():
     corpus = corpus_of(labels=[["a", "b"], [], None])
     task = fitted("multilabel", corpus, labels="labels")
