@@ -1,0 +1,52 @@
+"""The application: every command under its name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import trunkline
+from trunkline.cli.demo import demo
+from trunkline.cli.evaluate import evaluate
+from trunkline.cli.fit import fit
+from trunkline.cli.info import info
+from trunkline.cli.init import init
+from trunkline.cli.predict import predict
+from trunkline.cli.states import app as states
+
+app = typer.Typer(
+    name="trunkline",
+    help="One frozen transformer, every task: train many text tasks as side branches, predict all of them in one pass.",
+    epilog="Begin with: trunkline demo, or trunkline fit YOUR_FILE.csv",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(trunkline.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo)
+app.command("fit")(fit)
+app.command("init")(init)
+app.command("evaluate")(evaluate)
+app.command("predict")(predict)
+app.command("info")(info)
+app.add_typer(states, name="states")
+
+
+def main() -> None:
+    """Run the command line; the entry point `trunkline`."""
+    app()

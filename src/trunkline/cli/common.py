@@ -1,0 +1,139 @@
+"""What all commands share: their common options, one sentence for an error, one JSON object for `--json`, quiet libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from trunkline.errors import BadInput, TrunklineError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew, though the same run was begun or finished before.")]
+
+
+def out() -> Console:
+    """The console of results. Made for each use, as stdout may be swapped."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+def err() -> Console:
+    """The console of progress, findings and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False)
+
+
+def tell(sentence: str) -> None:
+    """Write one sentence to stderr as it is: no markup, no line breaks of ours."""
+    typer.echo(sentence, err=True)
+
+
+def guarded(command: Callable[P, Any]) -> Callable[P, None]:
+    """Make a function a command: it returns what `--json` prints, and raises what becomes one sentence and an exit code.
+
+    The command prints for people itself, unless its `as_json` is set; then whatever is printed goes to stderr.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json, debug = bool(kwargs.get("as_json")), bool(kwargs.get("debug"))
+        try:
+            with _quiet_libraries(debug):
+                if as_json:
+                    with contextlib.redirect_stdout(sys.stderr):
+                        value = command(*args, **kwargs)
+                    print_json(value)
+                else:
+                    command(*args, **kwargs)
+        except TrunklineError as error:
+            _complain(str(error), debug)
+            raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
+        except KeyboardInterrupt:
+            _complain("interrupted", debug)
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except MemoryError:
+            _complain("out of memory; a smaller training.batch_tokens or training.states=live may help", debug)
+            raise typer.Exit(1) from None
+        except Exception as error:
+            _complain(f"{_unexpected(error)}; --debug shows the traceback", debug)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object as UTF-8 whatever the terminal's encoding; lone surrogates as JSON's escapes."""
+    write_stdout(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_stdout(text: str) -> None:
+    """Write `text` to stdout as UTF-8."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def _complain(sentence: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    tell(f"trunkline: {sentence}")
+
+
+def _unexpected(error: Exception) -> str:
+    """Name an error that nobody foresaw by its type and place; its own words might hold a user's text."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
+    inner = next((f for f in reversed(frames) if f"{os.sep}trunkline{os.sep}" in f.filename), frames[-1])
+    return f"unexpected {type(error).__name__} in {Path(inner.filename).name} line {inner.lineno}"
+
+
+@contextlib.contextmanager
+def _quiet_libraries(debug: bool) -> Iterator[None]:
+    """Keep the libraries' warnings, logs and progress bars off the terminal; Trunkline's own warnings get through."""
+    if not debug:
+        # Read by the libraries when they are imported, which happens inside the command.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("trunkline: %(message)s"))
+    own, root = logging.getLogger("trunkline"), logging.getLogger()
+    propagates, level = own.propagate, root.level
+    own.addHandler(handler)
+    own.propagate = False
+    if not debug:
+        root.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        own.removeHandler(handler)
+        own.propagate = propagates
+        root.setLevel(level)

@@ -1,0 +1,178 @@
+"""`trunkline evaluate`: score branches on a data set, by default on the test split that their own run set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.errors import BadInput
+
+if TYPE_CHECKING:
+    from trunkline.data.corpus import Corpus
+    from trunkline.data.table import Table
+    from trunkline.serving.bundle import Bundle
+    from trunkline.trunk import Trunk
+
+TrunkName = Annotated[
+    str | None, typer.Option("--trunk", metavar="NAME", help="Where the branches' trunk is found, if not where it was.")
+]
+
+
+@guarded
+def evaluate(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_BRANCH... [DATA]", help="Runs or branches; then data, if not their test split.", show_default=False
+        ),
+    ],
+    trunk: TrunkName = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Score branches on a data set, label by label.
+
+    A run stands for all of its branches. Without DATA, each is scored on the test split of its own run.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline evaluate runs/reviews-1a2b3c4d
+    trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
+    """
+    branches, data = divide(places)
+    results: dict[str, Any] = {}
+    if data is not None:
+        from trunkline.data.sources import read_table
+
+        table = read_table(data)
+        results = _score(_open(branches, trunk), table)
+    else:
+        loaded: Trunk | str | None = trunk
+        for run, members in _by_run(branches).items():
+            table = own_test_split(run)
+            bundle = _open(members, loaded)
+            loaded = loaded or bundle.trunk
+            prefix = f"{run.name}/" if len(_by_run(branches)) > 1 else ""
+            results |= {f"{prefix}{name}": found for name, found in _score(bundle, table).items()}
+    if not as_json:
+        _show(results)
+    return {"tasks": results}
+
+
+def divide(places: list[str]) -> tuple[list[Path], str | None]:
+    """Tell branches and runs from the data that may come last."""
+    flags = [is_branch_or_run(Path(place)) for place in places]
+    if all(flags):
+        return [Path(place) for place in places], None
+    first = flags.index(False)
+    if first == 0 or first < len(places) - 1:
+        raise BadInput(f"{places[first]}: not a run or a branch; expected a directory that `trunkline fit` has written")
+    return [Path(place) for place in places[:-1]], places[-1]
+
+
+def is_branch_or_run(path: Path) -> bool:
+    """Whether a directory is a branch, or a run with branches in it."""
+    return (path / "branch.json").is_file() or (path / "branches").is_dir() or (path / "config.yaml").is_file()
+
+
+def own_test_split(run: Path) -> Table:
+    """The rows of the test split that a run's config names or draws."""
+    from trunkline.training.config import load_config
+    from trunkline.training.prepare import prepare
+
+    if not (run / "config.yaml").is_file():
+        raise BadInput(f"{run}: no config.yaml, so this branch's own test split is not known; give the data to score on")
+    splits = prepare(load_config(run / "config.yaml")).splits
+    if "test" not in splits:
+        raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
+    return splits["test"].corpus.table
+
+
+def _by_run(branches: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Branch and run directories by the run that they belong to."""
+    runs: dict[Path, list[Path]] = {}
+    for path in branches:
+        place = path.resolve()
+        runs.setdefault(place if (place / "branches").is_dir() else place.parent.parent, []).append(path)
+    return runs
+
+
+def _open(paths: list[Path], trunk: Trunk | str | None) -> Bundle:
+    from trunkline.serving.bundle import Bundle
+
+    with err().status("loading the trunk"):
+        return Bundle.open(paths, trunk=trunk)
+
+
+def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
+    """Metrics of every branch on `table`."""
+    from trunkline.cli.progress import counting
+
+    results: dict[str, Any] = {}
+    for view, names in views(bundle, table).items():
+        corpus = corpus_for(bundle, names, table, view)
+        targets = {name: bundle.branches[name].task.targets(corpus) for name in names}
+        with counting(err(), "scoring", len(corpus)) as count:
+            found = subset(bundle, names).score(corpus, targets, progress=count)
+        for name, metrics in found.items():
+            task = bundle.branches[name].task
+            rows = int(targets[name].present.sum()) if task.level == "text" else len(corpus)
+            results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
+    return {name: results[name] for name in bundle.branches}
+
+
+View = tuple[str | None, str | None, str | None]  # columns of the text, of the second text, of the tokens
+
+
+def views(bundle: Bundle, table: Table, text: str | None = None) -> dict[View, list[str]]:
+    """The columns that each branch reads of `table`, and the branches that read the same ones and so share a pass.
+
+    A branch that does not mind how a text is divided into words takes the words of one that does.
+    """
+    wanted = {name: getattr(branch.task.config, "tokens", None) for name, branch in bundle.branches.items()}
+    given = {tokens for tokens in wanted.values() if tokens in table.columns}
+    found: dict[View, list[str]] = {}
+    for name, branch in bundle.branches.items():
+        tokens = next(iter(given)) if len(given) == 1 else wanted[name] if wanted[name] in given else None
+        column = text or branch.text
+        found.setdefault((column if column in table.columns or not tokens else None, branch.text_pair, tokens), []).append(name)
+    return found
+
+
+def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Corpus:
+    """See a table as the branches `names` do."""
+    from trunkline.data.corpus import build_corpus
+
+    text, pair, tokens = view
+    units = any(bundle.branches[name].task.level == "unit" for name in names)
+    return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units)
+
+
+def subset(bundle: Bundle, names: list[str]) -> Bundle:
+    """The bundle with these branches only."""
+    from trunkline.serving.bundle import Bundle
+
+    return Bundle(bundle.trunk, {name: bundle.branches[name] for name in names})
+
+
+def _show(results: dict[str, Any]) -> None:
+    """Print the metrics of each branch, and its table by label."""
+    from trunkline.cli import show
+
+    console = out()
+    made = show.table("branch", "metric", ">score")
+    for name, found in results.items():
+        shown = show.headline(found["metrics"], found["monitor"])
+        for row, (metric, value) in enumerate(shown.items()):
+            made.add_row(name if row == 0 else "", metric, show.number(value), end_section=row == len(shown) - 1)
+    console.print(made)
+    for name, found in results.items():
+        if by_label := show.by_label(found["metrics"], f"{name} by label"):
+            console.print(by_label)
+    for source, rows in {(found["data"], found["rows"]): None for found in results.values()}:
+        tell(f"scored on {rows:,} rows of {source}")

@@ -1,0 +1,108 @@
+"""`trunkline fit`: train the tasks of a config, or of a data file whose columns are looked at first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, tell
+from trunkline.errors import BadInput
+
+if TYPE_CHECKING:
+    from trunkline.training.config import RunConfig
+
+CONFIGS = (".yaml", ".yml")
+
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", help="Directory of the run; runs/NAME-HASH by default.", show_default=False)
+]
+
+
+@guarded
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG_OR_DATA", help="A YAML config; or data: a file, a folder or a name.", show_default=False
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to the config, e.g. training.epochs=5.", show_default=False),
+    ] = None,
+    run_dir: RunDir = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Train the tasks of a config, or of a data file whose text and label columns are found by themselves.
+
+    The same command again continues a run that was stopped, and shows the result of one that is finished.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline fit reviews.csv
+    trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
+    """
+    if Path(source).suffix.lower() in CONFIGS:
+        from trunkline.training.config import load_config
+
+        config, name = load_config(source, overrides or []), Path(source).stem
+    else:
+        config, name = guessed_config(source, overrides or [])
+    summary = train(config, name, run_dir=run_dir, fresh=fresh)
+    if not as_json:
+        show_run(summary)
+    return summary
+
+
+def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
+    """Look at a data set's columns, tell what each was taken for, and return the config and the run's name."""
+    from trunkline.cli.guessed import config_for
+    from trunkline.cli.init import run_name
+    from trunkline.data.guess import guess_columns
+    from trunkline.data.sources import read_table
+    from trunkline.training.config import override, resolve
+
+    if clash := next((text for text in overrides if "=" not in text), None):
+        raise BadInput(f"{clash}: found a second source, expected key.sub=value after {source}")
+    table = read_table(source)
+    guess = guess_columns(table)
+    for sentence in guess.sentences:
+        tell(sentence)
+    tell(f"To say otherwise: trunkline init {source}, edit the config that it writes, and fit that.")
+    values = config_for(guess, source, len(table))
+    return resolve(override(values, overrides), source), run_name(source)
+
+
+def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Run a fit with its progress on stderr; return the run's summary."""
+    from trunkline.cli.progress import FitProgress
+    from trunkline.training.fit import fit as run
+
+    with FitProgress(err()) as progress:
+        return run(config, name=name, run_dir=run_dir, fresh=fresh, say=progress).summary
+
+
+def show_scores(summary: dict[str, Any]) -> None:
+    """Print a run's scores and the layers that its branches read."""
+    from trunkline.cli import show
+
+    console = out()
+    console.print(show.scores(summary["tasks"]))
+    if any(task["layers"] for task in summary["tasks"].values()):
+        console.print(show.layers_of(summary["tasks"]))
+
+
+def show_run(summary: dict[str, Any]) -> None:
+    """Print a run's scores, layers and cost, and what to do next."""
+    from trunkline.cli import show
+
+    show_scores(summary)
+    out().print(show.cost(summary))
+    tell(f'\npredict:  trunkline predict {summary["run"]} --text "..."')
+    tell(f"details:  trunkline evaluate {summary['run']}")
+    tell(f"a branch: trunkline info {next(iter(summary['tasks'].values()))['branch']}")

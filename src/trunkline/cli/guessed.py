@@ -1,0 +1,121 @@
+"""The config for a data set that came without one: as a mapping to train with, and as commented YAML to edit.
+
+Both say the same (a test holds them together): what data/guess.py took the columns for, and defaults that suit most data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from trunkline.data.guess import Guess
+
+METHOD = {"name": "adalayers", "dim": 128, "alpha": 16, "cutoff": 0.01}
+
+
+def training_for(rows: int) -> dict[str, Any]:
+    """Epochs and batches for a training set of this size: little data needs more epochs of smaller batches."""
+    epochs = 8 if rows >= 10_000 else 12 if rows >= 3_000 else 20 if rows >= 1_000 else 30
+    return {
+        "epochs": epochs,
+        "batch_tokens": 2048 if rows >= 3_000 else 512,
+        "learning_rate": 0.001,
+        "schedule": "one_cycle",
+        "seed": 0,
+    }
+
+
+def config_for(guess: Guess, train: str, rows: int) -> dict[str, Any]:
+    """Return the config as a mapping; `train` is the source as the config is to name it."""
+    found = guess.config(train)
+    return {
+        "trunk": "minilm",
+        "data": {**found["data"], "validation": "10%", "test": "10%"},
+        "tasks": found["tasks"],
+        "method": METHOD,
+        "training": training_for(rows),
+    }
+
+
+def commented(guess: Guess, train: str, rows: int, name: str) -> str:
+    """Return the same config as YAML with comments that explain the alternatives; `name` is the file it will be."""
+    values = config_for(guess, train, rows)
+    data, training = values["data"], values["training"]
+    lines = [
+        "# Written by `trunkline init`; change what you like, then:",
+        f"#     trunkline fit {name}",
+        "# Every key: docs/config.md. A mistyped key is an error that names the nearest known one.",
+        "",
+        "# The transformer whose layers are read and never changed: minilm (22M weights, English, fast), an id of the",
+        "# Hugging Face hub such as FacebookAI/roberta-large or FacebookAI/xlm-roberta-base (100 languages), or a folder.",
+        "# A larger one is usually better, and slower.",
+        f"trunk: {values['trunk']}",
+        "",
+        "data:",
+        "  # A file, a list of files, an embedded name or a hub id; relative to this file.",
+        _entry("train", data["train"]),
+        "  # A share of train, drawn by the seed, or a source of its own. The weights that do best on it are kept.",
+        _entry("validation", data["validation"]),
+        "  # The same, or leave it out. Scored once, at the end.",
+        _entry("test", data["test"]),
+    ]
+    columns = {decision.column: decision for decision in guess.decisions}
+    for key in ("text", "text_pair"):
+        if key in data:
+            lines += [f"  # {columns[data[key]].sentence}", _entry(key, data[key])]
+        elif key == "text_pair":
+            lines.append("  # text_pair: COLUMN   # the second text, where two texts are judged together")
+    lines += [
+        "",
+        "# What to predict: a name of your choice for each task, and its kind and columns. All tasks train in one pass.",
+    ]
+    lines.append("tasks:")
+    for task, section in values["tasks"].items():
+        own = [section[key] for key in ("tags", "spans", "labels", "label", "target") if isinstance(section.get(key), str)]
+        if own and own[0] in columns:
+            lines.append(f"  # {columns[own[0]].sentence}")
+        lines += [f"  # {line}" for line in _alternatives(section)]
+        lines.append(_entry(task, section))
+    unused = [decision for decision in guess.decisions if decision.role == "unused"]
+    lines += [f"  # {decision.sentence}" for decision in unused]
+    lines += [
+        "",
+        "# How the layers are read. adalayers learns a distribution over all of them; probe, single_layer and scalar_mix",
+        "# are simpler. See docs/methods.md.",
+        "method:",
+        "  name: adalayers",
+        "  # Width of the side branch: 64 is smaller and faster, 256 may be better on much data.",
+        _entry("dim", values["method"]["dim"]),
+        "  # How sharply it chooses between layers.",
+        _entry("alpha", values["method"]["alpha"]),
+        "  # Layers with a smaller share than this are not read at all: 0.05 makes a faster branch, 0 reads them all.",
+        _entry("cutoff", values["method"]["cutoff"]),
+        "",
+        "training:",
+        "  # Passes over the data. More may help where there is little of it; patience: 4 stops early when it does not.",
+        _entry("epochs", training["epochs"]),
+        "  # Tokens in a batch, padding included.",
+        _entry("batch_tokens", training["batch_tokens"]),
+        _entry("learning_rate", training["learning_rate"]),
+        _entry("schedule", training["schedule"]),
+        _entry("seed", training["seed"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(key: str, value: Any) -> str:
+    shown = yaml.safe_dump({key: value}, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9)
+    return "  " + shown.strip()[1:-1]  # "{key: value}" without its braces: one line whatever the value
+
+
+def _alternatives(section: dict[str, Any]) -> list[str]:
+    """What else this column could be, for the comment above its task."""
+    if section["kind"] == "sequence":
+        return ["If its values are amounts rather than names: {kind: regression, target: COLUMN}."]
+    if section["kind"] == "regression":
+        return ["If its values are names rather than amounts: {kind: sequence, label: COLUMN}."]
+    if section["kind"] == "token":
+        return ["With few training texts, crf: true may help."]
+    return []

@@ -1,0 +1,70 @@
+"""`trunkline init`: write the config that `trunkline fit FILE` would use, commented, to be edited."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Json, guarded, tell
+from trunkline.errors import BadInput
+
+
+@guarded
+def init(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Data: a file, a folder or a name.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="CONFIG", help="Where to write; FILE's name with .yaml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the config if it exists.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Look at a data file and write a commented config for it, to edit and to fit.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline init reviews.csv
+    trunkline init reviews.csv -o stars.yaml
+    """
+    from trunkline.cli.guessed import commented, config_for
+    from trunkline.data.guess import guess_columns
+    from trunkline.data.sources import read_table
+    from trunkline.files import write_text
+    from trunkline.training.config import resolve
+
+    config = output or Path(run_name(source) + ".yaml")
+    if config.exists() and not force:
+        raise BadInput(f"{config}: exists already; give another file with -o, or --force to overwrite it")
+    if config.is_dir() or not config.parent.is_dir():
+        raise BadInput(f"{config}: expected a file to write in a folder that exists")
+    table = read_table(source)
+    guess = guess_columns(table)
+    train = relative(source, config.parent)
+    resolve(config_for(guess, train, len(table)), str(config), config.parent)
+    write_text(config, commented(guess, train, len(table), str(config)))
+    if not as_json:
+        for sentence in guess.sentences:
+            typer.echo(sentence)
+    tell(f"wrote {config}; edit it, then: trunkline fit {config}")
+    return {"config": str(config), "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions}}
+
+
+def run_name(source: str) -> str:
+    """A source's name without folder, split and suffixes: ``"data/reviews.csv.gz"`` is ``"reviews"``."""
+    path = Path(source)
+    return (path.name if path.exists() else source.split("@")[0].split(":")[0].rstrip("/").split("/")[-1]).split(".")[
+        0
+    ] or "data"
+
+
+def relative(source: str, folder: Path) -> str:
+    """A source as a config in `folder` names it."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        return source  # an embedded or hub name
+    found = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    return found if found.startswith("..") or "/" in found or "." in found else f"./{found}"

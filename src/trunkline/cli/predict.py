@@ -1,0 +1,226 @@
+"""`trunkline predict`: every branch on every text, in one pass of the trunk, a chunk of texts at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Json, err, guarded, tell, write_stdout
+from trunkline.cli.evaluate import TrunkName, corpus_for, is_branch_or_run, subset, views
+from trunkline.errors import BadInput
+
+if TYPE_CHECKING:
+    from trunkline.data.table import Table
+    from trunkline.serving.bundle import Bundle
+
+CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
+
+
+class Format(StrEnum):
+    """Of the output."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+@guarded
+def predict(
+    branches: Annotated[
+        list[Path],
+        typer.Argument(metavar="BRANCH...", help="Branches; a run stands for all of its own.", show_default=False),
+    ],
+    text: Annotated[list[str] | None, typer.Option("--text", "-t", metavar="T", help="A text; may be given again.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="FILE|-", help="Texts in a data file, or - for lines of stdin.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; stdout by default.")
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="By default that of the suffix of --output, else jsonl.", show_default=False),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option("--column", metavar="NAME", help="The text column of --input, if not the one trained on.")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Give the score of every label, not only of those chosen.")] = False,
+    trunk: TrunkName = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Predict with any number of branches of one trunk, all in the same pass.
+
+    Texts come from --text, from --input, or line by line from standard input. Rows keep their order and their own columns.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline predict runs/demo-1a2b3c4d --text "play some jazz"
+    trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
+    cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
+    """
+    for path in branches:
+        if not is_branch_or_run(path):
+            raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
+    tables = _chunks(text, source, column)
+    first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
+    form = form or (Format.csv if output is not None and output.suffix.lower() == ".csv" else Format.jsonl)
+    from trunkline.serving.bundle import Bundle
+
+    with err().status("loading the trunk"):
+        bundle = Bundle.open(branches, trunk=trunk)
+    began, rows = time.monotonic(), 0
+    collected: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        write = collected.extend if as_json and output is None else stack.enter_context(_writer(output, form))
+        # Bars and results would write over each other on one terminal.
+        count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
+        for table in itertools.chain([first] if first is not None else [], tables):
+            write(_predicted(bundle, table, column, scores))
+            rows += len(table)
+            count(len(table))
+    seconds = time.monotonic() - began
+    if output is not None:
+        tell(f"wrote {rows:,} rows to {output} in {seconds:.1f} s")
+    told: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), "branches": list(bundle.branches)}
+    return {**told, "predictions": collected} if output is None else {**told, "output": str(output)}
+
+
+def _chunks(texts: list[str] | None, source: str | None, column: str | None) -> Iterator[Table]:
+    """The input as tables of at most CHUNK rows."""
+    if texts and source:
+        raise BadInput("found both --text and --input, expected one of them")
+    if texts:
+        from trunkline.data.table import Table
+
+        return iter([Table("--text", {"text": [os.fsencode(t).decode("utf-8", "replace") for t in texts]})])
+    if source is None and sys.stdin.isatty():
+        raise BadInput("no texts: give --text, --input FILE, or lines on standard input")
+    if source in (None, "-"):
+        return _stdin()
+    from trunkline.data.sources import read_chunks
+
+    return read_chunks(source, CHUNK)
+
+
+def _stdin() -> Iterator[Table]:
+    """Lines of stdin, each a text."""
+    from trunkline.data.table import Table
+
+    numbered = enumerate(sys.stdin.buffer, start=1)
+    while part := list(itertools.islice(numbered, CHUNK)):
+        lines = []
+        for number, raw in part:
+            try:
+                lines.append(raw.decode("utf-8").rstrip("\r\n"))
+            except UnicodeDecodeError as error:
+                raise BadInput(f"stdin line {number}: byte {error.start + 1} is not UTF-8, expected UTF-8") from None
+        yield Table("stdin", {"text": lines}, [number for number, _ in part])
+
+
+def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[dict[str, Any]]:
+    """A row of output for each row of `table`: what it held itself, then the prediction of every branch."""
+    if column is None and list(table.columns) == ["text"]:
+        column = "text"  # of --text and stdin, whatever column the branches were trained on
+    answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
+    texts: list[str] = []
+    for view, names in views(bundle, table, column).items():
+        corpus = corpus_for(bundle, names, table, view)
+        texts = corpus.texts
+        for answer, found in zip(answers, subset(bundle, names).predict(texts, corpus.pairs, units=corpus.units), strict=True):
+            answer.update(found)
+    rows = []
+    for row, answer in enumerate(answers):
+        own = {name: values[row] for name, values in table.columns.items() if not isinstance(values[row], list | dict)}
+        if not own:
+            own = {"text": texts[row]}
+        out = {f"given_{name}" if name in bundle.branches else name: value for name, value in own.items()}
+        for name in bundle.branches:
+            out[name] = _rounded({key: value for key, value in answer[name].items() if scores or key != "scores"})
+        rows.append(out)
+    return rows
+
+
+def _rounded(value: Any) -> Any:
+    """The same with six digits after the point: what a probability of a network is good for, at most."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+class _writer:
+    """Writes rows to stdout, or to a file that takes its place when all is done.
+
+    Used as a context manager; it yields a function that takes lists of rows.
+    """
+
+    def __init__(self, output: Path | None, form: Format) -> None:
+        self.output, self.form, self.stack = output, form, ExitStack()
+        self.header: list[str] | None = None
+
+    def __enter__(self) -> Callable[[list[dict[str, Any]]], None]:
+        self.put: Callable[[str], object] = write_stdout
+        if self.output is not None:
+            from trunkline.files import atomic_file
+
+            if self.output.is_dir() or not self.output.parent.is_dir():
+                raise BadInput(f"{self.output}: expected a file to write in a folder that exists")
+            temporary = self.stack.enter_context(atomic_file(self.output))
+            file = self.stack.enter_context(open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline=""))
+            self.put = file.write
+        return self._rows
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.__exit__(*error)
+
+    def _rows(self, rows: list[dict[str, Any]]) -> None:
+        if self.form is Format.jsonl:
+            self.put("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+            return
+        flat = [_cells(row) for row in rows]
+        text = io.StringIO()
+        if self.header is None:
+            self.header = list(dict.fromkeys(name for row in flat for name in row))
+            csv.writer(text, lineterminator="\n").writerow(self.header)
+        csv.DictWriter(text, self.header, extrasaction="ignore", lineterminator="\n").writerows(flat)
+        self.put(text.getvalue())
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for CSV: each prediction becomes its main value under its branch's name, and its score beside it."""
+    cells: dict[str, Any] = {}
+    for name, value in row.items():
+        if not isinstance(value, dict):
+            cells[name] = value
+            continue
+        first, *others = value.items()
+        cells[name] = _cell(first[1])
+        cells.update({f"{name}.{key}": _cell(part) for key, part in others})
+    return cells
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _counter(shown: bool) -> Any:
+    """The bar of texts done, or nothing."""
+    from contextlib import nullcontext
+
+    from trunkline.cli.progress import counting
+
+    return counting(err(), "predicting", None) if shown else nullcontext(lambda more: None)

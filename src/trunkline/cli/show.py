@@ -1,0 +1,166 @@
+"""Results as tables and bars for a terminal; everything here takes plain numbers and returns what rich can print."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from trunkline.states.budget import readable
+
+BAR = 24  # characters of a full bar
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A plain table: text on the left, numbers (columns whose name starts with '>') on the right."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def number(value: Any) -> str:
+    """A metric, four digits after the point; '-' where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics that are one number."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
+
+
+def headline(metrics: Mapping[str, Any], monitor: str) -> dict[str, Any]:
+    """The monitored metric, then those that people ask for: not every average of precision and recall."""
+    shown = {monitor: metrics[monitor]} if monitor in metrics else {}
+    for name, value in flat(metrics).items():
+        # One label per text makes every micro average equal to the accuracy.
+        twin = name.endswith("_micro") and value == metrics.get("accuracy")
+        if not name.startswith(("precision_", "recall_")) and name != "loss" and not twin:
+            shown.setdefault(name, value)
+    return shown
+
+
+def scores(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Metrics by task (rows) and split (columns) of a run's summary."""
+    splits = [split for split in ("validation", "test") if any(split in task for task in tasks.values())]
+    made = table("task", "metric", *(f">{split}" for split in splits))
+    for name, task in tasks.items():
+        monitor = task["monitor"]
+        names = dict.fromkeys(metric for split in splits for metric in headline(task.get(split, {}), monitor))
+        for row, metric in enumerate(names):
+            made.add_row(
+                Text(name if row == 0 else "", style="bold"),
+                Text(metric, style="bold" if metric == monitor else ""),
+                *(Text(number(task.get(split, {}).get(metric)), style="bold" if metric == monitor else "") for split in splits),
+                end_section=row == len(names) - 1,
+            )
+    return made
+
+
+def by_label(metrics: Mapping[str, Any], title: str) -> Table | None:
+    """The nested table of a task's metrics: a row for each label or entity type."""
+    rows = metrics.get("by_label")
+    if not rows:
+        return None
+    names = list(next(iter(rows.values())))
+    made = table("label", *(f">{name}" for name in names), title=title)
+    for label, values in rows.items():
+        made.add_row(Text(label), *(number(values[name]) for name in names))
+    return made
+
+
+def bar(share: float, full: float) -> str:
+    """A bar of `share`, where `full` would fill BAR characters; in eighths of a character."""
+    eighths = round(8 * BAR * share / full) if full else 0
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def layers(weights: Mapping[int, float], reads: Collection[int], title: str = "") -> RenderableType:
+    """The share of each layer as a bar, and which layers are read at all."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right")
+    grid.add_column(min_width=BAR, no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    largest = max(weights.values(), default=0)
+    for layer in sorted({*weights, *reads}):
+        share = weights.get(layer)
+        note = "not read" if layer not in reads else "read" if share is None else f"{share:6.1%}"
+        grid.add_row(
+            Text(str(layer)),
+            Text(bar(share or 0, largest), style="cyan"),
+            Text(note, style="dim" if layer not in reads else ""),
+        )
+    return Group(Text(title, style="bold"), grid) if title else grid
+
+
+def layers_of(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """The layer bars of a run's tasks, side by side where there is room."""
+    parts = []
+    for name, task in tasks.items():
+        weights = {int(layer): share for layer, share in task["layers"].items()}
+        parts.append(Padding(layers(weights, task["reads"], f"{name} reads {ranges(task['reads'])}"), (0, 3, 1, 0)))
+    return Columns(parts)
+
+
+def ranges(numbers: Collection[int]) -> str:
+    """Layer numbers for people: ``"layers 0-3 and 6"``."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    shown = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    words = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1] if shown else "none"
+    return ("layer " if len(numbers) == 1 else "layers ") + words
+
+
+def cost(summary: Mapping[str, Any]) -> Table:
+    """What a run cost, and where it is."""
+    spent = summary["cost"]
+    trained, trunk, epochs = spent["trained_parameters_total"], spent["trunk_parameters"], spent["epochs"]
+    took = seconds(spent["seconds"])
+    if epochs:
+        took += f": {len(epochs)} epochs of {sum(epoch['seconds'] for epoch in epochs) / len(epochs):.1f} s"
+    if spent["states_bytes"]:
+        took += f", layer states {seconds(spent['states_seconds'])}"
+    disk = f"branches {readable(sum(spent['disk_bytes'].values()))}"
+    if spent["states_bytes"]:
+        disk += f", layer states {readable(spent['states_bytes'])} (shared by later runs)"
+    return facts(
+        {
+            "trained": f"{trained:,} weights, {100 * trained / max(trunk, 1):.2g} % of the trunk's {trunk:,}",
+            "took": took,
+            "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
+            "on disk": disk,
+            "run": summary["run"],
+        }
+    )
+
+
+def facts(rows: Mapping[str, object]) -> Table:
+    """Names and values, one a line."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in rows.items():
+        grid.add_row(name, Text(str(value)))
+    return grid
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,185 @@
+"""`trunkline states`: build, list and remove layer states that are kept on disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trunkline.states.budget import StoreInfo
+    from trunkline.training.stored import SplitStates
+
+app = typer.Typer(help="Build, list and remove the layer states that are kept on disk.", no_args_is_help=True)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to it.", show_default=False)]
+SHORT = 12  # digits of a key that are shown; any that are enough to tell it from others will do
+
+
+@app.command("build")
+@guarded
+def build(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.", show_default=False)],
+    overrides: Overrides = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Compute the layer states that a config reads, so that fitting it starts at once.
+
+    [bold]Example[/]
+
+    \b
+    trunkline states build examples/emotion.yaml
+    """
+    from trunkline.cli.progress import FitProgress
+    from trunkline.training.config import load_config
+    from trunkline.training.stored import build_states
+
+    with FitProgress(err()) as progress:
+        found = build_states(load_config(config, overrides or []), say=progress)
+    if not as_json:
+        _show_splits(found)
+    return {"stores": [_plain(one) for one in found]}
+
+
+@app.command("info")
+@guarded
+def info(
+    which: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY|CONFIG", help="A store, or a config; all stores by default.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """List the stores, the most recently used first; or describe one, or those that a config reads.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline states info
+    trunkline states info examples/emotion.yaml
+    """
+    from trunkline.cli.fit import CONFIGS
+
+    if which is not None and Path(which).suffix.lower() in CONFIGS:
+        from trunkline.training.config import load_config
+        from trunkline.training.stored import find_states
+
+        with err().status("reading the data and the trunk"):
+            found = find_states(load_config(which))
+        if not as_json:
+            _show_splits(found)
+        return {"stores": [_plain(one) for one in found]}
+    from trunkline.files import cache_dir
+    from trunkline.states.budget import list_stores
+
+    root = cache_dir() / "states"
+    stores = list_stores(root)
+    if which is not None:
+        stores = [store for store in stores if store.key.startswith(which)]
+        if not stores:
+            raise BadInput(f"{which}: no store under {root} has a key that begins so, and it is no .yaml config")
+    if not as_json:
+        _show_stores(stores, root)
+    return {"root": str(root), "bytes": sum(store.bytes for store in stores), "stores": [_plain(store) for store in stores]}
+
+
+@app.command("prune")
+@guarded
+def prune(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Remove these.", show_default=False)] = None,
+    keep_gb: Annotated[
+        float | None, typer.Option(min=0, metavar="X", help="Remove the least recently used until the rest is at most X GB.")
+    ] = None,
+    older_than: Annotated[float | None, typer.Option(min=0, metavar="DAYS", help="Remove those not used for DAYS.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Remove stores. Whatever is needed again is computed again.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline states prune --keep-gb 10
+    trunkline states prune --older-than 30 --dry-run
+    """
+    from trunkline.files import cache_dir
+    from trunkline.states.budget import list_stores, readable
+    from trunkline.states.budget import prune as remove
+
+    root = cache_dir() / "states"
+    if not (keys or everything) and keep_gb is None and older_than is None:
+        raise BadInput("nothing chosen; expected keys, --keep-gb X, --older-than DAYS or --all")
+    removed = remove(
+        root,
+        keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),
+        older_than_days=older_than,
+        keys=keys or [],
+        all=everything,
+        dry_run=dry_run,
+    )
+    freed = sum(store.bytes for store in removed)
+    gone = {store.key for store in removed}
+    left = [store for store in list_stores(root) if store.key not in gone]
+    if not as_json:
+        if removed:
+            _show_stores(removed, None)
+        verb = "would be removed" if dry_run else "removed"
+        out().print(f"{len(removed)} of {len(removed) + len(left)} stores {verb}, {readable(freed)}", highlight=False)
+    return {"dry_run": dry_run, "removed": [_plain(store) for store in removed], "bytes": freed, "left": len(left)}
+
+
+def _plain(one: StoreInfo | SplitStates) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(one).items()}
+
+
+def _show_stores(stores: Sequence[StoreInfo], root: Path | None) -> None:
+    from trunkline.cli import show
+    from trunkline.states.budget import readable
+
+    made = show.table("key", "trunk", ">texts", ">tokens", "layers", "dtype", ">size", "used")
+    for store in stores:
+        facts = ["", "", "", "", ""]
+        if store.tokens:
+            layers = show.ranges(store.layers).removeprefix("layers ").removeprefix("layer ")
+            facts = [Path(store.trunk).name, f"{store.texts:,}", f"{store.tokens:,}", layers, store.dtype]
+        made.add_row(store.key[:SHORT], *facts, readable(store.bytes), _ago(time.time() - store.last_used))
+    out().print(made)
+    for store in stores:
+        if store.problem:
+            tell(f"{store.key[:SHORT]}: {store.problem}")
+    if root is not None:
+        total = sum(store.bytes for store in stores)
+        tell(f"{len(stores)} stores, {readable(total)} in {root}")
+
+
+def _show_splits(found: list[SplitStates]) -> None:
+    from trunkline.cli import show
+    from trunkline.states.budget import readable
+
+    made = show.table("split", "key", ">texts", ">tokens", "layers", ">size", "built")
+    for one in found:
+        whole = set(one.layers) <= set(one.built)
+        state = "yes" if whole else show.ranges(one.built) if one.built else "no"
+        layers = show.ranges(one.layers).removeprefix("layers ").removeprefix("layer ")
+        made.add_row(one.split, one.key[:SHORT], f"{one.texts:,}", f"{one.tokens:,}", layers, readable(one.bytes), state)
+    out().print(made)
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
