@@ -111,6 +111,7 @@ def prune(
     older_than_days: float | None = None,
     keys: Collection[str] = (),
     all: bool = False,
+    dry_run: bool = False,
 ) -> list[StoreInfo]:
     """Remove stores, least recently used first, and return those removed. A store that is being built stays.
 
@@ -120,6 +121,7 @@ def prune(
         older_than_days (float): remove those not used for so long.
         keys (Collection[str]): remove these; the first digits of a key are enough if no other key begins with them.
         all (bool): remove every store.
+        dry_run (bool): remove nothing; return those that would be.
     """
     if keep_bytes is None and older_than_days is None and not keys and not all:
         raise BadInput("prune: say which stores: a size to keep, an age in days, keys, or all")
@@ -129,7 +131,7 @@ def prune(
     for info in stores:
         aged = older_than_days is not None and info.last_used < time.time() - older_than_days * 86400
         over = keep_bytes is not None and left > keep_bytes
-        if (all or aged or over or info.key in doomed) and _remove(info.path):
+        if (all or aged or over or info.key in doomed) and (dry_run or _remove(info.path)):
             removed.append(info)
             left -= info.bytes
     return removed

@@ -1,0 +1,76 @@
+"""The states stores that fitting a config would read, outside of a run: looked up, or built ahead of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from trunkline.files import cache_dir
+from trunkline.states.budget import needed_bytes
+from trunkline.states.manifest import key_parts, read_manifest, store_key
+from trunkline.states.store import BATCH_TOKENS
+from trunkline.training.config import RunConfig
+from trunkline.training.fit import Run, encode_splits, open_trunk, quiet
+from trunkline.training.loop import Say
+from trunkline.training.prepare import prepare
+
+STORED = ("train", "validation")  # the test texts are read once, so their states are not stored
+
+
+@dataclass(frozen=True)
+class SplitStates:
+    """The store of one split: its key and directory, what it holds when whole (`bytes`), and the layers that are there."""
+
+    split: str
+    key: str
+    path: Path
+    texts: int
+    tokens: int
+    layers: tuple[int, ...]
+    bytes: int
+    built: tuple[int, ...]
+
+
+def find_states(config: RunConfig) -> list[SplitStates]:
+    """Look up the stores that fitting `config` would read; nothing is computed but the tokens."""
+    return _look(_open(config, quiet))
+
+
+def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
+    """Compute the layer states that fitting `config` would read, where they are not there yet.
+
+    Raises:
+        BadInput: the config or the data cannot be used, or the states need more than may be written.
+    """
+    run = _open(config, say)
+    run.config = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
+    for name in STORED:
+        run.open_feed(run.prepared.splits[name])
+    return _look(run)
+
+
+def _open(config: RunConfig, say: Say) -> Run:
+    accelerator = Accelerator(cpu=config.trunk.device == "cpu")
+    prepared = prepare(config)
+    trunk = open_trunk(config, accelerator)
+    max_length = min(config.trunk.max_length or trunk.max_length, trunk.max_length)
+    encode_splits(prepared, trunk, max_length)
+    return Run(config, prepared, trunk, "fp32", max_length, "", Path(), accelerator, say)
+
+
+def _look(run: Run) -> list[SplitStates]:
+    layers = tuple(sorted(set().union(*(learner.branch.layers for learner in run.learners.values()))))
+    dtype = run.config.training.states_dtype
+    found = []
+    for name in STORED:
+        encoded = run.prepared.splits[name].encoded
+        assert encoded is not None
+        key = store_key(key_parts(run.trunk, encoded, dtype, BATCH_TOKENS))
+        path = cache_dir() / "states" / key
+        built = read_manifest(path)[0].complete() if (path / "store.json").exists() else ()
+        tokens = len(encoded.ids)
+        size = needed_bytes(tokens, run.trunk.hidden_size, len(layers), dtype)
+        found.append(SplitStates(name, key, path, encoded.n_texts, tokens, layers, size, built))
+    return found
