@@ -74,6 +74,13 @@ def test_batches_vary_from_epoch_to_epoch():
     assert [b.tolist() for b in other] != [b.tolist() for b in epochs[0]]
 
 
+def test_a_dozen_batches_vary_too():
+    lengths = np.arange(10, 110)  # no ties, so one pool would give the same batches for ever
+    epochs = [token_batches(lengths, tokens=512, seed=0, epoch=epoch) for epoch in range(2)]
+    assert len(epochs[0]) >= 8
+    assert len({frozenset(b.tolist()) for b in epochs[0]} & {frozenset(b.tolist()) for b in epochs[1]}) <= 2
+
+
 def test_padding_share_by_hand():
     assert padding_share([4, 2, 3], [np.array([0, 1]), np.array([2])]) == pytest.approx(1 - 9 / 11)
 

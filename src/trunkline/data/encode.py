@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 2048, 1 << 20  # tokenised at once: keeps the lists of Python objects small
-_BLANKS = np.array([code for code in range(0x3001) if chr(code).isspace()], dtype=np.uint32)
 
 
 @dataclass
@@ -232,7 +231,8 @@ def _find_units(
         spans.append(np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[inside] + begins[text_of[i]])
         rows.append(inside + starts[i])
     first, last = np.concatenate(spans).T
-    first = np.minimum(_next_visible(chunk)[first], last)  # some tokenizers count the blank before a word to its first token
+    # Special tokens and some blanks have an empty span. A blank that a tokenizer counts to the word after it, or makes a
+    # token of its own, does no harm: it ends at or before the first character of that word's unit, or with it.
     real = first < last
     first, last, token_rows = first[real], np.maximum.accumulate(last[real]), np.concatenate(rows)[real]
     wanted = np.array([span for one in units for span in one], dtype=np.int64).reshape(-1, 2)
@@ -243,13 +243,6 @@ def _find_units(
     hit[hit] = first[token[hit]] < wanted[hit, 1]
     found[hit] = token_rows[token[hit]]
     return found
-
-
-def _next_visible(chunk: list[str]) -> np.ndarray:
-    """For each character of the texts laid end to end, and one past the last, the first at or after it that is no blank."""
-    codes = np.frombuffer("".join(chunk).encode("utf-32-le"), dtype="<u4")
-    places = np.append(np.where(np.isin(codes, _BLANKS), len(codes), np.arange(len(codes))), len(codes))
-    return np.minimum.accumulate(places[::-1])[::-1]
 
 
 def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[tuple[int, int]]:

@@ -33,7 +33,7 @@ def read(path: Path, source: str) -> Table:
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
-    """Yield the same as tables of at most `size` rows; the file is gone through once more before, as its way shows at its end."""
+    """Yield the same as tables of at most `size` rows; which of the two ways it is shows at its end only."""
     try:
         for _ in rows_to_tables(_plain(path, source), source, size):
             pass
