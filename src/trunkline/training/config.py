@@ -1,0 +1,286 @@
+"""The config of a run, whole: the same names in YAML, on the command line (`key.sub=value`) and in Python.
+
+Checked by pydantic before any work starts. An unknown key, a wrong type or a value out of range is one sentence that
+names the file, the key, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from trunkline import branches, tasks
+from trunkline.errors import BadInput, unknown_name
+
+Share = float
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class TrunkSection(Section):
+    """Which transformer to read."""
+
+    name: str = "minilm"  # embedded alias | hub id | path
+    revision: str | None = None  # a commit of the hub, to pin it
+    stack: Literal["encoder", "decoder"] = "encoder"  # for models that have both
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"  # of the trunk's computation; auto: the faster on this machine
+    device: str = "auto"
+    max_length: int | None = Field(None, ge=3)  # tokens; None: the trunk's longest input
+
+
+class DataSection(Section):
+    """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
+
+    train: str | list[str]
+    validation: str | list[str] | Share = "10%"
+    test: str | list[str] | Share | None = None
+    text: str = "text"  # the column with the text
+    text_pair: str | None = None  # the column with the second text of a pair
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+            value = float(match[1]) / 100
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("a share must lie between 0% and 100%")
+        return value
+
+
+class TrainingSection(Section):
+    """How the weights are found. The same for every method, so that methods can be compared."""
+
+    epochs: int = Field(10, ge=1)
+    batch_tokens: int | None = Field(2048, ge=8)  # padded tokens in a batch
+    batch_size: int | None = Field(None, ge=1)  # texts in a batch, instead of batch_tokens
+    accumulation: int = Field(1, ge=1)  # batches per step of the optimiser
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["one_cycle", "linear", "cosine", "plateau", "constant"] = "one_cycle"
+    warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; one_cycle: share until the peak
+    plateau_patience: int = Field(3, ge=1)  # evaluations without a better score before the rate is halved
+    clip_norm: float | None = Field(1.0, gt=0)
+    evaluate_every: Literal["epoch"] | int = "epoch"  # or a number of steps
+    patience: int | None = Field(None, ge=1)  # evaluations without a better score before a task stops
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
+    states: Literal["auto", "store", "live"] = "auto"
+    states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
+    states_budget_gb: float | None = Field(None, gt=0)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_batch_measure(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("batch_size") is not None:
+            if values.get("batch_tokens") is not None:
+                raise ValueError("give batch_tokens or batch_size, not both")
+            values = {**values, "batch_tokens": None}
+        return values
+
+    @field_validator("evaluate_every")
+    @classmethod
+    def _positive(cls, value: object) -> object:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected 'epoch' or a number of steps of at least 1")
+        return value
+
+
+class RunConfig(Section):
+    """One training, resolved: what `config.yaml` in a run's directory holds."""
+
+    trunk: TrunkSection = TrunkSection()
+    data: DataSection
+    tasks: dict[str, Any] = Field(min_length=1)  # name -> the Config of its kind
+    method: Any = {"name": "adalayers"}  # the Config of a method
+    training: TrainingSection = TrainingSection()
+
+    @field_validator("trunk", mode="before")
+    @classmethod
+    def _trunk_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    def identity(self) -> str:
+        """sha256 (hex) of the resolved config: two runs with the same one are the same run."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved config as plain JSON-able values, defaults included."""
+        return self.model_dump(mode="json")
+
+
+def resolve(values: dict[str, Any], where: str = "config", base: Path = Path(".")) -> RunConfig:
+    """Check `values` (the YAML's mapping) and return the whole config, defaults filled in and paths absolute.
+
+    Args:
+        values: the mapping as read from YAML or given in Python.
+        where: how messages name it, usually the file.
+        base: folder that relative paths of data and trunk are relative to.
+
+    Raises:
+        BadInput: the first thing that is wrong, with its key.
+    """
+    if not isinstance(values, dict):
+        raise BadInput(f"{where}: found {type(values).__name__}, expected a mapping with the keys data and tasks")
+    values = _with_preset(values, where)
+    config = validate_section(RunConfig, values, where, "")
+    config.method = _named(config.method, "name", branches.methods, where, "method")
+    config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
+    for name in config.tasks:
+        if not re.fullmatch(r"[\w][\w.-]*", name):
+            raise BadInput(f"{where}: tasks: found the name {name!r}, expected letters, digits, '_', '-' and '.' only")
+    for key in ("train", "validation", "test"):
+        setattr(config.data, key, _absolute(getattr(config.data, key), base))
+    if (base / config.trunk.name).is_dir():
+        config.trunk.name = str((base / config.trunk.name).resolve())
+    return config
+
+
+def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """Read a YAML file, apply `key.sub=value` overrides, and resolve it.
+
+    Paths in the file are relative to the file; paths in overrides are relative to the working directory.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; expected a YAML config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid"
+        raise BadInput(f"{path}{line}: not YAML: {problem}") from None
+    if isinstance(values, dict):
+        values = override(values, overrides)
+    return resolve(values, str(path), path.parent)
+
+
+def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """Return a copy of `values` with every `key.sub=value` applied; values are read as YAML, paths made absolute."""
+    values = json.loads(json.dumps(values))
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
+        try:
+            parsed = _number(yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise BadInput(f"override {text!r}: the value is not YAML") from None
+        if key in ("data.train", "data.validation", "data.test"):
+            parsed = _absolute(parsed, Path("."))
+        *parents, last = key.split(".")
+        place = values
+        for parent in parents:
+            inner = place.get(parent)
+            if isinstance(inner, str) and parent in ("method", "trunk"):
+                inner = {"name": inner}
+            elif inner is None:
+                inner = {}
+            elif not isinstance(inner, dict):
+                raise BadInput(f"override {text!r}: {parent} is not a section, so it has no key {last!r}")
+            place[parent] = inner
+            place = inner
+        if last in ("method", "trunk") and not parents and isinstance(parsed, str):
+            parsed = {"name": parsed}
+        place[last] = parsed
+    return values
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 reads 1e-3 as text; users mean a number."""
+    if isinstance(value, str):
+        try:
+            return float(value) if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
+        except ValueError:
+            return value
+    return value
+
+
+def _absolute(source: Any, base: Path) -> Any:
+    """Make the paths among `source` absolute; names of embedded sets and hub ids stay as they are."""
+    if isinstance(source, list):
+        return [_absolute(one, base) for one in source]
+    if isinstance(source, str):
+        path = Path(source).expanduser()
+        if not path.is_absolute() and ((base / path).exists() or source.startswith(".")):
+            return str((base / path).resolve())
+        return str(path) if path.is_absolute() else source
+    return source
+
+
+def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fill in what `preset: NAME` stands for under what the config says itself."""
+    if "preset" not in values:
+        return values
+    values = dict(values)
+    known = {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
+    name = values.pop("preset")
+    if name not in known:
+        raise unknown_name(f"{where}: preset", name, known)
+    preset = yaml.safe_load(known[name].read_text(encoding="utf-8"))
+    for section, content in preset.items():
+        own = values.get(section) or {}
+        if section == "method" and isinstance(own, str):
+            own = {"name": own}
+        values[section] = {**content, **own} if own.get("name", content.get("name")) == content.get("name") else own
+    return values
+
+
+def _named(value: Any, key: str, registry: Any, where: str, place: str) -> BaseModel:
+    """Check one `method:` or task section against the Config of the thing that it names."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or key not in value:
+        raise BadInput(f"{where}: {place}: expected a section with {key!r}, one of {', '.join(registry.names())}")
+    thing = registry.get(value[key], f"{where}: {place}.{key}")
+    return validate_section(thing.Config, value, where, place)
+
+
+def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str) -> Any:
+    """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise."""
+    values = _numbers(values)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _sentence(model, error, where, place) from None
+
+
+def _numbers(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _numbers(value) for key, value in values.items()}
+    return _number(values)
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, where: str, place: str) -> BadInput:
+    """One sentence for the first thing that pydantic found; an unknown key names the nearest known one."""
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    key = ".".join(filter(None, [place, *location])) or "config"
+    if first["type"] == "extra_forbidden":
+        owner: Any = model
+        for part in location[:-1]:
+            owner = owner.model_fields[part].annotation
+        fields = [*owner.model_fields, *(["preset"] if owner is RunConfig else [])]
+        return unknown_name(f"{where}: {key}", location[-1], fields)
+    if first["type"] == "missing":
+        return BadInput(f"{where}: {key}: missing, expected a value")
+    message = first["msg"].removeprefix("Value error, ")
+    found = first["input"]
+    shown = "" if isinstance(found, (dict, list)) else f"found {found!r}, "
+    return BadInput(f"{where}: {key}: {shown}{message[0].lower()}{message[1:]}")

@@ -1,0 +1,114 @@
+import pytest
+import yaml
+
+from trunkline.errors import BadInput
+from trunkline.training.config import load_config, override, resolve
+
+GOOD = {
+    "trunk": "minilm",
+    "data": {"train": "snips", "validation": "10%", "test": "snips:test"},
+    "tasks": {"intent": {"kind": "sequence", "label": "label"}},
+    "method": {"name": "adalayers", "dim": 32},
+}
+
+
+def with_(**changes):
+    return override(GOOD, [f"{key.replace('__', '.')}={value}" for key, value in changes.items()])
+
+
+def test_resolving_fills_defaults_and_a_resolved_config_resolves_to_itself():
+    config = resolve(GOOD)
+    assert config.trunk.name == "minilm" and config.data.validation == 0.1 and config.method.dim == 32
+    again = resolve(yaml.safe_load(yaml.safe_dump(config.as_dict())))
+    assert again.as_dict() == config.as_dict() and again.identity() == config.identity()
+
+
+def test_identity_changes_with_any_value():
+    assert resolve(GOOD).identity() != resolve(with_(training__seed=1)).identity()
+    assert resolve(GOOD).identity() != resolve(with_(method__dim=64)).identity()
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"training__epoch": 3}, ["training.epoch", "did you mean 'epochs'"]),
+        ({"method__dimension": 3}, ["method.dimension"]),
+        ({"method__name": "adalayer"}, ["method.name", "did you mean 'adalayers'"]),
+        ({"tasks__intent__kind": "sequences"}, ["tasks.intent.kind", "did you mean 'sequence'"]),
+        ({"tasks__intent__lable": "x"}, ["tasks.intent.lable", "label"]),
+        ({"training__epochs": "many"}, ["training.epochs", "'many'", "integer"]),
+        ({"training__learning_rate": -1}, ["training.learning_rate", "-1", "greater than 0"]),
+        ({"data__validation": "150%"}, ["data.validation", "between 0% and 100%"]),
+        ({"trainin": 3}, ["trainin", "did you mean 'training'"]),
+        ({"preset": "adalayers-imbd"}, ["preset", "did you mean 'adalayers-imdb'"]),
+        ({"training__evaluate_every": 0}, ["training.evaluate_every", "at least 1"]),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_sentence_that_names_it(changes, parts, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(with_(**changes)))
+    with pytest.raises(BadInput) as error:
+        load_config(file)
+    message = str(error.value)
+    assert "\n" not in message and str(file) in message
+    for part in parts:
+        assert part in message
+
+
+def test_both_batch_measures_are_refused_and_one_replaces_the_other():
+    assert resolve(with_(training__batch_size=16)).training.batch_tokens is None
+    with pytest.raises(BadInput, match="not both"):
+        resolve(with_(training__batch_size=16, training__batch_tokens=100))
+
+
+def test_missing_file_broken_yaml_and_wrong_top_level(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("tasks: {a: b\nc")
+    with pytest.raises(BadInput, match=r"broken.yaml line \d+: not YAML"):
+        load_config(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(BadInput, match="expected a mapping"):
+        load_config(tmp_path / "list.yaml")
+
+
+def test_paths_are_relative_to_the_file_and_overrides_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.csv").write_text("text,label\na,b\n")
+    (tmp_path / "here.csv").write_text("text,label\na,b\n")
+    file = tmp_path / "configs" / "run.yaml"
+    file.write_text(yaml.safe_dump({**GOOD, "data": {"train": "train.csv"}}))
+    monkeypatch.chdir(tmp_path)
+    assert load_config(file).data.train == str(tmp_path / "configs" / "train.csv")
+    assert load_config(file, ["data.train=here.csv"]).data.train == str(tmp_path / "here.csv")
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(GOOD) + "training: {learning_rate: 1e-3}\n")
+    assert load_config(file).training.learning_rate == 1e-3
+    assert load_config(file, ["training.learning_rate=2e-4"]).training.learning_rate == 2e-4
+
+
+IMDB = {"dim": 64, "alpha": 70, "cutoff": 5e-3, "heads": 16, "entropy": 0, "positions": False, "dropout": 0.03}
+COLA = {"dim": 64, "alpha": 64, "cutoff": 1e-2, "heads": 8, "entropy": 0, "positions": True, "dropout": 0.03}
+CONLL = {"dim": 128, "alpha": 128, "cutoff": 1e-2, "heads": 8, "entropy": 1e-3, "positions": True, "dropout": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "training"),
+    [
+        ("adalayers-imdb", IMDB, {"batch_size": 1200, "weight_decay": 1e-3, "plateau_patience": 5}),
+        ("adalayers-cola", COLA, {"batch_size": 600, "weight_decay": 0, "plateau_patience": 25}),
+        ("adalayers-conll", CONLL, {"batch_size": 356, "weight_decay": 1e-3, "plateau_patience": 16}),
+    ],
+)
+def test_presets_hold_the_published_hyperparameters_and_give_way_to_the_config(preset, method, training):
+    values = {key: value for key, value in GOOD.items() if key != "method"}
+    config = resolve({**values, "preset": preset})
+    for key, value in method.items():
+        assert getattr(config.method, key) == value
+    for key, value in {**training, "optimizer": "adam", "schedule": "plateau", "learning_rate": 1e-4}.items():
+        assert getattr(config.training, key) == value
+    own = resolve({**values, "preset": preset, "method": {"name": "adalayers", "dim": 48, "heads": 4}})
+    assert own.method.dim == 48 and own.method.alpha == method["alpha"]
