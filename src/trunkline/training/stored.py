@@ -55,7 +55,7 @@ def _open(config: RunConfig, say: Say) -> Run:
     accelerator = Accelerator(cpu=config.trunk.device == "cpu")
     prepared = prepare(config)
     trunk = open_trunk(config, accelerator)
-    max_length = min(config.trunk.max_length or trunk.max_length, trunk.max_length)
+    max_length = config.trunk.max_length or trunk.max_length
     encode_splits(prepared, trunk, max_length)
     return Run(config, prepared, trunk, "fp32", max_length, "", Path(), accelerator, say)
 

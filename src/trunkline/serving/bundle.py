@@ -1,0 +1,156 @@
+"""A trunk with the branches that ride on it: one forward pass answers all of them.
+
+Branches trained with different maximum lengths or precisions do not answer from the same pass: they are grouped by
+both, so that each one sees what it was trained on, and a group shares a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trunkline.data.corpus import Corpus, segment
+from trunkline.errors import BadInput
+from trunkline.states.live import LiveStates
+from trunkline.tasks import Targets
+from trunkline.training.apply import collect_logits
+from trunkline.training.branch import Branch, load_branch
+from trunkline.trunk.load import Trunk, load_trunk
+
+
+class Bundle:
+    """A trunk and branches by name, ready to predict.
+
+    Args:
+        trunk: the trunk that all branches belong to.
+        branches: by name; each is checked against the trunk.
+
+    Raises:
+        BadInput: a branch belongs to another trunk.
+    """
+
+    def __init__(self, trunk: Trunk, branches: dict[str, Branch]) -> None:
+        for branch in branches.values():
+            branch.check_trunk(trunk)
+            branch.module.to(trunk.device)
+        self.trunk, self.branches = trunk, branches
+
+    @classmethod
+    def open(
+        cls, paths: Iterable[str | Path] | str | Path, *, trunk: str | Trunk | None = None, device: str = "auto"
+    ) -> Bundle:
+        """Load branch directories, or run directories with all their branches, and the trunk that they name.
+
+        Args:
+            paths: one directory or several; branches of the same name are told apart by their folder.
+            trunk: another place where the same trunk is found, or a trunk already loaded.
+            device: "auto", "cpu" or "cuda".
+        """
+        given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+        loaded = [load_branch(folder) for path in given for folder in branch_folders(path)]
+        if not loaded:
+            raise BadInput("no branch given; expected at least one branch or run directory")
+        if isinstance(trunk, Trunk):
+            return cls(trunk, _named(loaded))
+        first = loaded[0].trunk
+        name = trunk or first.name
+        revision = None if trunk else first.revision
+        return cls(load_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device), _named(loaded))
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        units: list[list[tuple[int, int]]] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return, for each text, the prediction of every branch by its name.
+
+        Args:
+            texts: what to read, in order.
+            pairs: the second text of each, for branches trained on pairs.
+            units: character spans of the words of each text; by default `segment` finds them.
+            progress: called with the number of sequences done after each batch.
+        """
+        corpus = self._corpus(list(texts), None if pairs is None else list(pairs), units)
+        answers: list[dict[str, Any]] = [{} for _ in corpus.texts]
+        for name, (branch, logits, offsets) in self._logits(corpus, progress).items():
+            decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
+            for answer, presented in zip(answers, branch.task.present(decoded, corpus), strict=True):
+                answer[name] = presented
+        return [{name: answer[name] for name in self.branches} for answer in answers]
+
+    def score(
+        self, corpus: Corpus, targets: dict[str, Targets], progress: Callable[[int], None] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the metrics of every branch that `targets` has right answers for."""
+        return {
+            name: branch.task.score(branch.criterion.decode(torch.from_numpy(logits), offsets), targets[name])
+            for name, (branch, logits, offsets) in self._logits(corpus, progress).items()
+            if name in targets
+        }
+
+    def _corpus(self, texts: list[str], pairs: list[str] | None, units: list[list[tuple[int, int]]] | None) -> Corpus:
+        from trunkline.data.table import Table
+
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise BadInput(f"text {row + 1}: found {type(text).__name__}, expected a string")
+        if units is None and any(branch.task.level == "unit" for branch in self.branches.values()):
+            units = [segment(text) for text in texts]
+        return Corpus(Table("texts", {"text": texts}, None), texts, pairs, units)
+
+    def _logits(
+        self, corpus: Corpus, progress: Callable[[int], None] | None
+    ) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
+        groups: dict[tuple[int, str], dict[str, Branch]] = {}
+        for name, branch in self.branches.items():
+            groups.setdefault((branch.max_length, branch.precision), {})[name] = branch
+        found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
+        for (max_length, precision), members in groups.items():
+            windows = any(branch.task.level == "unit" for branch in members.values())
+            encoded = self.trunk.encode(
+                corpus.texts,
+                pairs=corpus.pairs,
+                units=corpus.units if windows else None,
+                max_length=max_length,
+                windows=windows,
+            )
+            logits = collect_logits(
+                {name: (branch.task, branch.module) for name, branch in members.items()},
+                LiveStates(self.trunk, encoded),
+                encoded,
+                precision=precision,
+                device=torch.device(self.trunk.device),
+                progress=progress,
+            )
+            for name, branch in members.items():
+                offsets = encoded.unit_offsets if branch.task.level == "unit" else None
+                found[name] = (branch, logits[name], offsets)
+        return found
+
+
+def branch_folders(path: Path) -> list[Path]:
+    """The branch directories that `path` stands for: itself, or those of a run directory."""
+    if (path / "branches").is_dir():
+        return sorted(folder for folder in (path / "branches").iterdir() if (folder / "branch.json").exists())
+    return [path]
+
+
+def _named(branches: list[Branch]) -> dict[str, Branch]:
+    """Branches by task name; a name taken twice is told apart by the folder of its run."""
+    named: dict[str, Branch] = {}
+    for branch in branches:
+        name = branch.task.name
+        if name in named and branch.path is not None:
+            run = branch.path.resolve().parent.parent.name
+            name = f"{run}/{name}"
+        if name in named:
+            raise BadInput(f"{branch.path}: a branch called {name} was given already; expected each branch once")
+        named[name] = branch
+    return named

@@ -1,0 +1,100 @@
+"""Run trained branches over encoded texts, all in one pass, and collect their logits.
+
+Evaluation while training, the final test and prediction all go through here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.branches import BranchGroup, SideBranch
+from trunkline.data.batching import Layout, token_batches
+from trunkline.data.encode import Encoded
+from trunkline.states.live import Feed
+from trunkline.tasks import Task
+
+SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Mixed precision for the side branches: matrix products in bf16, weights and norms in fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def as_precision(rows: Tensor, precision: str) -> Tensor:
+    """Layer states in the precision that the branches compute in; autocast leaves bf16 rows as they are."""
+    return rows.float() if precision == "fp32" else rows
+
+
+@torch.no_grad()
+def collect_logits(
+    branches: Mapping[str, tuple[Task, SideBranch]],
+    feed: Feed,
+    encoded: Encoded,
+    *,
+    precision: str,
+    device: torch.device,
+    batch_tokens: int = 4096,
+    progress: Callable[[int], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> dict[str, np.ndarray]:
+    """Return float32 logits of every branch: (texts, outputs) at text level, (units, outputs) at unit level.
+
+    Args:
+        branches: by name, the task and the module in eval mode.
+        feed: where layer states come from; each batch is read once for all branches.
+        encoded: the texts; long ones are read at text level from their first window.
+        precision: fp32 or bf16, of the branches.
+        batch_tokens: padded tokens in a batch.
+        progress: called with the number of sequences done after each batch.
+        share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
+    """
+    logits = {}
+    for name, (task, _) in branches.items():
+        size = encoded.n_texts if task.level == "text" else len(_units(encoded))
+        logits[name] = np.zeros((size, task.outputs), np.float32)
+    first = np.zeros(len(encoded.text_of), bool)
+    first[encoded.first_sequence()] = True
+    whole = any(task.level == "unit" for task, _ in branches.values())
+    group = BranchGroup({name: branch for name, (_, branch) in branches.items()})
+    batches = token_batches(encoded.lengths, tokens=batch_tokens)
+    for sequences in batches[share[0] :: share[1]]:
+        if not whole:  # text-level tasks read first windows only
+            sequences = sequences[first[sequences]]
+        if len(sequences) == 0:
+            continue
+        layout = Layout(torch.from_numpy(encoded.lengths[sequences].astype(np.int64)).to(device))
+        units, rows = encoded.units_of(sequences) if whole else (None, None)
+        wanted = {
+            name: torch.from_numpy(rows).to(device) if task.level == "unit" else None for name, (task, _) in branches.items()
+        }
+        with autocast(device, precision):
+            group.start()
+            feed.feed(
+                sequences, group.wanted(), lambda layer, state: group.read(layer, as_precision(state.to(device), precision))
+            )
+            answers = group.finish(layout, wanted)
+        for name, (task, _) in branches.items():
+            answer = answers[name].float().cpu().numpy()
+            if task.level == "unit":
+                logits[name][units] = answer
+            else:
+                kept = first[sequences]
+                logits[name][encoded.text_of[sequences[kept]]] = answer[kept]
+        if progress:
+            progress(len(sequences))
+    if share[0] == 0:
+        for name, (task, _) in branches.items():
+            if task.level == "unit":
+                logits[name][_units(encoded) < 0, 0] = SURE
+    return logits
+
+
+def _units(encoded: Encoded) -> np.ndarray:
+    assert encoded.unit_rows is not None, "encoded without units, but a task needs them"
+    return encoded.unit_rows

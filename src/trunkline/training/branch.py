@@ -1,0 +1,235 @@
+"""A branch: the saved result of training one task, a directory that reloads by itself.
+
+`branch.json` holds the task with its labels in order, the method and its config, the trunk it belongs to (name, sha256
+of its weights and tokenizer), the maximum length, metrics, cost and versions; `weights.safetensors` holds the weights.
+Nothing else is read, nothing is unpickled, and whatever does not fit is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
+from trunkline.data.batching import Layout
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.files import atomic_directory
+from trunkline.tasks import Criterion, Task, kinds
+from trunkline.training.config import validate_section
+from trunkline.training.learner import build_branch, named_weights
+from trunkline.trunk.load import Trunk
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TrunkRef:
+    """The trunk that a branch belongs to; `weights` and `tokenizer` are the sha256 of its fingerprint."""
+
+    name: str
+    revision: str | None
+    stack: str
+    dtype: str  # of the trunk's computation that the branch was trained on
+    weights: str
+    tokenizer: str
+    num_layers: int
+    hidden_size: int
+
+    @classmethod
+    def of(cls, trunk: Trunk) -> TrunkRef:
+        print_ = trunk.fingerprint
+        return cls(
+            trunk.name,
+            trunk.revision,
+            trunk.stack,
+            trunk.dtype,
+            print_.weights,
+            print_.tokenizer,
+            trunk.num_layers,
+            trunk.hidden_size,
+        )
+
+    @property
+    def shape(self) -> TrunkShape:
+        return TrunkShape(self.num_layers, self.hidden_size)
+
+
+@dataclass
+class Branch:
+    """A trained task: the modules in eval mode on the CPU, and all that is needed to run them.
+
+    `precision` (fp32 or bf16) is the one that it was trained and judged in; `max_length` counts tokens. `text` and
+    `text_pair` are the columns that it was trained to read, for reading a table again.
+    """
+
+    task: Task
+    method: Any
+    module: SideBranch
+    criterion: Criterion
+    trunk: TrunkRef
+    max_length: int
+    precision: str
+    text: str = "text"
+    text_pair: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    def check_trunk(self, trunk: Trunk) -> None:
+        """Raise BadInput unless `trunk` is the one that this branch was trained on."""
+        found = trunk.fingerprint
+        where = self.path or f"branch {self.task.name}"
+        if (trunk.stack, found.weights) != (self.trunk.stack, self.trunk.weights):
+            raise BadInput(
+                f"{where}: trained on the {self.trunk.stack} of trunk {self.trunk.name} with weights sha256 "
+                f"{self.trunk.weights[:12]}, found the {trunk.stack} of {trunk.name} with {found.weights[:12]}; "
+                "give the trunk it belongs to"
+            )
+        if found.tokenizer != self.trunk.tokenizer:
+            raise BadInput(
+                f"{where}: trained with a tokenizer of sha256 {self.trunk.tokenizer[:12]}, "
+                f"found {found.tokenizer[:12]} in {trunk.name}; give the tokenizer it belongs to"
+            )
+
+    def layer_weights(self) -> dict[int, float]:
+        """Share of each layer in what the branch reads, where its method has such shares."""
+        return self.module.layer_weights()
+
+
+def save_branch(branch: Branch, path: Path) -> None:
+    """Write `branch` to the directory `path` atomically, after reloading it and comparing its outputs bit for bit.
+
+    Raises:
+        TrunklineError: the reloaded branch answers differently; nothing is left at `path` then.
+    """
+    described = {
+        "schema": SCHEMA,
+        "name": branch.task.name,
+        "kind": branch.task.kind,
+        "task": branch.task.state(),
+        "method": branch.method.model_dump(mode="json"),
+        "trunk": asdict(branch.trunk),
+        "max_length": branch.max_length,
+        "precision": branch.precision,
+        "text": branch.text,
+        "text_pair": branch.text_pair,
+        "metrics": branch.metrics,
+        "cost": branch.cost,
+        "versions": {name: version(name) for name in ("trunkline", "torch", "transformers")},
+    }
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in named_weights(branch.module, branch.criterion).items()
+    }
+    with atomic_directory(path) as temporary:
+        (temporary / "branch.json").write_text(
+            json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        )
+        save_file(weights, temporary / "weights.safetensors")
+        if not torch.equal(_try(load_branch(temporary)), _try(branch)):
+            raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")
+    branch.path = path
+
+
+def load_branch(path: str | Path) -> Branch:
+    """Read a branch directory; its modules are in eval mode on the CPU.
+
+    Raises:
+        BadInput: no such directory, a file missing or broken, a newer schema, an unknown kind or method, or tensors that
+            are missing, left over, misshaped or not finite.
+    """
+    path = Path(path)
+    described = _read_json(path)
+    if described.get("schema") != SCHEMA:
+        raise BadInput(
+            f"{path}/branch.json: found schema {described.get('schema')!r}, this version of Trunkline reads {SCHEMA}"
+        )
+
+    def part(name: str, make: Callable[[Any], Any]) -> Any:
+        try:
+            return make(described[name])
+        except BadInput:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from None
+
+    kind = part("kind", lambda value: kinds.get(value, f"{path}/branch.json: kind"))
+    task = part("task", lambda value: kind.from_state(described["name"], value))
+    method = part("method", lambda value: methods.get(value["name"], f"{path}/branch.json: method.name"))
+    config = part("method", lambda value: validate_section(method.Config, value, f"{path}/branch.json", "method"))
+    trunk = part("trunk", lambda value: TrunkRef(**value))
+    module, criterion = build_branch(config, trunk.shape, task), task.criterion()
+    _load_weights(path, named_weights(module, criterion))
+    module.eval()
+    criterion.eval()
+    return Branch(
+        task,
+        config,
+        module,
+        criterion,
+        trunk,
+        part("max_length", int),
+        part("precision", str),
+        part("text", str),
+        described.get("text_pair"),
+        described.get("metrics", {}),
+        described.get("cost", {}),
+        path,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    file = path / "branch.json"
+    if not file.is_file():
+        raise BadInput(f"{path}: not a branch: expected a directory with branch.json and weights.safetensors")
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
+    if not isinstance(described, dict):
+        raise BadInput(f"{file}: found {type(described).__name__}, expected an object")
+    return described
+
+
+def _load_weights(path: Path, expected: dict[str, Tensor]) -> None:
+    file = path / "weights.safetensors"
+    try:
+        found = load_file(file)
+    except Exception as error:  # safetensors has error classes of its own for each kind of damage
+        raise BadInput(f"{file}: cannot be read as safetensors ({type(error).__name__})") from None
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            raise BadInput(f"{file}: tensor {name} is missing")
+        if name not in expected:
+            raise BadInput(f"{file}: tensor {name} belongs to no part of this branch")
+        if found[name].shape != expected[name].shape or found[name].dtype != expected[name].dtype:
+            raise BadInput(f"{file}: tensor {name} has {_shown(found[name])}, expected {_shown(expected[name])}")
+        if found[name].is_floating_point() and not torch.isfinite(found[name]).all():
+            raise BadInput(f"{file}: tensor {name} holds a number that is not finite")
+    with torch.no_grad():
+        for name, value in expected.items():
+            value.copy_(found[name])
+
+
+def _shown(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+@torch.no_grad()
+def _try(branch: Branch) -> Tensor:
+    """Logits for three made-up sequences of 1, 4 and 6 tokens: equal for equal branches."""
+    layout = Layout(torch.tensor([1, 4, 6]))
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(branch.trunk.num_layers + 1, layout.total, branch.trunk.hidden_size, generator=generator)
+    rows = torch.arange(layout.total) if branch.task.level == "unit" else None
+    carry = None
+    for layer in branch.module.wanted():
+        carry = branch.module.read(carry, layer, LayerState(states[layer]))
+    return branch.module.finish(carry, layout, rows)

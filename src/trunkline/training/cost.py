@@ -1,0 +1,79 @@
+"""What a run costs: parameters, seconds, tokens per second, memory and bytes on disk."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass
+class EpochCost:
+    """One epoch: `seconds` of training (evaluation apart), real tokens read, and tokens per second."""
+
+    seconds: float
+    evaluation_seconds: float
+    tokens: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Cost:
+    """The cost meter of a run; it goes on counting when a run is resumed."""
+
+    trunk_parameters: int = 0
+    trained_parameters: dict[str, int] = field(default_factory=dict)  # by task
+    epochs: list[EpochCost] = field(default_factory=list)
+    states_seconds: float = 0.0  # building the states store
+    states_bytes: int = 0
+    seconds: float = 0.0  # the whole run, data and trunk loading included
+    steps_to_best: dict[str, int] = field(default_factory=dict)
+    disk_bytes: dict[str, int] = field(default_factory=dict)  # each branch's directory
+    peak_memory_bytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers: totals first, then by task and by epoch."""
+        values = asdict(self)
+        trained = sum(self.trained_parameters.values())
+        values["trained_parameters_total"] = trained
+        values["added_parameters_total"] = trained  # a side branch trains what it adds, and nothing else
+        values["trained_percent_of_trunk"] = round(100 * trained / self.trunk_parameters, 4) if self.trunk_parameters else None
+        for shown, epoch in zip(values["epochs"], self.epochs, strict=True):
+            shown["tokens_per_second"] = round(epoch.tokens_per_second, 1)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Cost:
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["epochs"] = [EpochCost(e["seconds"], e["evaluation_seconds"], e["tokens"]) for e in known.get("epochs", [])]
+        return cls(**known)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights of `module`, shared ones once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak memory of this process in bytes: allocated on the GPU for a CUDA device, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":  # ru_maxrss would count the parent's peak from before exec
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def directory_bytes(path: Path) -> int:
+    """Bytes of all files below `path`."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,308 @@
+"""The training loop: batches, steps, evaluations, checkpoints and signals, for any number of tasks on the same texts."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from trunkline.branches import LayerState
+from trunkline.data.batching import Layout, token_batches
+from trunkline.errors import TrunklineError
+from trunkline.states.live import Feed
+from trunkline.training.apply import as_precision, autocast, collect_logits
+from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from trunkline.training.config import TrainingSection
+from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.learner import Learner, mixed_seed
+from trunkline.training.supervision import Supervision
+
+CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
+
+Say = Callable[..., None]  # say(event, **fields): progress for whoever shows it
+
+
+class Interrupted(TrunklineError):
+    """The run was asked to stop, has saved where it stands, and goes on with the same command."""
+
+
+@dataclass
+class SplitFeed:
+    """A split ready to be read: its layer states and, for each task, what is right."""
+
+    feed: Feed
+    supervision: dict[str, Supervision]
+
+    @property
+    def encoded(self) -> Any:
+        return next(iter(self.supervision.values())).encoded
+
+
+class Loop:
+    """Trains `learners` on `train`, judging them on `validation`.
+
+    Args:
+        learners: by task name.
+        train, validation: the two splits, with targets for every learner.
+        training: the `training:` section.
+        precision: fp32 or bf16, of the side branches.
+        accelerator: gives the device and joins several processes.
+        checkpoint: directory of the checkpoint; resumed from where it exists.
+        identity: sha256 of all that the result depends on; a checkpoint with another one is refused.
+        cost: the meter to fill.
+        say: told of every epoch, evaluation and step.
+    """
+
+    def __init__(
+        self,
+        learners: dict[str, Learner],
+        train: SplitFeed,
+        validation: SplitFeed,
+        training: TrainingSection,
+        *,
+        precision: str,
+        accelerator: Accelerator,
+        checkpoint: Path,
+        identity: str,
+        cost: Cost,
+        say: Say,
+    ) -> None:
+        self.learners, self.train, self.validation, self.training = learners, train, validation, training
+        self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
+        self.checkpoint, self.identity, self.cost, self.say = checkpoint, identity, cost, say
+        self.position = Position()
+        self._stop = False
+        self._began = time.monotonic()
+        taught = np.zeros(len(train.encoded.lengths), bool)
+        for supervision in train.supervision.values():
+            taught |= supervision.taught
+        self.sequences = np.flatnonzero(taught)  # those that teach at least one task
+
+    def run(self) -> tuple[Position, Cost]:
+        """Train to the end, from the checkpoint if there is one; the learners then hold their best weights.
+
+        Raises:
+            Interrupted: on SIGINT or SIGTERM, after saving.
+            TrunklineError: the loss of a task is no longer a number; the last good checkpoint stays.
+        """
+        if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
+            self.position, self.cost = found
+            self.say("resumed", epoch=self.position.epoch, step=self.position.step)
+        self._began = time.monotonic() - self.position.seconds
+        with self._signals():
+            while self.position.epoch < self.training.epochs and self.active():
+                self._epoch()
+        for learner in self.learners.values():
+            learner.load(learner.best)
+        self.cost.steps_to_best = {name: learner.progress.best_step for name, learner in self.learners.items()}
+        self.position.seconds = time.monotonic() - self._began
+        return self.position, self.cost
+
+    def active(self) -> dict[str, Learner]:
+        """The learners that have not stopped."""
+        return {name: learner for name, learner in self.learners.items() if not learner.progress.stopped}
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The sequence indices of each batch of `epoch`; they depend on the seed and the epoch alone."""
+        training = self.training
+        lengths = self.train.encoded.lengths[self.sequences]
+        chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
+        return [self.sequences[batch] for batch in chosen]
+
+    def _epoch(self) -> None:
+        position, training, world = self.position, self.training, self.accelerator.num_processes
+        batches = self.batches(position.epoch)
+        rounds = math.ceil(len(batches) / world)  # a round: one batch for each process
+        tally = position.open_epoch or {"seconds": 0.0, "evaluation_seconds": 0.0, "tokens": 0}
+        position.open_epoch = tally
+        saved = time.monotonic()
+        for learner in self.learners.values():
+            learner.train()
+        while position.batch < rounds:
+            began = time.monotonic()
+            start = position.batch // training.accumulation * training.accumulation  # first batch of this step
+            chunk = batches[position.batch * world : (position.batch + 1) * world]
+            mine = self.accelerator.process_index
+            losses = self._batch(chunk[mine] if mine < len(chunk) else None, min(training.accumulation, rounds - start))
+            self.say("batch", epoch=position.epoch, batch=position.batch + 1, batches=rounds, losses=losses)
+            tally["tokens"] += sum(int(self.train.encoded.lengths[sequences].sum()) for sequences in chunk)
+            position.batch += 1
+            last = position.batch == rounds
+            stepped = last or position.batch % training.accumulation == 0
+            if stepped:
+                self._step((position.epoch + start / rounds) / training.epochs)
+            tally["seconds"] += time.monotonic() - began
+            due = last if training.evaluate_every == "epoch" else stepped and position.step % training.evaluate_every == 0
+            if due:
+                began = time.monotonic()
+                self._evaluate()
+                tally["evaluation_seconds"] += time.monotonic() - began
+            done = not self.active()
+            if last or done:
+                self._close_epoch(tally)
+            stopping = stepped and self._asked_to_stop() and not done
+            if due or stopping or (stepped and time.monotonic() - saved > CHECKPOINT_SECONDS):
+                self._save()
+                saved = time.monotonic()
+            if stopping:
+                raise Interrupted(
+                    f"stopped on request after step {position.step}; all is saved, and the same command goes on from there"
+                )
+            if last or done:
+                return
+
+    def _close_epoch(self, tally: dict[str, float]) -> None:
+        position = self.position
+        self.cost.epochs.append(EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"])))
+        self.say("epoch", epoch=position.epoch + 1, epochs=self.training.epochs, **tally)
+        position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
+
+    def _batch(self, sequences: np.ndarray | None, of: int) -> dict[str, torch.Tensor]:
+        """Add one batch's gradients to what is there; return its losses by task. `of`: batches in the optimiser's step."""
+        torch.manual_seed(
+            mixed_seed(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
+        )
+        if sequences is None:
+            return {}
+        layout = Layout(torch.from_numpy(self.train.encoded.lengths[sequences].astype(np.int64)).to(self.device))
+        picked = {}
+        for name in self.active():
+            if chosen := self.train.supervision[name].pick(sequences, layout, self.device):
+                picked[name] = chosen
+        carries: dict[str, Any] = dict.fromkeys(picked)
+        wanted = {name: set(self.learners[name].branch.wanted()) for name in picked}
+
+        def receive(layer: int, rows: torch.Tensor) -> None:
+            state = LayerState(as_precision(rows.to(self.device), self.precision))
+            for name, carry in carries.items():
+                if layer in wanted[name]:
+                    carries[name] = self.learners[name].branch.read(carry, layer, state)
+
+        losses = {}
+        with autocast(self.device, self.precision):
+            self.train.feed.feed(sequences, sorted(set().union(*wanted.values())), receive)
+            for name, chosen in picked.items():
+                learner = self.learners[name]
+                logits = learner.branch.finish(carries[name], layout, chosen.rows).float()
+                if chosen.keep is not None and len(chosen.keep) < len(logits):
+                    logits = logits[chosen.keep]
+                loss = learner.criterion.loss(logits, chosen.targets, chosen.groups) + learner.branch.penalty()
+                losses[name] = loss / of
+        for name, loss in losses.items():
+            if not torch.isfinite(loss):
+                raise self._not_a_number(f"the loss of task {name} is {loss.item()}")
+        if losses:
+            torch.stack(list(losses.values())).sum().backward()
+        return {name: loss.detach() * of for name, loss in losses.items()}
+
+    def _not_a_number(self, what: str) -> TrunklineError:
+        kept = f"the last good checkpoint is in {self.checkpoint}" if self.checkpoint.exists() else "no checkpoint was made yet"
+        return TrunklineError(
+            f"{what} in step {self.position.step + 1}; {kept}; "
+            "a lower training.learning_rate or training.precision=fp32 usually helps"
+        )
+
+    def _step(self, progress: float) -> None:
+        """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
+        if self.accelerator.num_processes > 1:
+            self._join_gradients()
+        for learner in self.active().values():
+            if any(p.grad is not None for p in learner.parameters()):
+                learner.step(progress)
+        self.position.step += 1
+
+    def _join_gradients(self) -> None:
+        """Mean of the gradients over the processes that had a batch with targets, for each task."""
+        for learner in self.active().values():
+            parameters = learner.parameters()
+            had = any(p.grad is not None for p in parameters)
+            flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
+            flat = torch.cat([flat, flat.new_tensor([float(had)])])
+            flat = self.accelerator.reduce(flat, "sum")
+            if flat[-1] == 0:
+                continue
+            flat = flat / flat[-1]
+            for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+                p.grad = part.view_as(p).clone()
+
+    def _evaluate(self) -> None:
+        active = self.active()
+        for learner in active.values():
+            learner.train(False)
+        logits = self.logits(active, self.validation)
+        entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
+        for name, learner in active.items():
+            supervision = self.validation.supervision[name]
+            answers = logits[name]
+            metrics = supervision.score(learner.criterion, answers) if np.isfinite(answers).all() else {"loss": math.nan}
+            if not math.isfinite(metrics["loss"]):
+                raise self._not_a_number(f"the validation loss of task {name} is {metrics['loss']}")
+            better = learner.judge(metrics, self.position.step)
+            weights = learner.branch.layer_weights()
+            entry["tasks"][name] = {
+                "validation": {key: value for key, value in metrics.items() if not isinstance(value, dict)},
+                "best": better,
+                "layers": {str(layer): round(weight, 6) for layer, weight in weights.items()},
+            }
+            learner.train()
+        self.position.history.append(entry)
+        self.say("evaluation", **entry)
+
+    def logits(self, learners: dict[str, Learner], split: SplitFeed) -> dict[str, np.ndarray]:
+        """Logits of the learners' modules on a split, each process doing its share."""
+        world, index = self.accelerator.num_processes, self.accelerator.process_index
+        logits = collect_logits(
+            {name: (learner.task, learner.branch) for name, learner in learners.items()},
+            split.feed,
+            split.encoded,
+            precision=self.precision,
+            device=self.device,
+            share=(index, world),
+        )
+        if world == 1:
+            return logits
+        return {
+            name: self.accelerator.reduce(torch.from_numpy(value).to(self.device), "sum").cpu().numpy()
+            for name, value in logits.items()
+        }
+
+    def _save(self) -> None:
+        self.position.seconds = time.monotonic() - self._began
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
+        self.accelerator.wait_for_everyone()
+
+    def _asked_to_stop(self) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self._stop
+        flag = torch.tensor([float(self._stop)], device=self.device)
+        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a stop at the next step; a second one is not waited for."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: object) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

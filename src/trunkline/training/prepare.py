@@ -1,0 +1,114 @@
+"""From a config to splits with targets: everything that can be wrong with the data is found here, before work starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trunkline.data.corpus import Corpus, build_corpus
+from trunkline.data.encode import Encoded
+from trunkline.data.sources import read_table
+from trunkline.data.splits import check_splits, draw_validation
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.tasks import Targets, Task, kinds
+from trunkline.training.config import RunConfig
+from trunkline.training.supervision import Supervision
+from trunkline.trunk.load import Trunk
+
+
+@dataclass
+class Split:
+    """Texts of one split and what is right for them, by task; `encoded` once a trunk has tokenised them."""
+
+    name: str
+    corpus: Corpus
+    targets: dict[str, Targets]
+    encoded: Encoded | None = None
+
+    def supervision(self, tasks: dict[str, Task]) -> dict[str, Supervision]:
+        assert self.encoded is not None
+        return {name: Supervision(task, self.targets[name], self.encoded) for name, task in tasks.items()}
+
+
+@dataclass
+class Prepared:
+    """Tasks with their label spaces, the splits (train, validation and perhaps test), and what was noticed about them."""
+
+    tasks: dict[str, Task]
+    splits: dict[str, Split]
+    findings: list[str] = field(default_factory=list)
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Read the sources, learn the label spaces from the training data, draw shares, and check every target.
+
+    Raises:
+        BadInput: the first thing wrong in any split.
+    """
+    data = config.data
+    see = corpus_reader(config)
+    tables = {"train": read_table(data.train)}
+    for name, source in (("validation", data.validation), ("test", data.test)):
+        if isinstance(source, (str, list)):
+            tables[name] = read_table(source)
+    whole = see(tables["train"])
+    tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in config.tasks.items()}
+    for name, share in (("test", data.test), ("validation", data.validation)):
+        if isinstance(share, float):
+            corpus = see(tables["train"])
+            strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
+            tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
+    order = [name for name in ("train", "validation", "test") if name in tables]
+    corpora = {name: see(tables[name]) for name in order}
+    splits = {
+        name: Split(name, corpora[name], {key: task.targets(corpora[name]) for key, task in tasks.items()}) for name in order
+    }
+    for name, split in splits.items():
+        for key, targets in split.targets.items():
+            if not targets.present.any():
+                raise BadInput(
+                    f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
+                )
+    return Prepared(tasks, splits, check_splits(corpora, label_columns(config, corpora)))
+
+
+def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
+    """How this config sees a table as texts: which column is the text, which holds the tokens, whether words are needed."""
+    tokens = {section.tokens for section in config.tasks.values() if getattr(section, "tokens", None)}
+    if len(tokens) > 1:
+        raise BadInput(f"tasks: found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks")
+    column = next(iter(tokens), None)
+    units = any(kinds.get(section.kind).level == "unit" for section in config.tasks.values())
+
+    def see(table: Table) -> Corpus:
+        text = None if column and config.data.text not in table.columns else config.data.text
+        return build_corpus(table, text=text, text_pair=config.data.text_pair, tokens=column, units=units)
+
+    return see
+
+
+def label_columns(config: RunConfig, corpora: dict[str, Corpus]) -> dict[str, dict[str, list[Any]]]:
+    """By split and task, the raw labels of text-level tasks with one column: what `check_splits` looks for conflicts in."""
+    single = {name: section.label for name, section in config.tasks.items() if section.kind == "sequence"}
+    return {split: {name: corpus.table.columns[column] for name, column in single.items()} for split, corpus in corpora.items()}
+
+
+def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> Encoded:
+    """Tokenise a split for `trunk`; `windows` keeps long texts whole as overlapping windows (for unit-level tasks)."""
+    corpus = split.corpus
+    split.encoded = trunk.encode(corpus.texts, pairs=corpus.pairs, units=corpus.units, max_length=max_length, windows=windows)
+    return split.encoded
+
+
+def data_digest(prepared: Prepared) -> str:
+    """sha256 (hex) over the tokens and targets of all splits: a run on other data is another run."""
+    digest = hashlib.sha256()
+    for name, split in prepared.splits.items():
+        assert split.encoded is not None
+        digest.update(f"{name} {split.encoded.digest()}".encode())
+        for key, targets in split.targets.items():
+            digest.update(key.encode() + targets.values.tobytes() + targets.present.tobytes())
+    return digest.hexdigest()

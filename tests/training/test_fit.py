@@ -1,0 +1,264 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from synthetic import config, write_rows
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.serving.bundle import Bundle
+from trunkline.training.branch import load_branch
+from trunkline.training.fit import fit
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_rows(tmp_path / "rows.jsonl", 400)
+
+
+def weights_of(result):
+    return {name: load_file(path / "weights.safetensors") for name, path in result.branches.items()}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(
+        left[task].keys() == right[task].keys() and all(torch.equal(left[task][key], right[task][key]) for key in left[task])
+        for task in left
+    )
+
+
+def test_four_kinds_of_task_learn_on_one_trunk_in_one_run(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 800)
+    tasks = ("mood", "cities", "topics", "stars")
+    result = fit(config(tiny_trunk_dir, rows, tasks=tasks, epochs=16), run_dir=tmp_path / "run")
+    assert result.tasks["mood"]["test"]["accuracy"] > 0.9
+    assert result.tasks["cities"]["test"]["f1"] > 0.9
+    assert result.tasks["topics"]["test"]["f1_micro"] > 0.9
+    assert result.tasks["stars"]["test"]["pearson"] > 0.9
+    cost = result.cost
+    assert cost["trained_parameters_total"] == sum(
+        sum(value.numel() for value in load_file(path / "weights.safetensors").values()) for path in result.branches.values()
+    )
+    assert len(cost["epochs"]) == 16 and all(epoch["tokens_per_second"] > 0 for epoch in cost["epochs"])
+    tokens = {epoch["tokens"] for epoch in cost["epochs"]}
+    assert len(tokens) == 1  # every epoch reads every text once
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == result.tasks
+
+
+def test_same_seed_same_bits_and_another_seed_other_ones(tiny_trunk_dir, rows, tmp_path):
+    first = fit(config(tiny_trunk_dir, rows), run_dir=tmp_path / "a")
+    again = fit(config(tiny_trunk_dir, rows), run_dir=tmp_path / "b")
+    other = fit(config(tiny_trunk_dir, rows, seed=4), run_dir=tmp_path / "c")
+    assert same(weights_of(first), weights_of(again)) and not same(weights_of(first), weights_of(other))
+    assert first.tasks["mood"]["test"] == again.tasks["mood"]["test"]
+
+
+def test_a_finished_run_is_not_trained_again_unless_asked(tiny_trunk_dir, rows, tmp_path):
+    events = []
+    arguments = {"run_dir": tmp_path / "run", "say": lambda event, **_: events.append(event)}
+    first = fit(config(tiny_trunk_dir, rows), **arguments)
+    assert "epoch" in events and "finished_before" not in events
+    events.clear()
+    second = fit(config(tiny_trunk_dir, rows), **arguments)
+    assert "epoch" not in events and "finished_before" in events and second.summary == first.summary
+    events.clear()
+    fit(config(tiny_trunk_dir, rows), fresh=True, **arguments)
+    assert "epoch" in events
+
+
+def test_changed_data_is_another_run_and_never_an_old_result(tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = fit(config(tiny_trunk_dir, rows, epochs=1))
+    with open(rows, "a") as file:
+        file.write(rows.read_text().splitlines()[0] + "\n")
+    second = fit(config(tiny_trunk_dir, rows, epochs=1))
+    assert first.path != second.path
+    with pytest.raises(BadInput, match="other data"):
+        fit(config(tiny_trunk_dir, rows, epochs=1), run_dir=first.path)
+
+
+def test_a_task_learns_the_same_alone_and_beside_another_without_dropout(tiny_trunk_dir, rows, tmp_path):
+    def run(tasks, name):
+        values = config(tiny_trunk_dir, rows, tasks=tasks)
+        values["method"]["dropout"] = 0.0
+        values["data"] = {"train": str(rows), "validation": str(rows)}  # no draw, which depends on the first task
+        return fit(values, run_dir=tmp_path / name)
+
+    alone, beside = weights_of(run(("cities",), "alone")), weights_of(run(("mood", "cities"), "beside"))
+    for name, value in alone["cities"].items():
+        torch.testing.assert_close(value, beside["cities"][name], rtol=1e-3, atol=1e-4)
+
+
+def test_store_and_live_give_the_same_training_to_rounding(tiny_trunk_dir, rows, tmp_path):
+    runs = {
+        states: fit(config(tiny_trunk_dir, rows, states=states, states_dtype="fp32", epochs=2), run_dir=tmp_path / states)
+        for states in ("store", "live")
+    }
+    stored, live = weights_of(runs["store"]), weights_of(runs["live"])
+    for task in stored:
+        for name, value in stored[task].items():
+            torch.testing.assert_close(value, live[task][name], rtol=1e-3, atol=1e-4)
+    assert runs["live"].cost["states_bytes"] == 0 < runs["store"].cost["states_bytes"]
+
+
+def test_rows_without_a_label_are_skipped_by_that_task_alone(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 300)
+    holed = []
+    for i, line in enumerate(rows.read_text().splitlines()):
+        values = json.loads(line)
+        if i % 3 == 0:
+            values["label"] = None
+        if i % 4 == 0:
+            values["tags"] = None
+        holed.append(json.dumps(values))
+    rows.write_text("\n".join(holed) + "\n")
+    result = fit(config(tiny_trunk_dir, rows, epochs=10), run_dir=tmp_path / "run")
+    assert result.tasks["mood"]["test"]["accuracy"] > 0.85 and result.tasks["cities"]["test"]["f1"] > 0.8
+
+
+def test_accumulated_batches_are_one_large_batch(tiny_trunk_dir, rows, tmp_path):
+    def run(name, **training):
+        values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1, clip_norm=None, **training)
+        values["method"]["dropout"] = 0.0
+        values["data"] = {"train": str(rows), "validation": str(rows)}
+        values["training"].pop("batch_tokens")
+        return fit(values, run_dir=tmp_path / name)
+
+    # 400 rows in one step of Adam: the mean of 4 batches of 100 is the batch of 400
+    whole, parts = run("whole", batch_size=400), run("parts", batch_size=100, accumulation=4)
+    left, right = weights_of(whole)["mood"], weights_of(parts)["mood"]
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=1e-2, atol=1e-3)
+    assert len(parts.summary["history"]) == 1 and parts.summary["history"][0]["step"] == 1
+
+
+def test_early_stopping_keeps_the_best_weights(tiny_trunk_dir, rows, tmp_path):
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=30, patience=2, schedule="constant", learning_rate=0.05)
+    result = fit(values, run_dir=tmp_path / "run")
+    scores = [entry["tasks"]["mood"]["validation"]["accuracy"] for entry in result.summary["history"]]
+    assert len(scores) < 30
+    best = int(np.argmax(scores))
+    assert len(scores) == best + 3  # two evaluations without a better score, then stop
+    assert result.tasks["mood"]["validation"]["accuracy"] == scores[best]
+    assert result.cost["steps_to_best"]["mood"] == result.summary["history"][best]["step"]
+
+
+def test_evaluation_every_n_steps_and_on_another_metric(tiny_trunk_dir, rows, tmp_path):
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=2, evaluate_every=3)
+    values["tasks"]["mood"]["metric"] = "loss"
+    result = fit(values, run_dir=tmp_path / "run")
+    steps = [entry["step"] for entry in result.summary["history"]]
+    assert steps == list(range(3, max(steps) + 1, 3))
+    losses = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"]]
+    assert result.tasks["mood"]["validation"]["loss"] == min(losses)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence_and_keeps_the_last_good_checkpoint(tiny_trunk_dir, rows, tmp_path):
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=50, schedule="constant", clip_norm=None, learning_rate=1e38)
+    values["training"]["evaluate_every"] = 1
+    with pytest.raises(TrunklineError, match=r"task mood .*no checkpoint was made yet.*learning_rate"):
+        fit(values, run_dir=tmp_path / "run")
+
+
+def test_a_loss_that_breaks_later_keeps_the_last_good_checkpoint(tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    from trunkline.tasks.sequence import SequenceCriterion
+
+    real, calls = SequenceCriterion.loss, []
+
+    def breaks(self, logits, targets, groups=None):
+        calls.append(len(targets))
+        return real(self, logits, targets, groups) * (float("nan") if len(calls) == 12 else 1.0)
+
+    monkeypatch.setattr(SequenceCriterion, "loss", breaks)
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), evaluate_every=2)
+    with pytest.raises(TrunklineError, match=r"the loss of task mood is nan in step \d+; the last good checkpoint is in"):
+        fit(values, run_dir=tmp_path / "run")
+    kept = load_file(tmp_path / "run" / "checkpoint" / "tensors.safetensors")
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_a_branch_copied_elsewhere_predicts_the_same_and_refuses_another_trunk(tiny_trunk_dir, rows, tmp_path):
+    import shutil
+
+    from tiny import tiny_bert
+
+    result = fit(config(tiny_trunk_dir, rows, epochs=2), run_dir=tmp_path / "run")
+    texts = ["great film in paris", "awful music", "", "paris tokyo good"]
+    before = Bundle.open(result.branches.values()).predict(texts)
+    for name, path in result.branches.items():
+        shutil.copytree(path, tmp_path / "elsewhere" / name)
+    shutil.copytree(tiny_trunk_dir, tmp_path / "trunk-copy")
+    moved = Bundle.open([tmp_path / "elsewhere" / name for name in result.branches], trunk=str(tmp_path / "trunk-copy"))
+    assert moved.predict(texts) == before
+    stranger = tiny_bert(tmp_path / "stranger", seed=1)
+    with pytest.raises(BadInput, match="give the trunk it belongs to"):
+        Bundle.open(result.branches.values(), trunk=str(stranger))
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "nan", "truncated", "schema", "json", "no task"])
+def test_a_damaged_branch_is_refused_with_one_sentence(tiny_trunk_dir, rows, tmp_path, damage):
+    from safetensors.torch import save_file
+
+    path = fit(config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
+    file, meta = path / "weights.safetensors", path / "branch.json"
+    weights, described = load_file(file), json.loads(meta.read_text())
+    name = sorted(weights)[0]
+    if damage == "missing":
+        del weights[name]
+    elif damage == "extra":
+        weights["branch.more"] = torch.zeros(2)
+    elif damage == "shape":
+        weights[name] = torch.zeros(1, 1, 1, 1)
+    elif damage == "nan":
+        weights[name] = torch.full_like(weights[name], float("nan"))
+    save_file(weights, file)
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-8])
+    elif damage == "schema":
+        meta.write_text(json.dumps({**described, "schema": 99}))
+    elif damage == "json":
+        meta.write_text(meta.read_text()[:-20])
+    elif damage == "no task":
+        described.pop("task")
+        meta.write_text(json.dumps(described))
+    with pytest.raises(BadInput) as error:
+        load_branch(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_bad_data_is_refused_before_anything_is_written(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 50)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(rows.read_text() + json.dumps({"text": "x", "tokens": ["x"], "tags": ["O"], "label": "neutral"}) + "\n")
+    values = config(tiny_trunk_dir, rows)
+    values["data"]["validation"] = str(bad)
+    with pytest.raises(BadInput, match=r"bad.jsonl line 51.*neutral"):
+        fit(values, run_dir=tmp_path / "run")
+    assert not Path(tmp_path / "run").exists()
+
+
+def test_long_texts_keep_their_spans_past_the_trunks_longest_input(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 500, least=2, most=120)  # the trunk takes 64 tokens
+    result = fit(config(tiny_trunk_dir, rows, tasks=("cities",), epochs=8), run_dir=tmp_path / "run")
+    assert result.tasks["cities"]["test"]["f1"] > 0.9
+    text = " ".join(["film"] * 200 + ["paris"])
+    [answer] = Bundle.open(result.branches["cities"]).predict([text])
+    assert [text[span["start"] : span["end"]] for span in answer["cities"]["spans"]] == ["paris"]
+
+
+def test_several_branches_in_one_pass_answer_as_each_alone(tiny_trunk_dir, rows, tmp_path):
+    result = fit(config(tiny_trunk_dir, rows, tasks=("mood", "cities", "topics"), epochs=3), run_dir=tmp_path / "run")
+    texts = [json.loads(line)["text"] for line in rows.read_text().splitlines()[:50]]
+    together = Bundle.open(result.path).predict(texts)
+    for name, path in result.branches.items():
+        for one, all_ in zip(Bundle.open(path).predict(texts), together, strict=True):
+            left, right = one[name], all_[name]
+            assert left.keys() == right.keys()
+            if name == "cities":
+                assert [s["start"] for s in left["spans"]] == [s["start"] for s in right["spans"]]
+            else:
+                key = "label" if name == "mood" else "labels"
+                assert left[key] == right[key]
+                assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
