@@ -1,66 +1,136 @@
-"""A trunk light enough to fill large stores and to be killed a hundred times: its states are sines of the token numbers.
+"""A trunk light enough to fill large stores and to be killed many times: its states are sines of the token numbers.
 
-A state also depends, a little, on how far its batch was padded, as real ones do by rounding: a build that batched
-differently the second time would write other bytes.
+With `padding`, a state also depends a little on how far its batch was padded, as real ones do by rounding: a build that
+batched differently the second time would write other bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 import torch
 
-PADDING = 1 / 512
+from trunkline.data.encode import Encoded
+from trunkline.states.store import StatesStore, build_store
 
 
 class LightTrunk:
     name, stack, dtype = "light", "encoder", "fp32"
 
-    def __init__(self, layers=3, hidden=8, weights="w", side="right"):
-        self.num_layers, self.hidden_size, self.side = layers, hidden, side
-        self.fingerprint = SimpleNamespace(weights=weights, tokenizer="t")
+    def __init__(self, layers=3, hidden=8, weights="w", tokenizer="t", padding=0.0, seconds=0.0):
+        self.num_layers, self.hidden_size, self.padding, self.seconds = layers, hidden, padding, seconds
+        self.fingerprint = SimpleNamespace(weights=weights, tokenizer=tokenizer)
+        self.passes = 0
 
     def collate(self, encoded, sequences):
         lengths = encoded.lengths[sequences]
-        ids = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
-            place = slice(0, length) if self.side == "right" else slice(ids.shape[1] - length, None)
-            start = encoded.offsets[sequence]
-            ids[row, place] = torch.from_numpy(encoded.ids[start : start + length].astype(np.int64))
-            mask[row, place] = 1
-        return {"input_ids": ids, "attention_mask": mask}
+        mask = torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]
+        ids = torch.zeros(mask.shape, dtype=torch.long)
+        spans = [encoded.ids[encoded.offsets[s] : encoded.offsets[s + 1]] for s in sequences]
+        ids[mask] = torch.from_numpy(np.concatenate(spans).astype(np.int64))
+        return {"input_ids": ids, "attention_mask": mask.long()}
 
 
-def state_of(ids, layer, hidden, padded_to):
-    """(…, hidden) float32: what the light trunk makes of token numbers in a batch that is padded to so many tokens."""
+def light_state(ids, layer, hidden):
+    """(…, hidden) float32: what the light trunk makes of token numbers, but for the padding."""
     columns = torch.arange(1, hidden + 1, dtype=torch.float32)
-    return torch.sin(torch.as_tensor(ids, dtype=torch.float32)[..., None] * columns + layer) + padded_to * PADDING
+    return torch.sin(torch.as_tensor(ids, dtype=torch.float32)[..., None] * columns + layer)
 
 
-def run_light(trunk, inputs, layers, receive):
+def light_pass(trunk, inputs, layers, receive):
+    trunk.passes += 1
+    time.sleep(trunk.seconds)
     for layer in sorted(layers):
         ids = inputs["input_ids"]
-        receive(layer, state_of(ids, layer, trunk.hidden_size, ids.shape[1]))
+        receive(layer, light_state(ids, layer, trunk.hidden_size) + ids.shape[1] * trunk.padding)
 
 
-def light_corpus(lengths, seed=0):
-    lengths = np.asarray(lengths, dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+def light_corpus(lengths, seed=0) -> Encoded:
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
     ids = np.random.default_rng(seed).integers(1, 1000, offsets[-1], dtype=np.int32)
-    digest = hashlib.sha256(ids.tobytes() + offsets.tobytes()).hexdigest()
-    return SimpleNamespace(ids=ids, offsets=offsets, lengths=lengths, n_texts=len(lengths), digest=lambda: digest)
+    return Encoded(ids, offsets, None, np.arange(len(lengths), dtype=np.int32), None, None, 0)
 
 
-def light(shard_bytes=None):
-    """Patch the light trunk's pass in for the real one's, and, where asked, small shards."""
-    patches = mock.patch("trunkline.states.live.run_layers", run_light)
-    if shard_bytes is None:
-        return patches
-    both = __import__("contextlib").ExitStack()
-    both.enter_context(patches)
-    both.enter_context(mock.patch("trunkline.states.manifest.SHARD_BYTES", shard_bytes))
-    return both
+def light_build(trunk, encoded, root, shard_bytes=None, **options) -> StatesStore:
+    """build_store with the light pass in place of the real one's and, where given, small shards."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch("trunkline.states.live.run_layers", light_pass))
+        if shard_bytes:
+            stack.enter_context(mock.patch("trunkline.states.manifest.SHARD_BYTES", shard_bytes))
+        return build_store(trunk, encoded, Path(root), **options)
+
+
+def feed(source, sequences, layers) -> dict[int, torch.Tensor]:
+    """All that one call of feed hands over; its order is checked here."""
+    found: dict[int, torch.Tensor] = {}
+    source.feed(np.asarray(sequences), layers, lambda layer, rows: found.__setitem__(layer, rows.clone()))
+    assert list(found) == sorted(layers)
+    return found
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every file of a store but the one that says when it was used."""
+    return {file.name: file.read_bytes() for file in Path(path).iterdir() if file.name != "used"}
+
+
+# What other processes run; these are started by multiprocessing, so they have to be found by name.
+
+LENGTHS = np.random.default_rng(5).integers(2, 20, 90)
+BUILD = {"shard_bytes": 1500, "layers": [0, 2, 3], "dtype": "int8", "batch_tokens": 40}
+
+
+def reference_build(root, seconds=0.0):
+    trunk = LightTrunk(padding=1 / 512, seconds=seconds)
+    return light_build(trunk, light_corpus(LENGTHS), root, **BUILD), trunk
+
+
+def build_and_report(root, seconds, pipe):
+    _, trunk = reference_build(root, seconds)
+    pipe.send(trunk.passes)
+
+
+def build_and_die(root, event):
+    """Build, but die by SIGKILL at the `event`-th pass, fsync or rename."""
+    left = [event]
+
+    def counted(function):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    with (
+        mock.patch("os.fsync", counted(os.fsync)),
+        mock.patch("os.replace", counted(os.replace)),
+        mock.patch("light.light_pass", counted(light_pass)),
+    ):
+        reference_build(root)
+
+
+def peak_memory(root, texts, pipe):
+    """Build a store and read it in shuffled batches; send its size and by how many bytes the peak of this process rose."""
+    from trunkline.data.batching import token_batches
+
+    def peak():
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+    encoded = light_corpus(np.random.default_rng(0).integers(5, 40, texts))
+    trunk = LightTrunk(layers=1, hidden=384)
+    light_build(trunk, light_corpus([5] * 300), root, layers=[1]).verify()  # what every build costs once
+    before = peak()
+    store = light_build(trunk, encoded, root, layers=[1])
+    for batch in token_batches(encoded.lengths, tokens=2048, seed=0):
+        store.feed(batch, [1], lambda layer, rows: None)
+    size = sum(file.stat().st_size for file in store.path.iterdir())
+    pipe.send((size, peak() - before))

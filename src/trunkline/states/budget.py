@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def prune(
         older_than_days (float): remove those not used for so long.
         keys (Collection[str]): remove these; the first digits of a key are enough if no other key begins with them.
         all (bool): remove every store.
+        dry_run (bool): remove nothing, only say what would be.
         dry_run (bool): remove nothing; return those that would be.
     """
     if keep_bytes is None and older_than_days is None and not keys and not all:
@@ -148,9 +150,8 @@ def _remove(path: Path) -> bool:
     try:
         with lock_of(path).acquire(timeout=0):
             # Renamed first, so that a removal cut short leaves no half store; the next removal finishes it.
-            doomed = path.parent / f".{path.name}.removed"
-            shutil.rmtree(doomed, ignore_errors=True)
-            path.rename(doomed)
+            doomed = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".removed", dir=path.parent))
+            path.rename(doomed / path.name)
     except filelock.Timeout:
         log.warning("%s is being built, so it stays", path)
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def complete(
             for batch in _batches(sequences, lengths, int(parts["batch_tokens"])):
                 if progress:
                     progress(done, to_do)
-                live.feed(batch, layers, lambda layer, rows, to=writers: to[layer].write(rows))
+                live.feed(batch, layers, partial(_write, writers))
                 done += int(lengths[batch].sum())
             entries = {layer: writer.close(shard.tokens) for layer, writer in writers.items()}
         manifest.record(number, entries)
@@ -71,9 +72,12 @@ def complete(
         progress(done, to_do)
 
 
+def _write(writers: dict[int, _Writer], layer: int, rows: Tensor) -> None:
+    writers[layer].write(rows)
+
+
 def _batches(sequences: np.ndarray, lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
     """Cut `sequences`, which rise in length, into runs of at most `tokens` padded tokens (or of one sequence)."""
-    sequences = sequences[lengths[sequences] > 0]
     start = 0
     for end in range(1, len(sequences) + 1):
         if end == len(sequences) or int(lengths[sequences[end]]) * (end + 1 - start) > tokens:

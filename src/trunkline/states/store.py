@@ -119,7 +119,6 @@ class StatesStore:
 
     def _locate(self, sequences: np.ndarray) -> tuple[list[_Run], int]:
         """Return where the rows of a batch lie, in its order, and how many there are."""
-        sequences = sequences[self.lengths[sequences] > 0]
         firsts, lengths = self._first[sequences], self.lengths[sequences].astype(np.int64)
         if not len(sequences):
             return [], 0
@@ -132,7 +131,7 @@ class StatesStore:
 
     def _read(self, name: Callable[[int, int], str], layer: int, runs: list[_Run], out: Tensor) -> None:
         """Fill `out` (N, ...) from the files of one layer that are called `name(layer, shard)`."""
-        data = memoryview(out.view(torch.uint8).numpy().reshape(-1))
+        data = out.view(torch.uint8).numpy().reshape(-1).data
         width = len(data) // len(out) if len(out) else 0
         files = {shard: self._open(name, layer, shard) for shard in dict.fromkeys(run.shard for run in runs)}
         handles = {shard: file.fileno() for shard, file in files.items()}
