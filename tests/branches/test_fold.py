@@ -1,0 +1,182 @@
+"""Choosing layers, sharing layer states, and what every method promises."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from riding import LAYOUT, TRUNK, make, ride, states_of
+
+from trunkline.branches import LayerState, TrunkShape, methods
+from trunkline.branches.fold import ACTIVATIONS, choose_layer, choose_layers
+from trunkline.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    "chosen, layers",
+    [
+        (None, (0, 1, 2, 3, 4, 5, 6)),
+        ([1, 3], (1, 3)),
+        ([3, 1], (1, 3)),
+        ([-1, 0], (0, 6)),
+        ("0-6", (0, 1, 2, 3, 4, 5, 6)),
+        ("4-", (4, 5, 6)),
+        ("2", (2,)),
+        ("-1", (6,)),
+        ("0, 4-5", (0, 4, 5)),
+    ],
+)
+def test_chosen_layers(chosen, layers):
+    assert choose_layers(chosen, TRUNK) == layers
+
+
+@pytest.mark.parametrize(
+    "chosen, message",
+    [
+        ([13], r"^method\.layers: found layer 13, expected 0 to 6 "),
+        ([-8], r"^method\.layers: found layer -8, expected 0 to 6 "),
+        ("3-9", r"^method\.layers: found layer 9, expected 0 to 6 "),
+        ([], r"^method\.layers: no layer is chosen, expected at least one of 0 to 6"),
+        ([1, -6], r"^method\.layers: found \[1, -6\], which names a layer twice"),
+        ("5-2", r"^method\.layers: found the range '5-2', which ends before it starts"),
+        ("all", r"^method\.layers: found 'all', expected layer numbers or a range such as '0-6'"),
+        ("", r"^method\.layers: found '', expected layer numbers"),
+        ("1-2-3", r"^method\.layers: found '1-2-3', expected layer numbers"),
+    ],
+)
+def test_layers_that_are_not_there(chosen, message):
+    with pytest.raises(BadInput, match=message):
+        choose_layers(chosen, TRUNK)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 40), st.integers(-50, 50))
+def test_a_layer_counts_like_an_index(top, layer):
+    numbers = list(range(top + 1))
+    if -len(numbers) <= layer < len(numbers):
+        assert choose_layer(layer, TrunkShape(top, 8)) == numbers[layer]
+    else:
+        with pytest.raises(BadInput, match=r"method\.layer: found layer"):
+            choose_layer(layer, TrunkShape(top, 8))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(alphabet="0123456-, x", max_size=8))
+def test_any_text_for_layers_is_layers_or_a_sentence(text):
+    try:
+        layers = choose_layers(text, TRUNK)
+    except BadInput as error:
+        assert str(error).startswith("method.layers: ")
+    else:
+        assert layers == tuple(sorted(set(layers))) and set(layers) <= set(range(7))
+
+
+def test_activations_are_torchs_own():
+    x = torch.randn(4, 5)
+    modules = {"gelu": torch.nn.GELU(), "relu": torch.nn.ReLU(), "silu": torch.nn.SiLU(), "tanh": torch.nn.Tanh()}
+    assert set(ACTIVATIONS) == {*modules, "none"}
+    for name, module in modules.items():
+        torch.testing.assert_close(ACTIVATIONS[name](x), module(x))
+    assert ACTIVATIONS["none"](x) is x
+
+
+def test_a_layer_state_computes_once_and_widens_only_outside_autocast():
+    rows = torch.randn(4, 5).bfloat16()
+    state = LayerState(rows)
+    assert state.rows.dtype == torch.float32 and torch.equal(state.rows, rows.float())
+    assert state.activated("gelu") is state.activated("gelu")
+    assert state.widened() is state.rows
+    with torch.autocast("cpu", torch.bfloat16):
+        state = LayerState(rows)
+        assert state.rows is rows and state.activated("gelu").dtype == torch.bfloat16
+        assert state.widened() is state.widened() and state.widened().dtype == torch.float32
+    double = torch.randn(4, 5, dtype=torch.float64)
+    assert LayerState(double).widened() is double
+
+
+def test_the_registry_knows_the_four_methods():
+    assert {"adalayers", "single_layer", "probe", "scalar_mix"} <= set(methods.names())
+    with pytest.raises(BadInput, match="did you mean 'adalayers'"):
+        methods.get("adalayer")
+
+
+@pytest.mark.parametrize("name", methods.names())
+class TestEveryMethod:
+    def test_config(self, name):
+        config = methods.get(name).Config
+        assert config().name == name
+        assert config.model_validate(config().model_dump()) == config()
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            config(colour="red")
+        assert all(field.description for key, field in config.model_fields.items() if key != "name")
+
+    @pytest.mark.parametrize("level", ["text", "unit"])
+    def test_shapes_with_defaults(self, name, level):
+        branch = make(name, level, 5)
+        rows = torch.tensor([0, 6, 15]) if level == "unit" else None
+        assert ride(branch, states_of(), rows=rows).shape == ((4, 5) if level == "text" else (3, 5))
+        if level == "unit":
+            torch.testing.assert_close(ride(branch, states_of())[rows], ride(branch, states_of(), rows=rows))
+
+    @pytest.mark.parametrize("level", ["text", "unit"])
+    def test_a_text_does_not_depend_on_its_neighbours(self, name, level):
+        branch, states, layout = make(name, level), states_of(), LAYOUT
+        together = ride(branch, states)
+        lengths = layout.lengths.tolist()
+        alone = [
+            ride(branch, part, type(layout)(torch.tensor([length])))
+            for part, length in zip(states.split(lengths, 1), lengths, strict=True)
+        ]
+        torch.testing.assert_close(together, torch.cat(alone))
+
+    @pytest.mark.parametrize("level", ["text", "unit"])
+    def test_reading_layers_that_it_does_not_want_changes_nothing(self, name, level):
+        branch = make(name, level)
+        assert torch.equal(ride(branch, states_of()), ride(branch, states_of(), layers=range(7)))
+
+    def test_it_never_answers_from_half_of_its_layers(self, name):
+        branch = make(name)
+        with pytest.raises(ValueError, match="wanted and w"):
+            ride(branch, states_of(), layers=branch.wanted()[:-1])
+
+    def test_layer_weights_sum_to_one_over_wanted_layers(self, name):
+        branch = make(name)
+        weights = branch.layer_weights()
+        assert sum(weights.values()) == pytest.approx(1)
+        assert {layer for layer, weight in weights.items() if weight} == set(branch.wanted())
+        assert list(weights) == sorted(weights) and set(branch.wanted()) <= set(branch.layers) <= set(range(7))
+
+    def test_every_weight_is_in_one_optimiser_group_and_only_matrices_decay(self, name):
+        branch = make(name)
+        groups = branch.parameter_groups(0.01)
+        listed = [p for group in groups for p in group["params"]]
+        assert sorted(map(id, listed)) == sorted(map(id, branch.parameters()))
+        decaying = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+        assert decaying == {id(p) for p in branch.parameters() if p.ndim > 1}
+        for key in ("p", "s"):
+            assert id(getattr(branch, key, None)) not in decaying
+
+    def test_autocast_and_bf16_states_give_the_same_within_bf16(self, name):
+        branch = make(name)
+        states = states_of(dtype=torch.bfloat16)
+        expected = ride(branch, states.float())
+        torch.testing.assert_close(ride(branch, states), expected)  # widened: exact
+        with torch.autocast("cpu", torch.bfloat16):
+            found = ride(branch, states)
+        torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    def test_all_weights_of_wanted_layers_learn(self, name, precision):
+        branch = make(name).train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = ride(branch, states_of(dtype=torch.bfloat16)).square().mean() + branch.penalty()
+        loss.backward()
+        unread = {f"projections.{layer}" for layer in set(branch.layers) - set(branch.wanted())}
+        for key, p in branch.named_parameters():
+            assert (p.grad is None) == (key in unread), key
+            assert key in unread or (torch.isfinite(p.grad).all() and p.grad.dtype == torch.float32), key
+
+    def test_weights_reload(self, name):
+        branch, other = make(name), make(name)
+        other.load_state_dict(branch.state_dict())
+        assert torch.equal(ride(branch, states_of()), ride(other, states_of()))
