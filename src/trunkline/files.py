@@ -14,7 +14,7 @@ from typing import Any
 
 
 def cache_dir() -> Path:
-    """Where Trunkline keeps what can be computed again: $TRUNKLINE_CACHE, else $XDG_CACHE_HOME/trunkline, else ~/.cache/trunkline."""
+    """Keeps what can be computed again: $TRUNKLINE_CACHE, else $XDG_CACHE_HOME/trunkline, else ~/.cache/trunkline."""
     if own := os.environ.get("TRUNKLINE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trunkline"
