@@ -25,6 +25,7 @@ from trunkline.files import atomic_directory
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.training.config import validate_section
 from trunkline.training.learner import build_branch, named_weights
+from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk
 
 SCHEMA = 1
@@ -36,7 +37,7 @@ class TrunkRef:
 
     name: str
     revision: str | None
-    stack: str
+    stack: StackName
     dtype: str  # of the trunk's computation that the branch was trained on
     weights: str
     tokenizer: str

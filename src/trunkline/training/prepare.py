@@ -61,7 +61,7 @@ def prepare(config: RunConfig) -> Prepared:
             corpus = see(tables["train"])
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
-    order = [name for name in ("train", "validation", "test") if name in tables]
+    order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: see(tables[name]) for name in order}
     splits = {
         name: Split(name, corpora[name], {key: task.targets(corpora[name]) for key, task in tasks.items()}) for name in order

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ def load_trunk(
     *,
     revision: str | None = None,
     stack: StackName = "encoder",
-    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    dtype: str = "auto",
     device: str | torch.device = "auto",
 ) -> Trunk:
     """Load a trunk, ready to run.
@@ -46,7 +45,7 @@ def load_trunk(
         name (str | Path): an alias ("minilm"), a folder, or a hub id; tried in this order.
         revision (str | None): commit, tag or branch of a hub id. What was found is in `Trunk.revision`.
         stack: "decoder" reads the decoder of an encoder-decoder model (bart, mbart) instead of its encoder.
-        dtype: precision of weights and states; "auto" is the faster one here.
+        dtype: precision of weights and states: "fp32", "bf16" or "auto", the faster of the two here.
         device: "auto" is CUDA where there is any, else the CPU.
 
     Raises:
