@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
-SHARED = {"common.py", "run_all.py"}
+THIS = Path(__file__).name
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:
-    """The scripts that state a claim: all of the folder but the shared files."""
-    return sorted(path for path in folder.glob("*.py") if path.name not in SHARED)
+    """The scripts that state a claim: those that can be run, unlike what they share."""
+    runnable = (path for path in folder.glob("*.py") if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8"))
+    return sorted(path for path in runnable if path.name != THIS)
 
 
 def run(script: Path) -> dict[str, Any]:

@@ -87,12 +87,14 @@ def test_machine_names_what_figures_depend_on():
     json.dumps(box)
 
 
+MAIN = """
+if __name__ == "__main__":
+    """
 SCRIPT = """
 import sys
 print("progress", file=sys.stderr)
 print("a stray line")
-print('{"name": "good", "ratio": 12.0, "target": ">= 10", "holds": %s, "runs": []}')
-"""
+""" + (MAIN + """print('{"name": "good", "ratio": 12.0, "target": ">= 10", "holds": %s, "runs": []}')""")
 
 
 def _folder(tmp_path, monkeypatch, **scripts):
@@ -103,7 +105,7 @@ def _folder(tmp_path, monkeypatch, **scripts):
 
 
 def test_run_all_reports_what_holds_fails_and_says_nothing(tmp_path, monkeypatch, capsys):
-    _folder(tmp_path, monkeypatch, good=SCRIPT % "true", crash="raise SystemExit(3)", silent="")
+    _folder(tmp_path, monkeypatch, good=SCRIPT % "true", crash=MAIN + "raise SystemExit(3)", silent=MAIN + "pass")
     assert run_all.main(["--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     by_name = {outcome["name"]: outcome for outcome in report["benchmarks"]}
