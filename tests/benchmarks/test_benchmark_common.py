@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 import time
 
@@ -125,6 +125,10 @@ def test_run_all_exit_code_and_table(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("script", run_all.scripts(), ids=lambda path: path.name)
-def test_every_script_starts_and_takes_json(script):
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-    assert "--json" in done.stdout and "--repeats" in done.stdout
+def test_every_script_starts_and_takes_json(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "--json" in out and "--repeats" in out
