@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,9 +102,10 @@ def _chunks(texts: list[str] | None, source: str | None, column: str | None) -> 
     if texts and source:
         raise BadInput("found both --text and --input, expected one of them")
     if texts:
+        from trunkline.data.columns import clean
         from trunkline.data.table import Table
 
-        return iter([Table("--text", {"text": [os.fsencode(t).decode("utf-8", "replace") for t in texts]})])
+        return iter([Table("--text", {"text": [clean(text) for text in texts]})])
     if source is None and sys.stdin.isatty():
         raise BadInput("no texts: give --text, --input FILE, or lines on standard input")
     if source in (None, "-"):

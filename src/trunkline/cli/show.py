@@ -20,7 +20,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def table(*columns: str, title: str | None = None) -> Table:
     """A plain table: text on the left, numbers (columns whose name starts with '>') on the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in columns:
         made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     return made

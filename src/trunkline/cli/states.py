@@ -150,6 +150,7 @@ def _show_stores(stores: Sequence[StoreInfo], root: Path | None) -> None:
     from trunkline.states.budget import readable
 
     made = show.table("key", "trunk", ">texts", ">tokens", "layers", "dtype", ">size", "used")
+    made.columns[0].no_wrap = made.columns[-1].no_wrap = True
     for store in stores:
         facts = ["", "", "", "", ""]
         if store.tokens:

@@ -6,6 +6,7 @@ both, so that each one sees what it was trained on, and a group shares a pass.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,14 @@ def branch_folders(path: Path) -> list[Path]:
 
 
 def _named(branches: list[Branch]) -> dict[str, Branch]:
-    """Branches by task name; a name taken twice is told apart by the folder of its run."""
+    """Branches by task name; those that share a name are told apart by the folder of their run."""
+    names = Counter(branch.task.name for branch in branches)
     named: dict[str, Branch] = {}
     for branch in branches:
         name = branch.task.name
-        if name in named and branch.path is not None:
-            run = branch.path.resolve().parent.parent.name
-            name = f"{run}/{name}"
+        if names[name] > 1 and branch.path is not None:
+            folder = branch.path.resolve()
+            name = f"{folder.parents[1].name}/{name}" if folder.parent.name == "branches" else folder.name
         if name in named:
             raise BadInput(f"{branch.path}: a branch called {name} was given already; expected each branch once")
         named[name] = branch

@@ -111,6 +111,8 @@ class RunConfig(Section):
     @field_validator("method", mode="before")
     @classmethod
     def _method_name(cls, value: object) -> object:
+        if isinstance(value, dict):  # `method: {dim: 64}` changes the default one
+            return {"name": "adalayers", **value}
         return {"name": value} if isinstance(value, str) else value
 
     def identity(self) -> str:

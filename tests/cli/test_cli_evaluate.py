@@ -1,0 +1,57 @@
+import json
+import shutil
+
+import pytest
+from clitools import done, fails, made_up, write_jsonl
+from sklearn.metrics import accuracy_score, f1_score
+
+
+def test_the_runs_own_test_split_gives_the_scores_of_the_run(trained):
+    found = json.loads(done("evaluate", trained, "--json").stdout)["tasks"]
+    summary = json.loads((trained / "result.json").read_text())
+    assert set(found) == set(summary["tasks"])
+    for name, task in summary["tasks"].items():
+        assert found[name]["rows"] == 60
+        assert found[name]["metrics"].get("by_label") == task["test"].get("by_label")
+        for metric, value in found[name]["metrics"].items():
+            if metric == "by_label":
+                continue
+            assert value == pytest.approx(task["test"][metric], abs=1e-4), (name, metric)
+
+
+def test_scores_on_other_data_are_those_of_the_predictions(trained, tmp_path):
+    rows = made_up(80, seed=5)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    found = json.loads(done("evaluate", trained / "branches" / "mood", "new.jsonl", "--json").stdout)["tasks"]["mood"]
+    predicted = [json.loads(line)["mood"]["label"] for line in done("predict", trained, "-i", "new.jsonl").stdout.splitlines()]
+    right = [row["mood"] for row in rows]
+    assert found["rows"] == 80 and found["data"] == "new.jsonl"
+    assert found["metrics"]["accuracy"] == pytest.approx(accuracy_score(right, predicted))
+    assert found["metrics"]["f1_macro"] == pytest.approx(f1_score(right, predicted, average="macro"))
+
+
+def test_the_table_has_every_branch_and_every_label(trained):
+    text = done("evaluate", trained).stdout
+    for said in ("mood", "accuracy", "city by label", "topics by label", "positive", "pearson", "support"):
+        assert said in text
+
+
+def test_rows_without_a_label_are_skipped(trained, tmp_path):
+    rows = made_up(30, seed=5)
+    for row in rows[10:]:
+        del row["mood"]
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    found = json.loads(done("evaluate", trained, "new.jsonl", "--json").stdout)["tasks"]
+    assert found["mood"]["rows"] == 10 and found["score"]["rows"] == 30
+
+
+def test_bad_input_is_one_sentence(trained, tmp_path):
+    shutil.copytree(trained / "branches" / "mood", tmp_path / "deep" / "er" / "alone")
+    write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])
+    write_jsonl(tmp_path / "bare.jsonl", [{"text": "a film"}])
+    assert "give the data to score on" in fails(2, "evaluate", "deep/er/alone")
+    assert "not a run or a branch" in fails(2, "evaluate", "runs/none")
+    assert "not a run or a branch" in fails(2, "evaluate", trained, "new.jsonl", trained)
+    assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl")
+    assert "'mood'" in fails(2, "evaluate", trained / "branches" / "mood", "bare.jsonl")
+    assert "no such file" in fails(2, "evaluate", trained, "none.jsonl")

@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from clitools import done, fails, invoke, made_up, shell, write_csv, write_jsonl
+
+TASKS = "tasks: {mood: {kind: sequence, label: mood}}\n"
+
+
+def test_a_csv_file_becomes_tasks_of_the_right_kinds_and_a_run(tmp_path, tiny_overrides):
+    write_csv(tmp_path / "reviews.csv", made_up(240))
+    result = done("fit", "reviews.csv", *tiny_overrides, "--json")
+    summary = json.loads(result.stdout)
+    assert {name: task["kind"] for name, task in summary["tasks"].items()} == {
+        "mood": "sequence", "score": "regression", "topics": "multilabel"
+    }  # fmt: skip
+    assert 0 <= summary["tasks"]["mood"]["test"]["accuracy"] <= 1 and "pearson" in summary["tasks"]["score"]["test"]
+    assert summary["cost"]["trained_parameters_total"] == sum(summary["cost"]["trained_parameters"].values()) > 0
+    assert summary["rows"] == {"train": 194, "validation": 22, "test": 24}
+    for said in ("'review' is the text", "'mood' is a sequence task", "'id' is not used", "trunkline init reviews.csv"):
+        assert said in result.stderr
+    run = Path(summary["run"])
+    assert run.parent == Path("runs") and run.name.startswith("reviews-")
+    assert {folder.name for folder in (run / "branches").iterdir()} == {"mood", "score", "topics"}
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 3
+
+    again = done("fit", "reviews.csv", *tiny_overrides)  # the same run: shown, not trained
+    assert "finished" in again.stderr and "epoch" not in again.stderr
+    assert "accuracy" in again.stdout and "reads layer" in again.stdout and str(run) in again.stdout
+
+
+def test_progress_goes_to_stderr_and_the_table_to_stdout(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(150))
+    (tmp_path / "rows.yaml").write_text("data: {train: rows.jsonl, test: 20%}\n" + TASKS)
+    result = done("fit", "rows.yaml", *tiny_overrides, "--run-dir", "here")
+    for said in ("task mood: sequence, 2 labels", "layer states of train", "epoch 1/3", "epoch 3/3", "mood accuracy"):
+        assert said in result.stderr and said not in result.stdout
+    summary = json.loads((tmp_path / "here" / "result.json").read_text())
+    assert f"{summary['tasks']['mood']['test']['accuracy']:.4f}" in result.stdout
+    assert f"{summary['cost']['trained_parameters_total']:,} weights" in result.stdout
+    fresh = done("fit", "rows.yaml", *tiny_overrides, "--run-dir", "here", "--fresh")
+    assert "epoch 3/3" in fresh.stderr
+    assert json.loads((tmp_path / "here" / "result.json").read_text())["tasks"] == summary["tasks"]
+
+
+def test_evaluations_within_an_epoch_are_told_by_step(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(150))
+    (tmp_path / "rows.yaml").write_text("data: {train: rows.jsonl}\n" + TASKS)
+    result = done("fit", "rows.yaml", *tiny_overrides, "training.evaluate_every=2", "training.epochs=1", "training.states=live")
+    assert "step 2 " in result.stderr and "step 4 " in result.stderr and "layer states" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("data: {train: rows.jsonl}\ntask: {}\n" + TASKS, "bad.yaml: task: unknown name 'task'; did you mean 'tasks'?"),
+        (
+            "data: {train: rows.jsonl}\n" + TASKS + "training: {epoch: 3}",
+            "training.epoch: unknown name 'epoch'; did you mean 'epochs'?",
+        ),
+        ("data: {train: rows.jsonl}\n" + TASKS + "method: adalayer", "did you mean 'adalayers'?"),
+        ("data: {train: rows.jsonl}\n" + TASKS.replace("label: mood", "label: moods"), "did you mean 'mood'?"),
+        ("data: {train: rows.jsonl, text: txt}\n" + TASKS, "did you mean 'text'?"),
+        ("data: {train: ./row.jsonl}\n" + TASKS, "did you mean 'rows.jsonl'?"),
+        ("data: {train: rows.jsonl}\n", "bad.yaml: tasks: missing"),
+        ("data: {train: rows.jsonl}\n" + TASKS + "training: {epochs: many}", "training.epochs: found 'many'"),
+        ("data: [\n", "bad.yaml line 2: not YAML"),
+        ("- data\n", "bad.yaml: found list, expected a mapping"),
+        ("data: {train: rows.jsonl, test: other.jsonl}\n" + TASKS, "other.jsonl line 2"),
+        ("data: {train: rows.jsonl}\ntrunk: ./nowhere\n" + TASKS, "nowhere"),
+    ],
+)
+def test_a_bad_config_is_one_sentence_and_exit_code_2(tmp_path, config, sentence):
+    rows = made_up(40)
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "other.jsonl", [rows[0], {**rows[1], "mood": "neutral"}])
+    (tmp_path / "bad.yaml").write_text(config)
+    found = fails(2, "fit", "bad.yaml")
+    assert sentence in found
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_bad_input_is_one_sentence_too(tmp_path):
+    write_csv(tmp_path / "reviews.csv", made_up(40))
+    (tmp_path / "texts.csv").write_text("id,note\n1,one thing said here\n2,another thing there\n")
+    (tmp_path / "broken.jsonl").write_text('{"text": "a film", "mood": "x"}\n{"text": \n')
+    (tmp_path / "latin.csv").write_bytes(b"text,label\ncaf\xe9,a\n")
+    assert "did you mean 'reviews.csv'?" in fails(2, "fit", "review.csv")
+    assert "missing.yaml: no such file" in fails(2, "fit", "missing.yaml")
+    assert "expected key.sub=value" in fails(2, "fit", "reviews.csv", "other.csv")
+    assert "'epochs'" in fails(2, "fit", "reviews.csv", "training.epoch=3")
+    assert "expected one, or a config" in fails(2, "fit", "texts.csv")
+    assert "broken.jsonl line 2" in fails(2, "fit", "broken.jsonl")
+    assert "latin.csv line 2" in fails(2, "fit", "latin.csv")
+
+
+def test_no_text_of_the_user_is_in_an_error(tmp_path):
+    (tmp_path / "secret.csv").write_text("text,label\n" + "a secret that nobody may read,x\n" * 4 + '"an open quote,y\n')
+    assert "secret that" not in fails(2, "fit", "secret.csv")
+
+
+def test_an_unforeseen_error_names_its_place_and_shows_its_traceback_on_demand(tmp_path, monkeypatch, tiny_overrides):
+    def breaks(*_, **__):
+        raise KeyError("a user's own words")
+
+    write_csv(tmp_path / "reviews.csv", made_up(40))
+    monkeypatch.setattr("trunkline.training.fit.prepare", breaks)
+    result = invoke("fit", "reviews.csv", *tiny_overrides)
+    assert result.exit_code == 1 and "own words" not in result.stderr
+    assert "unexpected KeyError in fit.py line" in result.stderr and "--debug" in result.stderr
+    debug = invoke("fit", "reviews.csv", *tiny_overrides, "--debug")
+    assert debug.exit_code == 1 and "Traceback" in debug.stderr and "KeyError" in debug.stderr
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, environment):
+    write_csv(tmp_path / "reviews.csv", made_up(300))
+    arguments = ["fit", "reviews.csv", *tiny_overrides, "training.epochs=12", "--json"]
+    command = [Path(sys.executable).with_name("trunkline"), *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    )
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("epoch  2/12"):
+            os.kill(process.pid, signal.SIGINT)
+    stdout, code = process.stdout.read(), process.wait(timeout=60)
+    assert (code, stdout) == (1, ""), seen
+    assert "the same command goes on from there" in seen[-1] and "Traceback" not in "".join(seen)
+    after = shell(*arguments[:-2], "training.epochs=12", "--json", env=environment, cwd=tmp_path)
+    assert after.returncode == 0 and "resuming after step" in after.stderr
+    assert len(json.loads(after.stdout)["cost"]["epochs"]) == 12

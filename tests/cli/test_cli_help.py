@@ -1,0 +1,70 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from clitools import invoke, shell
+
+import trunkline
+from trunkline.cli import app
+
+
+def commands(group=None, words=()):
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name)
+
+
+def test_these_are_the_commands():
+    assert {" ".join(words) for words in commands()} == {
+        "demo", "fit", "init", "evaluate", "predict", "info", "states build", "states info", "states prune"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_has_help_with_an_example_that_begins_with_its_name(words):
+    result = invoke(*words, "--help")
+    assert result.exit_code == 0
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line in ("Example", "Examples"))
+    examples = [line for line in lines[start + 1 :] if line][:1]
+    assert examples[0].startswith(f"trunkline {' '.join(words)}")
+    assert "--json" in result.stdout and "--debug" in result.stdout
+
+
+def test_help_is_fast_and_loads_nothing_heavy():
+    probe = (
+        "import sys; from trunkline.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'datasets', 'yaml'} & set(sys.modules)\n"
+        "print(*sorted(heavy), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert run.stderr.split() == [] and "predict" in run.stdout
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert shell("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+
+
+def test_version_and_no_arguments():
+    assert invoke("--version").stdout.strip() == trunkline.__version__
+    assert "Usage" in invoke().output
+
+
+def test_an_unknown_option_or_command_is_a_usage_error():
+    assert invoke("fit", "x.csv", "--epochs", "3").exit_code == 2
+    assert invoke("train", "x.csv").exit_code == 2
+
+
+def test_every_command_lies_in_a_file_of_its_own():
+    folder = Path(trunkline.__file__).parent / "cli"
+    assert {words[0] for words in commands()} <= {file.stem for file in folder.glob("*.py")}

@@ -1,0 +1,174 @@
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clitools import done, fails, made_up, shell, write_csv, write_jsonl
+from tiny import tiny_bert
+
+TEXTS = [row["text"] for row in made_up(25, seed=9)]
+NAMES = ["city", "mood", "score", "topics"]
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def close(one, other):
+    """Whether two predictions are the same but for rounding: branches in a group share matrix products."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return one == (pytest.approx(other, abs=1e-4) if isinstance(one, float) else other)
+
+
+def test_a_run_stands_for_its_branches_and_texts_keep_their_order(trained):
+    rows = lines(done("predict", trained, *(part for text in TEXTS for part in ("--text", text))))
+    assert [row["text"] for row in rows] == TEXTS
+    assert all(list(row) == ["text", *NAMES] for row in rows)
+    assert {row["mood"]["label"] for row in rows} <= {"positive", "negative"}
+    for row in rows:
+        assert set(row["mood"]) == {"label", "score"} and isinstance(row["score"]["value"], float)
+        assert set(row["topics"]["labels"]) <= {"film", "music", "table"}
+        for span in row["city"]["spans"]:
+            assert row["text"][span["start"] : span["end"]] == span["text"]
+    right = ["positive" if {"happy", "great"} & set(text.split()) else "negative" for text in TEXTS]
+    assert sum(row["mood"]["label"] == label for row, label in zip(rows, right, strict=True)) >= 20
+
+
+def test_several_branches_in_one_pass_say_what_each_says_alone(trained):
+    source = "\n".join(TEXTS) + "\n"
+    together = lines(done("predict", *(trained / "branches" / name for name in NAMES), input=source))
+    for name in NAMES:
+        alone = lines(done("predict", trained / "branches" / name, input=source))
+        for one, among in zip(alone, together, strict=True):
+            assert close(one[name], among[name])
+
+
+def test_every_score_on_demand(trained):
+    (row,) = lines(done("predict", trained, "--text", TEXTS[0], "--scores"))
+    assert set(row["mood"]["scores"]) == {"positive", "negative"}
+    assert sum(row["mood"]["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(row["topics"]["scores"]) == {"film", "music", "table"}
+
+
+def test_rows_of_a_file_keep_their_own_columns(trained, tmp_path):
+    rows = made_up(25, seed=9)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    found = lines(done("predict", trained, "-i", "new.jsonl"))
+    for row, out in zip(rows, found, strict=True):
+        assert out["id"] == row["id"] and out["text"] == row["text"]
+        assert out["given_mood"] == row["mood"] and out["given_score"] == row["score"]  # the branches have these names
+        assert "spans" not in out and "given_topics" not in out  # lists are not carried along
+    by_line = lines(done("predict", trained, input="\n".join(TEXTS)))
+    assert [{name: out[name] for name in NAMES} for out in found] == [{name: out[name] for name in NAMES} for out in by_line]
+
+
+def test_csv_in_and_out(trained, tmp_path):
+    rows = made_up(25, seed=9)
+    write_csv(tmp_path / "new.csv", rows)
+    assert "'review'" not in done("predict", trained, "-i", "new.csv", "--column", "review", "-o", "out.csv").stdout
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    reference = lines(done("predict", trained, input="\n".join(TEXTS)))
+    for row, out, right in zip(rows, found, reference, strict=True):
+        assert out["review"] == row["text"] and out["id"] == str(row["id"]) and out["given_mood"] == row["mood"]
+        assert out["mood"] == right["mood"]["label"] and float(out["mood.score"]) == right["mood"]["score"]
+        assert float(out["score"]) == right["score"]["value"]
+        assert json.loads(out["topics"]) == right["topics"]["labels"] and json.loads(out["city"]) == right["city"]["spans"]
+    text = done("predict", trained / "branches" / "mood", "--format", "csv", "-t", 'a "good", film').stdout
+    assert list(csv.reader(io.StringIO(text)))[1][0] == 'a "good", film'
+
+
+def test_a_small_chunk_gives_the_same_answers(trained, tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "new.jsonl", made_up(25, seed=9))
+    whole = lines(done("predict", trained, "-i", "new.jsonl"))
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    parts = lines(done("predict", trained, "-i", "new.jsonl"))
+    assert [row["id"] for row in parts] == list(range(25))
+    for one, other in zip(whole, parts, strict=True):  # other batches, so other rounding
+        assert close(one, other)
+
+
+def test_a_chunk_is_written_before_the_next_one_is_read(trained, tmp_path, monkeypatch):
+    """A broken line far down does not keep the rows before it from coming out: nothing is held back."""
+    rows = made_up(8, seed=9)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    with open(tmp_path / "new.jsonl", "a") as file:
+        file.write("{broken\n")
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    from clitools import invoke
+
+    result = invoke("predict", trained / "branches" / "mood", "-i", "new.jsonl")
+    assert result.exit_code == 2 and "new.jsonl line 9" in result.stderr
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == list(range(8))
+    assert "line 9" in fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.jsonl"]  # no half file
+
+
+def test_json_is_one_object(trained, tmp_path):
+    result = json.loads(done("predict", trained, "-t", TEXTS[0], "-t", TEXTS[1], "--json").stdout)
+    assert result["rows"] == 2 and result["branches"] == NAMES
+    assert [row["text"] for row in result["predictions"]] == TEXTS[:2]
+    told = json.loads(done("predict", trained, "-t", TEXTS[0], "--json", "-o", "out.jsonl").stdout)
+    assert told["output"] == "out.jsonl" and told["rows"] == 1
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == result["predictions"][:1]
+
+
+def test_odd_texts_get_through(trained):
+    odd = ["", "   ", "naïve café ☕", "שלום עולם", "\ud83d", "word " * 500, "nul\x00nul"]
+    (empty, *_) = rows = lines(done("predict", trained, *(part for text in odd for part in ("-t", text))))
+    assert len(rows) == len(odd) and empty["city"] == {"spans": []}
+    assert rows[2]["text"] == odd[2] and len(rows[5]["text"]) == 2500
+    blank = lines(done("predict", trained, input=b"one\n\n\xe2\x98\x95 three\r\n"))
+    assert [row["text"] for row in blank] == ["one", "", "☕ three"]
+
+
+def test_a_branch_that_was_copied_away_predicts_the_same(trained, tmp_path):
+    shutil.copytree(trained / "branches" / "mood", tmp_path / "elsewhere")
+    original = done("predict", trained / "branches" / "mood", input="\n".join(TEXTS)).stdout
+    assert done("predict", "elsewhere", input="\n".join(TEXTS)).stdout == original
+
+
+def test_the_trunk_may_lie_elsewhere_but_not_be_another(trained, tmp_path):
+    described = json.loads((trained / "branches" / "mood" / "branch.json").read_text())
+    moved = shutil.copytree(described["trunk"]["name"], tmp_path / "moved")
+    other = tiny_bert(tmp_path / "other", seed=1)
+    done("predict", trained, "--trunk", moved, "-t", "a film")
+    sentence = fails(2, "predict", trained, "--trunk", other, "-t", "a film")
+    assert described["trunk"]["weights"][:12] in sentence and str(other) in sentence
+
+
+def test_bad_input_is_one_sentence(trained, tmp_path):
+    (tmp_path / "folder").mkdir()
+    write_csv(tmp_path / "new.csv", made_up(5))
+    assert "not a run or a branch" in fails(2, "predict", "folder", "-t", "x")
+    assert "not a run or a branch" in fails(2, "predict", "runs/none", "-t", "x")
+    assert "both --text and --input" in fails(2, "predict", trained, "-t", "x", "-i", "new.csv")
+    assert "new.csv: column for data.text: unknown name 'text'" in fails(2, "predict", trained, "-i", "new.csv")
+    assert "did you mean 'review'?" in fails(2, "predict", trained, "-i", "new.csv", "--column", "reviews")
+    assert "did you mean 'new.csv'?" in fails(2, "predict", trained, "-i", "mew.csv")
+    assert "stdin line 2: byte 4 is not UTF-8" in fails(2, "predict", trained, input=b"fine\ncaf\xe9\n")
+    assert "a file to write" in fails(2, "predict", trained, "-t", "x", "-o", "nowhere/out.jsonl")
+    assert "given already" in fails(2, "predict", trained / "branches" / "mood", trained / "branches" / "mood", "-t", "x")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "branch.json").write_text("{")
+    assert "cannot be read as JSON" in fails(2, "predict", "broken", "-t", "x")
+
+
+def test_a_closed_pipe_is_quiet(trained, environment):
+    trunkline = Path(sys.executable).with_name("trunkline")
+    script = f"yes 'a good film' | head -3000 | {trunkline} predict {trained} | head -1"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=120)
+    assert json.loads(result.stdout)["text"] == "a good film"
+    assert result.stderr == ""
+
+
+def test_nothing_but_results_reaches_the_user(trained, environment):
+    result = shell("predict", trained, "--text", "a good film", env=environment)
+    assert result.returncode == 0 and result.stderr == "" and len(result.stdout.splitlines()) == 1

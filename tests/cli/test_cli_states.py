@@ -1,0 +1,58 @@
+import json
+
+import pytest
+from clitools import done, fails, made_up, write_jsonl
+
+from trunkline.files import cache_dir
+
+
+@pytest.fixture
+def config(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(60))
+    trunk = tiny_overrides[0].removeprefix("trunk.name=")
+    (tmp_path / "rows.yaml").write_text(
+        f"trunk: {{name: {trunk}, dtype: fp32, device: cpu}}\n"
+        "data: {train: rows.jsonl}\ntasks: {mood: {kind: sequence, label: mood}}\nmethod: {dim: 16, heads: 2}\n"
+    )
+    return tmp_path / "rows.yaml"
+
+
+def test_what_is_built_is_what_fit_reads(config):
+    before = json.loads(done("states", "info", config, "--json").stdout)["stores"]
+    assert [one["split"] for one in before] == ["train", "validation"] and not any(one["built"] for one in before)
+    built = json.loads(done("states", "build", config, "--json").stdout)["stores"]
+    assert all(one["built"] == one["layers"] == [0, 1, 2, 3] for one in built)
+    assert [one["key"] for one in built] == [one["key"] for one in before]
+    for one in built:
+        files = list((cache_dir() / "states" / one["key"]).glob("*.states"))
+        assert sum(file.stat().st_size for file in files) == one["bytes"]
+    fitted = done("fit", config, "training.epochs=1")
+    assert "layer states" not in fitted.stderr  # nothing was left to compute
+    assert json.loads(done("states", "info", "--json").stdout)["bytes"] > 0
+    assert len(list((cache_dir() / "states").glob("*/store.json"))) == 2
+    assert "yes" in done("states", "info", config).stdout
+
+
+def test_stores_are_listed_and_removed(config):
+    done("states", "build", config)
+    told = json.loads(done("states", "info", "--json").stdout)
+    assert told["root"] == str(cache_dir() / "states") and len(told["stores"]) == 2
+    first = told["stores"][0]
+    assert json.loads(done("states", "info", first["key"][:10], "--json").stdout)["stores"] == [first]
+    assert first["key"][:12] in done("states", "info").stdout
+    dry = json.loads(done("states", "prune", "--all", "--dry-run", "--json").stdout)
+    assert len(dry["removed"]) == 2 and dry["bytes"] == told["bytes"] and dry["left"] == 0
+    assert len(json.loads(done("states", "info", "--json").stdout)["stores"]) == 2
+    assert "1 of 2 stores removed" in done("states", "prune", first["key"][:10]).stdout
+    assert json.loads(done("states", "prune", "--older-than", "1", "--json").stdout)["left"] == 1
+    assert json.loads(done("states", "prune", "--keep-gb", "0", "--json").stdout)["left"] == 0
+    assert json.loads(done("states", "info", "--json").stdout)["stores"] == []
+
+
+def test_bad_input_is_one_sentence(config, tmp_path):
+    assert "nothing chosen" in fails(2, "states", "prune")
+    assert "no stores have a key" in fails(2, "states", "prune", "abc")
+    assert "no store under" in fails(2, "states", "info", "abc")
+    assert "missing.yaml: no such file" in fails(2, "states", "build", "missing.yaml")
+    assert "training.states_budget_gb" in fails(2, "states", "build", config, "training.states_budget_gb=1e-6")
+    assert not list((cache_dir() / "states").glob("*/store.json"))
