@@ -8,12 +8,24 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trunkline.branches import Output
-from trunkline.branches.attention import SHORT, attend
-from trunkline.branches.heads import FeatureHead, PooledHead, encoder_layer, self_attention, sinusoids
+from trunkline.branches.attention import SHORT, SHORT_TO_TRAIN, attend
+from trunkline.branches.heads import FeatureHead, PooledHead, encoder_layer, positions, self_attention
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
 
-LENGTHS = {"ragged": [5, 1, 9, 9, 2], "equal": [6, 6, 6], "one": [1], "long": [SHORT + 9, 3, SHORT + 1]}
+LENGTHS = {
+    "ragged": [5, 1, 9, 9, 2],
+    "equal": [6, 6, 6],
+    "one": [1],
+    "middle": [SHORT + 3, 20, 7],
+    "long": [SHORT_TO_TRAIN + 9, 3, 1],
+}
+
+
+def pad(x, layout):
+    """Padding is filled with garbage: nothing may depend on it."""
+    full = layout.pad(x)
+    return torch.where(layout.mask[..., None], full, torch.randn_like(full))
 
 
 def each_text(x, layout, function):
@@ -31,7 +43,7 @@ def test_self_attention_equals_torch_with_gradients(lengths, dim, heads):
     nn.init.normal_(reference.out_proj.bias)
     x = torch.randn(layout.total, dim, dtype=torch.float64, requires_grad=True)
     expected = each_text(x, layout, lambda t: reference(t, t, t, need_weights=False)[0])
-    found = self_attention(x, reference, layout)
+    found = layout.unpad(self_attention(pad(x, layout), reference, layout.mask))
     torch.testing.assert_close(found, expected)
 
     weigh = torch.randn_like(expected)
@@ -46,7 +58,7 @@ def test_short_attention_passes_gradcheck():
     torch.manual_seed(0)
     layout = Layout(torch.tensor([3, 1, 4]))
     qkv = torch.randn(layout.total, 12, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: attend(x, layout, 2), [qkv])
+    assert torch.autograd.gradcheck(lambda x: layout.unpad(attend(pad(x, layout), layout.mask, 2)), [qkv])
 
 
 @pytest.mark.parametrize("exponent", [-4, 3, 6, 12])
@@ -60,7 +72,7 @@ def test_scores_of_any_size_stay_exact(exponent, sign):
     layout = Layout(torch.tensor([4, 7]))
     q, k = torch.randint(1, 5, (2, layout.total, 8)).float().unbind()
     qkv = torch.cat([q * 2.0**exponent, sign * k * 2.0**exponent, torch.randn(layout.total, 8)], 1).requires_grad_()
-    found = attend(qkv, layout, 2)
+    found = layout.unpad(attend(pad(qkv, layout), layout.mask, 2))
     expected = []
     for part in qkv.detach().double().split([4, 7]):
         query, key, value = (x.view(-1, 2, 4).transpose(0, 1) for x in part.split(8, 1))
@@ -76,7 +88,7 @@ def test_numbers_that_are_not_finite_are_not_hidden(value):
     layout = Layout(torch.tensor([3, 2]))
     qkv = torch.randn(5, 12)
     qkv[1, 2] = value
-    assert not torch.isfinite(attend(qkv, layout, 2)[:3]).all()
+    assert not torch.isfinite(attend(layout.pad(qkv), layout.mask, 2)[0]).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -84,10 +96,10 @@ def test_numbers_that_are_not_finite_are_not_hidden(value):
 def test_stacked_attention_is_each_branch_by_itself(lengths, shape):
     dim, heads = shape
     layout = Layout(torch.tensor(lengths))
-    qkv = torch.randn(layout.total, 3, 3 * dim)
-    stacked = attend(qkv, layout, heads)
+    qkv = torch.randn(len(lengths), layout.longest, 3, 3 * dim)
+    stacked = attend(qkv, layout.mask, heads)
     for i in range(3):
-        torch.testing.assert_close(stacked[:, i], attend(qkv[:, i], layout, heads))
+        torch.testing.assert_close(layout.unpad(stacked[:, :, i]), layout.unpad(attend(qkv[:, :, i], layout.mask, heads)))
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
@@ -99,9 +111,11 @@ def test_encoder_layer_equals_torch(lengths):
         nn.init.normal_(p, std=0.3)
     x = torch.randn(layout.total, 32, dtype=torch.float64)
     expected = each_text(x, layout, layer)
-    torch.testing.assert_close(encoder_layer(x, layer, layout), expected)
+    found = encoder_layer(pad(x, layout), layer, layout.mask)
+    torch.testing.assert_close(layout.unpad(found), expected)
     rows = torch.arange(0, layout.total, 2)
-    torch.testing.assert_close(encoder_layer(x, layer, layout, rows), expected[rows])
+    found = encoder_layer(pad(x, layout), layer, layout.mask, layout.cells[rows])
+    torch.testing.assert_close(found, expected[rows])
 
 
 def head(kind, output, **more):
@@ -162,12 +176,12 @@ def test_dropout_drops_in_training_only(kind):
 
 
 def test_sinusoids_are_the_papers():
-    table = sinusoids(50, 6).numpy()
+    table = positions(50, 6).numpy()
     for t in (0, 1, 7, 49):
         for i in range(3):
             angle = t / 10000 ** (2 * i / 6)
             np.testing.assert_allclose(table[t, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], atol=1e-5)
-    assert sinusoids(4, 5).shape == (4, 5)
+    assert positions(4, 5).shape == (4, 5)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])

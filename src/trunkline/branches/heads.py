@@ -67,36 +67,56 @@ class FeatureHead(nn.Module):
 
     def forward(self, features: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
         """(N, k) to (B, C) at text level, to (len(rows), C) at unit level."""
+        x, mask = padded(features, layout)
         if self.positions:
-            features = features + positions_of(layout, self.dim, features)
-        x = F.gelu(features)
-        kept = rows if self.output.level == "unit" else None
+            x = x + positions(x.shape[1], self.dim).to(x)
+        x = F.gelu(x)
+        kept = None  # at unit level, the cells of the padded form that are asked for
+        if self.output.level == "unit":
+            kept = layout.cells if rows is None else layout.cells[rows]
         if self.attention is not None:
-            x = F.gelu(self_attention(x, self.attention, layout, kept))
+            x = F.gelu(self_attention(x, self.attention, mask, kept))
         elif self.layers:
             for number, layer in enumerate(self.encoder, 1):
                 assert isinstance(layer, nn.TransformerEncoderLayer)
-                x = encoder_layer(x, layer, layout, kept if number == self.layers else None)
+                x = encoder_layer(x, layer, mask, kept if number == self.layers else None)
         elif kept is not None:
-            x = x[kept]
+            x = x.flatten(0, 1)[kept]
         x = self.dropout(x)
-        return self.linear(layout.mean(x) if self.output.level == "text" else x)
+        return self.linear(mean(x, layout, mask) if kept is None else x)
 
 
-def self_attention(x: Tensor, weights: nn.MultiheadAttention, layout: Layout, rows: Tensor | None = None) -> Tensor:
-    """What `weights` computes within each sequence: (N, k) to (N, k) or (len(rows), k). Attention weights are never dropped."""
-    out = attend(F.linear(x, weights.in_proj_weight, weights.in_proj_bias), layout, weights.num_heads)
-    return weights.out_proj(out if rows is None else out[rows])
+def padded(rows: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
+    """Packed rows (N, ...) as (B, T, ...), and the mask (B, T) of real ones: None if all are, as then nothing moves."""
+    if layout.total == len(layout.lengths) * layout.longest:
+        return rows.unflatten(0, (len(layout.lengths), layout.longest)), None
+    return layout.pad(rows), layout.mask
 
 
-def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, layout: Layout, rows: Tensor | None = None) -> Tensor:
-    """What `weights` would compute within each sequence, (N, k) to (N, k), or for some rows only, (len(rows), k).
+def mean(x: Tensor, layout: Layout, mask: Tensor | None) -> Tensor:
+    """The mean over each text's real tokens: (B, T, k) to (B, k)."""
+    if mask is None:
+        return x.mean(1)
+    return (x * mask[..., None]).sum(1) / layout.lengths[:, None]
+
+
+def self_attention(x: Tensor, weights: nn.MultiheadAttention, mask: Tensor | None, kept: Tensor | None = None) -> Tensor:
+    """What `weights` computes within each sequence: (B, T, k) to (B, T, k), or to (M, k) for M kept cells of the B * T.
+
+    Attention weights are never dropped.
+    """
+    out = attend(F.linear(x, weights.in_proj_weight, weights.in_proj_bias), mask, weights.num_heads)
+    return weights.out_proj(out if kept is None else out.flatten(0, 1)[kept])
+
+
+def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, mask: Tensor | None, kept: Tensor | None = None) -> Tensor:
+    """What `weights` computes within each sequence: (B, T, k) to (B, T, k), or to (M, k) for M kept cells of the B * T.
 
     Dropout is on the output of both halves, not on the attention weights and the feed-forward units within: those are
     many times as many random numbers, and cost more than the layer itself.
     """
-    attended = self_attention(weights.norm1(x), weights.self_attn, layout, rows)
-    x = (x if rows is None else x[rows]) + weights.dropout1(attended)
+    attended = self_attention(weights.norm1(x), weights.self_attn, mask, kept)
+    x = (x if kept is None else x.flatten(0, 1)[kept]) + weights.dropout1(attended)
     return x + weights.dropout2(weights.linear2(F.relu(weights.linear1(weights.norm2(x)))))
 
 
@@ -135,14 +155,13 @@ class PooledHead(nn.Module):
         return self.linear(self.dropout(x))
 
 
-def positions_of(layout: Layout, dim: int, like: Tensor) -> Tensor:
-    """Position embeddings (N, dim) of packed rows, counted from each sequence's start, in the dtype and device of `like`."""
-    table = sinusoids(1 << max(layout.longest - 1, 63).bit_length(), dim).to(like)
-    return table[torch.arange(layout.total, device=like.device) - layout.starts[layout.sequence_of]]
+def positions(length: int, dim: int) -> Tensor:
+    """(length, dim) float32 on the CPU: the first rows of the position table."""
+    return _sinusoids(1 << max(length - 1, 63).bit_length(), dim)[:length]
 
 
 @lru_cache(maxsize=32)
-def sinusoids(length: int, dim: int) -> Tensor:
+def _sinusoids(length: int, dim: int) -> Tensor:
     """(length, dim) float32: sin(t / 10000^(2i/dim)) in column 2i, cos of the same in 2i + 1 (Vaswani et al. 2017, 3.5)."""
     rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(length)[:, None] * rates

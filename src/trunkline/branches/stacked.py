@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trunkline.branches.attention import attend
-from trunkline.branches.heads import FeatureHead, positions_of
+from trunkline.branches.heads import FeatureHead, mean, padded, positions
 from trunkline.data.batching import Layout
 
 ROWS = 16384  # rows times branches that go through a head at once: enough to fill the machine, and little to hold
@@ -46,43 +46,45 @@ class StackedHead:
         step = max(1, ROWS // max(1, len(total)))
         for start in range(0, total.shape[1], step):
             part = slice(start, start + step)
-            x = self._body(total[:, part].transpose(0, 1), layout, part)  # (n, N, k)
+            x, mask = padded(total[:, part], layout)
+            x = self._body(x.movedim(2, 0), mask, part)  # (n, B, T, k)
             for own, output, kept, (weight, bias) in zip(x, self.outputs[part], rows[part], self.linear[part], strict=True):
                 if output.level == "text":
-                    own = layout.mean(own)
-                elif kept is not None:
-                    own = own[kept]
+                    own = mean(own, layout, mask)
+                else:
+                    own = own.flatten(0, 1)[layout.cells if kept is None else layout.cells[kept]]
                 answers.append(F.linear(own.to(weight.dtype), weight, bias).float())
         return answers
 
-    def _body(self, x: Tensor, layout: Layout, part: slice) -> Tensor:
-        """What comes before pooling: (n, N, k) to (n, N, k)."""
+    def _body(self, x: Tensor, mask: Tensor | None, part: slice) -> Tensor:
+        """What comes before pooling: (n, B, T, k) to (n, B, T, k)."""
         weights = {name: weight[part] for name, weight in self.weights.items()}
         if self.positions:
-            x = x + positions_of(layout, self.dim, x)
+            x = x + positions(x.shape[2], self.dim).to(x)
         x = F.gelu(x)
         if self.kind == "attention":
-            return F.gelu(self._attention(x, layout, weights, "attention."))
+            return F.gelu(self._attention(x, mask, weights, "attention."))
         for layer in range(self.layers):
             own = f"encoder.{layer}."
             normed = _norm(x, weights[own + "norm1.weight"], weights[own + "norm1.bias"])
-            x = x + self._attention(normed, layout, weights, own + "self_attn.")
+            x = x + self._attention(normed, mask, weights, own + "self_attn.")
             normed = _norm(x, weights[own + "norm2.weight"], weights[own + "norm2.bias"])
             hidden = F.relu(_linear(normed, weights[own + "linear1.weight"], weights[own + "linear1.bias"]))
             x = x + _linear(hidden, weights[own + "linear2.weight"], weights[own + "linear2.bias"])
         return x
 
-    def _attention(self, x: Tensor, layout: Layout, weights: dict[str, Tensor], own: str) -> Tensor:
+    def _attention(self, x: Tensor, mask: Tensor | None, weights: dict[str, Tensor], own: str) -> Tensor:
         qkv = _linear(x, weights[own + "in_proj_weight"], weights[own + "in_proj_bias"])
-        out = attend(qkv.transpose(0, 1), layout, self.heads).transpose(0, 1)
+        out = attend(qkv.movedim(0, 2), mask, self.heads).movedim(2, 0)
         return _linear(out, weights[own + "out_proj.weight"], weights[own + "out_proj.bias"])
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """n linear maps at once: (n, N, in), (n, out, in), (n, out) to (n, N, out)."""
-    return torch.baddbmm(bias[:, None], x.to(weight.dtype), weight.transpose(1, 2))
+    """n linear maps at once: (n, B, T, in), (n, out, in), (n, out) to (n, B, T, out)."""
+    flat = x.to(weight.dtype).reshape(len(x), -1, x.shape[-1])
+    return torch.baddbmm(bias[:, None], flat, weight.mT).unflatten(1, x.shape[1:3])
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """n layer norms at once: (n, N, k), (n, k), (n, k) to (n, N, k) float32."""
-    return torch.addcmul(bias[:, None], F.layer_norm(x.float(), x.shape[-1:]), weight[:, None])
+    """n layer norms at once: (n, B, T, k), (n, k), (n, k) to (n, B, T, k) float32."""
+    return torch.addcmul(bias[:, None, None], F.layer_norm(x.float(), x.shape[-1:]), weight[:, None, None])
