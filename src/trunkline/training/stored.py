@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import Accelerator
-
 from trunkline.files import cache_dir
 from trunkline.states.budget import needed_bytes
 from trunkline.states.manifest import key_parts, read_manifest, store_key
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.training.config import RunConfig
-from trunkline.training.fit import Run, encode_splits, open_trunk, quiet
 from trunkline.training.loop import Say
-from trunkline.training.prepare import prepare
+from trunkline.training.run import Run, quiet
 
 STORED = ("train", "validation")  # the test texts are read once, so their states are not stored
 
@@ -35,7 +32,7 @@ class SplitStates:
 
 def find_states(config: RunConfig) -> list[SplitStates]:
     """Look up the stores that fitting `config` would read; nothing is computed but the tokens."""
-    return _look(_open(config, quiet))
+    return _look(Run(config, quiet))
 
 
 def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
@@ -44,24 +41,15 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
     Raises:
         BadInput: the config or the data cannot be used, or the states need more than may be written.
     """
-    run = _open(config, say)
-    run.config = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
+    stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
+    run = Run(stored, say)
     for name in STORED:
         run.open_feed(run.prepared.splits[name])
     return _look(run)
 
 
-def _open(config: RunConfig, say: Say) -> Run:
-    accelerator = Accelerator(cpu=config.trunk.device == "cpu")
-    prepared = prepare(config)
-    trunk = open_trunk(config, accelerator)
-    max_length = config.trunk.max_length or trunk.max_length
-    encode_splits(prepared, trunk, max_length)
-    return Run(config, prepared, trunk, "fp32", max_length, "", Path(), accelerator, say)
-
-
 def _look(run: Run) -> list[SplitStates]:
-    layers = tuple(sorted(set().union(*(learner.branch.layers for learner in run.learners.values()))))
+    layers = tuple(run.layers)
     dtype = run.config.training.states_dtype
     found = []
     for name in STORED:
