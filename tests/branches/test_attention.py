@@ -9,7 +9,7 @@ from torch import nn
 
 from trunkline.branches import Output
 from trunkline.branches.attention import SHORT, SHORT_TO_TRAIN, attend
-from trunkline.branches.heads import FeatureHead, PooledHead, encoder_layer, positions, self_attention
+from trunkline.branches.heads import Dropout, FeatureHead, PooledHead, encoder_layer, positions, self_attention
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
 
@@ -173,6 +173,31 @@ def test_dropout_drops_in_training_only(kind):
     assert not torch.equal(own(x, layout), own(x, layout))
     own.eval()
     assert torch.equal(own(x, layout), own(x, layout))
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.1, 0.5, 0.97])
+def test_dropout_keeps_the_right_share_and_the_mean(rate):
+    torch.manual_seed(0)
+    own, x = Dropout(rate), torch.full((301, 401), 2.0, requires_grad=True)
+    out = own(x)
+    dropped = (out == 0).double()
+    spread = (rate * (1 - rate) / x.numel()) ** 0.5
+    assert abs(dropped.mean() - rate) < 5 * spread
+    torch.testing.assert_close(out[out != 0].unique(), torch.tensor([2 / (1 - rate)]), rtol=2e-3, atol=0)
+    assert (dropped.mean(0) - rate).abs().max() < 6 * (rate * (1 - rate) / 301) ** 0.5, "no column may be special"
+    neighbours = ((dropped[:, 1:] - rate) * (dropped[:, :-1] - rate)).mean() / (rate * (1 - rate))
+    assert abs(neighbours) < 0.02, "neighbours share a draw, and must not share their fate"
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out.detach() / 2)
+
+
+def test_dropout_follows_the_seed():
+    own, x = Dropout(0.5), torch.ones(10, 7)
+    torch.manual_seed(3)
+    first = own(x)
+    assert not torch.equal(own(x), first)
+    torch.manual_seed(3)
+    assert torch.equal(own(x), first)
 
 
 def test_sinusoids_are_the_papers():
