@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from common import finish, holds, interleave, parser, ratio_of, result, runs_of
-from shapes import shared_data
+from shapes import shared_data, write_csv
 from torch import nn
 from transformers import AutoModel, BertConfig, BertPreTrainedModel, pipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -53,7 +53,7 @@ def main() -> None:
         table = read_table(str(shared_data("imdb", "train.jsonl.gz")))
         train = table.select(random.Random(1).sample(range(len(table)), 3000))
         rows = Path(folder) / "train.csv"
-        write_csv(rows, train.columns["text"], train.columns["label"])
+        write_csv(rows, train, ("text", "label"))
         run = trunkline.fit(
             {
                 "trunk": {"name": "minilm", "max_length": 256},
@@ -97,15 +97,6 @@ def plain_pipeline(branch):
     from transformers import AutoTokenizer
 
     return pipeline("text-classification", model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(source.folder))
-
-
-def write_csv(path: Path, texts: list[str], labels: list[str]) -> None:
-    import csv
-
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        writer.writerows(zip(texts, labels, strict=True))
 
 
 if __name__ == "__main__":

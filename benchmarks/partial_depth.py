@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from common import finish, interleave, parser, ratio_of, result, runs_of
-from shapes import bert_base
+from shapes import bert_base, vocabulary
 
 from trunkline.branches import Output, TrunkShape, methods
 from trunkline.data.sources import read_table
@@ -26,7 +26,7 @@ class Task:
 def main() -> None:
     options = parser(__doc__, repeats=5).parse_args()
     texts = read_table("snips:test").columns["text"][:256]
-    trunk = bert_base("auto", tuple(sorted({word for text in texts for word in text.split()})))
+    trunk = bert_base("auto", vocabulary(texts))
     encoded = trunk.encode(texts, max_length=128)
     method = methods.get("adalayers")
     sides = {}

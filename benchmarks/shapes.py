@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from trunkline.data.table import Table
 from trunkline.trunk import Trunk, load_trunk
 
 
-def bert_base(dtype: str, vocabulary: tuple[str, ...] = ()) -> Trunk:
-    """A BERT-base: 12 blocks, width 768, 12 heads, feed-forward 3072, 30,522 words of which `vocabulary` are known."""
-    words = {word: number for number, word in enumerate(dict.fromkeys(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *vocabulary)))}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+def write_bert_base(folder: Path, words: tuple[str, ...] = ()) -> Path:
+    """Write a BERT-base (12 blocks, width 768, 12 heads, feed-forward 3072) whose tokenizer knows `words`."""
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *words)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    BertModel(BertConfig(), add_pooling_layer=False).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        model_max_length=512,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def bert_base(dtype: str, words: tuple[str, ...] = ()) -> Trunk:
+    """The same, loaded."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(0)
-        BertModel(BertConfig(), add_pooling_layer=False).save_pretrained(folder)
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=512
-        ).save_pretrained(folder)  # fmt: skip
-        trunk = load_trunk(Path(folder), dtype=dtype)
-        trunk.fingerprint  # noqa: B018 (read while the folder is there)
-    return trunk
+        return load_trunk(write_bert_base(Path(folder), words), dtype=dtype)
+
+
+def vocabulary(texts: list[str]) -> tuple[str, ...]:
+    """All words of `texts`, as a BERT's pre-tokenizer sees them, to a BERT-base's number."""
+    split = pre_tokenizers.BertPreTokenizer()
+    return tuple(sorted({word for text in texts for word, _ in split.pre_tokenize_str(text)}))[:30_000]
+
+
+def write_csv(path: Path, table: Table, columns: tuple[str, ...]) -> None:
+    """Write some columns of a table to a CSV file."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(table.columns[name] for name in columns), strict=True))
 
 
 def shared_data(*parts: str) -> Path:

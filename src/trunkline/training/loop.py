@@ -101,7 +101,7 @@ class Loop:
         self._began = time.monotonic() - self.position.seconds
         with self._signals():
             while self.position.epoch < self.training.epochs and self.active():
-                self._epoch()
+                self.epoch()
         for learner in self.learners.values():
             learner.load(learner.best)
         self.cost.steps_to_best = {name: learner.progress.best_step for name, learner in self.learners.items()}
@@ -119,7 +119,8 @@ class Loop:
         chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
         return [self.sequences[batch] for batch in chosen]
 
-    def _epoch(self) -> None:
+    def epoch(self) -> None:
+        """Train to the end of the epoch under way, with the evaluations and checkpoints that fall into it."""
         position, training, world = self.position, self.training, self.accelerator.num_processes
         batches = self.batches(position.epoch)
         rounds = math.ceil(len(batches) / world)  # a round: one batch for each process
