@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,9 +45,26 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, emoji=False)
 
 
-def tell(sentence: str) -> None:
-    """Write one sentence to stderr as it is: no markup, no line breaks of ours."""
-    typer.echo(sentence, err=True)
+def leads() -> bool:
+    """Whether this process is the one that talks, of those that a launcher (torchrun, accelerate) has started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tell(sentence: str, indent: int = 2) -> None:
+    """Write a sentence to stderr: broken between words where that is a terminal, one line where it is a log."""
+    if not leads():
+        return
+    for line in wrapped(sentence, shutil.get_terminal_size().columns if sys.stderr.isatty() else None, indent):
+        typer.echo(line, err=True)
+
+
+def wrapped(text: str, width: int | None, indent: int = 2) -> list[str]:
+    """Lines of at most `width` characters; a no-break space holds two words together and comes out as a space."""
+    if width is not None and len(text) > width:
+        lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    else:
+        lines = [text]
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def guarded(command: Callable[P, Any]) -> Callable[P, None]:
@@ -58,7 +78,10 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
         as_json, debug = bool(kwargs.get("as_json")), bool(kwargs.get("debug"))
         try:
             with _quiet_libraries(debug):
-                if as_json:
+                if not leads():
+                    with contextlib.redirect_stdout(io.StringIO()):
+                        command(*args, **kwargs)
+                elif as_json:
                     with contextlib.redirect_stdout(sys.stderr):
                         value = command(*args, **kwargs)
                     print_json(value)
@@ -97,7 +120,7 @@ def write_stdout(text: str) -> None:
 def _complain(sentence: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    tell(f"trunkline: {sentence}")
+    typer.echo(f"trunkline: {sentence}", err=True)
 
 
 def _unexpected(error: Exception) -> str:

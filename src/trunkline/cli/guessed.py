@@ -33,7 +33,7 @@ def config_for(guess: Guess, train: str, rows: int) -> dict[str, Any]:
     return {
         "trunk": "minilm",
         "data": {**found["data"], "validation": "10%", "test": "10%"},
-        "tasks": found["tasks"],
+        "tasks": {name: {**task, "crf": True} if task["kind"] == "token" else task for name, task in found["tasks"].items()},
         "method": METHOD,
         "training": training_for(rows),
     }
@@ -117,5 +117,5 @@ def _alternatives(section: dict[str, Any]) -> list[str]:
     if section["kind"] == "regression":
         return ["If its values are names rather than amounts: {kind: sequence, label: COLUMN}."]
     if section["kind"] == "token":
-        return ["With few training texts, crf: true may help."]
+        return ["crf: tags are chosen together rather than word by word; it is much better where spans are long."]
     return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from trunkline.cli.common import leads, wrapped
 
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 
@@ -26,7 +27,7 @@ def progress_bars(console: Console) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal and leads()),
     )
 
 
@@ -66,10 +67,9 @@ class FitProgress:
             handler(**fields)
 
     def line(self, text: str, indent: int = 2) -> None:
-        """Write a paragraph above the bars; a no-break space holds two words together."""
-        width = max(self.console.width, 40) if self.console.is_terminal else 10_000
-        for part in textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False):
-            self.console.print(part.replace("\u00a0", " "), markup=False, soft_wrap=True)
+        """Write a paragraph above the bars."""
+        for part in wrapped(text, self.console.width if self.console.is_terminal else None, indent):
+            self.console.print(part, markup=False, soft_wrap=True)
 
     def _show(self, what: tuple[object, ...], description: str, total: float | None) -> None:
         """Put a new bar in the place of the one before, unless it is the same."""
@@ -124,8 +124,7 @@ class FitProgress:
 
     def _on_epoch(self, epoch: int, epochs: int, seconds: float, evaluation_seconds: float, tokens: float) -> None:
         count = f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
-        rate = f"{tokens / seconds:,.0f}\u00a0tokens/s" if seconds else ""
-        self.line(f"{count}  {seconds:6.1f} s  {self._scores()}  {rate}".replace("  ", "\u00a0 "), indent=len(count) + 2)
+        self.line(f"{count}  {seconds:6.1f} s  {self._scores()}".replace("  ", "\u00a0 "), indent=len(count) + 2)
         self._evaluation = None
 
     def _flush(self) -> None:

@@ -132,8 +132,10 @@ def cost(summary: Mapping[str, Any]) -> Table:
     trained, trunk, epochs = spent["trained_parameters_total"], spent["trunk_parameters"], spent["epochs"]
     took = seconds(spent["seconds"])
     if epochs:
-        took += f": {len(epochs)} epochs of {sum(epoch['seconds'] for epoch in epochs) / len(epochs):.1f} s"
-    if spent["states_bytes"]:
+        mean = sum(epoch["seconds"] for epoch in epochs) / len(epochs)
+        rate = sum(epoch["tokens"] for epoch in epochs) / max(sum(epoch["seconds"] for epoch in epochs), 1e-9)
+        took += f": {len(epochs)} epochs of {mean:.1f} s at {rate:,.0f} tokens/s"
+    if spent["states_seconds"] > 0.5:
         took += f", layer states {seconds(spent['states_seconds'])}"
     disk = f"branches {readable(sum(spent['disk_bytes'].values()))}"
     if spent["states_bytes"]:

@@ -1,0 +1,74 @@
+"""Every example parses, says what it shows, and runs in a small form: its tasks and method on a tiny trunk and made-up rows."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny import WORDS
+
+from trunkline.data.sources import EMBEDDED
+from trunkline.training.config import load_config, resolve
+from trunkline.training.fit import fit
+
+EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_resolves_and_says_what_it_shows(path):
+    config = load_config(path)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(config.tasks) == set(values["tasks"])
+    header = path.read_text(encoding="utf-8").split("\ntrunk:")[0]
+    assert header.startswith("# ") and all(line.startswith("#") for line in header.splitlines())
+    assert "minute" in header or "hour" in header, "the header says how long it takes"
+    for source in (config.data.train, config.data.test):
+        name = source.split(":")[0]
+        assert (EMBEDDED / name).is_dir() or Path(source).is_absolute(), f"{source} depends on the working directory"
+
+
+def made_up_rows(tasks: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows with whatever columns the tasks read, and a text."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        words = draw.choices([word for word in WORDS if len(word) > 1], k=draw.randint(3, 8))
+        row: dict[str, Any] = {"text": " ".join(words)}
+        for task in tasks.values():
+            if task["kind"] == "sequence":
+                row[task["label"]] = "abc"[number % 3]
+            elif task["kind"] == "multilabel":
+                row[task["labels"]] = [label for label in "xyz" if draw.random() < 0.4]
+            elif "spans" in task:
+                row[task["spans"]] = [{"start": 0, "end": len(words[0]), "label": "uv"[number % 2]}]
+            else:
+                row[task["tokens"]] = words
+                row[task["tags"]] = ["B-" + "uv"[number % 2], *["O"] * (len(words) - 1)]
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for seed, split in enumerate(("train", "validation", "test")):
+        with gzip.open(tmp_path / f"{split}.jsonl.gz", "wt") as file:
+            file.writelines(
+                json.dumps(row) + "\n" for row in made_up_rows(values["tasks"], 60 if split == "train" else 24, seed)
+            )
+        if isinstance(values["data"][split], str) and not values["data"][split].endswith("%"):
+            values["data"][split] = f"{split}.jsonl.gz"
+    values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
+    values["method"] |= {"dim": 16, "heads": 2}
+    if "layers" in values["method"]:
+        values["method"]["layers"] = "1-3"
+    values["training"] |= {"epochs": 1}
+    result = fit(resolve(values, path.name, tmp_path), run_dir=tmp_path / "run")
+    assert set(result.tasks) == set(values["tasks"])
+    for task in result.tasks.values():
+        assert task["test"][task["monitor"]] is not None and Path(task["branch"]).is_dir()
