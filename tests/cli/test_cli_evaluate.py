@@ -45,6 +45,14 @@ def test_rows_without_a_label_are_skipped(trained, tmp_path):
     assert found["mood"]["rows"] == 10 and found["score"]["rows"] == 30
 
 
+def test_a_test_split_drawn_from_data_that_has_changed_is_refused(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(60))
+    done("fit", "rows.jsonl", *tiny_overrides, "training.epochs=1", "--run-dir", "run")
+    done("evaluate", "run")
+    write_jsonl(tmp_path / "rows.jsonl", made_up(61))
+    assert "its data has changed (61 rows, 60 when" in fails(2, "evaluate", "run")
+
+
 def test_bad_input_is_one_sentence(trained, tmp_path):
     shutil.copytree(trained / "branches" / "mood", tmp_path / "deep" / "er" / "alone")
     write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,6 +91,12 @@ def own_test_split(run: Path) -> Table:
     splits = prepare(load_config(run / "config.yaml")).splits
     if "test" not in splits:
         raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
+    if (run / "result.json").is_file():
+        then = json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"]
+        now = {name: len(split.corpus) for name, split in splits.items()}
+        if now != then:  # a share drawn from other rows would hold rows that were trained on
+            changed = f"its data has changed ({sum(now.values())} rows, {sum(then.values())} when it was trained)"
+            raise BadInput(f"{run}: {changed}; give the data to score on")
     return splits["test"].corpus.table
 
 
