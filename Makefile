@@ -23,7 +23,7 @@ demo: .venv/.demo
 
 # Workers side by side with one thread each are faster here than one process with many threads.
 test: .venv/.dev
-	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n auto --maxprocesses 8
+	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8
 
 slow: .venv/.dev
 	@HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -m slow
