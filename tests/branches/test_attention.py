@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trunkline.branches import Output
-from trunkline.branches.attention import SHORT, SHORT_TO_TRAIN, attend
+from trunkline.branches.attention import SHORT, TINY, TinyHeads, attend
 from trunkline.branches.heads import Dropout, FeatureHead, PooledHead, encoder_layer, positions, self_attention
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
@@ -18,7 +18,7 @@ LENGTHS = {
     "equal": [6, 6, 6],
     "one": [1],
     "middle": [SHORT + 3, 20, 7],
-    "long": [SHORT_TO_TRAIN + 9, 3, 1],
+    "long": [90, 3, 70],
 }
 
 
@@ -26,6 +26,12 @@ def pad(x, layout):
     """Padding is filled with garbage: nothing may depend on it."""
     full = layout.pad(x)
     return torch.where(layout.mask[..., None], full, torch.randn_like(full))
+
+
+def tiny(qkv, layout, heads):
+    """`TinyHeads` for queries, keys and values (B, T, 3k), giving (B, T, k)."""
+    out = TinyHeads.apply(qkv.movedim(-1, 0).reshape(1, 3, heads, -1, *qkv.shape[:2]), layout.mask)
+    return out.flatten(0, 2).movedim(0, -1)
 
 
 def each_text(x, layout, function):
@@ -54,11 +60,23 @@ def test_self_attention_equals_torch_with_gradients(lengths, dim, heads):
         torch.testing.assert_close(ours, theirs)
 
 
+def test_autocast_leaves_the_scores_in_float32():
+    torch.manual_seed(0)
+    layout = Layout(torch.tensor([3, 9]))
+    qkv = layout.pad(torch.randn(layout.total, 24)).requires_grad_()
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = tiny(qkv, layout, 2)
+            results.append((out, *torch.autograd.grad(out.sum(), qkv)))
+    assert all(torch.equal(plain, autocast) for plain, autocast in zip(*results, strict=True))
+
+
 def test_short_attention_passes_gradcheck():
     torch.manual_seed(0)
     layout = Layout(torch.tensor([3, 1, 4]))
     qkv = torch.randn(layout.total, 12, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: layout.unpad(attend(pad(x, layout), layout.mask, 2)), [qkv])
+    assert torch.autograd.gradcheck(lambda x: layout.unpad(tiny(pad(x, layout), layout, 2)), [qkv])
 
 
 @pytest.mark.parametrize("exponent", [-4, 3, 6, 12])
@@ -72,7 +90,7 @@ def test_scores_of_any_size_stay_exact(exponent, sign):
     layout = Layout(torch.tensor([4, 7]))
     q, k = torch.randint(1, 5, (2, layout.total, 8)).float().unbind()
     qkv = torch.cat([q * 2.0**exponent, sign * k * 2.0**exponent, torch.randn(layout.total, 8)], 1).requires_grad_()
-    found = layout.unpad(attend(pad(qkv, layout), layout.mask, 2))
+    found = layout.unpad(tiny(pad(qkv, layout), layout, 2))
     expected = []
     for part in qkv.detach().double().split([4, 7]):
         query, key, value = (x.view(-1, 2, 4).transpose(0, 1) for x in part.split(8, 1))
@@ -88,18 +106,24 @@ def test_numbers_that_are_not_finite_are_not_hidden(value):
     layout = Layout(torch.tensor([3, 2]))
     qkv = torch.randn(5, 12)
     qkv[1, 2] = value
-    assert not torch.isfinite(attend(layout.pad(qkv), layout.mask, 2)[0]).all()
+    assert not torch.isfinite(tiny(layout.pad(qkv), layout, 2)[0]).all()
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, SHORT + 4), min_size=1, max_size=6), st.sampled_from([(8, 2), (32, 8), (40, 2)]))
-def test_stacked_attention_is_each_branch_by_itself(lengths, shape):
+@given(
+    st.lists(st.integers(1, SHORT + 4), min_size=1, max_size=6),
+    st.sampled_from([(8, 2), (4 * TINY, 4), (6 * TINY, 3)]),
+    st.booleans(),
+)
+def test_stacked_attention_is_each_branch_by_itself(lengths, shape, masked):
     dim, heads = shape
-    layout = Layout(torch.tensor(lengths))
-    qkv = torch.randn(len(lengths), layout.longest, 3, 3 * dim)
-    stacked = attend(qkv, layout.mask, heads)
+    layout = Layout(torch.tensor(lengths if masked else [max(lengths)] * len(lengths)))
+    mask = layout.mask if masked else None
+    x = torch.randn(3, len(lengths), layout.longest, dim)
+    weight, bias = torch.randn(3, 3 * dim, dim) / dim**0.5, torch.randn(3, 3 * dim)
+    stacked = attend(x, weight, bias, mask, heads)
     for i in range(3):
-        torch.testing.assert_close(layout.unpad(stacked[:, :, i]), layout.unpad(attend(qkv[:, :, i], layout.mask, heads)))
+        torch.testing.assert_close(layout.unpad(stacked[i]), layout.unpad(attend(x[i], weight[i], bias[i], mask, heads)))
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())

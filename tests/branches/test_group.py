@@ -152,6 +152,15 @@ def test_a_group_of_none():
     assert group.wanted() == () and group.finish(LAYOUT) == {}
 
 
+def test_many_branches_are_summed_in_parts(monkeypatch):
+    torch.manual_seed(0)
+    branches = {str(i): make("adalayers", **ADA, layers=[0, i % 3 + 1], cutoff=0.0) for i in range(7)}
+    monkeypatch.setattr("trunkline.branches.group.AT_ONCE", 2 * 16 * LAYOUT.total)
+    answers = ride_group(BranchGroup(branches), states_of())
+    for name, branch in branches.items():
+        torch.testing.assert_close(answers[name], ride(branch, states_of()).detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_many_rows_go_through_the_heads_in_parts(monkeypatch):
     torch.manual_seed(0)
     branches = {str(i): make("adalayers", **ADA) for i in range(5)}
@@ -165,7 +174,7 @@ def test_many_rows_go_through_the_heads_in_parts(monkeypatch):
 def test_a_group_holds_one_sum_per_branch():
     """Whatever the number of layers, what is kept between reads is (N, k) for each branch."""
     trunk = TrunkShape(24, TRUNK.hidden_size)
-    group = BranchGroup({str(i): make("adalayers", trunk=trunk, cutoff=0.0, **ADA) for i in range(3)})
+    group = BranchGroup({str(i): make("adalayers", trunk=trunk, cutoff=0.0, dim=8, heads=2) for i in range(3)})
     states = states_of(trunk)
     held = []
     for layer in group.wanted():
@@ -173,5 +182,5 @@ def test_a_group_holds_one_sum_per_branch():
         if layer in (0, 24):
             gc.collect()
             tensors = [x for x in gc.get_objects() if type(x) is torch.Tensor]
-            held.append(sum(x.numel() for x in tensors if x.shape == (LAYOUT.total, 3, 16)))
-    assert held == [LAYOUT.total * 3 * 16] * 2
+            held.append(sum(x.numel() for x in tensors if x.shape == (3, LAYOUT.total, 8)))
+    assert held == [LAYOUT.total * 3 * 8] * 2

@@ -1,16 +1,17 @@
-"""Multi-head self-attention: the numbers of `torch.nn.MultiheadAttention`, without its cost on short texts.
+"""Multi-head self-attention: the numbers of `torch.nn.MultiheadAttention`, without its cost for tiny heads on a CPU.
 
-Side branches attend with tiny heads (4 to 16 wide) over short texts. There the fused kernel of
-`scaled_dot_product_attention` spends its time setting up thousands of tiny products, and a softmax over a handful of
-keys is too short for its vector loop. `_ShortAttention` does the same arithmetic as a few batched products and passes:
+Side branches attend with tiny heads, 4 to 16 wide. There the fused kernel of `scaled_dot_product_attention` spends its
+time setting up thousands of tiny products. `TinyHeads` does the same arithmetic as a few batched products and passes:
 
-    e = exp(q k^T),    [o, z] = e [v, m],    result = o / z
+    e = exp(k^T q),    [o; z] = [v; m] e,    result = o / z
 
-where m is 1 for a real key and 0 for padding (and v is set to 0 there), so mask and sum cost one extra column and no pass over
-the scores. The usual shift by the row's maximum is made only when the scores are large enough to need it; it cancels in
-o / z. The backward pass is written out likewise: with g the gradient and D = sum(g * result),
+where m is 1 for a real key and 0 for padding (and v is set to 0 there), so mask and sum cost one extra row and no pass
+over the scores. Matrices lie transposed, (d, T), as d is too small for a vector and T is not; scores lie (keys, queries).
+The usual shift by the largest score is made only when the scores are large enough to need it; it cancels in o / z. A few
+sequences' scores at a time stay in the cache. The backward pass is written out likewise: with g the gradient and
+D = sum(g * result),
 
-    dS = e * ([g, -D] / z) [v, m]^T,    dq = dS k,    dk = dS^T q,    dv = e^T (g / z).
+    dS = e * [v; m]^T ([g; -D] / z),    dq = k dS,    dk = q dS^T,    dv = (g / z) e^T.
 """
 
 from __future__ import annotations
@@ -20,103 +21,122 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-SHORT, SHORT_TO_TRAIN = 16, 48  # longest sequences for which the batched products win: always, and with gradients
-NARROW = 8  # widest head for which they do so with gradients beyond SHORT
+TINY = 8  # widest head, and
+SHORT = 12  # longest sequence, for either of which `TinyHeads` is the faster
+SCORES = 1 << 18  # worked on at a time: a megabyte of them
 SAFE = 60.0  # exp of +-60, and sums of thousands of it, are normal float32 numbers
 
 
-def attend(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    """Softmax attention within each sequence: softmax(q k^T / sqrt(d)) v.
+def attend(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    """Self-attention within each sequence, before its output map: softmax(q k^T / sqrt(d)) v of every head, side by side.
 
     Args:
-        qkv: (B, T, 3k), or (B, T, n, 3k) for n stacked branches: queries, keys and values side by side, head by head.
+        x: (B, T, k), or (n, B, T, k) for n stacked branches.
+        weight, bias: (3k, k) and (3k,), or with n in front: to queries, keys and values, as `nn.MultiheadAttention` has them.
         mask: (B, T), true where a row is real, padding on the right; None if all are. No row sees padding.
         heads: heads of each branch; it divides k.
 
     Returns:
-        Tensor: (B, T, k) or (B, T, n, k), without meaning on padding; float32 on a CPU whatever came in, as there half
-        precision is slower.
+        Tensor: as x, without meaning on padding; float32 on a CPU whatever came in, as there half precision is slower.
     """
-    batch, longest, *stacks, width = qkv.shape
-    width //= 3 * heads
-    apart = qkv.reshape(batch, longest, -1, 3, heads, width)
-    most = SHORT_TO_TRAIN if width <= NARROW and qkv.requires_grad else SHORT
-    short = qkv.device.type == "cpu" and longest <= most
-    out = _ShortAttention.apply(apart, mask) if short else _fused(apart, mask)
-    return out.reshape(batch, longest, *stacks, heads * width)
-
-
-def _fused(apart: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, T, n, 3, heads, d) and (B, T) to (B, T, n, heads, d) by torch's fused kernel."""
-    if apart.device.type == "cpu" and apart.dtype in (torch.bfloat16, torch.float16):
-        apart = apart.float()
-    query, key, value = apart.permute(3, 0, 2, 4, 1, 5).flatten(2, 3)  # (B, n * heads, T, d) each
-    with torch.autocast(apart.device.type, enabled=False):
+    batch, longest, width = *x.shape[-3:-1], x.shape[-1] // heads
+    rows, place = x.flatten(-3, -2), (batch, longest)
+    affine = torch.addmm if x.ndim == 3 else torch.baddbmm
+    if x.device.type == "cpu" and (width <= TINY or longest <= SHORT):
+        qkv = affine(bias[..., None], weight, rows.mT)  # (..., 3k, B * T)
+        out = TinyHeads.apply(qkv.reshape(-1, 3, heads, width, *place), mask)
+        return out.reshape(*x.shape[:-3], -1, batch * longest).mT.unflatten(-2, place)
+    qkv = affine(bias[..., None, :], rows, weight.mT)  # (..., B * T, 3k)
+    if x.device.type == "cpu":
+        qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
+    query, key, value = qkv.reshape(-1, *place, 3, heads, width).permute(3, 0, 1, 4, 2, 5)  # (n, B, heads, T, d) each
+    with torch.autocast(x.device.type, enabled=False):
         out = F.scaled_dot_product_attention(query, key, value, None if mask is None else mask[:, None, None, :])
-    return out.transpose(1, 2).unflatten(2, (apart.shape[2], apart.shape[4]))
+    return out.transpose(-3, -2).reshape(x.shape)
 
 
-class _ShortAttention(torch.autograd.Function):
-    """(B, T, n, 3, heads, d) and (B, T) to (B, T, n, heads, d); see the module's docstring.
+def _parts(matrices: int, longest: int) -> list[slice]:
+    step = max(1, SCORES // longest**2)
+    return [slice(start, min(start + step, matrices)) for start in range(0, matrices, step)]
 
-    All matrices lie transposed, (d, T), as d is often too small for a vector and T is not.
-    """
+
+class TinyHeads(torch.autograd.Function):
+    """(n, 3, heads, d, B, T) and (B, T) to (n, heads, d, B, T); see the module's docstring."""
 
     @staticmethod
-    @custom_fwd(device_type="cpu")
+    @torch.autocast("cpu", enabled=False)
     def forward(ctx: Any, apart: Tensor, mask: Tensor | None) -> Tensor:
-        batch, longest, stacks, _, heads, width = apart.shape
+        stacks, _, heads, width, batch, longest = apart.shape
         dtype = torch.promote_types(apart.dtype, torch.float32)
-        shape = (batch, stacks, heads)
-        query, key, value = apart.permute(3, 0, 2, 4, 5, 1)  # (B, n, heads, d, T) each, strided
+        shape = (stacks, heads, batch)
+        query, key, value = apart.permute(1, 0, 2, 4, 3, 5)  # (n, heads, B, d, T) each, strided
         q, k = torch.empty(*shape, width, longest, dtype=dtype), torch.empty(*shape, width, longest, dtype=dtype)
         v = torch.empty(*shape, width + 1, longest, dtype=dtype)
         q.copy_(query).mul_(width**-0.5)
         k.copy_(key)
-        if mask is None:
-            v[..., :width, :], v[..., width, :] = value, 1.0
-        else:
-            real = mask.to(dtype)[:, None, None, None, :]
-            torch.mul(value, real, out=v[..., :width, :])
-            v[..., width:, :] = real
+        real = None if mask is None else mask.to(dtype)[:, None, :]
+        v[..., width:, :] = 1.0 if real is None else real
+        v[..., :width, :] = value
+        if real is not None:
+            v[..., :width, :] *= real
         q, k, v = (x.flatten(0, 2) for x in (q, k, v))
 
-        e = torch.bmm(q.mT, k)
-        low, high = torch.aminmax(e)
-        # Not within +-SAFE, or not finite: shift by the largest score of each row's real keys.
-        if not (low > -SAFE and high < SAFE):
-            if mask is not None:
-                e.view(*shape, longest, longest).masked_fill_(~mask[:, None, None, None, :], -torch.inf)
-            e.sub_(e.amax(-1, keepdim=True))
-        e.exp_()
-        weighted = torch.bmm(v, e.mT)
-        scale = weighted[:, width:].reciprocal()
-        result = weighted[:, :width] * scale
-        out = torch.empty(batch, longest, stacks, heads, width, dtype=dtype)
-        out.permute(0, 2, 3, 4, 1).copy_(result.view(*shape, width, longest))
-        ctx.save_for_backward(q, k, v, e, result, scale)
-        ctx.given, ctx.mask = (apart.dtype, apart.shape), mask
-        return out
+        keep = apart.requires_grad
+        parts = _parts(len(q), longest)
+        e = torch.empty(len(q) if keep else parts[0].stop, longest, longest, dtype=dtype)
+        out = torch.empty_like(v)
+        # No score is larger than that: mostly it is small, and the scores need no look.
+        safe = bool(width * _largest(q) * _largest(k) < SAFE)
+        for part in parts:
+            scores = e[part] if keep else e[: part.stop - part.start]
+            torch.bmm(k[part].mT, q[part], out=scores)
+            if not safe:
+                _shift(scores, v[part, width, :, None] > 0)
+            scores.exp_()
+            torch.bmm(v[part], scores, out=out[part])
+        scale = out[:, width:].reciprocal()
+        result = out[:, :width].mul_(scale)
+        if keep:
+            ctx.save_for_backward(q, k, v, e, result, scale)
+            ctx.shape, ctx.dtype = shape, apart.dtype
+        return result.unflatten(0, shape).transpose(2, 3).contiguous()
 
     @staticmethod
     @once_differentiable
-    @custom_bwd(device_type="cpu")
+    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         q, k, v, e, result, scale = ctx.saved_tensors
-        dtype, (batch, longest, stacks, _, heads, width) = ctx.given
-        shape = (batch, stacks, heads)
+        stacks, heads, batch = ctx.shape
+        count, width, longest = result.shape
         g = torch.empty_like(v)
-        g[:, :width].view(*shape, width, longest).copy_(grad.permute(0, 2, 3, 4, 1))
-        g[:, :width].mul_(scale)
+        torch.mul(grad.transpose(2, 3), scale.unflatten(0, ctx.shape), out=g[:, :width].unflatten(0, ctx.shape))
         torch.sum(g[:, :width] * result, 1, out=g[:, width]).neg_()
-        ds = torch.bmm(g.mT, v).mul_(e)
-        gradient = torch.empty(batch, longest, stacks, 3, heads, width, dtype=dtype)
-        dq, dk, dv = gradient.permute(3, 0, 2, 4, 5, 1)
-        dq.copy_(torch.bmm(k, ds.mT).mul_(width**-0.5).view(*shape, width, longest))
-        dk.copy_(torch.bmm(q, ds).view(*shape, width, longest))
-        gv = torch.bmm(g, e).view(*shape, width + 1, longest)[..., :width, :]
-        dv.copy_(gv if ctx.mask is None else gv.mul_(ctx.mask[:, None, None, None, :]))
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(q), torch.empty_like(v)
+        for part in _parts(count, longest):
+            ds = torch.bmm(v[part].mT, g[part]).mul_(e[part])
+            torch.bmm(k[part], ds, out=dq[part])
+            torch.bmm(q[part], ds.mT, out=dk[part])
+            torch.bmm(g[part], e[part].mT, out=dv[part])
+        gradient = torch.empty(stacks, 3, heads, width, batch, longest, dtype=ctx.dtype)
+        torch.mul(dq.unflatten(0, ctx.shape), width**-0.5, out=gradient[:, 0].transpose(2, 3))
+        gradient[:, 1].transpose(2, 3).copy_(dk.unflatten(0, ctx.shape))
+        # Padding took no part (its m is 0), so its values have no gradient.
+        torch.mul(dv[:, :width], v[:, width:], out=dv[:, :width])
+        gradient[:, 2].transpose(2, 3).copy_(dv[:, :width].unflatten(0, ctx.shape))
         return gradient, None
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest absolute value; nan if there is one."""
+    low, high = torch.aminmax(x)
+    return torch.maximum(-low, high)
+
+
+def _shift(scores: Tensor, real: Tensor) -> None:
+    """Make exp of the scores (M, keys, queries) safe, if it is not: the largest of each query's real keys becomes 0."""
+    low, high = torch.aminmax(scores)
+    if not (low > -SAFE and high < SAFE):  # also when they are not finite
+        scores.masked_fill_(~real, -torch.inf)
+        scores.sub_(scores.amax(1, keepdim=True))

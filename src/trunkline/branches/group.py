@@ -1,7 +1,7 @@
 """Many branches on one pass: what they share is computed once per layer, and equal branches are computed as one.
 
 Branches that project layers (AdaLayers and its kin) take one matrix product per layer and activation for all of them.
-Those of equal shape form a `Stack`, which keeps their sums in one (N, n, k) tensor and runs their heads as one with
+Those of equal shape form a `Stack`, which keeps their sums in one (n, N, k) tensor and runs their heads as one with
 stacked weights (stacked.py). Any other branch is read by itself, from the same `LayerState`.
 
 Layer norm is folded into the product. With W' = (I - 11^T / k) W, a(Z) W'^T is centred already, so
@@ -27,6 +27,7 @@ from trunkline.branches.stacked import StackedHead
 from trunkline.data.batching import Layout
 
 EPS = 1e-5  # of torch's layer norm
+AT_ONCE = 1 << 19  # projected numbers that are normed and added at a time
 
 
 class BranchGroup:
@@ -123,31 +124,35 @@ class Stack:
         first = next(iter(members.values()))
         self.names, self.dim, self.activation = tuple(members), first.config.dim, first.config.activation
         self.head = StackedHead([branch.head for branch in members.values()])
-        self.total: Tensor | None = None  # (N, n, k) float32
+        self.total: Tensor | None = None  # (n, N, k) float32
         self._read: set[int] = set()
         shares = [branch.layer_weights() for branch in members.values()]
         self.readers: dict[int, list[int]] = {}  # by layer, the branches (0..n-1) that read it
-        self.weights: dict[int, Tensor] = {}  # by layer, their weights, (readers, 1)
+        self.weights: dict[int, Tensor] = {}  # by layer, their weights, (readers, 1, 1)
         device = next(first.parameters()).device
         for layer in sorted({layer for share in shares for layer, weight in share.items() if weight}):
             self.readers[layer] = [i for i, share in enumerate(shares) if share.get(layer)]
-            self.weights[layer] = torch.tensor([[shares[i][layer]] for i in self.readers[layer]], device=device)
+            self.weights[layer] = torch.tensor([[[shares[i][layer]]] for i in self.readers[layer]], device=device)
 
     def add(self, layer: int, projected: Tensor) -> None:
         """Add one layer's centred projections (N, readers * k) to the sums."""
-        y = projected.unflatten(1, (-1, self.dim))
+        count = len(projected)
         if self.total is None:
-            self.total = y.new_zeros(len(y), len(self.names), self.dim, dtype=torch.float32)
+            self.total = torch.zeros(len(self.names), count, self.dim, device=projected.device)
             self._read = set()
         if layer in self._read:
             raise ValueError(f"layer {layer} was read twice in one batch")
         self._read.add(layer)
-        norm = torch.linalg.vector_norm(y, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = norm.square_().div_(self.dim).add_(EPS).rsqrt_().mul_(self.weights[layer])
-        y = y.float()
-        for first, last, start in _runs(self.readers[layer]):
+        # A few branches at a time, so that what is between the product and the sum stays in the cache.
+        step = max(1, AT_ONCE // max(1, count * self.dim))
+        space = self.total.new_empty(min(step, len(self.readers[layer])), count, self.dim)
+        for first, last, start in _runs(self.readers[layer], step):
             part = slice(start, start + last - first)
-            self.total[:, first:last].addcmul_(y[:, part], scale[:, part])
+            y = projected[:, part.start * self.dim : part.stop * self.dim].unflatten(1, (-1, self.dim))
+            y = space[: last - first].copy_(y.transpose(0, 1))
+            norm = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+            scale = norm.square_().div_(self.dim).add_(EPS).rsqrt_().mul_(self.weights[layer][part])
+            self.total[first:last].addcmul_(y, scale)
 
     def finish(self, layout: Layout, rows: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
         if self.total is None or self._read != set(self.weights):
@@ -190,11 +195,11 @@ def _products(stacks: list[Stack], members: list[dict[str, AdaLayers]]) -> dict[
     return products
 
 
-def _runs(numbers: list[int]) -> list[tuple[int, int, int]]:
-    """Neighbouring numbers as (first, last + 1, place of the first in `numbers`): [0, 1, 4] is (0, 2, 0), (4, 5, 2)."""
+def _runs(numbers: list[int], most: int) -> list[tuple[int, int, int]]:
+    """Neighbouring numbers, at most so many, as (first, last + 1, place of the first): [0, 1, 4] is (0, 2, 0), (4, 5, 2)."""
     runs: list[tuple[int, int, int]] = []
     for place, number in enumerate(numbers):
-        if runs and runs[-1][1] == number:
+        if runs and runs[-1][1] == number and number - runs[-1][0] < most:
             runs[-1] = (runs[-1][0], number + 1, runs[-1][2])
         else:
             runs.append((number, number + 1, place))

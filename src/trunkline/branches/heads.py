@@ -107,7 +107,7 @@ def self_attention(x: Tensor, weights: nn.MultiheadAttention, mask: Tensor | Non
 
     Attention weights are never dropped.
     """
-    out = attend(F.linear(x, weights.in_proj_weight, weights.in_proj_bias), mask, weights.num_heads)
+    out = attend(x, weights.in_proj_weight, weights.in_proj_bias, mask, weights.num_heads)
     return weights.out_proj(out if kept is None else out.flatten(0, 1)[kept])
 
 

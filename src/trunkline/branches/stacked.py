@@ -41,12 +41,12 @@ class StackedHead:
         self.linear = [(weight.to(dtype), bias.to(dtype)) for weight, bias in self.linear]
 
     def __call__(self, total: Tensor, layout: Layout, rows: Sequence[Tensor | None]) -> list[Tensor]:
-        """Features (N, n, k) of the stack to each branch's logits; `rows` as in `FeatureHead`, one for each branch."""
+        """Features (n, N, k) of the stack to each branch's logits; `rows` as in `FeatureHead`, one for each branch."""
         answers: list[Tensor] = []
-        step = max(1, ROWS // max(1, len(total)))
-        for start in range(0, total.shape[1], step):
+        step = max(1, ROWS // max(1, total.shape[1]))
+        for start in range(0, len(total), step):
             part = slice(start, start + step)
-            x, mask = padded(total[:, part], layout)
+            x, mask = padded(total[part].transpose(0, 1), layout)
             x = self._body(x.movedim(2, 0), mask, part)  # (n, B, T, k)
             for own, output, kept, (weight, bias) in zip(x, self.outputs[part], rows[part], self.linear[part], strict=True):
                 if output.level == "text":
@@ -74,8 +74,8 @@ class StackedHead:
         return x
 
     def _attention(self, x: Tensor, mask: Tensor | None, weights: dict[str, Tensor], own: str) -> Tensor:
-        qkv = _linear(x, weights[own + "in_proj_weight"], weights[own + "in_proj_bias"])
-        out = attend(qkv.movedim(0, 2), mask, self.heads).movedim(2, 0)
+        weight, bias = weights[own + "in_proj_weight"], weights[own + "in_proj_bias"]
+        out = attend(x.to(weight.dtype), weight, bias, mask, self.heads)
         return _linear(out, weights[own + "out_proj.weight"], weights[own + "out_proj.bias"])
 
 
