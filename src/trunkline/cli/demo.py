@@ -20,7 +20,7 @@ SENTENCES = (
 
 @guarded
 def demo(fresh: Fresh = False, as_json: Json = False, debug: Debug = False) -> dict[str, Any]:
-    """Train intent and slots on the embedded SNIPS data, and predict both in one pass. A few minutes on a CPU.
+    """Train intent and slots on the embedded SNIPS data, and predict both in one pass. About 2 minutes on a CPU.
 
     [bold]Example[/]
 
@@ -45,6 +45,7 @@ def demo(fresh: Fresh = False, as_json: Json = False, debug: Debug = False) -> d
 
 
 def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: float) -> None:
+    from rich.padding import Padding
     from rich.text import Text
 
     from trunkline.cli import show
@@ -59,14 +60,15 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
     for sentence, found in zip(SENTENCES, predictions, strict=True):
         spans = [f"{span['label']}: {span['text']}" for span in found["slots"]["spans"]]
         console.print(Text(sentence))
-        console.print(Text(f"    {found['intent']['label']} ({found['intent']['score']:.0%})", style="cyan"))
-        console.print(Text(f"    {' · '.join(spans) or 'no slots'}", style="cyan"))
+        intent = f"{found['intent']['label']} ({found['intent']['score']:.0%})"
+        console.print(Padding(Text(f"{intent}\n{' · '.join(spans) or 'no slots'}", style="cyan"), (0, 0, 0, 4)))
     console.print(
         Text.assemble(
             ("\nGo on with a file of your own", "bold"),
             " (CSV, TSV, JSON lines, Parquet, CoNLL):\n",
-            "    trunkline fit reviews.csv       finds the text and the label columns, trains, prints a table\n",
-            "    trunkline init reviews.csv      writes the same as a commented config to edit\n",
+            "    trunkline fit reviews.csv     finds texts and labels, trains, prints a table\n",
+            "    trunkline init reviews.csv    writes the same as a config to edit\n",
+            "or with what was trained now:\n",
             f'    trunkline predict {summary["run"]} --text "..."\n',
             f"    trunkline info {summary['run']}/branches/intent",
         ),
