@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from riding import LAYOUT, TRUNK, make, ride, states_of
+from riding import LAYOUT, TRUNK, make, ride, ride_group, states_of
 from scipy.special import erf
 from scipy.stats import entropy
 
-from trunkline.branches import LayerState, Output, TrunkShape
+from trunkline.branches import BranchGroup, LayerState, Output, TrunkShape
 from trunkline.branches.adalayers import AdaLayers, AdaLayersConfig
 from trunkline.branches.single_layer import SingleLayer, SingleLayerConfig
 from trunkline.errors import BadInput
@@ -133,6 +133,15 @@ def test_a_share_at_the_cut_off_is_cut():
         branch.config.cutoff = shares[0].item()
     assert branch.wanted() == (2,)
     assert branch.layer_weights() == {0: 0.0, 2: 1.0, 4: 0.0}
+
+
+def test_a_p_that_is_no_number_shows_in_the_logits():
+    branch = make("adalayers", cutoff=0.1)
+    with torch.no_grad():
+        branch.p[2] = float("inf")
+    assert branch.wanted() == tuple(range(7))
+    assert ride(branch, states_of()).isnan().all()
+    assert ride_group(BranchGroup({"a": branch}), states_of())["a"].isnan().all()
 
 
 def test_gradients_of_p_through_the_survivors():

@@ -93,7 +93,8 @@ class AdaLayers(SideBranch):
         logits = self.config.alpha * self.p
         with torch.no_grad():
             shares = torch.softmax(logits.float(), 0)
-            kept = ((shares > self.config.cutoff) | (shares == shares.max())).nonzero().flatten()
+            # "Not at or below" keeps what is not a number too: a training that went wrong must show it, not drop all layers.
+            kept = (~(shares <= self.config.cutoff) | (shares == shares.max())).nonzero().flatten()
         return tuple(self.layers[i] for i in kept.tolist()), torch.softmax(logits[kept], 0)
 
     def wanted(self) -> tuple[int, ...]:
