@@ -30,6 +30,7 @@ from trunkline.branches.fold import (
     widened,
 )
 from trunkline.branches.heads import FeatureHead, HeadKind
+from trunkline.branches.products import linear
 from trunkline.data.batching import Layout
 
 
@@ -110,7 +111,7 @@ class AdaLayers(SideBranch):
         if layer not in carry.weights:
             return carry
         activation, weight = self.projection(layer)
-        projected = widened(F.linear(state.activated(activation), weight))
+        projected = widened(linear(state.activated(activation), weight))
         return carry.add(layer, F.layer_norm(projected, projected.shape[-1:]))
 
     def _open(self) -> WeightedSum:

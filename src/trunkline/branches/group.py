@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trunkline.branches.adalayers import AdaLayers
 from trunkline.branches.fold import LayerState, SideBranch
+from trunkline.branches.products import linear
 from trunkline.branches.stacked import StackedHead
 from trunkline.data.batching import Layout
 
@@ -170,7 +170,7 @@ class Product:
     parts: list[tuple[Stack, int]]  # whose they are, and how many rows of `weight`
 
     def read(self, layer: int, state: LayerState) -> None:
-        projected = F.linear(state.activated(self.activation).to(self.weight.dtype), self.weight)
+        projected = linear(state.activated(self.activation).to(self.weight.dtype), self.weight)
         for (stack, _), part in zip(self.parts, projected.split([size for _, size in self.parts], 1), strict=True):
             stack.add(layer, part)
 

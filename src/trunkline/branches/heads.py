@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trunkline.branches.attention import attend
 from trunkline.branches.fold import Output
+from trunkline.branches.products import linear
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
 
@@ -85,7 +86,7 @@ class FeatureHead(nn.Module):
         elif kept is not None:
             x = x.flatten(0, 1)[kept]
         x = self.dropout(x)
-        return self.linear(mean(x, layout, mask) if kept is None else x)
+        return linear(mean(x, layout, mask) if kept is None else x, self.linear.weight, self.linear.bias)
 
 
 def padded(rows: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
@@ -107,8 +108,11 @@ def self_attention(x: Tensor, weights: nn.MultiheadAttention, mask: Tensor | Non
 
     Attention weights are never dropped.
     """
-    out = attend(x, weights.in_proj_weight, weights.in_proj_bias, mask, weights.num_heads)
-    return weights.out_proj(out if kept is None else out.flatten(0, 1)[kept])
+    # In float32 also under autocast: the product is small, and what follows it is in float32 anyway.
+    with torch.autocast(x.device.type, enabled=False):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        out = attend(wide, weights.in_proj_weight, weights.in_proj_bias, mask, weights.num_heads)
+    return linear(out if kept is None else out.flatten(0, 1)[kept], weights.out_proj.weight, weights.out_proj.bias)
 
 
 def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, mask: Tensor | None, kept: Tensor | None = None) -> Tensor:
@@ -119,7 +123,8 @@ def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, mask: Tensor |
     """
     attended = self_attention(weights.norm1(x), weights.self_attn, mask, kept)
     x = (x if kept is None else x.flatten(0, 1)[kept]) + weights.dropout1(attended)
-    return x + weights.dropout2(weights.linear2(F.relu(weights.linear1(weights.norm2(x)))))
+    hidden = F.relu(linear(weights.norm2(x), weights.linear1.weight, weights.linear1.bias))
+    return x + weights.dropout2(linear(hidden, weights.linear2.weight, weights.linear2.bias))
 
 
 class Dropout(nn.Dropout):
@@ -169,7 +174,7 @@ class PooledHead(nn.Module):
             x = x[layout.starts + layout.lengths - 1]
         elif rows is not None:
             x = x[rows]
-        return self.linear(self.dropout(x))
+        return linear(self.dropout(x), self.linear.weight, self.linear.bias)
 
 
 def positions(length: int, dim: int) -> Tensor:

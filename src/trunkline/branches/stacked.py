@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trunkline.branches.attention import attend
 from trunkline.branches.heads import FeatureHead, mean, padded, positions
+from trunkline.branches.products import linear
 from trunkline.data.batching import Layout
 
 ROWS = 16384  # rows times branches that go through a head at once: enough to fill the machine, and little to hold
@@ -53,7 +54,7 @@ class StackedHead:
                     own = mean(own, layout, mask)
                 else:
                     own = own.flatten(0, 1)[layout.cells if kept is None else layout.cells[kept]]
-                answers.append(F.linear(own.to(weight.dtype), weight, bias).float())
+                answers.append(linear(own.to(weight.dtype), weight, bias).float())
         return answers
 
     def _body(self, x: Tensor, mask: Tensor | None, part: slice) -> Tensor:
