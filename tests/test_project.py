@@ -190,3 +190,13 @@ def test_every_imported_library_is_declared():
                 declared = {canonicalize_name(name) for name in providers.get(module, [module])}
                 # an optional library may only be imported where it is used
                 assert declared & (core if id(node) in top_level else extras), f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_says_so(own, expected):
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if own:
+        environment["OMP_WAIT_POLICY"] = own
+    script = "import trunkline, os; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
