@@ -1,7 +1,7 @@
 """Claim: 32 AdaLayers branches on one pass cost at most 1.35x the bare pass of a BERT-base, with every layer read.
 
 Sides: the bare forward of a BERT-base-shaped trunk (random weights) over 8 sequences of 128 tokens, and the same pass with
-1, 8 and 32 branches riding on it to their logits (k = 64, 16 heads, self-attention head, 2 to 9 classes), in fp32. Beside
+1, 8 and 32 branches riding on it to their logits (k = 64, 8 heads, self-attention head, 2 to 9 classes), in fp32. Beside
 it: 32 branches of which each has half of the layers cut off, its own half (target 1.2x), and everything in bf16. Not
 measured: tokenising and decoding.
 """
@@ -25,7 +25,7 @@ BATCH, LENGTH = 8, 128
 def make_branches(count: int, trunk: Trunk, *, half: bool) -> dict[str, SideBranch]:
     """Branches with random weights; with `half`, each drops its own half of the layers."""
     method = methods.get("adalayers")
-    config = method.Config(name="adalayers", dim=64, heads=16, alpha=16, cutoff=0.01)
+    config = method.Config(name="adalayers", dim=64, heads=8, alpha=16, cutoff=0.01)
     draw = np.random.default_rng(0)
     branches = {}
     for i in range(count):

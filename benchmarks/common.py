@@ -23,6 +23,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+import trunkline  # noqa: F401 (before torch, as a user's program would: it says how threads wait for each other)
+
 # The processor's matrix units decide what bf16 and int8 cost, so a figure means little without them.
 MATRIX_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 
