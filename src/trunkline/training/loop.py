@@ -144,6 +144,7 @@ class Loop:
                 self._step((position.epoch + start / rounds) / training.epochs)
             tally["seconds"] += time.monotonic() - began
             due = last if training.evaluate_every == "epoch" else stepped and position.step % training.evaluate_every == 0
+            due = due or (last and position.epoch + 1 == training.epochs)  # the last weights are judged too
             if due:
                 began = time.monotonic()
                 self._evaluate()
@@ -234,7 +235,8 @@ class Loop:
                 continue
             flat = flat / flat[-1]
             for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
-                p.grad = part.view_as(p).clone()
+                # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
+                p.grad = part.view_as(p).clone() if part.any() else None
 
     def _evaluate(self) -> None:
         active = self.active()
