@@ -21,7 +21,7 @@ help:
 demo: .venv/.demo
 	@$(VENV)/trunkline demo
 
-# Workers side by side with one thread each are faster here than one process with many threads.
+# A worker for each core with one thread each: workers that all use every core would get in each other's way.
 test: .venv/.dev
 	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8
 
