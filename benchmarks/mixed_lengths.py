@@ -16,8 +16,9 @@ import torch
 from common import finish, holds, interleave, parser, ratio_of, result, runs_of
 from shapes import shared_data, write_csv
 from torch import nn
-from transformers import AutoModel, BertConfig, BertPreTrainedModel, pipeline
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertPreTrainedModel, pipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 import trunkline
 from trunkline.data.sources import read_table
@@ -48,6 +49,7 @@ def mixed_texts(count: int) -> list[str]:
 
 def main() -> None:
     options = parser(__doc__, repeats=3).parse_args()
+    logging.set_verbosity(logging.CRITICAL)  # the pipeline lists every class that it knows better than ours
     texts = mixed_texts(1000)
     with tempfile.TemporaryDirectory() as folder:
         table = read_table(str(shared_data("imdb", "train.jsonl.gz")))
@@ -94,8 +96,6 @@ def plain_pipeline(branch):
     with torch.no_grad():
         model.classifier.weight.copy_(linear.weight)
         model.classifier.bias.copy_(linear.bias)
-    from transformers import AutoTokenizer
-
     return pipeline("text-classification", model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(source.folder))
 
 
