@@ -8,6 +8,7 @@ of the texts, or the claim does not hold whatever the times.
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
     logging.set_verbosity(logging.CRITICAL)  # the pipeline lists every class that it knows better than ours
     texts = mixed_texts(1000)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["TRUNKLINE_CACHE"] = folder
         table = read_table(str(shared_data("imdb", "train.jsonl.gz")))
         train = table.select(random.Random(1).sample(range(len(table)), 3000))
         rows = Path(folder) / "train.csv"
