@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from clitools import done, fails, made_up, write_jsonl
@@ -51,6 +52,23 @@ def test_a_test_split_drawn_from_data_that_has_changed_is_refused(tmp_path, tiny
     done("evaluate", "run")
     write_jsonl(tmp_path / "rows.jsonl", made_up(61))
     assert "its data has changed (61 rows, 60 when" in fails(2, "evaluate", "run")
+    write_jsonl(tmp_path / "rows.jsonl", made_up(60)[::-1])  # the share drawn from these would hold trained rows
+    assert "its data has changed (other rows or another order)" in fails(2, "evaluate", "run")
+    Path("run/result.json").write_text("{}")
+    for command in (("evaluate", "run"), ("info", "run"), ("fit", "rows.jsonl", *tiny_overrides, "--run-dir", "run")):
+        assert "run/result.json: no identity in it" in fails(2, *command)
+
+
+def test_a_run_that_is_not_finished_says_so(trained, tmp_path):
+    for name, empty in (("begun", False), ("emptied", True)):
+        (tmp_path / name).mkdir()
+        shutil.copy(trained / "config.yaml", tmp_path / name)
+        if empty:
+            (tmp_path / name / "branches").mkdir()
+        for command in (("info", name), ("predict", name, "-t", "a film"), ("evaluate", name), ("evaluate", name, "x.jsonl")):
+            if command[-1] == "x.jsonl":
+                write_jsonl(tmp_path / "x.jsonl", made_up(3))
+            assert f"{name}: this run is not finished; the command that began it" in fails(2, *command)
 
 
 def test_bad_input_is_one_sentence(trained, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 from clitools import done, fails
@@ -26,6 +27,12 @@ def test_a_run_shows_its_scores_and_how_to_go_on(trained):
     assert "accuracy" in result.stdout and f"trunkline predict {trained}" in result.stderr
     facts = json.loads(done("info", trained, "--json").stdout)
     assert set(facts["tasks"]) == {"mood", "score", "topics", "city"}
+
+
+def test_a_run_that_was_moved_names_its_branches_where_they_are(trained):
+    shutil.copytree(trained, "moved")
+    facts = json.loads(done("info", "moved", "--json").stdout)
+    assert {task["branch"] for task in facts["tasks"].values()} == {f"moved/branches/{name}" for name in facts["tasks"]}
 
 
 def test_a_trunk_shows_its_shape_and_fingerprint(trained):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,19 +83,23 @@ def is_branch_or_run(path: Path) -> bool:
 def own_test_split(run: Path) -> Table:
     """The rows of the test split that a run's config names or draws."""
     from trunkline.training.config import load_config
-    from trunkline.training.prepare import prepare
+    from trunkline.training.prepare import prepare, split_digest
+    from trunkline.training.result import read_result
 
     if not (run / "config.yaml").is_file():
         raise BadInput(f"{run}: no config.yaml, so this branch's own test split is not known; give the data to score on")
+    result = read_result(run)
     splits = prepare(load_config(run / "config.yaml")).splits
     if "test" not in splits:
         raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
-    if (run / "result.json").is_file():
-        then = json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"]
-        now = {name: len(split.corpus) for name, split in splits.items()}
-        if now != then:  # a share drawn from other rows would hold rows that were trained on
-            changed = f"its data has changed ({sum(now.values())} rows, {sum(then.values())} when it was trained)"
-            raise BadInput(f"{run}: {changed}; give the data to score on")
+    now = {name: split_digest(split) for name, split in splits.items()}
+    counts = sum(len(split.corpus) for split in splits.values()), sum(result["rows"].values())
+    # A share drawn from other rows, or in another order, would hold rows that were trained on.
+    if counts[0] != counts[1] or now != result.get("digests", now):
+        changed = (
+            f"{counts[0]} rows, {counts[1]} when it was trained" if counts[0] != counts[1] else "other rows or another order"
+        )
+        raise BadInput(f"{run}: its data has changed ({changed}); give the data to score on")
     return splits["test"].corpus.table
 
 
@@ -105,7 +108,7 @@ def _by_run(branches: Iterable[Path]) -> dict[Path, list[Path]]:
     runs: dict[Path, list[Path]] = {}
     for path in branches:
         place = path.resolve()
-        runs.setdefault(place if (place / "branches").is_dir() else place.parent.parent, []).append(path)
+        runs.setdefault(place.parent.parent if (place / "branch.json").is_file() else place, []).append(path)
     return runs
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, out
-from trunkline.errors import BadInput
+from trunkline.cli.evaluate import is_branch_or_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def info(
         facts = _branch(path)
         if not as_json:
             _show_branch(facts, out())
-    elif (path / "branches").is_dir() or (path / "result.json").is_file():
+    elif is_branch_or_run(path) or (path / "result.json").is_file():
         facts = _run(path)
         if not as_json:
             from trunkline.cli.fit import show_run
@@ -78,16 +78,11 @@ def _branch(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    import json
+    from trunkline.training.result import read_result
 
-    file = path / "result.json"
-    if not file.is_file():
-        raise BadInput(f"{path}: this run is not finished; the command that began it goes on where it stopped")
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise BadInput(f"{file}: not JSON, so not what a run has written") from None
-    return {**facts, "run": str(path)}
+    facts = read_result(path)
+    tasks = {name: {**task, "branch": str(path / "branches" / name)} for name, task in facts["tasks"].items()}
+    return {**facts, "run": str(path), "tasks": tasks}  # where the run is now: it may have been moved
 
 
 def _trunk(name: str) -> dict[str, Any]:

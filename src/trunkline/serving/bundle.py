@@ -20,6 +20,7 @@ from trunkline.states.live import LiveStates
 from trunkline.tasks import Targets
 from trunkline.training.apply import collect_logits
 from trunkline.training.branch import Branch, load_branch
+from trunkline.training.result import unfinished
 from trunkline.trunk.load import Trunk, load_trunk
 
 
@@ -138,9 +139,11 @@ class Bundle:
 
 def branch_folders(path: Path) -> list[Path]:
     """The branch directories that `path` stands for: itself, or those of a run directory."""
-    if (path / "branches").is_dir():
-        return sorted(folder for folder in (path / "branches").iterdir() if (folder / "branch.json").exists())
-    return [path]
+    if (path / "branch.json").is_file() or not ((path / "branches").is_dir() or (path / "config.yaml").is_file()):
+        return [path]
+    if not (found := sorted(file.parent for file in path.glob("branches/*/branch.json"))):
+        raise unfinished(path)
+    return found
 
 
 def _named(branches: list[Branch]) -> dict[str, Branch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import write_text
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.loop import Say
+from trunkline.training.result import read_result
 from trunkline.training.run import Run, quiet
 
 
@@ -92,14 +92,10 @@ def fit(
 
 def finished(path: Path, identity: str) -> RunResult | None:
     """The result of an earlier run in `path`, if it is finished and of the same identity."""
-    file = path / "result.json"
-    if not file.exists():
+    if not (path / "result.json").exists():
         return None
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise BadInput(f"{file}: not JSON; use --fresh to train anew") from None
-    if summary.get("identity") != identity:
+    summary = read_result(path)
+    if summary["identity"] != identity:
         raise BadInput(f"{path}: holds a run of another config, other data or another trunk; give another directory or --fresh")
     return RunResult(path, summary)
 

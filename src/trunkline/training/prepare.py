@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,6 +102,16 @@ def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> 
     corpus = split.corpus
     split.encoded = trunk.encode(corpus.texts, pairs=corpus.pairs, units=corpus.units, max_length=max_length, windows=windows)
     return split.encoded
+
+
+def split_digest(split: Split) -> str:
+    """sha256 (hex) over the texts and targets of a split, in their order; needs no trunk."""
+    digest = hashlib.sha256()
+    for texts in (split.corpus.texts, split.corpus.pairs):
+        digest.update(json.dumps(texts).encode())
+    for key, targets in split.targets.items():
+        digest.update(key.encode() + targets.values.tobytes() + targets.present.tobytes())
+    return digest.hexdigest()
 
 
 def data_digest(prepared: Prepared) -> str:

@@ -21,7 +21,7 @@ from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, directory_bytes, peak_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop, Say, SplitFeed
-from trunkline.training.prepare import Prepared, Split, data_digest, encode_split, prepare
+from trunkline.training.prepare import Prepared, Split, data_digest, encode_split, prepare, split_digest
 from trunkline.trunk.load import Trunk, load_trunk
 
 
@@ -105,6 +105,7 @@ class Run:
             "run": str(path),
             "trunk": {"name": self.trunk.name, "dtype": self.trunk.dtype, "precision": self.precision},
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
+            "digests": {name: split_digest(split) for name, split in splits.items()},
             "findings": self.prepared.findings,
             "tasks": {},
             "history": position.history,

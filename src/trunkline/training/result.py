@@ -1,0 +1,31 @@
+"""Reading result.json, the summary that a finished run leaves in its directory. Loads nothing heavy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trunkline.errors import BadInput
+
+_KEYS = {"identity": str, "trunk": dict, "rows": dict, "tasks": dict, "cost": dict}
+
+
+def unfinished(run: Path) -> BadInput:
+    """The error for a run that has no result or no branches yet."""
+    return BadInput(f"{run}: this run is not finished; the command that began it goes on where it stopped")
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    """Return a run's summary; BadInput if the run is not finished or its result.json is not one that a run has written."""
+    file = run / "result.json"
+    if not file.is_file():
+        raise unfinished(run)
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise BadInput(f"{file}: not JSON, so not what a run has written; `trunkline fit --fresh` trains anew") from None
+    for key, kind in _KEYS.items():
+        if not isinstance(summary, dict) or not isinstance(summary.get(key), kind):
+            raise BadInput(f"{file}: no {key} in it, so not what a run has written; `trunkline fit --fresh` trains anew")
+    return summary
