@@ -35,6 +35,11 @@ def test_a_run_that_was_moved_names_its_branches_where_they_are(trained):
     assert {task["branch"] for task in facts["tasks"].values()} == {f"moved/branches/{name}" for name in facts["tasks"]}
 
 
+def test_a_regression_gives_a_number_and_has_no_labels(trained):
+    (line,) = [line for line in done("info", trained / "branches" / "score").stdout.splitlines() if line.startswith("labels")]
+    assert line.split() == ["labels", "a", "number"]
+
+
 def test_a_trunk_shows_its_shape_and_fingerprint(trained):
     described = json.loads((trained / "branches" / "mood" / "branch.json").read_text())["trunk"]
     facts = json.loads(done("info", described["name"], "--json").stdout)

@@ -95,6 +95,14 @@ def test_a_small_chunk_gives_the_same_answers(trained, tmp_path, monkeypatch):
         assert close(one, other)
 
 
+def test_a_column_that_comes_too_late_for_the_csv_header_is_refused(trained, tmp_path, monkeypatch):
+    rows = [{"text": row["text"]} for row in made_up(8, seed=9)]
+    write_jsonl(tmp_path / "new.jsonl", [*rows[:6], {**rows[6], "late": 1}, rows[7]])
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.csv")
+    assert "'late'" in sentence and not (tmp_path / "out.csv").exists()
+
+
 def test_a_chunk_is_written_before_the_next_one_is_read(trained, tmp_path, monkeypatch):
     """A broken line far down does not keep the rows before it from coming out: nothing is held back."""
     rows = made_up(8, seed=9)
@@ -149,6 +157,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     write_csv(tmp_path / "new.csv", made_up(5))
     assert "not a run or a branch" in fails(2, "predict", "folder", "-t", "x")
     assert "not a run or a branch" in fails(2, "predict", "runs/none", "-t", "x")
+    assert "--json with --format csv" in fails(2, "predict", trained, "-t", "x", "--json", "--format", "csv")
     assert "both --text and --input" in fails(2, "predict", trained, "-t", "x", "-i", "new.csv")
     assert "new.csv: column for data.text: unknown name 'text'" in fails(2, "predict", trained, "-i", "new.csv")
     assert "did you mean 'review'?" in fails(2, "predict", trained, "-i", "new.csv", "--column", "reviews")

@@ -92,6 +92,13 @@ def test_a_damaged_gzip_file_is_told(tmp_path):
             read_table(str(tmp_path / "x.jsonl.gz"))
 
 
+def test_a_file_that_is_not_gzip_at_all_is_told_without_its_bytes(tmp_path):
+    (tmp_path / "x.csv.gz").write_bytes(b"hello,label\n")
+    with pytest.raises(BadInput, match="not a gzip file") as caught:
+        read_table(str(tmp_path / "x.csv.gz"))
+    assert "b'he" not in str(caught.value)
+
+
 # CSV and TSV
 
 
@@ -141,6 +148,7 @@ def test_a_column_without_a_name_gets_one(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "match"),
     [
+        ("x.csv", "text;label\na, b;1\nc;2\n", r"x\.csv line 1: the header is one cell with ';' in it"),
         ("x.csv", "text,label\na,1\nb,c,1\n", r"x\.csv line 3: 3 cells found, expected 2"),
         ("x.csv", "text,label\na,1\nb\n", r"x\.csv line 3: 1 cells found, expected 2"),
         ("x.csv", 'text,label\na,1\n"b,2\nc,3\n', r"x\.csv line 3: cells that cannot be told apart"),

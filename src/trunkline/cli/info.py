@@ -122,7 +122,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         show.facts(
             {
                 "task": f"{facts['task']} ({facts['kind']})",
-                "labels": shown or "a number",
+                "labels": "a number" if facts["kind"] == "regression" else shown,
                 "method": f"{method['name']}: {settings}" if settings else method["name"],
                 "weights": f"{facts['parameters']:,} ({readable(facts['bytes'])} on disk)",
                 "trunk": f"{trunk['name']}"

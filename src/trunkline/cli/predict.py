@@ -75,6 +75,8 @@ def predict(
             raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
     tables = _chunks(text, source, column)
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
+    if as_json and output is None and form is Format.csv:
+        raise BadInput("found --json with --format csv and no --output, expected one format for standard output")
     form = form or (Format.csv if output is not None and output.suffix.lower() == ".csv" else Format.jsonl)
     from trunkline.serving.bundle import Bundle
 
@@ -171,6 +173,7 @@ class _writer:
     def __init__(self, output: Path | None, form: Format) -> None:
         self.output, self.form, self.stack = output, form, ExitStack()
         self.header: list[str] | None = None
+        self.rows = 0
 
     def __enter__(self) -> Callable[[list[dict[str, Any]]], None]:
         self.put: Callable[[str], object] = write_stdout
@@ -196,7 +199,14 @@ class _writer:
         if self.header is None:
             self.header = list(dict.fromkeys(name for row in flat for name in row))
             csv.writer(text, lineterminator="\n").writerow(self.header)
-        csv.DictWriter(text, self.header, extrasaction="ignore", lineterminator="\n").writerows(flat)
+        for row, cells in enumerate(flat, start=self.rows + 1):
+            if new := [name for name in cells if name not in self.header]:
+                raise BadInput(
+                    f"row {row}: column {new[0]!r} is not in the CSV header already written, which the first {CHUNK:,} rows "
+                    "set; expected all columns there, or --format jsonl"
+                )
+        self.rows += len(flat)
+        csv.DictWriter(text, self.header, lineterminator="\n").writerows(flat)
         self.put(text.getvalue())
 
 

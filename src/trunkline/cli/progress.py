@@ -90,7 +90,7 @@ class FitProgress:
                 f"{len(types)} types of span"
                 if types is not None
                 else f"{len(task.labels)} labels"
-                if task.labels
+                if task.labels and task.kind != "regression"
                 else "a number"
             )
             self.line(f"task {name}: {task.kind}, {space}; {cost.trained_parameters[name]:,} weights to train")

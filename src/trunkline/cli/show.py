@@ -140,9 +140,11 @@ def cost(summary: Mapping[str, Any]) -> Table:
     disk = f"branches {readable(sum(spent['disk_bytes'].values()))}"
     if spent["states_bytes"]:
         disk += f", layer states {readable(spent['states_bytes'])} (shared by later runs)"
+    share = 100 * trained / max(trunk, 1)
+    part = f"{share:.2g}" if share < 10 else f"{share:,.0f}"
     return facts(
         {
-            "trained": f"{trained:,} weights, {100 * trained / max(trunk, 1):.2g} % of the trunk's {trunk:,}",
+            "trained": f"{trained:,} weights, {part} % of the trunk's {trunk:,}",
             "took": took,
             "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
             "on disk": disk,

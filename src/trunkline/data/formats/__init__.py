@@ -66,5 +66,9 @@ def read_lines(path: Path, source: str) -> Iterator[tuple[int, str]]:
         raise BadInput(
             f"{source} line {number}: byte {error.start + 1} of the line ({byte}) is not UTF-8, expected UTF-8"
         ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except gzip.BadGzipFile:
+        if number == 0:
+            raise BadInput(f"{source}: not a gzip file, though its name ends in .gz; expected a gzip file") from None
+        raise BadInput(f"{source}: the gzip file is damaged after line {number}, expected a whole one") from None
+    except (EOFError, zlib.error) as error:
         raise BadInput(f"{source}: the gzip file is damaged after line {number} ({error}), expected a whole one") from None

@@ -57,12 +57,12 @@ def parse(
 
 def read(path: Path, source: str) -> Table:
     """Return the table of a CSV file; every cell is a string, or None where empty."""
-    return _separated(rows_to_table(parse(path, source), source))
+    return rows_to_table(_separated(parse(path, source), source), source)
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     """Yield the same as tables of at most `size` rows."""
-    return map(_separated, rows_to_tables(parse(path, source), source, size))
+    return rows_to_tables(_separated(parse(path, source), source), source, size)
 
 
 def rows_to_tables(rows: Iterable[tuple[int, list[str]]], source: str, size: int) -> Iterator[Table]:
@@ -73,13 +73,14 @@ def rows_to_tables(rows: Iterable[tuple[int, list[str]]], source: str, size: int
         yield rows_to_table([*header, *part], source)
 
 
-def _separated(table: Table) -> Table:
-    names = list(table.columns)
-    if len(names) == 1 and (found := [mark for mark in ";\t" if mark in names[0]]):
-        raise BadInput(
-            f"{table.source} line 1: the header is one cell with {found[0]!r} in it, expected cells separated by commas"
-        )
-    return table
+def _separated(rows: Iterator[tuple[int, list[str]]], source: str) -> Iterator[tuple[int, list[str]]]:
+    """The same rows; the header is looked at before a comma in some text gives a row more cells than it has."""
+    for number, (line, cells) in enumerate(rows):
+        if number == 0 and len(cells) == 1 and (found := [mark for mark in ";\t" if mark in cells[0]]):
+            raise BadInput(
+                f"{source} line {line}: the header is one cell with {found[0]!r} in it, expected cells separated by commas"
+            )
+        yield line, cells
 
 
 formats.register("csv")(Format((".csv",), read, chunks))
