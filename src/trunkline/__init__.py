@@ -21,9 +21,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_pr
 
 __version__ = "0.1.0"
 
-# torch's threads wait for each other by spinning unless told otherwise before it is loaded. A side branch is many small
-# operations: on two cores with one other program running, spinning made a training step eight times as slow.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch's threads wait for each other by spinning, for milliseconds unless told otherwise before torch is loaded. A side branch
+# is many small operations: on two cores that another program uses too, that made a training step ten times as slow. Spinning
+# this briefly is as fast on a quiet machine; not spinning at all costs half as much again there.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # public name -> the module that defines it
 _PUBLIC = {

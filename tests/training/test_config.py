@@ -41,6 +41,7 @@ def test_identity_changes_with_any_value():
         ({"data__validation": "150%"}, ["data.validation", "between 0% and 100%"]),
         ({"trainin": 3}, ["trainin", "did you mean 'training'"]),
         ({"preset": "adalayers-imbd"}, ["preset", "did you mean 'adalayers-imdb'"]),
+        ({"training__learning_rate": ".inf"}, ["training.learning_rate", "finite"]),
         ({"training__evaluate_every": 0}, ["training.evaluate_every", "at least 1"]),
     ],
 )
@@ -112,3 +113,10 @@ def test_presets_hold_the_published_hyperparameters_and_give_way_to_the_config(p
         assert getattr(config.training, key) == value
     own = resolve({**values, "preset": preset, "method": {"name": "adalayers", "dim": 48, "heads": 4}})
     assert own.method.dim == 48 and own.method.alpha == method["alpha"]
+
+
+def test_a_date_as_a_name_is_a_sentence_and_not_a_crash(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {train: snips}\ntasks:\n  2024-01-01: {kind: sequence, label: label}\n")
+    with pytest.raises(BadInput, match=r"run.yaml: tasks\.2024-01-01"):
+        load_config(file)

@@ -6,6 +6,7 @@ names the file, the key, what was found and what was expected.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ Share = float
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class TrunkSection(Section):
@@ -175,7 +176,7 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
 def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
     """Return a copy of `values` with every `key.sub=value` applied; values are read as YAML, paths made absolute."""
-    values = json.loads(json.dumps(values))
+    values = copy.deepcopy(values)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
