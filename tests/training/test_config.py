@@ -118,5 +118,5 @@ def test_presets_hold_the_published_hyperparameters_and_give_way_to_the_config(p
 def test_a_date_as_a_name_is_a_sentence_and_not_a_crash(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("data: {train: snips}\ntasks:\n  2024-01-01: {kind: sequence, label: label}\n")
-    with pytest.raises(BadInput, match=r"run.yaml: tasks\.2024-01-01"):
+    with pytest.raises(BadInput, match=r"run.yaml: tasks.*2024, 1, 1.*valid string"):
         load_config(file)
