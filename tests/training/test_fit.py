@@ -257,6 +257,24 @@ def test_long_texts_keep_their_spans_past_the_trunks_longest_input(tiny_trunk_di
     assert [text[span["start"] : span["end"]] for span in answer["cities"]["spans"]] == ["paris"]
 
 
+def test_shares_are_of_the_source_and_not_of_what_is_left(tiny_trunk_dir, rows, tmp_path):
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1)
+    counts = fit(values, run_dir=tmp_path / "run").summary["rows"]  # 400 rows, 20 % each
+    assert counts["test"] == pytest.approx(80, abs=1) and counts["validation"] == pytest.approx(80, abs=1)
+    assert sum(counts.values()) == 400
+
+
+def test_a_trunk_that_has_moved_is_asked_for(tmp_path):
+    from tiny import tiny_bert
+
+    trunk, rows = tiny_bert(tmp_path / "trunk"), write_rows(tmp_path / "rows.jsonl", 60)
+    run = fit(config(trunk, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run")
+    trunk.rename(tmp_path / "moved")
+    with pytest.raises(BadInput, match=r"branches/mood needs its trunk: .*--trunk"):
+        Bundle.open(run.path)
+    assert Bundle.open(run.path, trunk=str(tmp_path / "moved")).predict(["good film"])
+
+
 def test_several_branches_in_one_pass_answer_as_each_alone(tiny_trunk_dir, rows, tmp_path):
     result = fit(config(tiny_trunk_dir, rows, tasks=("mood", "cities", "topics"), epochs=3), run_dir=tmp_path / "run")
     texts = [json.loads(line)["text"] for line in rows.read_text().splitlines()[:50]]

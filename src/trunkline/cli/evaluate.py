@@ -57,7 +57,7 @@ def evaluate(
             table = own_test_split(run)
             bundle = _open(members, loaded)
             loaded = loaded or bundle.trunk
-            prefix = f"{run.name}/" if len(_by_run(branches)) > 1 else ""
+            prefix = f"{run}/" if len(_by_run(branches)) > 1 else ""
             results |= {f"{prefix}{name}": found for name, found in _score(bundle, table).items()}
     if not as_json:
         _show(results)

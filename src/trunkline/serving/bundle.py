@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trunkline.data.corpus import Corpus, segment
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.live import LiveStates
 from trunkline.tasks import Targets
 from trunkline.training.apply import collect_logits
@@ -61,7 +61,13 @@ class Bundle:
         first = loaded[0].trunk
         name = trunk or first.name
         revision = None if trunk else first.revision
-        return cls(load_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device), _named(loaded))
+        try:
+            found = load_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device)
+        except TrunklineError as error:
+            if trunk is not None:
+                raise
+            raise type(error)(f"{loaded[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
+        return cls(found, _named(loaded))
 
     def predict(
         self,

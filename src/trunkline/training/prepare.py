@@ -60,6 +60,7 @@ def prepare(config: RunConfig) -> Prepared:
     for name, share in (("test", data.test), ("validation", data.validation)):
         if isinstance(share, float):
             corpus = see(tables["train"])
+            share *= len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
