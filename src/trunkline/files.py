@@ -71,6 +71,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def recover_directory(path: Path) -> None:
+    """Put back the older directory if a kill fell between the two renames of `atomic_directory`, when nothing is at `path`."""
+    if not path.exists():
+        for old in sorted(path.parent.glob(f".{path.name}.*.old/was")):
+            os.replace(old, path)
+            old.parent.rmdir()
+            return
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8 with its line ends untouched."""
     with atomic_file(path) as temporary:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.files import atomic_directory
+from trunkline.files import atomic_directory, recover_directory
 from trunkline.training.cost import Cost
 from trunkline.training.learner import Learner, Progress
 
@@ -60,6 +60,7 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) 
     Raises:
         BadInput: it belongs to another config or to other data, or cannot be read.
     """
+    recover_directory(path)
     if not path.exists():
         return None
     try:
