@@ -39,8 +39,12 @@ def complete(
     wanted: list[int],
     budget_bytes: int | None,
     progress: Progress | None,
-) -> None:
-    """Write the `wanted` layers that the store at `path` lacks, beginning the store if need be. The caller holds its lock."""
+) -> set[tuple[int, int]]:
+    """Write the `wanted` layers that the store at `path` lacks, beginning the store if need be. The caller holds its lock.
+
+    Returns:
+        set: (layer, shard) of everything that was written.
+    """
     there = (path / "store.json").exists()
     manifest = m.read_manifest(path)[0] if there else m.plan(trunk, encoded, parts)
     missing = [manifest.missing(shard, wanted) for shard in range(len(manifest.shards))]
@@ -70,6 +74,7 @@ def complete(
         manifest.write(path)
     if progress:
         progress(done, to_do)
+    return {(layer, number) for number, layers in enumerate(missing) for layer in layers}
 
 
 def _write(writers: dict[int, _Writer], layer: int, rows: Tensor) -> None:
