@@ -1,4 +1,4 @@
-"""A name -> thing table that fills itself from the modules of one package, so that adding a thing is adding one file."""
+"""A name -> thing table that fills itself from the modules of a package or two, so that adding a thing is adding one file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Registry(Generic[T]):
 
     Args:
         what (str): the word that messages use, e.g. ``"method"``.
-        package (str): every module of this package is imported at the first look-up; each registers what it holds.
+        packages (str): every module of these packages is imported at the first look-up; each registers what it holds.
     """
 
-    def __init__(self, what: str, package: str) -> None:
-        self.what, self._package = what, package
+    def __init__(self, what: str, *packages: str) -> None:
+        self.what, self._packages = what, packages
         self._things: dict[str, T] = {}
         self._filled = False
 
@@ -37,9 +37,9 @@ class Registry(Generic[T]):
 
     def _fill(self) -> None:
         if not self._filled:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            for name in self._packages:
+                for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+                    importlib.import_module(f"{name}.{module.name}")
             self._filled = True
 
     def names(self) -> list[str]:

@@ -19,7 +19,8 @@ from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
 from trunkline.registry import Registry
 
-methods: Registry[type[SideBranch]] = Registry("method", "trunkline.branches")
+# Side branches and tuners: `method:` of a config names either.
+methods: Registry[Any] = Registry("method", "trunkline.branches", "trunkline.tuners")
 
 ActivationName = Literal["gelu", "relu", "silu", "tanh", "none"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

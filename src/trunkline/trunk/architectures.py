@@ -66,11 +66,13 @@ class Taps:
         root: the module whose call spans the whole stack; its start is the start of a pass.
         first: block 1; its input is state 0.
         states: `states[i - 1]` is the module whose output is state i; a shared block is listed each time it runs.
+        blocks: `blocks[i - 1]` is block i itself, which is not always the module that makes its state.
     """
 
     root: nn.Module
     first: nn.Module
     states: tuple[nn.Module, ...] = field(repr=False)
+    blocks: tuple[nn.Module, ...] = field(repr=False)
 
 
 def _albert_blocks(stack: Any) -> list[nn.Module]:
@@ -164,4 +166,4 @@ def find_taps(model: nn.Module, stack: StackName = "encoder") -> Taps:
         states[0] = getattr(root, place.after_first)
     if place.norm:
         states[-1] = getattr(root, place.norm)
-    return Taps(root, first, tuple(states))
+    return Taps(root, first, tuple(states), tuple(blocks))

@@ -74,7 +74,8 @@ class Trunk:
     Attributes:
         name (str): the alias, hub id or absolute folder it was loaded from.
         revision (str | None): the hub's commit.
-        architecture (str): model_type, e.g. "bert".
+        folder (Path): where its files are.
+        architecture (str): model_type, e.g. "bert"; `row` is its row of the table.
         stack (str): "encoder" or "decoder".
         model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read).
         tokenizer: its fast tokenizer.
@@ -101,6 +102,7 @@ class Trunk:
     ) -> None:
         config = model.config
         self.name, self.revision, self.architecture, self.stack = source.name, source.revision, row.model_type, stack
+        self.folder, self.row = source.folder, row
         self.tokenizer, self.dtype, self.device = tokenizer, dtype, device
         self._stored = stored
         # Narrowing loses the bits that the fingerprint is made of, so it is taken before; widening keeps them all.

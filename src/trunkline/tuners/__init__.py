@@ -1,0 +1,10 @@
+"""Tuners: methods that change a trunk's computation for a task. A method is one file of this package.
+
+The trunk itself stays as it is: a tuner works on a private copy that shares every frozen tensor with it (tuned.py), and a
+head, which is a side branch, reads the copy's layer states as it would read the trunk's.
+"""
+
+from trunkline.tuners.base import Tuner, TunerConfig
+from trunkline.tuners.tuned import TunedTrunk
+
+__all__ = ["TunedTrunk", "Tuner", "TunerConfig"]

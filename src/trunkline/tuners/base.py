@@ -1,0 +1,55 @@
+"""What a tuner is: a way to change a transformer in place, so that its task is learned by few or all of its weights."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+from transformers import PreTrainedModel
+
+from trunkline.branches.fold import BranchConfig
+from trunkline.errors import BadInput
+from trunkline.trunk.architectures import Architecture, Taps
+
+
+class TunerConfig(BranchConfig):
+    """Keys that every tuner has."""
+
+    head: Any = Field("plain", description="plain (the published recipes' own) or a side branch: {name: adalayers, dim: 64}")
+
+
+class Tuner:
+    """A method that changes the trunk's computation.
+
+    Registered among the methods (`branches.methods`), so that `method:` names it like any other.
+
+    Args:
+        config: an instance of the class's `Config`.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+    virtual_tokens: int = 0  # rows that the method puts before each sequence; they are no layer states of the text
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
+        """Change `model` in place, and return the module to call: the model itself or a wrapper around it.
+
+        Afterwards exactly the parameters that the method trains have `requires_grad`; none has it before. The model's tensors
+        are shared with the trunk: replace or add modules and parameters, and never write into a tensor that was there.
+        New parameters are float32, drawn from torch's global generator.
+
+        Args:
+            model: a private copy of the bare model, in eval mode, with its `pooler` if the task's head uses one.
+            architecture: its row of the table.
+            taps: its modules whose outputs are the layer states.
+
+        Raises:
+            BadInput: the config does not fit this model, e.g. names modules that it does not have.
+        """
+        raise NotImplementedError
+
+    def merge(self, model: Any) -> PreTrainedModel:
+        """Fold what was learned into plain weights, in place, where that is exact; BadInput where the method cannot."""
+        raise BadInput(f"method {self.config.name}: cannot be merged into the trunk's weights")

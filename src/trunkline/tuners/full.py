@@ -1,0 +1,39 @@
+"""Full fine-tuning: every weight of the trunk is trained, or those of its top blocks only (Devlin et al. 2019, BERT, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field
+from transformers import PreTrainedModel
+
+from trunkline.branches.fold import methods
+from trunkline.errors import BadInput
+from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.tuners.base import Tuner, TunerConfig
+
+
+class FullConfig(TunerConfig):
+    """`method: {name: full}`."""
+
+    name: Literal["full"] = "full"
+    top: int | None = Field(None, ge=1, description="train the top blocks only, this many; all weights by default")
+
+
+@methods.register("full")
+class Full(Tuner):
+    """See the module's docstring. What comes after the blocks (final norm, pooler) is trained with them."""
+
+    Config: ClassVar[type[BaseModel]] = FullConfig
+
+    def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
+        top, count = self.config.top, len(taps.blocks)
+        if top is None:
+            return model.requires_grad_(True)
+        if top > count:
+            raise BadInput(f"method.top: found {top} blocks, expected 1 to {count} for this trunk")
+        after = [taps.states[-1], getattr(model, "pooler", None)]
+        for module in (*taps.blocks[count - top :], *after):
+            if module is not None:
+                module.requires_grad_(True)
+        return model
