@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight of the trunk is trained, or those of its top blocks only (Devlin et al. 2019, BERT, section 3.2)."""
+"""Full fine-tuning: every weight of the trunk is trained (Devlin et al. 2019, BERT, 3.5), or those of its top blocks only."""
 
 from __future__ import annotations
 

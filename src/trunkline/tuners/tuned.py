@@ -38,6 +38,7 @@ class TunedTrunk(nn.Module):
         self.num_layers, self.hidden_size, self.device = trunk.num_layers, trunk.hidden_size, trunk.device
         self.call_options = trunk.call_options
         copied = private_copy(trunk.model)
+        self.pooler = [] if pooler is None else [pooler]  # a part of the model
         if pooler is not None:
             copied.pooler = pooler
         self.model = tuner.apply(copied, trunk.row, find_taps(copied, trunk.stack)).to(trunk.device)
@@ -60,8 +61,9 @@ class TunedTrunk(nn.Module):
         place: dict[int, int] = {}
         for number, block in reversed(list(enumerate(self.taps.blocks))):
             place.update({id(p): number for p in block.parameters()})
-        after = [*getattr(self.model, "pooler", None) or [], self.taps.states[-1]]
-        place.update({id(p): len(self.taps.blocks) for module in after for p in module.parameters() if id(p) not in place})
+        for module in (self.taps.states[-1], *self.pooler):  # what comes after the blocks
+            for p in module.parameters():
+                place.setdefault(id(p), len(self.taps.blocks))
         return min((place.get(id(p), 0) for p in self.trained().values()), default=0)
 
 
