@@ -50,10 +50,18 @@ def test_a_trunk_shows_its_shape_and_fingerprint(trained):
     assert "3 of width 32" in text and described["weights"] in "".join(text.split())
 
 
+def test_a_name_that_could_be_of_the_hub_says_that_it_was_looked_for_in_both_places(trained, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.copytree(trained, "runs/films-1a2b3c4d")
+    said = fails(1, "info", "runs/films-1a2b3c")
+    assert "no such folder here" in said and "the hub cannot be reached; did you mean 'runs/films-1a2b3c4d'?" in said
+
+
 def test_bad_input_is_one_sentence(trained, tmp_path):
     (tmp_path / "begun" / "branches").mkdir(parents=True)
     assert "not finished" in fails(2, "info", "begun")
-    assert "no such" in fails(2, "info", "./nowhere")
+    for typed in ("./nowhere", "runs/mood/branches/stars", "run.yaml", "~/nowhere"):
+        assert fails(2, "info", typed) == f"{typed}: no such file or folder; expected a branch, a run or a trunk"
     copy = Path("copy")
     copy.mkdir()
     described = json.loads((trained / "branches" / "mood" / "branch.json").read_text())

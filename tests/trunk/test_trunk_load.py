@@ -164,9 +164,13 @@ def test_mixed_precision_on_disk_keeps_every_bit(folder):
 # --- what is refused
 
 
-@pytest.mark.parametrize("name", ["./nothing/here", "/nothing/here", "a/b/c", "two words", "", Path("nothing")])
-def test_no_such_folder(name):
-    refused(name, r"no such folder; expected an alias \(minilm\), a folder or a hub id")
+PATHS = ["./nothing/here", "/nothing/here", "~/nothing", "a/b/c", "a/b/", "a\\b", "run.yaml", "a/rows.CSV", "two words", ""]
+
+
+@pytest.mark.parametrize("name", [*PATHS, Path("nothing")])
+def test_what_can_only_be_a_path_is_refused_without_asking_the_hub(name, monkeypatch):
+    monkeypatch.setattr("trunkline.trunk.source.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
+    refused(name, r"no such file or folder; expected an alias \(minilm\), a folder or a hub id")
 
 
 def test_a_file_is_not_a_folder(folder):
@@ -291,18 +295,32 @@ def test_from_the_hubs_cache(hub_cache, folder):
 
 
 def test_a_hub_out_of_reach(hub_cache):
-    refused("someone/unknown", "trunk 'someone/unknown': not in the hub's cache, and the hub cannot be reached", TrunklineError)
+    both = "trunk 'someone/unknown': no such folder here, not in the hub's cache, and the hub cannot be reached"
+    refused("someone/unknown", both, TrunklineError)
     refused("minlm", r"cannot be reached; did you mean 'minilm'\?", TrunklineError)
-    refused("someone/unknown", "at revision 'v2': not in", TrunklineError, revision="v2")
+    refused("someone/unknown", "at revision 'v2': no such folder here, not in", TrunklineError, revision="v2")
+
+
+def test_a_mistyped_folder_is_compared_with_those_beside_it(hub_cache, folder, tmp_path, monkeypatch):
+    folder.rename(tmp_path / "film-trunk")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "film-large").mkdir()
+    monkeypatch.chdir(tmp_path)
+    refused("film-trnk", r"cannot be reached; did you mean 'film-trunk'\?", TrunklineError)
+    refused("models/film-lrge", r"cannot be reached; did you mean 'models/film-large'\?", TrunklineError)
+
+
+def test_a_name_that_the_hub_cannot_have():
+    refused("some..one/tiny", "trunk 'some..one/tiny': no such folder here, and the hub has no names like this")
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        ("RepositoryNotFoundError", BadInput, "no such repository on the hub"),
+        ("RepositoryNotFoundError", BadInput, "no such folder here, and no such repository on the hub"),
         ("GatedRepoError", BadInput, "must grant access"),
         ("RevisionNotFoundError", BadInput, "has no such revision"),
-        ("HfHubHTTPError", TrunklineError, "the hub failed with HfHubHTTPError"),
+        ("HfHubHTTPError", TrunklineError, "no such folder here, and the hub failed with HfHubHTTPError"),
     ],
 )
 def test_the_hub_says_no(monkeypatch, error, kind, message):

@@ -9,6 +9,7 @@ import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, out
 from trunkline.cli.evaluate import is_branch_or_run
+from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +89,10 @@ def _run(path: Path) -> dict[str, Any]:
 def _trunk(name: str) -> dict[str, Any]:
     from trunkline.training.cost import count_parameters
     from trunkline.trunk.load import load_trunk
+    from trunkline.trunk.source import looks_like_path
 
+    if looks_like_path(name) and not Path(name).expanduser().exists():
+        raise BadInput(f"{name}: no such file or folder; expected a branch, a run or a trunk")
     with err().status("loading the trunk"):
         trunk = load_trunk(name)
         found = trunk.fingerprint

@@ -16,7 +16,13 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError, safe_open
 
 from trunkline.errors import BadInput, TrunklineError
@@ -28,6 +34,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _UNWANTED = ["*/*", "consolidated*", "optimizer*"]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# What a hub id never ends in, and a mistyped file may.
+_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".conll", ".safetensors")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _FLOATS = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -50,7 +58,7 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
 
     Raises:
         BadInput: no such alias, folder or repository; a revision of something that has none; an altered alias.
-        TrunklineError: the hub cannot be reached and its cache has no copy.
+        TrunklineError: no such folder, the hub cannot be reached and its cache has no copy.
     """
     text = str(name)
     if text in ALIASES and not isinstance(name, Path):
@@ -64,11 +72,16 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
         return Source(str(path.resolve()), None, path)
     if path.is_file():
         raise BadInput(f"{path}: is a file; expected the folder that holds config.json and {WEIGHTS}")
-    if isinstance(name, Path) or not _HUB_ID.fullmatch(text):
+    if isinstance(name, Path) or looks_like_path(text) or not _HUB_ID.fullmatch(text):
         raise BadInput(
-            f"trunk {text!r}: no such folder; expected an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name"
+            f"trunk {text!r}: no such file or folder; expected an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name"
         )
-    return _from_hub(text, revision)
+    return _from_hub(text, revision, "no such folder here, ")
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether `name` can only mean something on this machine, so that asking the hub for it would be idle."""
+    return name.startswith((".", "~", "/")) or name.count("/") > 1 or "\\" in name or name.lower().endswith(("/", *_SUFFIXES))
 
 
 def _alias_folder(name: str, alias: Alias) -> Path:
@@ -86,9 +99,10 @@ def _alias_folder(name: str, alias: Alias) -> Path:
     return folder
 
 
-def _from_hub(name: str, revision: str | None) -> Source:
+def _from_hub(name: str, revision: str | None, here: str = "") -> Source:
+    """Return a repository's snapshot; `here` says in messages where else the name was looked for."""
     at = f"trunk {name!r}" + (f" at revision {revision!r}" if revision else "")
-    near = difflib.get_close_matches(name, ALIASES, n=1)
+    near = difflib.get_close_matches(name, [*ALIASES, *_beside(name)], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
@@ -97,12 +111,21 @@ def _from_hub(name: str, revision: str | None) -> Source:
     except RevisionNotFoundError:
         raise BadInput(f"{at}: the hub's repository has no such revision") from None
     except RepositoryNotFoundError:
-        raise BadInput(f"{at}: no such alias or folder, and no such repository on the hub{hint}") from None
+        raise BadInput(f"{at}: {here}and no such repository on the hub{hint}") from None
+    except HFValidationError:
+        raise BadInput(f"{at}: {here}and the hub has no names like this{hint}") from None
     except LocalEntryNotFoundError:
-        raise TrunklineError(f"{at}: not in the hub's cache, and the hub cannot be reached{hint}") from None
+        raise TrunklineError(f"{at}: {here}not in the hub's cache, and the hub cannot be reached{hint}") from None
     except Exception as error:  # whatever the network library throws
-        raise TrunklineError(f"{at}: the hub failed with {type(error).__name__}{hint}") from error
+        raise TrunklineError(f"{at}: {here}and the hub failed with {type(error).__name__}{hint}") from error
     return Source(name, folder.name, folder)
+
+
+def _beside(name: str) -> list[str]:
+    """What the folder that `name` would lie in holds, named in the same way."""
+    owner, slash, _ = name.rpartition("/")
+    folder = Path(owner or ".")
+    return [f"{owner}{slash}{entry.name}" for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
 
 
 def read_config(folder: Path) -> dict[str, Any]:
