@@ -1,0 +1,374 @@
+"""Adapters and fusions on disk: the `adapters` package's folders, read and written, and adapters in Trunkline's branches.
+
+A folder of that package holds adapter_config.json and adapter.safetensors (a fusion's: adapter_fusion_config.json and
+model_adapter_fusion.safetensors), older ones pytorch_adapter.bin. Those are pickles, which nothing here reads but
+`import_bin`, which somebody has to ask for. In memory a tensor is called by its place and its name in the module:
+"output.3.down.weight", "invertible.F.0.weight".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trunkline.errors import BadInput
+from trunkline.files import atomic_directory
+from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.tuners.bottleneck import Spec, parse_spec
+from trunkline.tuners.fusing import FusionSpec, parse_fusion
+from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
+from trunkline.tuners.stack import Place
+
+VERSION = "adapters.1.3.0"  # the release whose format is written
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
+FUSION_CONFIG, FUSION_WEIGHTS = "adapter_fusion_config.json", "model_adapter_fusion.safetensors"
+# Each pickle of the package and the file that replaces it.
+PICKLES = {
+    PICKLE: WEIGHTS,
+    "pytorch_model_adapter_fusion.bin": FUSION_WEIGHTS,
+    "pytorch_model_head.bin": "model_head.safetensors",
+}
+_OLD_NAMES = {
+    r"(attention|layer)_text_(task|lang)_adapters": "adapters",
+    "invertible_lang_adapters": "invertible_adapters",
+}
+
+
+@dataclass(frozen=True)
+class Home:
+    """What files and branches have to know of the model that adapters sit in.
+
+    Args:
+        prefix: what the `adapters` package puts before the base model's names.
+        saved: by place ("output.3"), the module that holds its adapters in that package.
+        paths: by place, the module that holds them here.
+        inverse: the module that holds invertible adapters in that package.
+        encoder_only: the model lacks a decoder whose adapters a file may hold.
+    """
+
+    model_type: str
+    model_class: str
+    hidden_size: int
+    prefix: str
+    saved: dict[str, str] = field(repr=False)
+    paths: dict[str, str] = field(repr=False)
+    inverse: str
+    encoder_only: bool
+
+    @classmethod
+    def of(cls, model: Any, architecture: Architecture, taps: Taps) -> Home:
+        spots = find_spots(model, architecture, taps)
+        return cls(
+            architecture.model_type,
+            type(model).__name__,
+            model.config.hidden_size,
+            f"{model.base_model_prefix}.",
+            {_key(spot): spot.saved for spot in spots},
+            {_key(spot): ".".join(filter(None, [spot.path, f"{spot.location}_adapter"])) for spot in spots},
+            PLACES[architecture.model_type].inverse,
+            encoder_alone(model, architecture) or architecture.model_type == "t5",
+        )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An adapter with its weights, off disk or out of a model.
+
+    Args:
+        where: its path, for messages.
+        trunk: sha256 of the weights of the trunk it was made for, where that is known (a branch knows it).
+        language: the adapter below it that it was trained on, in a branch that has one.
+    """
+
+    name: str
+    spec: Spec
+    weights: dict[str, Tensor] = field(repr=False)
+    where: str = ""
+    trunk: str | None = None
+    language: Stored | None = None
+
+
+@dataclass(frozen=True)
+class StoredFusion:
+    """A fusion over adapters of these names, with its weights ("output.3.query.weight")."""
+
+    names: list[str]
+    spec: FusionSpec
+    weights: dict[str, Tensor] = field(repr=False)
+    where: str = ""
+
+
+def read_adapter(path: str | Path, home: Home) -> Stored:
+    """Read an adapter for a model.
+
+    Args:
+        path: a folder of the `adapters` package, or a branch whose method is `adapter`.
+        home: of the model.
+
+    Raises:
+        BadInput: neither of the two, made for another kind or width of model, a pickle, or tensors that do not fit.
+    """
+    path = Path(path).expanduser()
+    if (path / "branch.json").is_file():
+        return _read_branch(path, home)
+    if not (path / CONFIG).is_file():
+        raise BadInput(f"{path}: found no adapter; expected a folder with {CONFIG} or a branch of method adapter")
+    where = f"{path / CONFIG}"
+    described = _read_json(path / CONFIG)
+    _check_home(described, home, where)
+    name, config = described.get("name"), described.get("config")
+    if not isinstance(name, str) or not isinstance(config, dict):
+        raise BadInput(f"{where}: found no name and config of an adapter; expected both")
+    if "version" not in described and config.get("non_linearity") == "gelu":  # the first release meant the other one
+        config["non_linearity"] = "gelu_new"
+    spec = parse_spec(config, where)
+    weights = _own_names(_load(path, WEIGHTS), name, spec, home, str(path / WEIGHTS))
+    if spec.inv_adapter and described.get("type") == "text_task" and not any(k.startswith("invertible.") for k in weights):
+        spec = spec.model_copy(update={"inv_adapter": None})  # the first release declared it for task adapters too
+    return Stored(name, spec, weights, str(path))
+
+
+def write_adapter(folder: str | Path, stored: Stored, home: Home, *, model_name: str | None = None) -> None:
+    """Write an adapter as a folder that the `adapters` package loads (`model.load_adapter(folder, use_safetensors=True)`)."""
+    named = {}
+    for key, value in stored.weights.items():
+        place, parameter = _split(key)
+        if place == "invertible":
+            names = [f"{home.inverse}.{stored.name}.{parameter}"]
+        else:
+            inside = f"{home.saved[place]}.adapters.{stored.name}."
+            names = [inside + stored.spec.saved_name(parameter)]
+            if parameter.startswith("norm_before."):  # held twice there
+                names.append(f"{inside}adapter_{parameter}")
+        named |= {home.prefix + name: value for name in names}
+    config = stored.spec.model_dump(mode="json")
+    _write(Path(folder), CONFIG, WEIGHTS, _described(home, stored.name, config, model_name), named)
+
+
+def without_inverse(stored: Stored) -> Stored:
+    """The adapter without its invertible one, which is used only of the lowest adapter of a model."""
+    kept = {name: value for name, value in stored.weights.items() if not name.startswith("invertible.")}
+    return replace(stored, spec=stored.spec.model_copy(update={"inv_adapter": None}), weights=kept)
+
+
+def read_fusion(path: str | Path, home: Home) -> StoredFusion:
+    """Read a fusion from a folder of the `adapters` package; BadInput as in `read_adapter`."""
+    path = Path(path).expanduser()
+    if not (path / FUSION_CONFIG).is_file():
+        raise BadInput(f"{path}: found no fusion; expected a folder with {FUSION_CONFIG}")
+    where, described = f"{path / FUSION_CONFIG}", _read_json(path / FUSION_CONFIG)
+    _check_home(described, home, where)
+    name, config = described.get("name"), described.get("config")
+    names = described.get("adapter_names") or (name.split(",") if isinstance(name, str) else None)
+    if not isinstance(name, str) or not isinstance(config, dict) or not isinstance(names, list):
+        raise BadInput(f"{where}: found no name, adapter_names and config of a fusion; expected all three")
+    spec = parse_fusion(config, where)
+    places = {f"{saved}.adapter_fusion_layer.{name}.": place for place, saved in home.saved.items()}
+    weights = {}
+    for key, value in _load(path, FUSION_WEIGHTS).items():
+        bare = key.removeprefix(home.prefix)
+        if home.encoder_only and bare.startswith("decoder."):
+            continue
+        prefix = next((prefix for prefix in places if bare.startswith(prefix)), None)
+        if prefix is None:
+            raise BadInput(f"{path / FUSION_WEIGHTS}: tensor {key} belongs to no place of this {home.model_type}")
+        weights[f"{places[prefix]}.{bare.removeprefix(prefix)}"] = value
+    return StoredFusion(names, spec, weights, str(path))
+
+
+def write_fusion(folder: str | Path, stored: StoredFusion, home: Home, *, model_name: str | None = None) -> None:
+    """Write a fusion as a folder that the `adapters` package loads, once it has loaded the adapters."""
+    name, named = ",".join(stored.names), {}
+    for key, value in stored.weights.items():
+        place, parameter = _split(key)
+        named[f"{home.prefix}{home.saved[place]}.adapter_fusion_layer.{name}.{parameter}"] = value
+    config = stored.spec.model_dump(mode="json") | {"temperature": False, "residual_before": False}
+    described = _described(home, name, config, model_name) | {"adapter_names": stored.names}
+    _write(Path(folder), FUSION_CONFIG, FUSION_WEIGHTS, described, named)
+
+
+def import_bin(path: str | Path, into: str | Path) -> list[str]:
+    """Turn the pickles of a folder of the `adapters` package into safetensors, in a new folder with the same configs.
+
+    The pickles are read by torch's weights-only loader. This is the only place where a pickle is read.
+
+    Returns:
+        The names of the files written.
+
+    Raises:
+        BadInput: no such pickle, or one that holds anything but tensors by name.
+    """
+    path, into = Path(path).expanduser(), Path(into).expanduser()
+    found = {old: new for old, new in PICKLES.items() if (path / old).is_file()}
+    if not found:
+        raise BadInput(f"{path}: found none of {', '.join(PICKLES)}; expected an adapter's folder of an older release")
+    tensors = {}
+    for old, new in found.items():
+        try:
+            held = torch.load(path / old, map_location="cpu", weights_only=True)
+        except Exception as error:  # unpickling can fail in any way
+            raise BadInput(f"{path / old}: cannot be read as weights ({type(error).__name__})") from None
+        if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
+            raise BadInput(f"{path / old}: found something else than tensors by name")
+        tensors[new] = {str(name): value.contiguous().clone() for name, value in held.items()}
+    with atomic_directory(into) as temporary:
+        for file in path.glob("*.json"):
+            shutil.copy(file, temporary / file.name)
+        for new, named in tensors.items():
+            save_file(named, temporary / new)
+        return sorted(file.name for file in temporary.iterdir())
+
+
+def weights_of(places: list[Place], part: str, invertible: nn.Module | None = None) -> dict[str, Tensor]:
+    """The weights of the adapter `part` ("task", "language", "fused.<name>") or of "fusion", by place, on the CPU."""
+    weights = {}
+    for place in places:
+        module = place.fusion if part == "fusion" else place.adapters().get(part)
+        for name, value in module.named_parameters() if module is not None else ():
+            weights[f"{place.location}.{place.index}.{name}"] = value.detach().float().cpu().clone()
+    for name, value in invertible.named_parameters() if invertible is not None else ():
+        weights[f"invertible.{name}"] = value.detach().float().cpu().clone()
+    return weights
+
+
+@torch.no_grad()
+def fill(places: list[Place], part: str, stored: Stored | StoredFusion, invertible: nn.Module | None = None) -> None:
+    """Put weights where `weights_of` takes them from.
+
+    Raises:
+        BadInput: a tensor is missing, left over, misshaped or not finite.
+    """
+    modules: dict[str, nn.Module] = {} if invertible is None else {"invertible": invertible}
+    for place in places:
+        module = place.fusion if part == "fusion" else place.adapters().get(part)
+        if module is not None:
+            modules[f"{place.location}.{place.index}"] = module
+    wanted = {f"{place}.{name}": p for place, module in modules.items() for name, p in module.named_parameters()}
+    for name in sorted(wanted.keys() | stored.weights.keys()):
+        if name not in stored.weights:
+            raise BadInput(f"{stored.where}: the weights of {name} are missing")
+        if name not in wanted:
+            raise BadInput(f"{stored.where}: the weights of {name} have no place in this trunk")
+        value = stored.weights[name]
+        if value.shape != wanted[name].shape:
+            raise BadInput(f"{stored.where}: {name} is {list(value.shape)}, expected {list(wanted[name].shape)}")
+        if not torch.isfinite(value).all():
+            raise BadInput(f"{stored.where}: {name} holds a number that is not finite")
+        wanted[name].copy_(value)
+
+
+def _key(spot: Spot) -> str:
+    return f"{spot.location}.{spot.index}"
+
+
+def _split(key: str) -> tuple[str, str]:
+    """The place and the parameter that a name in memory tells."""
+    parts = key.split(".")
+    cut = 1 if parts[0] == "invertible" else 2
+    return ".".join(parts[:cut]), ".".join(parts[cut:])
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
+    if not isinstance(described, dict):
+        raise BadInput(f"{file}: found {type(described).__name__}, expected an object")
+    return described
+
+
+def _load(path: Path, name: str) -> dict[str, Tensor]:
+    pickle = next(old for old, new in PICKLES.items() if new == name) if name in PICKLES.values() else None
+    if not (path / name).is_file() and pickle and (path / pickle).is_file():
+        raise BadInput(f"{path}: found {pickle}, a pickle, which is not read here; turn it into {name} with `trunkline import`")
+    try:
+        return load_file(path / name)
+    except Exception as error:  # safetensors has error classes of its own for each kind of damage
+        raise BadInput(f"{path / name}: cannot be read as safetensors ({type(error).__name__})") from None
+
+
+def _check_home(described: dict[str, Any], home: Home, where: str) -> None:
+    for key, expected in (("model_type", home.model_type), ("hidden_size", home.hidden_size)):
+        if described.get(key, expected) != expected:
+            raise BadInput(f"{where}: {key}: found {described[key]!r}, expected {expected!r}, as the trunk has it")
+
+
+def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, where: str) -> dict[str, Tensor]:
+    """The tensors of an adapter's file by the names they have in memory."""
+    places = {f"{saved}.adapters.{name}.": place for place, saved in home.saved.items()}
+    modules = ("norm_before", "down", "up", "norm_after", "gate")
+    parameters = {spec.saved_name(f"{m}.{p}"): f"{m}.{p}" for m in modules for p in ("weight", "bias")} | {"scaling": "scaling"}
+    inverse, weights = f"{home.inverse}.{name}.", {}
+    for key, value in found.items():
+        bare = key.removeprefix(home.prefix)
+        for old, new in _OLD_NAMES.items():
+            bare = re.sub(rf"\.{old}\.", f".{new}.", f".{bare}").removeprefix(".")
+        if bare.startswith(inverse):
+            weights[f"invertible.{bare.removeprefix(inverse)}"] = value
+            continue
+        if (home.encoder_only and bare.startswith("decoder.")) or ".adapter_norm_before." in bare:
+            continue
+        place = next((place for prefix, place in places.items() if bare.startswith(prefix)), None)
+        parameter = parameters.get(bare.partition(f".adapters.{name}.")[2])
+        if place is None or parameter is None:
+            raise BadInput(f"{where}: tensor {key} belongs to no place of this {home.model_type}")
+        weights[f"{place}.{parameter}"] = value
+    return weights
+
+
+def _read_branch(path: Path, home: Home) -> Stored:
+    file = path / "branch.json"
+    described = _read_json(file)
+    method, trunk = described.get("method"), described.get("trunk")
+    if not isinstance(method, dict) or not isinstance(trunk, dict) or method.get("name") != "adapter":
+        found = method.get("name") if isinstance(method, dict) else None
+        raise BadInput(f"{file}: method.name: found {found!r}, expected 'adapter'")
+    specs = method.get("specs")
+    if not isinstance(specs, dict) or not isinstance(specs.get("task"), dict):
+        raise BadInput(f"{file}: method.specs: found none, expected the adapter's shape and wiring")
+    if trunk.get("hidden_size", home.hidden_size) != home.hidden_size:
+        raise BadInput(
+            f"{file}: trunk.hidden_size: found {trunk['hidden_size']}, expected {home.hidden_size}, as the trunk has it"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"task": {}, "language": {}}
+    starts = {f"trunk.{owner}.{part}.": (part, place) for place, owner in home.paths.items() for part in parts}
+    for key, value in _load(path, "weights.safetensors").items():
+        if key.startswith("trunk.invertible_adapter."):
+            lowest = "language" if specs.get("language") else "task"
+            parts[lowest]["invertible." + key.removeprefix("trunk.invertible_adapter.")] = value
+        for start, (part, place) in starts.items():
+            if key.startswith(start):
+                parts[part][f"{place}.{key.removeprefix(start)}"] = value
+    name, known = str(described.get("name", path.name)), trunk.get("weights")
+    language = specs.get("language")
+    below = None
+    if isinstance(language, dict):
+        below = Stored("language", parse_spec(language, f"{file}: method.specs.language"), parts["language"], str(path), known)
+    return Stored(name, parse_spec(specs["task"], f"{file}: method.specs.task"), parts["task"], str(path), known, below)
+
+
+def _described(home: Home, name: str, config: dict[str, Any], model_name: str | None) -> dict[str, Any]:
+    return {
+        "config": config,
+        "hidden_size": home.hidden_size,
+        "model_class": home.model_class,
+        "model_name": model_name,
+        "model_type": home.model_type,
+        "name": name,
+        "version": VERSION,
+    }
+
+
+def _write(folder: Path, config: str, weights: str, described: dict[str, Any], named: dict[str, Tensor]) -> None:
+    with atomic_directory(folder) as temporary:
+        (temporary / config).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
+        save_file({name: value.contiguous().clone() for name, value in named.items()}, temporary / weights)
