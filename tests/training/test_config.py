@@ -35,9 +35,21 @@ def test_identity_changes_with_any_value():
         ({"method__dimension": 3}, ["method.dimension"]),
         ({"method__name": "adalayer"}, ["method.name", "did you mean 'adalayers'"]),
         ({"tasks__intent__kind": "sequences"}, ["tasks.intent.kind", "did you mean 'sequence'"]),
-        ({"tasks__intent__lable": "x"}, ["tasks.intent.lable", "label"]),
-        ({"training__epochs": "many"}, ["training.epochs", "'many'", "integer"]),
-        ({"training__learning_rate": -1}, ["training.learning_rate", "-1", "greater than 0"]),
+        ({"tasks__intent__lable": "x"}, ["tasks.intent.lable", "did you mean 'label'?"]),
+        ({"training__epochs": "many"}, ["training.epochs: found 'many', expected a whole number"]),
+        ({"training__epochs": 1.5}, ["training.epochs: found 1.5, expected a whole number"]),
+        ({"training__epochs": "null"}, ["training.epochs: found null, expected a whole number"]),
+        ({"training__optimizer": "sgd"}, ["training.optimizer: found 'sgd', expected 'adamw' or 'adam'"]),
+        ({"training__evaluate_every": "x"}, ["training.evaluate_every: found 'x', expected 'epoch' or a whole number"]),
+        ({"data__train": "[snips, 1]"}, ["data.train.1: found 1, expected a string"]),
+        ({"data__train": 3}, ["data.train: found 3, expected a string or a list"]),
+        ({"training": "[1]"}, ["training: found a list, expected a section"]),
+        ({"tasks": "{}"}, ["tasks: found 0 of them, expected at least 1"]),
+        (
+            {"tasks__intent__class_weights": "{a: -1}"},
+            ["tasks.intent.class_weights.a: found -1, expected a number greater than 0"],
+        ),
+        ({"training__learning_rate": -1}, ["training.learning_rate: found -1, expected a number greater than 0"]),
         ({"data__validation": "150%"}, ["data.validation", "between 0% and 100%"]),
         ({"trainin": 3}, ["trainin", "did you mean 'training'"]),
         ({"preset": "adalayers-imbd"}, ["preset", "did you mean 'adalayers-imdb'"]),
@@ -54,6 +66,100 @@ def test_a_wrong_key_or_value_is_one_sentence_that_names_it(changes, parts, tmp_
     assert "\n" not in message and str(file) in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"method": "{name: probe, alpha: 3}"},
+            r"method.alpha: not a key of probe but of .*adalayers.*; the keys of probe are dropout, layer, pooling",
+        ),
+        (
+            {"method": "{name: probe, layers: [1]}"},  # probe has a key "layer", but these are another method's
+            r"method.layers: not a key of probe but of .*adalayers.* and .*scalar_mix.*; the keys of probe are dropout, ",
+        ),
+        ({"method": "{name: probe, lyer: 1}"}, r"method.lyer: unknown name 'lyer'; did you mean 'layer'\?"),
+        (
+            {"method": "{name: probe, whatever: 1}"},
+            "method.whatever: not a key of probe; the keys of probe are dropout, layer, pooling",
+        ),
+        (
+            {"tasks__intent": "{kind: regression, target: y, label_list: [a]}"},
+            "tasks.intent.label_list: not a key of regression but of sequence and token; "
+            "the keys of regression are metric, target",
+        ),
+    ],
+)
+def test_a_key_of_another_method_or_kind_is_told_whose_it_is(changes, sentence):
+    with pytest.raises(BadInput, match=f"^run.yaml: {sentence}"):
+        resolve(with_(**changes), "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["training.epochs=abc"], "override 'training.epochs=abc': training.epochs: found 'abc', expected a whole number"),
+        (["training.epochs=3", "training.epochs=x"], "override 'training.epochs=x': training.epochs: found 'x'"),
+        (["training.epoch=3"], "override 'training.epoch=3': training.epoch: unknown name 'epoch'; did you mean 'epochs'?"),
+        (["method.name=prob"], "override 'method.name=prob': method.name: unknown name 'prob'; did you mean 'probe'?"),
+        (["method={name: probe, alpha: 1}"], "override 'method={name: probe, alpha: 1}': method.alpha: not a key of probe"),
+        (["method.name=probe"], "FILE: method.dim: not a key of probe but of "),
+        (["preset=x"], "override 'preset=x': preset: unknown name 'x'"),
+        (["training.seed=-1"], "override 'training.seed=-1': training.seed: found -1, expected a number greater than or equal"),
+        (["training.epochs=[1"], "override 'training.epochs=[1': not YAML: "),
+        (["method={dim: 1, dim: 2}"], "override 'method={dim: 1, dim: 2}': found the key 'dim' twice"),
+        (["training.epochs"], "override 'training.epochs': expected key.sub=value"),
+    ],
+)
+def test_what_is_wrong_with_an_override_names_the_override(overrides, sentence, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(GOOD))
+    with pytest.raises(BadInput) as error:
+        load_config(file, overrides)
+    assert str(error.value).startswith(sentence.replace("FILE", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "first"),
+    [
+        ("data: {train: a}\ntasks: {}\ndata: {train: b}\n", 3, "data", 1),
+        ("data:\n  train: a\n  # again\n  train: a\n", 4, "train", 2),
+        ("method: {name: probe,\n  name: probe}\n", 2, "name", 1),
+        ("tasks:\n- {'a b': 1, \"a b\": 2}\n", 2, "a b", 2),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_its_line(text, line, key, first, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as error:
+        load_config(file)
+    assert (
+        str(error.value) == f"{file} line {line}: found the key {key!r} twice (first in line {first}), expected each key once"
+    )
+
+
+def test_merged_keys_may_be_given_again(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "data: {train: snips}\ntasks:\n  intent: &task {kind: sequence, label: label}\n  other: {<<: *task, label: mood}\n"
+    )
+    assert load_config(file).tasks["other"].label == "mood"
+
+
+def test_a_key_that_fits_not_the_trunk_or_the_data_is_told_where_it_was_given():
+    config = resolve(with_(method__layers="[1, 99]"), "run.yaml", overrides=["method.heads=3"])
+    for said, expected in (
+        ("method.layers: found layer 99", "run.yaml: method.layers: found layer 99"),
+        ("method.heads: found 3 heads", "override 'method.heads=3': method.heads: found 3 heads"),
+        ("tasks.intent.label_list: found 'a' twice: so", "run.yaml: tasks.intent.label_list: found 'a' twice: so"),
+        ("device: unknown name 'tpu9'", "run.yaml: trunk.device: unknown name 'tpu9'"),
+        ("tasks.csv: no rows found", "tasks.csv: no rows found"),
+        ("method.csv line 3: no text", "method.csv line 3: no text"),
+    ):
+        with pytest.raises(BadInput) as error, config.naming():
+            raise BadInput(said)
+        assert str(error.value) == expected
 
 
 def test_both_batch_measures_are_refused_and_one_replaces_the_other():
@@ -118,5 +224,5 @@ def test_presets_hold_the_published_hyperparameters_and_give_way_to_the_config(p
 def test_a_date_as_a_name_is_a_sentence_and_not_a_crash(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("data: {train: snips}\ntasks:\n  2024-01-01: {kind: sequence, label: label}\n")
-    with pytest.raises(BadInput, match=r"run.yaml: tasks.*2024, 1, 1.*valid string"):
+    with pytest.raises(BadInput, match=r"run.yaml: tasks.*: found datetime.date\(2024, 1, 1\), expected a string"):
         load_config(file)

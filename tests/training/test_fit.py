@@ -248,6 +248,33 @@ def test_bad_data_is_refused_before_anything_is_written(tiny_trunk_dir, tmp_path
     assert not Path(tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "overrides", "sentence"),
+    [
+        ("method: {layers: [1, 99]}", [], "FILE: method.layers: found layer 99, expected 0 to 3"),
+        ("method: {dim: 16}", ["method.heads=3"], "override 'method.heads=3': method.heads: found 3 heads for dim 16"),
+        ("method: {name: probe, pooling: token}", [], "FILE: method.pooling: found token, expected"),
+        (
+            "",
+            ["tasks.mood.label_list=[a, a]"],
+            "override 'tasks.mood.label_list=[a, a]': tasks.mood.label_list: found 'a' twice",
+        ),
+        ("", ["tasks.mood.metric=acuracy"], "override 'tasks.mood.metric=acuracy': tasks.mood.metric: unknown name 'acuracy'"),
+        ("", ["trunk.device=tpu9"], "override 'trunk.device=tpu9': trunk.device: unknown name 'tpu9'"),
+        ("", ["trunk.max_length=999"], "override 'trunk.max_length=999': trunk.max_length: found 999; expected at most 64"),
+    ],
+)
+def test_what_fits_not_the_trunk_or_the_data_names_the_config_too(tiny_trunk_dir, rows, tmp_path, section, overrides, sentence):
+    file = tmp_path / "films.yaml"
+    file.write_text(
+        f"trunk: {{name: {tiny_trunk_dir}, dtype: fp32, device: cpu}}\ndata: {{train: rows.jsonl}}\n"
+        f"tasks: {{mood: {{kind: sequence, label: label}}}}\n{section}\n"
+    )
+    with pytest.raises(BadInput) as error:
+        fit(file, overrides=overrides, run_dir=tmp_path / "run")
+    assert str(error.value).startswith(sentence.replace("FILE", str(file))) and not (tmp_path / "run").exists()
+
+
 def test_long_texts_keep_their_spans_past_the_trunks_longest_input(tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 500, least=2, most=120)  # the trunk takes 64 tokens
     result = fit(config(tiny_trunk_dir, rows, tasks=("cities",), epochs=8), run_dir=tmp_path / "run")

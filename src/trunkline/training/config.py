@@ -1,7 +1,7 @@
 """The config of a run, whole: the same names in YAML, on the command line (`key.sub=value`) and in Python.
 
 Checked by pydantic before any work starts. An unknown key, a wrong type or a value out of range is one sentence that
-names the file, the key, what was found and what was expected.
+names the file or the override, the key, what was found and what was expected (checking.py).
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from trunkline import branches, tasks
 from trunkline.errors import BadInput, unknown_name
+from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
+from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
 
 Share = float
 
@@ -98,11 +102,14 @@ class TrainingSection(Section):
 class RunConfig(Section):
     """One training, resolved: what `config.yaml` in a run's directory holds."""
 
+    ALSO: ClassVar[tuple[str, ...]] = ("preset",)  # a key that is gone once the config is resolved
+
     trunk: TrunkSection = TrunkSection()
     data: DataSection
     tasks: dict[str, Any] = Field(min_length=1)  # name -> the Config of its kind
     method: Any = {"name": "adalayers"}  # the Config of a method
     training: TrainingSection = TrainingSection()
+    _origin: Origin = PrivateAttr(Origin("config"))
 
     @field_validator("trunk", mode="before")
     @classmethod
@@ -124,22 +131,47 @@ class RunConfig(Section):
         """The resolved config as plain JSON-able values, defaults included."""
         return self.model_dump(mode="json")
 
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Let a BadInput that opens with a key of the trunk, of the method or of a task say where that key was given.
 
-def resolve(values: dict[str, Any], where: str = "config", base: Path = Path(".")) -> RunConfig:
+        What does not fit the data or the trunk is found by floors below, which know keys and no file.
+        """
+        try:
+            yield
+        except BadInput as error:
+            key, _, rest = str(error).partition(": ")
+            key = f"trunk.{key}" if key in TrunkSection.model_fields else key  # which is asked for its settings by plain names
+            sections = {"trunk": self.trunk, "method": self.method}
+            sections |= {f"tasks.{name}": task for name, task in self.tasks.items()}
+            if not any(key == f"{place}.{own}" for place, section in sections.items() for own in type(section).model_fields):
+                raise
+            raise type(error)(f"{at(self._origin, key)}: {rest}") from None
+
+
+def resolve(
+    values: dict[str, Any],
+    where: str = "config",
+    base: Path = Path("."),
+    overrides: list[str] | tuple[str, ...] = (),
+) -> RunConfig:
     """Check `values` (the YAML's mapping) and return the whole config, defaults filled in and paths absolute.
 
     Args:
         values: the mapping as read from YAML or given in Python.
         where: how messages name it, usually the file.
         base: folder that relative paths of data and trunk are relative to.
+        overrides: what `override` has put into `values`; messages about it name the override instead.
 
     Raises:
         BadInput: the first thing that is wrong, with its key.
     """
+    where = origin = Origin(where, overrides)
     if not isinstance(values, dict):
         raise BadInput(f"{where}: found {type(values).__name__}, expected a mapping with the keys data and tasks")
     values = _with_preset(values, where)
     config = validate_section(RunConfig, values, where, "")
+    config._origin = origin
     config.method = _named(config.method, "name", branches.methods, where, "method")
     config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
     for name in config.tasks:
@@ -159,19 +191,15 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; expected a YAML config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid"
-        raise BadInput(f"{path}{line}: not YAML: {problem}") from None
+    values = read_yaml(text, str(path))
     if isinstance(values, dict):
         values = override(values, overrides)
-    return resolve(values, str(path), path.parent)
+    return resolve(values, str(path), path.parent, overrides)
 
 
 def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
@@ -181,10 +209,7 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
-        try:
-            parsed = _number(yaml.safe_load(value))
-        except yaml.YAMLError:
-            raise BadInput(f"override {text!r}: the value is not YAML") from None
+        parsed = number(read_yaml(value, f"override {text!r}"))
         if key in ("data.train", "data.validation", "data.test"):
             parsed = _absolute(parsed, Path("."))
         *parents, last = key.split(".")
@@ -203,16 +228,6 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
             parsed = {"name": parsed}
         place[last] = parsed
     return values
-
-
-def _number(value: object) -> object:
-    """YAML 1.1 reads 1e-3 as text; users mean a number."""
-    if isinstance(value, str):
-        try:
-            return float(value) if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
-        except ValueError:
-            return value
-    return value
 
 
 def _absolute(source: Any, base: Path) -> Any:
@@ -235,7 +250,7 @@ def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
     known = {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
     name = values.pop("preset")
     if name not in known:
-        raise unknown_name(f"{where}: preset", name, known)
+        raise unknown_name(at(where, "preset"), name, known)
     preset = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     for section, content in preset.items():
         own = values.get(section) or {}
@@ -250,40 +265,8 @@ def _named(value: Any, key: str, registry: Any, where: str, place: str) -> BaseM
     if isinstance(value, BaseModel):
         return value
     if not isinstance(value, dict) or key not in value:
-        raise BadInput(f"{where}: {place}: expected a section with {key!r}, one of {', '.join(registry.names())}")
-    thing = registry.get(value[key], f"{where}: {place}.{key}")
+        raise BadInput(f"{at(where, place)}: expected a section with {key!r}, one of {', '.join(registry.names())}")
+    thing = registry.get(value[key], at(where, f"{place}.{key}"))
+    if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
+        raise not_a_key(unknown, key, value[key], registry, where, place)
     return validate_section(thing.Config, value, where, place)
-
-
-def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str) -> Any:
-    """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise."""
-    values = _numbers(values)
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise _sentence(model, error, where, place) from None
-
-
-def _numbers(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _numbers(value) for key, value in values.items()}
-    return _number(values)
-
-
-def _sentence(model: type[BaseModel], error: ValidationError, where: str, place: str) -> BadInput:
-    """One sentence for the first thing that pydantic found; an unknown key names the nearest known one."""
-    first = error.errors(include_url=False)[0]
-    location = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
-    key = ".".join(filter(None, [place, *location])) or "config"
-    if first["type"] == "extra_forbidden":
-        owner: Any = model
-        for part in location[:-1]:
-            owner = owner.model_fields[part].annotation
-        fields = [*owner.model_fields, *(["preset"] if owner is RunConfig else [])]
-        return unknown_name(f"{where}: {key}", location[-1], fields)
-    if first["type"] == "missing":
-        return BadInput(f"{where}: {key}: missing, expected a value")
-    message = first["msg"].removeprefix("Value error, ")
-    found = first["input"]
-    shown = "" if isinstance(found, (dict, list)) else f"found {found!r}, "
-    return BadInput(f"{where}: {key}: {shown}{message[0].lower()}{message[1:]}")

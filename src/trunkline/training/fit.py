@@ -74,7 +74,8 @@ def fit(
         name, config = name or Path(config).stem, load_config(config, overrides)
     elif isinstance(config, dict):
         config = resolve(config)
-    run = Run(config, say)
+    with config.naming():
+        run = Run(config, say)
     path = Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{run.identity[:8]}"
     with claimed(path, run.accelerator):
         if fresh and run.accelerator.is_main_process:

@@ -32,7 +32,8 @@ class SplitStates:
 
 def find_states(config: RunConfig) -> list[SplitStates]:
     """Look up the stores that fitting `config` would read; nothing is computed but the tokens."""
-    return _look(Run(config, quiet))
+    with config.naming():
+        return _look(Run(config, quiet))
 
 
 def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
@@ -42,7 +43,8 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
         BadInput: the config or the data cannot be used, or the states need more than may be written.
     """
     stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
-    run = Run(stored, say)
+    with config.naming():
+        run = Run(stored, say)
     for name in STORED:
         run.open_feed(run.prepared.splits[name])
     return _look(run)

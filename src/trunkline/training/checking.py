@@ -1,0 +1,173 @@
+"""Sections of a config read and checked: YAML in which no key is given twice, and one sentence for what is wrong with it.
+
+A sentence says where (the file or the override, and the key), what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trunkline.errors import BadInput, unknown_name
+from trunkline.registry import Registry
+
+_WORDS = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
+_WORDS |= {"list": "a list", "dict": "a mapping", "model": "a section"}
+
+
+class Origin(str):
+    """How messages name where a config comes from, usually a file; what an override has set, they name by the override."""
+
+    overrides: tuple[str, ...]
+
+    def __new__(cls, name: str, overrides: Iterable[str] = ()) -> Origin:
+        made = super().__new__(cls, name)
+        made.overrides = tuple(overrides)
+        return made
+
+    def of(self, key: str) -> str:
+        """Return where `key` was given."""
+        for text in reversed(self.overrides):
+            given = text.partition("=")[0]
+            if key == given or key.startswith(given + "."):
+                return f"override {text!r}"
+        return str(self)
+
+
+def at(where: str, key: str) -> str:
+    """Return how a message opens: where `key` was given, and the key."""
+    return f"{where.of(key) if isinstance(where, Origin) else where}: {key}"
+
+
+class _GivenTwice(yaml.MarkedYAMLError):
+    pass
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice in one mapping; PyYAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        first: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (before := first.setdefault((key.tag, key.value), key)) is not key:
+                line = before.start_mark.line + 1
+                problem = f"found the key {key.value!r} twice (first in line {line}), expected each key once"
+                raise _GivenTwice(problem=problem, problem_mark=key.start_mark)
+        return node
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Return what YAML `text` says; BadInput opened by `where` and the line if it is not YAML or gives a key twice."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark and "\n" in text else ""
+        problem = getattr(error, "problem", None) or "not valid"
+        raise BadInput(f"{where}{line}: {'' if isinstance(error, _GivenTwice) else 'not YAML: '}{problem}") from None
+
+
+def number(value: object) -> object:
+    """Return `value`, as a number if it is text such as 1e-3, which YAML 1.1 does not read as one."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+def _numbers(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _numbers(value) for key, value in values.items()}
+    return number(values)
+
+
+def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str) -> Any:
+    """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise."""
+    values = _numbers(values)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _sentence(model, error, where, place) from None
+
+
+def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], where: str, place: str) -> BadInput:
+    """Return the error for a key that the thing called `name` does not have: it is one of others of its kind, or mistyped.
+
+    Args:
+        unknown: the key.
+        key: the one that names the thing, `name` or `kind`.
+        name: of the thing.
+        registry: it and the others of its kind.
+        where: file.
+        place: key of the section.
+    """
+    fields = {other: registry.get(other).Config.model_fields.keys() - {key} for other in registry.names()}
+    opening, own = at(where, f"{place}.{unknown}"), sorted(fields[name])
+    owners = [other for other in fields if unknown in fields[other]]
+    if not owners and difflib.get_close_matches(str(unknown), own, n=1, cutoff=0.6):
+        return unknown_name(opening, unknown, own)
+    others = f" but of {' and '.join(owners)}" if owners else ""
+    return BadInput(f"{opening}: not a key of {name}{others}; the keys of {name} are {', '.join(own)}")
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, where: str, place: str) -> BadInput:
+    """One sentence for the first thing that pydantic found; an unknown key names the nearest known one."""
+    errors = [(_path(model, one["loc"]), one) for one in error.errors(include_url=False)]
+    # Of a value that may be one thing or another pydantic says why it is none of them; the one that it looked into is meant.
+    first = errors[0][0]
+    alike = [(path, one) for path, one in errors if path[: len(first)] == first[: len(path)]]
+    path = max((path for path, _ in alike), key=len)
+    chosen = [one for other, one in alike if other == path]
+    opening, kind = at(where, ".".join(filter(None, [place, *path])) or "config"), chosen[0]["type"]
+    if kind == "extra_forbidden":
+        owner: Any = model
+        for part in path[:-1]:
+            owner = owner.model_fields[part].annotation
+        return unknown_name(opening, path[-1], [*owner.model_fields, *getattr(owner, "ALSO", ())])
+    if kind == "missing":
+        return BadInput(f"{opening}: missing, expected a value")
+    if kind == "value_error":
+        found = chosen[0]["input"]
+        shown = "" if isinstance(found, (dict, list)) else f"found {found!r}, "
+        return BadInput(f"{opening}: {shown}{chosen[0]['msg'].removeprefix('Value error, ')}")
+    return BadInput(f"{opening}: found {_found(chosen[0])}, expected {' or '.join(dict.fromkeys(map(_expected, chosen)))}")
+
+
+def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys of a pydantic location, without the names that it gives to the members of a union."""
+    keys: list[str] = []
+    annotation: Any = model
+    for part in location:
+        members = [one for one in get_args(annotation) if one is not NoneType]
+        if get_origin(annotation) in (Union, UnionType) and len(members) > 1:
+            annotation = None
+        elif part != "[key]":
+            keys.append(str(part))
+            fields = getattr(annotation, "model_fields", {})
+            annotation = fields[part].annotation if part in fields else None
+    return tuple(keys)
+
+
+def _found(one: Any) -> str:
+    value = one["input"]
+    if "actual_length" in one.get("ctx", {}):
+        return f"{one['ctx']['actual_length']} of them"
+    plain = {dict: "a mapping", list: "a list", NoneType: "null", bool: str(value).lower()}
+    return plain.get(type(value), repr(value))
+
+
+def _expected(one: Any) -> str:
+    kind, message = one["type"], one["msg"].removeprefix("Input should be ")
+    if kind.endswith(("_type", "_parsing", "_from_float")) and (words := _WORDS.get(kind.split("_")[0])):
+        return words
+    if "min_length" in one.get("ctx", {}):
+        return f"at least {one['ctx']['min_length']}"
+    return f"a number {message}" if message.startswith(("greater", "less")) else message[0].lower() + message[1:]
