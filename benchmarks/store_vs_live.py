@@ -56,12 +56,13 @@ def measure(trunk: str, dtype: str, epochs: int, train: str, folder: Path) -> li
     runs = []
     for states, loop in loops.items():
         learner = loop.learners["emotion"]
+        branch = learner.parts["emotion"].branch
         seconds = [epoch.seconds for epoch in loop.cost.epochs]
         runs.append(
             {
                 "side": states, "trunk": Path(trunk).name, "dtype": dtype, "mean epoch": statistics.mean(seconds),
                 "first epoch": seconds[0], "last epoch": seconds[-1], "end to end": total[states],
-                "layers read at the end": str(list(learner.branch.wanted())),
+                "layers read at the end": str(list(branch.wanted())),
                 "best validation accuracy": learner.progress.best_score, "seconds": seconds,
             }
         )  # fmt: skip

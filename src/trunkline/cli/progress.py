@@ -93,7 +93,13 @@ class FitProgress:
                 if task.labels and task.kind != "regression"
                 else "a number"
             )
-            self.line(f"task {name}: {task.kind}, {space}; {cost.trained_parameters[name]:,} weights to train")
+            weights = next(
+                (f"; {n:,} weights to train" for who, n in cost.trained_parameters.items() if name in who.split("+")), ""
+            )
+            self.line(f"task {name}: {task.kind}, {space}{weights}")
+
+    def _on_stage(self, name: str, tasks: tuple[str, ...]) -> None:
+        self.line(f"stage {name}: trains {', '.join(tasks)}")
 
     def _on_states(self, split: str, done: int, total: int) -> None:
         self._show(("states", split), f"layer states of {split}", total)

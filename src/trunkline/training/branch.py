@@ -14,19 +14,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
 from trunkline.data.batching import Layout
+from trunkline.data.encode import Encoded
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.tasks import Criterion, Task, kinds
-from trunkline.training.config import validate_section
+from trunkline.training.apply import autocast
+from trunkline.training.config import resolve_head, validate_section
 from trunkline.training.learner import build_branch, named_weights
+from trunkline.training.tuning import is_tuner, tune
 from trunkline.trunk.architectures import StackName
-from trunkline.trunk.load import Trunk
+from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.tuners import TunedStates, TunedTrunk
 
 SCHEMA = 1
 
@@ -68,7 +73,8 @@ class Branch:
     """A trained task: the modules in eval mode on the CPU, and all that is needed to run them.
 
     `precision` (fp32 or bf16) is the one that it was trained and judged in; `max_length` counts tokens. `text` and
-    `text_pair` are the columns that it was trained to read, for reading a table again.
+    `text_pair` are the columns that it was trained to read, for reading a table again. `tuned` is the changed trunk that the
+    module reads, for the methods that change it.
     """
 
     task: Task
@@ -83,6 +89,7 @@ class Branch:
     metrics: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    tuned: TunedTrunk | None = None
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Raise BadInput unless `trunk` is the one that this branch was trained on."""
@@ -126,21 +133,25 @@ def save_branch(branch: Branch, path: Path) -> None:
         "cost": branch.cost,
         "versions": {name: version(name) for name in ("trunkline", "torch", "transformers")},
     }
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in named_weights(branch.module, branch.criterion).items()
-    }
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in _weights(branch).items()}
     with atomic_directory(path) as temporary:
         (temporary / "branch.json").write_text(
             json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
         )
         save_file(weights, temporary / "weights.safetensors")
-        if not torch.equal(_try(load_branch(temporary)), _try(branch)):
+        trunk = branch.tuned.trunk if branch.tuned is not None else None
+        if not torch.equal(_try(load_branch(temporary, trunk)), _try(branch)):
             raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")
     branch.path = path
 
 
-def load_branch(path: str | Path) -> Branch:
+def load_branch(path: str | Path, trunk: Trunk | str | None = None) -> Branch:
     """Read a branch directory; its modules are in eval mode on the CPU.
+
+    Args:
+        path: the directory.
+        trunk: a branch that changes its trunk needs that trunk: where it is now, or the trunk itself in fp32. By default it
+            is looked for under the name that it had.
 
     Raises:
         BadInput: no such directory, a file missing or broken, a newer schema, an unknown kind or method, or tensors that
@@ -165,25 +176,40 @@ def load_branch(path: str | Path) -> Branch:
     task = part("task", lambda value: kind.from_state(described["name"], value))
     method = part("method", lambda value: methods.get(value["name"], f"{path}/branch.json: method.name"))
     config = part("method", lambda value: validate_section(method.Config, value, f"{path}/branch.json", "method"))
-    trunk = part("trunk", lambda value: TrunkRef(**value))
-    module, criterion = build_branch(config, trunk.shape, task), task.criterion()
-    _load_weights(path, named_weights(module, criterion))
-    module.eval()
-    criterion.eval()
-    return Branch(
-        task,
-        config,
-        module,
-        criterion,
-        trunk,
-        part("max_length", int),
-        part("precision", str),
-        part("text", str),
-        described.get("text_pair"),
-        described.get("metrics", {}),
-        described.get("cost", {}),
-        path,
-    )
+    ref = part("trunk", lambda value: TrunkRef(**value))
+    precision, rest = part("precision", str), (described.get("metrics", {}), described.get("cost", {}))
+    read = part("max_length", int), precision, part("text", str), described.get("text_pair")
+    if is_tuner(config):
+        resolve_head(config, f"{path}/branch.json")
+        source = _open_trunk(path, ref, trunk)
+        tuned, parts = tune(source, config, {task.name: task}, precision, pretrained=False)
+        made = parts[task.name]
+        branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, tuned.eval())
+        branch.check_trunk(source)
+    else:
+        branch = Branch(task, config, build_branch(config, ref.shape, task), task.criterion(), ref, *read, *rest, path)
+    _load_weights(path, _weights(branch))
+    branch.module.eval()
+    branch.criterion.eval()
+    return branch
+
+
+def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None) -> Trunk:
+    if isinstance(trunk, Trunk) and trunk.dtype == "fp32":
+        return trunk
+    name = trunk if isinstance(trunk, str) else trunk.name if trunk is not None else ref.name
+    revision = ref.revision if trunk is None else trunk.revision if isinstance(trunk, Trunk) else None
+    device = trunk.device if isinstance(trunk, Trunk) else "auto"
+    try:
+        return load_trunk(name, revision=revision, stack=ref.stack, dtype="fp32", device=device)
+    except TrunklineError as error:
+        raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
+
+
+def _weights(branch: Branch) -> dict[str, Tensor]:
+    """All weights of a branch under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""
+    changed = {} if branch.tuned is None else branch.tuned.own()
+    return {**named_weights(branch.module, branch.criterion), **{f"trunk.{name}": value for name, value in changed.items()}}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -228,9 +254,28 @@ def _try(branch: Branch) -> Tensor:
     """Logits for three made-up sequences of 1, 4 and 6 tokens: equal for equal branches."""
     layout = Layout(torch.tensor([1, 4, 6]))
     generator = torch.Generator().manual_seed(0)
+    if branch.tuned is not None:
+        return _try_tuned(branch, layout)
     states = torch.randn(branch.trunk.num_layers + 1, layout.total, branch.trunk.hidden_size, generator=generator)
     rows = torch.arange(layout.total) if branch.task.level == "unit" else None
     carry = None
     for layer in branch.module.wanted():
         carry = branch.module.read(carry, layer, LayerState(states[layer]))
     return branch.module.finish(carry, layout, rows)
+
+
+def _try_tuned(branch: Branch, layout: Layout) -> Tensor:
+    lengths = layout.lengths.numpy()
+    ids = np.random.default_rng(0).integers(0, branch.tuned.vocabulary, layout.total, dtype=np.int32)
+    encoded = Encoded(ids, np.append(0, lengths.cumsum()), None, np.arange(len(lengths), dtype=np.int32), None, None, 0)
+    carry = None
+
+    def receive(layer: int, rows: Tensor) -> None:
+        nonlocal carry
+        carry = branch.module.read(carry, layer, LayerState(rows))
+
+    rows = torch.arange(layout.total) if branch.task.level == "unit" else None
+    device = branch.tuned.device
+    with autocast(device, branch.precision):
+        TunedStates(branch.tuned, encoded).feed(np.arange(len(lengths)), branch.module.wanted(), receive)
+        return branch.module.finish(carry, Layout(layout.lengths.to(device)), rows).cpu()

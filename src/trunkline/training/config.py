@@ -22,6 +22,7 @@ from trunkline import branches, tasks
 from trunkline.errors import BadInput, unknown_name
 from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
 from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
+from trunkline.tuners.base import Tuner
 
 Share = float
 
@@ -81,6 +82,14 @@ class TrainingSection(Section):
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
     states_budget_gb: float | None = Field(None, gt=0)
     seed: int = Field(0, ge=0)
+    # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
+    regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
+    mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
+        "rows"  # joint: all tasks of a row, or one a batch
+    )
+    temperature: float = Field(2.0, ge=1)  # of mixing: temperature: tasks are drawn in proportion to size^(1 / temperature)
+    loss_weights: Literal["uncertainty"] | dict[str, float] | None = None  # joint: of each task's loss, 1 by default
+    order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
 
     @model_validator(mode="before")
     @classmethod
@@ -173,6 +182,7 @@ def resolve(
     config = validate_section(RunConfig, values, where, "")
     config._origin = origin
     config.method = _named(config.method, "name", branches.methods, where, "method")
+    resolve_head(config.method, where)
     config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
     for name in config.tasks:
         if not re.fullmatch(r"[\w][\w.-]*", name):
@@ -270,3 +280,14 @@ def _named(value: Any, key: str, registry: Any, where: str, place: str) -> BaseM
     if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
         raise not_a_key(unknown, key, value[key], registry, where, place)
     return validate_section(thing.Config, value, where, place)
+
+
+def resolve_head(method: Any, where: str) -> None:
+    """Check the `head` of a tuner: "plain", or the section of the side branch that reads the changed trunk."""
+    head = getattr(method, "head", None)
+    if head is None or head == "plain" or not issubclass(branches.methods.get(method.name), Tuner):
+        return
+    head = {"name": head} if isinstance(head, str) else head
+    method.head = _named(head, "name", branches.methods, where, "method.head")
+    if issubclass(branches.methods.get(method.head.name), Tuner):
+        raise BadInput(f"{at(where, 'method.head')}: found the tuner {method.head.name}, expected plain or a side branch")

@@ -30,7 +30,8 @@ class Cost:
     """The cost meter of a run; it goes on counting when a run is resumed."""
 
     trunk_parameters: int = 0
-    trained_parameters: dict[str, int] = field(default_factory=dict)  # by task
+    trained_parameters: dict[str, int] = field(default_factory=dict)  # by task; tasks that share weights are one, "a+b"
+    added_parameters: dict[str, int] = field(default_factory=dict)  # likewise: weights that the trunk has not
     epochs: list[EpochCost] = field(default_factory=list)
     states_seconds: float = 0.0  # building the states store
     states_bytes: int = 0
@@ -44,11 +45,25 @@ class Cost:
         values = asdict(self)
         trained = sum(self.trained_parameters.values())
         values["trained_parameters_total"] = trained
-        values["added_parameters_total"] = trained  # a side branch trains what it adds, and nothing else
+        values["added_parameters_total"] = sum(self.added_parameters.values())
         values["trained_percent_of_trunk"] = round(100 * trained / self.trunk_parameters, 4) if self.trunk_parameters else None
         for shown, epoch in zip(values["epochs"], self.epochs, strict=True):
             shown["tokens_per_second"] = round(epoch.tokens_per_second, 1)
         return values
+
+    @classmethod
+    def total(cls, costs: list[Cost]) -> Cost:
+        """The cost of several stages, one after the other."""
+        whole = cls(costs[0].trunk_parameters)
+        for cost in costs:
+            for field_name in ("trained_parameters", "added_parameters", "steps_to_best", "disk_bytes"):
+                getattr(whole, field_name).update(getattr(cost, field_name))
+            whole.epochs += cost.epochs
+            whole.states_seconds += cost.states_seconds
+            whole.states_bytes = max(whole.states_bytes, cost.states_bytes)
+            whole.seconds += cost.seconds
+            whole.peak_memory_bytes = max(whole.peak_memory_bytes, cost.peak_memory_bytes)
+        return whole
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Cost:

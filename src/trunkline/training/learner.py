@@ -1,13 +1,15 @@
-"""Everything that one task's training owns: module, criterion, optimiser, stopping and its best weights.
+"""What is trained with one optimiser and judged as one: modules, stopping and the best weights.
 
-Learners that share texts share batches and layer states and nothing else, so training several tasks together changes
-none of them (but for the random draws of dropout).
+A side branch learns alone: learners that share texts share batches and layer states and nothing else, so training several
+tasks together changes none of them (but for the random draws of dropout). On a tuned trunk a learner holds the trunk with
+its task, or with all tasks that are learned jointly.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,67 +17,116 @@ from torch import Tensor, nn
 
 from trunkline.branches import Output, SideBranch, TrunkShape, methods
 from trunkline.tasks import Criterion, Task
+from trunkline.training.balance import Balance
 from trunkline.training.config import TrainingSection
 from trunkline.training.schedule import factor
+from trunkline.tuners import TunedTrunk
 
 
 @dataclass
 class Progress:
     """What stopping and the plateau schedule remember; all of it is plain JSON."""
 
-    best_score: float | None = None  # the monitored validation metric, as the task reports it
+    best_score: float | None = None  # the monitored validation metric as its task reports it; their mean for several tasks
     best_step: int = 0
     since_best: int = 0  # evaluations without a better score
     since_halving: int = 0
     scale: float = 1.0  # what the plateau schedule has left of the learning rate
     stopped: bool = False
-    best_metrics: dict[str, Any] = field(default_factory=dict)
+    judged: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A task being learned: the module that reads layer states for it, and what turns its logits into a loss."""
+
+    task: Task
+    branch: SideBranch
+    criterion: Criterion
 
 
 class Learner:
-    """One task being learned by a side branch.
+    """Tasks that are learned together, by one optimiser.
 
     Args:
-        task: says what to predict.
-        config: the `method:` section.
-        trunk: shape of the trunk that it reads.
+        parts: by task name; one of them unless a tuned trunk is trained for several.
         training: optimiser and stopping.
         device: where the weights live.
+        tuned: the trunk that is trained with them.
+        balance: how the losses of several tasks become one.
     """
 
-    def __init__(self, task: Task, config: Any, trunk: TrunkShape, training: TrainingSection, device: torch.device) -> None:
-        self.task, self.training = task, training
-        # Seeded by the task's name too, so that a task starts the same whatever other tasks there are.
-        torch.manual_seed(mixed_seed(training.seed, "weights", task.name))
-        self.branch: SideBranch = build_branch(config, trunk, task).to(device)
-        self.criterion: Criterion = task.criterion().to(device)
-        groups = self.branch.parameter_groups(training.weight_decay)
-        if own := list(self.criterion.parameters()):
-            groups.append({"params": own, "weight_decay": 0.0})
+    def __init__(
+        self,
+        parts: Mapping[str, Part],
+        training: TrainingSection,
+        device: torch.device,
+        tuned: TunedTrunk | None = None,
+        balance: Balance | None = None,
+    ) -> None:
+        self.parts, self.training, self.tuned, self.balance = dict(parts), training, tuned, balance
+        groups: list[dict[str, Any]] = []
+        for part in self.parts.values():
+            part.branch.to(device)
+            part.criterion.to(device)
+            groups += part.branch.parameter_groups(training.weight_decay)
+            groups.append({"params": list(part.criterion.parameters()), "weight_decay": 0.0})
+        if tuned is not None:
+            groups += tuned.parameter_groups(training.weight_decay)
+        if balance is not None:
+            groups.append({"params": list(balance.to(device).parameters()), "weight_decay": 0.0})
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
+        groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = optimizer(groups, lr=training.learning_rate, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = self.weights()
 
     def modules(self) -> list[nn.Module]:
-        return [self.branch, self.criterion]
+        """Everything that is put into training mode."""
+        own = [module for part in self.parts.values() for module in (part.branch, part.criterion)]
+        return [*own, *filter(None, (self.tuned, self.balance))]
 
     def parameters(self) -> list[nn.Parameter]:
-        return [p for module in self.modules() for p in module.parameters()]
+        """What the optimiser trains."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def size(self) -> int:
+        """Number of all weights of its modules, frozen ones included, shared ones once."""
+        return sum(p.numel() for p in {id(p): p for module in self.modules() for p in module.parameters()}.values())
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of all weights on the CPU, named as a branch on disk names them."""
-        return {name: value.detach().cpu().clone() for name, value in named_weights(self.branch, self.criterion).items()}
+        """A copy of all weights of its own on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self._named().items()}
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Put `weights` (as `weights()` gave them) into the modules."""
         with torch.no_grad():
-            for name, value in named_weights(self.branch, self.criterion).items():
+            for name, value in self._named().items():
                 value.copy_(weights[name])
+
+    def _named(self) -> dict[str, Tensor]:
+        named = {
+            f"{task}/{name}": value
+            for task, part in self.parts.items()
+            for name, value in named_weights(part.branch, part.criterion).items()
+        }
+        if self.tuned is not None:
+            named |= {f"trunk/{name}": value for name, value in self.tuned.own().items() if value.requires_grad}
+        if self.balance is not None:
+            named |= {f"balance/{name}": value for name, value in self.balance.state_dict().items()}
+        return named
 
     def train(self, mode: bool = True) -> None:
         for module in self.modules():
             module.train(mode)
+
+    def loss(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The losses of those of its tasks that a batch teaches, as one."""
+        if self.balance is not None:
+            return self.balance(losses)
+        return torch.stack(list(losses.values())).sum()
 
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""
@@ -88,13 +139,12 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def judge(self, metrics: dict[str, Any], step: int) -> bool:
-        """Take note of an evaluation; return whether it is the best so far (then the weights at hand are kept)."""
-        own, score = self.progress, metrics.get(self.task.monitor)
-        sign = 1 if self.task.higher_is_better else -1
+    def judge(self, metrics: Mapping[str, dict[str, Any]], step: int) -> bool:
+        """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""
+        own, score, sign = self.progress, *self._score(metrics)
         better = score is not None and (own.best_score is None or sign * score > sign * own.best_score)
-        if better or not own.best_metrics:
-            own.best_metrics, own.best_step = metrics, step
+        if better or not own.judged:
+            own.judged, own.best_step = True, step
             self.best = self.weights()
         if better:
             own.best_score, own.since_best, own.since_halving = score, 0, 0
@@ -105,6 +155,23 @@ class Learner:
             own.scale, own.since_halving = own.scale / 2, 0
         own.stopped = self.training.patience is not None and own.since_best >= self.training.patience
         return False
+
+    def _score(self, metrics: Mapping[str, dict[str, Any]]) -> tuple[float | None, int]:
+        """The monitored metric and whether more (1) or less (-1) of it is better; the mean of all, with signs, for several."""
+        signs = {name: 1 if part.task.higher_is_better else -1 for name, part in self.parts.items()}
+        scores = {name: metrics[name].get(part.task.monitor) for name, part in self.parts.items()}
+        if len(scores) == 1:
+            return next(iter(scores.values())), next(iter(signs.values()))
+        if any(score is None for score in scores.values()):
+            return None, 1
+        return sum(signs[name] * score for name, score in scores.items()) / len(scores), 1
+
+
+def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:
+    """A part with fresh weights, for the side branch that `config` describes."""
+    # Seeded by the task's name too, so that a task starts the same whatever other tasks there are.
+    torch.manual_seed(mixed_seed(seed, "weights", task.name))
+    return Part(task, build_branch(config, trunk, task), task.criterion())
 
 
 def build_branch(config: Any, trunk: TrunkShape, task: Task) -> SideBranch:

@@ -1,4 +1,8 @@
-"""The training loop: batches, steps, evaluations, checkpoints and signals, for any number of tasks on the same texts."""
+"""The training loop: batches, steps, evaluations, checkpoints and signals, for any number of tasks.
+
+Tasks on the same texts share a `Source`: its batches and its layer states. Several sources are trained in turn, batch by
+batch, when their tasks are learned jointly.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,17 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.branches import LayerState
-from trunkline.data.batching import Layout, token_batches
+from trunkline.data.batching import Layout
 from trunkline.errors import TrunklineError
-from trunkline.states.live import Feed
 from trunkline.training.apply import as_precision, autocast, collect_logits
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
-from trunkline.training.learner import Learner, mixed_seed
-from trunkline.training.supervision import Supervision
+from trunkline.training.learner import Learner, Part, mixed_seed
+from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
+SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
 
 Say = Callable[..., None]  # say(event, **fields): progress for whoever shows it
 
@@ -36,24 +39,12 @@ class Interrupted(TrunklineError):
     """The run was asked to stop, has saved where it stands, and goes on with the same command."""
 
 
-@dataclass
-class SplitFeed:
-    """A split ready to be read: its layer states and, for each task, what is right."""
-
-    feed: Feed
-    supervision: dict[str, Supervision]
-
-    @property
-    def encoded(self) -> Any:
-        return next(iter(self.supervision.values())).encoded
-
-
 class Loop:
-    """Trains `learners` on `train`, judging them on `validation`.
+    """Trains `learners` on `sources`.
 
     Args:
-        learners: by task name.
-        train, validation: the two splits, with targets for every learner.
+        learners: by name; no task has two.
+        sources: where the learners' tasks find their texts.
         training: the `training:` section.
         precision: fp32 or bf16, of the side branches.
         accelerator: gives the device and joins several processes.
@@ -66,8 +57,7 @@ class Loop:
     def __init__(
         self,
         learners: dict[str, Learner],
-        train: SplitFeed,
-        validation: SplitFeed,
+        sources: list[Source],
         training: TrainingSection,
         *,
         precision: str,
@@ -77,16 +67,13 @@ class Loop:
         cost: Cost,
         say: Say,
     ) -> None:
-        self.learners, self.train, self.validation, self.training = learners, train, validation, training
+        self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.say = checkpoint, identity, cost, say
         self.position = Position()
         self._stop = False
         self._began = time.monotonic()
-        taught = np.zeros(len(train.encoded.lengths), bool)
-        for supervision in train.supervision.values():
-            taught |= supervision.taught
-        self.sequences = np.flatnonzero(taught)  # those that teach at least one task
+        self._saving = 0.0  # seconds that the last checkpoint took
 
     def run(self) -> tuple[Position, Cost]:
         """Train to the end, from the checkpoint if there is one; the learners then hold their best weights.
@@ -104,7 +91,9 @@ class Loop:
                 self.epoch()
         for learner in self.learners.values():
             learner.load(learner.best)
-        self.cost.steps_to_best = {name: learner.progress.best_step for name, learner in self.learners.items()}
+        self.cost.steps_to_best = {
+            name: learner.progress.best_step for learner in self.learners.values() for name in learner.parts
+        }
         self.position.seconds = time.monotonic() - self._began
         return self.position, self.cost
 
@@ -112,12 +101,13 @@ class Loop:
         """The learners that have not stopped."""
         return {name: learner for name, learner in self.learners.items() if not learner.progress.stopped}
 
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """The sequence indices of each batch of `epoch`; they depend on the seed and the epoch alone."""
-        training = self.training
-        lengths = self.train.encoded.lengths[self.sequences]
-        chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
-        return [self.sequences[batch] for batch in chosen]
+    def parts(self) -> dict[str, Part]:
+        """By name, the tasks of the learners that have not stopped."""
+        return {name: part for learner in self.active().values() for name, part in learner.parts.items()}
+
+    def batches(self, epoch: int) -> list[Batch]:
+        """The batches of `epoch`; they depend on the seed and the epoch alone."""
+        return draw_batches(self.sources, self.training, epoch)
 
     def epoch(self) -> None:
         """Train to the end of the epoch under way, with the evaluations and checkpoints that fall into it."""
@@ -136,7 +126,7 @@ class Loop:
             mine = self.accelerator.process_index
             losses = self._batch(chunk[mine] if mine < len(chunk) else None, min(training.accumulation, rounds - start))
             self.say("batch", epoch=position.epoch, batch=position.batch + 1, batches=rounds, losses=losses)
-            tally["tokens"] += sum(int(self.train.encoded.lengths[sequences].sum()) for sequences in chunk)
+            tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
             position.batch += 1
             last = position.batch == rounds
             stepped = last or position.batch % training.accumulation == 0
@@ -153,7 +143,9 @@ class Loop:
             if last or done:
                 self._close_epoch(tally)
             stopping = stepped and self._asked_to_stop() and not done
-            if due or stopping or (stepped and time.monotonic() - saved > CHECKPOINT_SECONDS):
+            since = time.monotonic() - saved
+            due = due and (since * SAVING_SHARE >= self._saving)
+            if due or stopping or (stepped and since > CHECKPOINT_SECONDS):
                 self._save()
                 saved = time.monotonic()
             if stopping:
@@ -169,42 +161,47 @@ class Loop:
         self.say("epoch", epoch=position.epoch + 1, epochs=self.training.epochs, **tally)
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
-    def _batch(self, sequences: np.ndarray | None, of: int) -> dict[str, torch.Tensor]:
+    def _batch(self, batch: Batch | None, of: int) -> dict[str, torch.Tensor]:
         """Add one batch's gradients to what is there; return its losses by task. `of`: batches in the optimiser's step."""
         torch.manual_seed(
             mixed_seed(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
         )
-        if sequences is None:
+        if batch is None:
             return {}
-        layout = Layout(torch.from_numpy(self.train.encoded.lengths[sequences].astype(np.int64)).to(self.device))
-        picked = {}
-        for name in self.active():
-            if chosen := self.train.supervision[name].pick(sequences, layout, self.device):
+        sequences, train = batch.sequences, batch.source.train
+        layout = Layout(torch.from_numpy(train.encoded.lengths[sequences].astype(np.int64)).to(self.device))
+        parts, picked = self.parts(), {}
+        for name in parts if batch.tasks is None else filter(parts.__contains__, batch.tasks):
+            supervision = train.supervision.get(name)
+            if supervision is not None and (chosen := supervision.pick(sequences, layout, self.device)):
                 picked[name] = chosen
+        if not picked:
+            return {}
         carries: dict[str, Any] = dict.fromkeys(picked)
-        wanted = {name: set(self.learners[name].branch.wanted()) for name in picked}
+        wanted = {name: set(parts[name].branch.wanted()) for name in picked}
 
         def receive(layer: int, rows: torch.Tensor) -> None:
             state = LayerState(as_precision(rows.to(self.device), self.precision))
             for name, carry in carries.items():
                 if layer in wanted[name]:
-                    carries[name] = self.learners[name].branch.read(carry, layer, state)
+                    carries[name] = parts[name].branch.read(carry, layer, state)
 
         losses = {}
         with autocast(self.device, self.precision):
-            self.train.feed.feed(sequences, sorted(set().union(*wanted.values())), receive)
+            train.feed.feed(sequences, sorted(set().union(*wanted.values())), receive)
             for name, chosen in picked.items():
-                learner = self.learners[name]
-                logits = learner.branch.finish(carries[name], layout, chosen.rows).float()
+                part = parts[name]
+                logits = part.branch.finish(carries[name], layout, chosen.rows).float()
                 if chosen.keep is not None and len(chosen.keep) < len(logits):
                     logits = logits[chosen.keep]
-                loss = learner.criterion.loss(logits, chosen.targets, chosen.groups) + learner.branch.penalty()
+                loss = part.criterion.loss(logits, chosen.targets, chosen.groups) + part.branch.penalty()
                 losses[name] = loss / of
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise self._not_a_number(f"the loss of task {name} is {loss.item()}")
-        if losses:
-            torch.stack(list(losses.values())).sum().backward()
+        own = [{name: losses[name] for name in learner.parts if name in losses} for learner in self.active().values()]
+        totals = [learner.loss(of_it) for learner, of_it in zip(self.active().values(), own, strict=True) if of_it]
+        torch.stack(totals).sum().backward()
         return {name: loss.detach() * of for name, loss in losses.items()}
 
     def _not_a_number(self, what: str) -> TrunklineError:
@@ -242,30 +239,35 @@ class Loop:
         active = self.active()
         for learner in active.values():
             learner.train(False)
-        logits = self.logits(active, self.validation)
+        metrics: dict[str, dict[str, Any]] = {}
+        for source in self.sources:
+            parts = {name: part for name, part in self.parts().items() if name in source.validation.supervision}
+            logits = self.logits(parts, source.validation)
+            for name, part in parts.items():
+                supervision, answers = source.validation.supervision[name], logits[name]
+                found = supervision.score(part.criterion, answers) if np.isfinite(answers).all() else {"loss": math.nan}
+                if not math.isfinite(found["loss"]):
+                    raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
+                metrics[name] = found
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
-        for name, learner in active.items():
-            supervision = self.validation.supervision[name]
-            answers = logits[name]
-            metrics = supervision.score(learner.criterion, answers) if np.isfinite(answers).all() else {"loss": math.nan}
-            if not math.isfinite(metrics["loss"]):
-                raise self._not_a_number(f"the validation loss of task {name} is {metrics['loss']}")
-            better = learner.judge(metrics, self.position.step)
-            weights = learner.branch.layer_weights()
-            entry["tasks"][name] = {
-                "validation": {key: value for key, value in metrics.items() if not isinstance(value, dict)},
-                "best": better,
-                "layers": {str(layer): round(weight, 6) for layer, weight in weights.items()},
-            }
+        for learner in active.values():
+            better = learner.judge({name: metrics[name] for name in learner.parts}, self.position.step)
+            for name, part in learner.parts.items():
+                weights = part.branch.layer_weights()
+                entry["tasks"][name] = {
+                    "validation": {key: value for key, value in metrics[name].items() if not isinstance(value, dict)},
+                    "best": better,
+                    "layers": {str(layer): round(weight, 6) for layer, weight in weights.items()},
+                }
             learner.train()
         self.position.history.append(entry)
         self.say("evaluation", **entry)
 
-    def logits(self, learners: dict[str, Learner], split: SplitFeed) -> dict[str, np.ndarray]:
-        """Logits of the learners' modules on a split, each process doing its share."""
+    def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
+        """Logits of tasks on a split, each process doing its share."""
         world, index = self.accelerator.num_processes, self.accelerator.process_index
         logits = collect_logits(
-            {name: (learner.task, learner.branch) for name, learner in learners.items()},
+            {name: (part.task, part.branch) for name, part in parts.items()},
             split.feed,
             split.encoded,
             precision=self.precision,
@@ -280,10 +282,12 @@ class Loop:
         }
 
     def _save(self) -> None:
-        self.position.seconds = time.monotonic() - self._began
+        began = time.monotonic()
+        self.position.seconds = began - self._began
         if self.accelerator.is_main_process:
             save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
         self.accelerator.wait_for_everyone()
+        self._saving = time.monotonic() - began
 
     def _asked_to_stop(self) -> bool:
         if self.accelerator.num_processes == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -16,13 +17,22 @@ from trunkline.files import cache_dir, write_json
 from trunkline.states.budget import OverBudget
 from trunkline.states.live import Feed, LiveStates
 from trunkline.states.store import build_store
-from trunkline.training.branch import Branch, TrunkRef, save_branch
+from trunkline.training.balance import Balance
+from trunkline.training.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, directory_bytes, peak_memory
-from trunkline.training.learner import Learner
-from trunkline.training.loop import Loop, Say, SplitFeed
+from trunkline.training.heap import keep_freed_memory
+from trunkline.training.learner import Learner, Part, make_part
+from trunkline.training.loop import Loop, Say
 from trunkline.training.prepare import Prepared, Split, data_digest, encode_split, prepare, split_digest
+from trunkline.training.sampling import Source, SplitFeed
+from trunkline.training.stages import Stage, plan
+from trunkline.training.transfer import transfer
+from trunkline.training.tuning import is_tuner, tune
 from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.trunk.machine import pick_dtype
+from trunkline.tuners import TunedStates, TunedTrunk
+from trunkline.tuners.plain import PlainHead
 
 
 def quiet(event: str, **fields: Any) -> None:
@@ -30,76 +40,96 @@ def quiet(event: str, **fields: Any) -> None:
 
 
 class Run:
-    """One training with all that it needs: tasks and splits, the trunk, a learner per task. Making it writes nothing.
+    """One training with all that it needs: tasks and splits, the trunk, learners. Making it writes nothing.
 
     Args:
         config: resolved.
         say: told of what happens.
 
     Raises:
-        BadInput: the data or the trunk cannot be used.
+        BadInput: the data, the trunk or the method cannot be used.
     """
 
     def __init__(self, config: RunConfig, say: Say) -> None:
+        keep_freed_memory()
         self.config = config
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
         self.say = say if self.accelerator.is_main_process else quiet
         set_seed(config.training.seed)
+        self.tunes = is_tuner(config.method)
+        stages = plan(config, Path())
         self.prepared = prepare(config)
         self.trunk = open_trunk(config, self.accelerator)
         self.max_length = config.trunk.max_length or self.trunk.max_length
-        self.precision = config.training.precision if config.training.precision != "auto" else self.trunk.dtype
+        self.precision = config.training.precision
+        if self.precision == "auto":  # a tuned trunk is loaded in fp32, and computes in what a frozen one would
+            self.precision = pick_dtype(config.trunk.dtype, self.trunk.device) if self.tunes else self.trunk.dtype
         encode_splits(self.prepared, self.trunk, self.max_length)
         for finding in self.prepared.findings:
             self.say("finding", text=finding)
         self.identity = run_identity(config, self.prepared, self.trunk, self.precision)
+        # Made now, as what does not fit the trunk is to be found before anything is written.
+        self.first = self._learners(stages[0])
+        self.cost = self._count(self.first[0])
+
+    def _learners(self, stage: Stage, onto: TunedTrunk | None = None) -> tuple[dict[str, Learner], TunedTrunk | None]:
+        """Learners with fresh weights for the tasks of a stage, and the trunk that they change if its method is a tuner."""
+        training, device = self.config.training, self.accelerator.device
+        tasks = {name: self.prepared.tasks[name] for name in stage.tasks}
+        if self.tunes:
+            tuned, parts = tune(self.trunk, stage.method, tasks, self.precision, training.seed, onto=onto)
+            balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
+            return {"+".join(tasks): Learner(parts, training, device, tuned, balance)}, tuned
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
-        self.learners = {
-            name: Learner(task, config.method, shape, config.training, self.accelerator.device)
-            for name, task in self.prepared.tasks.items()
-        }
-        self.cost = Cost(
-            trunk_parameters=count_parameters(self.trunk.model),
-            trained_parameters={
-                name: sum(count_parameters(module) for module in learner.modules()) for name, learner in self.learners.items()
-            },
-        )
+        parts = {name: make_part(task, stage.method, shape, training.seed) for name, task in tasks.items()}
+        return {name: Learner({name: part}, training, device) for name, part in parts.items()}, None
+
+    def _count(self, learners: dict[str, Learner]) -> Cost:
+        """A fresh cost meter for a stage."""
+        cost = Cost(trunk_parameters=count_parameters(self.trunk.model))
+        for name, learner in learners.items():
+            cost.trained_parameters[name] = sum(p.numel() for p in learner.parameters())
+            cost.added_parameters[name] = learner.size() - (cost.trunk_parameters if learner.tuned is not None else 0)
+        return cost
 
     @property
     def layers(self) -> list[int]:
         """Every layer that some task may read."""
-        return sorted(set().union(*(learner.branch.layers for learner in self.learners.values())))
+        parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
+        return sorted(set().union(*(part.branch.layers for part in parts)))
 
     def loop(self, path: Path) -> Loop:
-        """The training loop on the splits' feeds, with its checkpoint below `path`."""
-        tasks, splits = self.prepared.tasks, self.prepared.splits
-        train, validation = (
-            SplitFeed(self.open_feed(splits[name]), splits[name].supervision(tasks)) for name in ("train", "validation")
-        )
+        """The training loop of the first stage, with its checkpoint below `path`."""
+        return self._loop(plan(self.config, path)[0], *self.first, self.cost, path / "checkpoint")
+
+    def _loop(self, stage: Stage, learners: dict[str, Learner], tuned: TunedTrunk | None, cost: Cost, checkpoint: Path) -> Loop:
+        tasks, splits = {name: self.prepared.tasks[name] for name in stage.tasks}, self.prepared.splits
+        feeds = {name: self.open_feed(splits[name], tuned, cost) for name in ("train", "validation")}
+        source = Source(*(SplitFeed(feed, splits[name].supervision(tasks)) for name, feed in feeds.items()))
         return Loop(
-            self.learners,
-            train,
-            validation,
+            learners,
+            [source],
             self.config.training,
             precision=self.precision,
             accelerator=self.accelerator,
-            checkpoint=path / "checkpoint",
+            checkpoint=checkpoint,
             identity=self.identity,
-            cost=self.cost,
+            cost=cost,
             say=self.say,
         )
 
     def train(self, path: Path, began: float) -> dict[str, Any]:
-        """Train, judge on the test split, save the branches below `path`; return the summary that result.json holds."""
+        """Train stage by stage, judge on the test split, save the branches below `path`; return what result.json holds."""
         self.say("tasks", tasks=self.prepared.tasks, trunk=self.trunk, path=path, cost=self.cost)
-        splits = self.prepared.splits
-        loop = self.loop(path)
-        before = time.monotonic() - began
-        position, self.cost = loop.run()
-        after = time.monotonic()
-        metrics = self._judge(loop)
+        before, splits = time.monotonic() - began, self.prepared.splits
+        stages = plan(self.config, path)
+        records = [self._stage(stage, stages[:number], path) for number, stage in enumerate(stages)]
+        self.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory(self.accelerator.device))
-        self.cost.seconds = before + position.seconds + time.monotonic() - after
+        self.cost.seconds += before
+        tasks: dict[str, Any] = {}
+        for stage, record in zip(stages, records, strict=True):
+            tasks |= record["tasks"] if stage.final else {}
         summary: dict[str, Any] = {
             "identity": self.identity,
             "run": str(path),
@@ -107,23 +137,17 @@ class Run:
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
             "digests": {name: split_digest(split) for name, split in splits.items()},
             "findings": self.prepared.findings,
-            "tasks": {},
-            "history": position.history,
+            "tasks": {name: tasks[name] for name in self.prepared.tasks},
+            "history": [entry for record in records for entry in record["history"]],
         }
-        for name, learner in self.learners.items():
-            branch = self._branch(name, learner, metrics[name])
-            if self.accelerator.is_main_process:
-                save_branch(branch, path / "branches" / name)
-                self.cost.disk_bytes[name] = directory_bytes(path / "branches" / name)
-            summary["tasks"][name] = {
-                "kind": learner.task.kind,
-                "method": self.config.method.name,
-                "monitor": learner.task.monitor,
-                **metrics[name],
-                "branch": str(path / "branches" / name),
-                "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
-                "reads": list(branch.module.wanted()),
-            }
+        if len(stages) > 1:
+            kept = ("tasks", "history", "cost")
+            summary["stages"] = [
+                {"name": stage.name} | {key: record[key] for key in kept} for stage, record in zip(stages, records, strict=True)
+            ]
+        if self.config.training.regime == "sequential":
+            monitors = {name: task.monitor for name, task in self.prepared.tasks.items()}
+            summary["transfer"] = transfer(stages, [record["tasks"] for record in records], monitors)
         summary["cost"] = self.cost.as_dict()
         summary["seconds"] = round(self.cost.seconds, 2)
         if self.accelerator.is_main_process:
@@ -131,10 +155,68 @@ class Run:
             shutil.rmtree(path / "checkpoint", ignore_errors=True)
         return summary
 
-    def open_feed(self, split: Split) -> Feed:
-        """The layer states of a split, from the store or live, as `training.states` says."""
-        training = self.config.training
+    def _stage(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any]:
+        """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
+        folder = path / "stages" / stage.name
+        if stage.name and (folder / "stage.json").exists():
+            record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+            if record["identity"] == self.identity:
+                return record
+        if stage.name:
+            self.say("stage", name=stage.name, tasks=stage.tasks)
+        earlier = [s for s in before if s.order is not None and s.order == stage.order]
+        onto = None
+        if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
+            onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).tuned
+        learners, tuned = self._learners(stage, onto) if before else self.first
+        cost = self._count(learners) if before else self.cost
+        loop = self._loop(stage, learners, tuned, cost, path / "checkpoint" / stage.name)
+        position, cost = loop.run()
+        after = time.monotonic()
+        parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
+        for past in earlier:
+            parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], tuned)
+        metrics = self._judge(parts, stage.tasks, tuned, loop)
+        cost.seconds = position.seconds + time.monotonic() - after
+        last = stage.order is None or len(earlier) + 1 == len(self.prepared.tasks)
+        tasks = {}
+        for name, part in parts.items():
+            places = [folder / name] if stage.name and name in stage.tasks else []
+            places += [path / "branches" / name] if stage.final and last else []
+            branch = self._branch(part, tuned, stage.method, metrics[name], cost)
+            for place in places:
+                if self.accelerator.is_main_process:
+                    save_branch(branch, place)
+                    cost.disk_bytes[name] = directory_bytes(place)
+            tasks[name] = {
+                "kind": part.task.kind,
+                "method": stage.method.name,
+                "monitor": part.task.monitor,
+                **metrics[name],
+                "branch": str(places[-1]) if places else None,
+                "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
+                "reads": list(part.branch.wanted()),
+            }
+        record = {"identity": self.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
+        if stage.name and self.accelerator.is_main_process:
+            write_json(folder / "stage.json", record)
+            shutil.rmtree(path / "checkpoint" / stage.name, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        return record
+
+    def _head(self, path: Path, tuned: TunedTrunk | None) -> Part:
+        """The head of an earlier stage, to be judged on the trunk as it is now."""
+        branch = load_branch(path, self.trunk)
+        if isinstance(branch.module, PlainHead) and tuned is not None:
+            branch.module.bind(tuned.model)
+        return Part(branch.task, branch.module.to(self.trunk.device), branch.criterion.to(self.trunk.device))
+
+    def open_feed(self, split: Split, tuned: TunedTrunk | None = None, cost: Cost | None = None) -> Feed:
+        """The layer states of a split: of the changed trunk, or from the store or live, as `training.states` says."""
+        training, cost = self.config.training, cost or self.cost
         assert split.encoded is not None
+        if tuned is not None:
+            return TunedStates(tuned, split.encoded)
         if training.states == "live":
             return LiveStates(self.trunk, split.encoded)
         budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
@@ -155,49 +237,59 @@ class Run:
                 raise
             self.say("finding", text=f"{error}; the trunk runs in every epoch instead (training.states: live)")
             return LiveStates(self.trunk, split.encoded)
-        self.cost.states_seconds += time.monotonic() - began
-        self.cost.states_bytes += directory_bytes(store.path)
+        cost.states_seconds += time.monotonic() - began
+        cost.states_bytes += directory_bytes(store.path)
         return store
 
-    def _judge(self, loop: Loop) -> dict[str, dict[str, Any]]:
-        """Metrics of the best weights on validation and, once, on test; thresholds are tuned on validation first."""
-        metrics: dict[str, dict[str, Any]] = {name: {} for name in self.learners}
-        for learner in self.learners.values():
-            learner.train(False)
+    def _judge(
+        self, parts: dict[str, Part], fresh: tuple[str, ...], tuned: TunedTrunk | None, loop: Loop
+    ) -> dict[str, dict[str, Any]]:
+        """Metrics of the best weights on validation and, once, on test; what is `fresh` is tuned on validation first."""
+        metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
+        for module in (tuned, *(module for part in parts.values() for module in (part.branch, part.criterion))):
+            if module is not None:
+                module.eval()
         for split_name in ("validation", "test"):
             if (split := self.prepared.splits.get(split_name)) is None:
                 continue
             assert split.encoded is not None
-            supervision = split.supervision(self.prepared.tasks)
-            # The test texts are read once, so storing their states would not pay.
-            feed = loop.validation.feed if split_name == "validation" else LiveStates(self.trunk, split.encoded)
-            logits = loop.logits(self.learners, SplitFeed(feed, supervision))
-            for name, learner in self.learners.items():
-                if split_name == "validation":
-                    learner.task.tune(logits[name], supervision[name].targets)
-                metrics[name][split_name] = supervision[name].score(learner.criterion, logits[name])
+            supervision = split.supervision({name: part.task for name, part in parts.items()})
+            feed: Feed = LiveStates(self.trunk, split.encoded)  # the test texts are read once, so storing would not pay
+            if tuned is not None:
+                feed = TunedStates(tuned, split.encoded)
+            elif split_name == "validation":
+                feed = loop.sources[0].validation.feed
+            logits = loop.logits(parts, SplitFeed(feed, supervision))
+            for name, part in parts.items():
+                if split_name == "validation" and name in fresh:
+                    part.task.tune(logits[name], supervision[name].targets)
+                metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
         return metrics
 
-    def _branch(self, name: str, learner: Learner, metrics: dict[str, Any]) -> Branch:
-        learner.branch.cpu().eval()
-        learner.criterion.cpu().eval()
-        cost = {
-            "trained_parameters": self.cost.trained_parameters[name],
-            "trunk_parameters": self.cost.trunk_parameters,
-            "steps_to_best": self.cost.steps_to_best.get(name, 0),
-            "seconds": round(self.cost.seconds, 2),
+    def _branch(self, part: Part, tuned: TunedTrunk | None, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
+        name = part.task.name
+        if tuned is None:
+            part.branch.cpu()
+            part.criterion.cpu()
+        trained = next((count for tasks, count in cost.trained_parameters.items() if name in tasks.split("+")), 0)
+        spent = {
+            "trained_parameters": trained,
+            "trunk_parameters": cost.trunk_parameters,
+            "steps_to_best": cost.steps_to_best.get(name, 0),
+            "seconds": round(cost.seconds, 2),
         }
         return Branch(
-            learner.task, self.config.method, learner.branch, learner.criterion, TrunkRef.of(self.trunk),
-            self.max_length, self.precision, self.config.data.text, self.config.data.text_pair, metrics, cost,
+            part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.trunk),
+            self.max_length, self.precision, self.config.data.text, self.config.data.text_pair, metrics, spent, tuned=tuned,
         )  # fmt: skip
 
 
 def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
-    """Load the config's trunk on the device that this process is to use."""
+    """Load the config's trunk on the device that this process is to use; in fp32 if the method is to change it."""
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
-    return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=section.dtype, device=device)
+    dtype = "fp32" if is_tuner(config.method) else section.dtype
+    return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
 
 
 def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:

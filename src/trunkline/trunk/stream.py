@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,28 +19,38 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import StackName, Taps, find_taps
 
-if TYPE_CHECKING:
-    from trunkline.trunk.load import Trunk
-
 Receive = Callable[[int, Tensor], None]
 """receive(layer, state): the layer's number and its state (B, T, K) as the model made it. It must not write into the state."""
+
+
+class Runs(Protocol):
+    """What `run_layers` needs to know of a trunk."""
+
+    model: Any
+    taps: Taps
+    architecture: str
+    num_layers: int
+    call_options: dict[str, Any]
 
 
 class _Stop(Exception):
     """Ends a pass from within the hook of the deepest wanted layer."""
 
 
-def run_layers(trunk: Trunk, inputs: dict[str, Tensor], layers: Collection[int], receive: Receive) -> None:
+def run_layers(
+    trunk: Runs, inputs: dict[str, Tensor], layers: Collection[int], receive: Receive, *, frozen: bool = True
+) -> None:
     """Run the trunk over one batch and hand each wanted layer state to `receive` while the pass runs.
 
-    The trunk runs without gradients; `receive` runs in the caller's gradient mode, so that a branch can be trained in it.
-    The pass stops as soon as the deepest wanted layer has been received. Nothing is held.
+    `receive` runs in the caller's gradient mode, so that a branch can be trained in it; the trunk runs without gradients
+    unless it is not `frozen`. The pass stops as soon as the deepest wanted layer has been received. Nothing is held.
 
     Args:
-        trunk (Trunk): from `load_trunk`.
+        trunk: a `Trunk`, or one that a tuner has changed.
         inputs (dict[str, Tensor]): a batch as `Trunk.collate` makes it.
         layers (Collection[int]): wanted layers, each 0 (the embedding output) to `trunk.num_layers`; none: no pass at all.
         receive (Receive): called once per wanted layer, in rising order.
+        frozen: False keeps what the trunk computes for a backward pass, where the caller's gradient mode allows it.
 
     Raises:
         BadInput: a layer that the trunk does not have.
@@ -55,7 +65,7 @@ def run_layers(trunk: Trunk, inputs: dict[str, Tensor], layers: Collection[int],
             receive(layer, state)
 
     # no_grad, not inference_mode: the states of the latter cannot be kept for the backward pass of a branch
-    with torch.no_grad(), _Listener(trunk.taps, wanted, outside, stop=True):
+    with torch.set_grad_enabled(grad and not frozen), _Listener(trunk.taps, wanted, outside, stop=True):
         try:
             trunk.model(**inputs, **trunk.call_options)
         except _Stop:

@@ -5,6 +5,6 @@ head, which is a side branch, reads the copy's layer states as it would read the
 """
 
 from trunkline.tuners.base import Tuner, TunerConfig
-from trunkline.tuners.tuned import TunedTrunk
+from trunkline.tuners.tuned import TunedStates, TunedTrunk
 
-__all__ = ["TunedTrunk", "Tuner", "TunerConfig"]
+__all__ = ["TunedStates", "TunedTrunk", "Tuner", "TunerConfig"]

@@ -48,7 +48,7 @@ class PlainHead(SideBranch):
 
     Attributes:
         model: the library's class around a stand-in; None where it has none.
-        pooler: the base model's own pooler, to be attached to the model that a tuner changes; None once that is so (see `bind`).
+        pooler: the base model's own pooler, for the model that a tuner changes; None once that has it (see `bind`).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PlainHead(SideBranch):
             self.pooler.requires_grad_(False)
 
     def bind(self, model: nn.Module) -> None:
-        """From now on the pooler is that of `model`, where a tuner may have wrapped or replaced it, and no part of this head."""
+        """From now on the pooler is `model`'s, where a tuner may have wrapped or replaced it, and no part of this head."""
         if self.pooler is not None or self._changed:
             holders = (m for m in model.modules() if isinstance(m, PreTrainedModel) and getattr(m, "pooler", None) is not None)
             self._changed, self.pooler = [next(holders)], None

@@ -6,15 +6,19 @@ It has the face of a `Trunk`, so whatever reads layer states of the one reads th
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.branches.heads import Dropout
 from trunkline.data.encode import Encoded
+from trunkline.states.live import ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.stream import run_layers
 from trunkline.tuners.base import Tuner
 
 
@@ -22,8 +26,9 @@ class TunedTrunk(nn.Module):
     """A private copy of `trunk`, changed by `tuner`.
 
     Args:
-        trunk: stays as it is.
+        trunk: in fp32; it stays as it is.
         tuner: what changes the copy.
+        precision: fp32, or bf16: what is not trained is then held in bf16, and products are made in it.
         pooler: the model's pooler, for heads that use it; the tuner then sees it as a part of the model.
 
     Attributes:
@@ -31,44 +36,115 @@ class TunedTrunk(nn.Module):
         lowest: how many of the first blocks compute what the trunk's do, embeddings included; 0 if those are changed.
     """
 
-    def __init__(self, trunk: Trunk, tuner: Tuner, pooler: nn.Module | None = None) -> None:
+    def __init__(self, trunk: Trunk, tuner: Tuner, precision: str, pooler: nn.Module | None = None) -> None:
         super().__init__()
-        self.trunk = [trunk]  # in a list, so that it is no submodule
-        self.tuner, self.architecture, self.stack = tuner, trunk.architecture, trunk.stack
+        self._trunk = [trunk]  # in a list, as it is no submodule
+        self.tuner, self.architecture, self.stack, self.precision = tuner, trunk.architecture, trunk.stack, precision
         self.num_layers, self.hidden_size, self.device = trunk.num_layers, trunk.hidden_size, trunk.device
-        self.call_options = trunk.call_options
+        self.call_options, self.collate, self.vocabulary = trunk.call_options, trunk.collate, trunk.vocabulary
         copied = private_copy(trunk.model)
         self.pooler = [] if pooler is None else [pooler]  # a part of the model
         if pooler is not None:
             copied.pooler = pooler
+        theirs = {p.data_ptr() for p in trunk.model.parameters()}
         self.model = tuner.apply(copied, trunk.row, find_taps(copied, trunk.stack)).to(trunk.device)
+        # What is stored with a branch: all that the trunk's own files do not hold as it is here.
+        self._own = [name for name, p in self.model.named_parameters() if p.requires_grad or p.data_ptr() not in theirs]
         for parameter in self.model.parameters():
             if parameter.requires_grad:  # trained in float32, and no longer shared with the trunk
                 parameter.data = parameter.data.to(torch.float32, copy=True)
+        if precision == "bf16":
+            _narrow(self.model)
+        _quicken(self.model)
         self.taps = find_taps(self.model, trunk.stack)
         self.lowest = self._lowest()
 
-    def collate(self, encoded: Encoded, sequences: np.ndarray) -> dict[str, Tensor]:
-        """As `Trunk.collate`."""
-        return self.trunk[0].collate(encoded, sequences)
+    @property
+    def trunk(self) -> Trunk:
+        """The trunk that this is a copy of."""
+        return self._trunk[0]
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that the tuner trains, by name; the pooler's belong to the head that brought it."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+    def own(self) -> dict[str, nn.Parameter]:
+        """By name, the parameters that are not the trunk's, trained or not; the pooler's are among them."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name] for name in self._own}
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for the optimiser: matrices decay; biases and norms do not."""
+        trained = [p for p in self.own().values() if p.requires_grad]
+        groups = (([p for p in trained if p.ndim >= 2], weight_decay), ([p for p in trained if p.ndim < 2], 0.0))
+        return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
 
     def _lowest(self) -> int:
-        """The first block that holds a trained parameter; 0 if one lies outside of all blocks (the pooler comes after them)."""
+        """The first block that holds a trained parameter; 0 if one lies outside of all blocks and not after them."""
         place: dict[int, int] = {}
         for number, block in reversed(list(enumerate(self.taps.blocks))):
             place.update({id(p): number for p in block.parameters()})
-        for module in (self.taps.states[-1], *self.pooler):  # what comes after the blocks
+        for module in (self.taps.states[-1], *self.pooler):
             for p in module.parameters():
                 place.setdefault(id(p), len(self.taps.blocks))
-        return min((place.get(id(p), 0) for p in self.trained().values()), default=0)
+        changed = [place.get(id(p), 0) for p in self.own().values()]
+        return min(changed, default=len(self.taps.blocks))
+
+
+class TunedStates:
+    """A feed that runs a tuned trunk, with gradients where the caller's mode has them.
+
+    Args:
+        tuned: the changed trunk.
+        encoded (Encoded): the corpus; `feed` takes its sequence numbers.
+    """
+
+    def __init__(self, tuned: TunedTrunk, encoded: Encoded) -> None:
+        self.tuned, self._encoded = tuned, encoded
+        self._lengths = np.asarray(encoded.lengths)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every layer of the trunk, 0..l."""
+        return tuple(range(self.tuned.num_layers + 1))
+
+    @property
+    def hidden_size(self) -> int:
+        """K."""
+        return self.tuned.hidden_size
+
+    def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
+        """Run one pass over `sequences` (B,); `receive` is called while it runs, with the real tokens' rows (N, K)."""
+        sequences = np.asarray(sequences)
+        lengths = self._lengths[sequences]
+        inputs = self.tuned.collate(self._encoded, sequences)
+        padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())
+        real = inputs["attention_mask"].flatten().nonzero().squeeze(1) if padded else None
+        before = self.tuned.tuner.virtual_tokens
+
+        def pack(layer: int, state: Tensor) -> None:
+            rows = state[:, state.shape[1] - inputs["attention_mask"].shape[1] :] if before else state
+            rows = rows.reshape(-1, rows.shape[-1])
+            receive(layer, rows if real is None else torch.index_select(rows, 0, real))
+
+        bf16 = self.tuned.precision == "bf16"
+        with torch.autocast(self.tuned.device.type, torch.bfloat16, enabled=bf16):
+            run_layers(self.tuned, inputs, layers, pack, frozen=False)
 
 
 def private_copy(model: Any) -> Any:
     """A copy of a model's modules whose parameters are new objects over the same tensors; none requires gradients."""
-    memo = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
     memo |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, memo)
+
+
+def _narrow(model: nn.Module) -> None:
+    """Hold what is not trained in bf16, as a trunk in bf16 does; tables that a model computes for itself stay float32."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.bfloat16()
+
+
+def _quicken(model: nn.Module) -> None:
+    """Draw dropout masks in the cheaper way that the heads do: on a CPU they cost more than the norms otherwise."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))

@@ -1,0 +1,108 @@
+"""The stages of a run: which tasks are trained together, and on which trunk, as `training.regime` says.
+
+Side branches leave their trunk alone, so any number of them is one stage. A tuner changes it: `separate` trains a changed
+trunk for each task, `joint` one for all, `sequential` one that is handed from task to task, and `fusion` an adapter for
+each task and then, for each task, a fusion of all of them (Pfeiffer et al. 2021, AdapterFusion).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline.errors import BadInput
+from trunkline.training.config import RunConfig, validate_section
+from trunkline.training.tuning import is_tuner
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training within a run.
+
+    Attributes:
+        name: of its folder; empty for a run of one stage.
+        tasks: those that learn in it.
+        method: what they learn with.
+        order: of a sequence, which of the orders it belongs to.
+        goes_on: with the trunk as the stage before has left it.
+        final: whether its branches are results of the run.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    method: Any
+    order: int | None = None
+    goes_on: bool = False
+    final: bool = True
+
+
+def plan(config: RunConfig, run: Path) -> list[Stage]:
+    """The stages of a run, in order.
+
+    Args:
+        config: resolved.
+        run: the run's directory, where a later stage finds the branches of an earlier one.
+
+    Raises:
+        BadInput: the regime does not fit the method or the tasks.
+    """
+    training, method, tasks = config.training, config.method, tuple(config.tasks)
+    regime, where = training.regime, "training.regime"
+    if training.order is not None and regime != "sequential":
+        raise BadInput(f"training.order: given, but training.regime is {regime}; expected it with sequential only")
+    if training.loss_weights is not None and regime != "joint":
+        raise BadInput(f"training.loss_weights: given, but training.regime is {regime}; expected them with joint only")
+    if isinstance(training.loss_weights, dict) and (unknown := sorted(set(training.loss_weights) - set(tasks))):
+        raise BadInput(f"training.loss_weights: found {unknown[0]!r}, expected names of tasks: {', '.join(tasks)}")
+    if not is_tuner(method):
+        if regime != "separate":
+            raise BadInput(
+                f"{where}: found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner"
+            )
+        return [Stage("", tasks, method)]
+    if regime == "joint":
+        return [Stage("", tasks, method)]
+    if regime == "sequential":
+        every = list(itertools.permutations(tasks))
+        return _sequence(every if training.order == "all" else [_order(training.order, tasks)], method)
+    if regime == "fusion":
+        if method.name != "adapter":
+            raise BadInput(f"{where}: found fusion with method {method.name}, expected method adapter")
+        first = [Stage(f"adapter-{task}", (task,), method, final=False) for task in tasks]
+        adapters = {task: str(run / "stages" / f"adapter-{task}" / task) for task in tasks}
+        from trunkline.tuners.fusion import FusionConfig  # here, as only this regime needs it
+
+        fusion = validate_section(
+            FusionConfig, {"name": "fusion", "adapters": adapters, "head": method.head}, "config", "method"
+        )
+        return [*first, *(Stage(f"fusion-{task}", (task,), fusion) for task in tasks)]
+    return [Stage(task if len(tasks) > 1 else "", (task,), method) for task in tasks]
+
+
+def _order(order: list[str] | None, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    if order is None:
+        return tasks
+    if unknown := [name for name in order if name not in tasks]:
+        raise BadInput(f"training.order: found {unknown[0]!r}, which is no task; expected the tasks {', '.join(tasks)}")
+    if sorted(order) != sorted(tasks):
+        raise BadInput(f"training.order: found {', '.join(order)}, expected each of {', '.join(tasks)} once")
+    return tuple(order)
+
+
+def _sequence(orders: list[tuple[str, ...]], method: Any) -> list[Stage]:
+    """Every order's stages, after each task's training alone: what transfer is measured against."""
+    alone = [Stage(f"alone-{task}", (task,), method, final=False) for task in orders[0]]
+    stages = []
+    for number, order in enumerate(orders):
+        prefix = f"order{number + 1}-" if len(orders) > 1 else ""
+        for place, task in enumerate(order, 1):
+            name = f"{prefix}{place}-{task}"
+            stages.append(Stage(name, (task,), method, order=number, goes_on=place > 1, final=number == 0))
+    return [*alone[1:], *stages] if len(orders) == 1 else stages  # with all orders, each task comes first in one
+
+
+def stage_alone(stages: list[Stage], task: str) -> Stage:
+    """The stage in which `task` was trained on the untouched trunk."""
+    return next(stage for stage in stages if stage.tasks == (task,) and not stage.goes_on)

@@ -1,0 +1,62 @@
+"""A tuned trunk with the heads of its tasks, built anew or for the weights of a branch on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from trunkline.branches import Output, SideBranch, TrunkShape, methods
+from trunkline.tasks import Task
+from trunkline.training.learner import Part, build_branch, mixed_seed
+from trunkline.trunk.load import Trunk
+from trunkline.tuners import TunedTrunk, Tuner
+from trunkline.tuners.plain import PlainHead
+
+
+def is_tuner(config: Any) -> bool:
+    """Whether a `method:` section names a tuner."""
+    return issubclass(methods.get(config.name), Tuner)
+
+
+def tune(
+    trunk: Trunk,
+    config: Any,
+    tasks: Mapping[str, Task],
+    precision: str,
+    seed: int = 0,
+    *,
+    onto: TunedTrunk | None = None,
+    pretrained: bool = True,
+) -> tuple[TunedTrunk, dict[str, Part]]:
+    """Return a private copy of `trunk` as `config` changes it, and a part for each task that reads it.
+
+    Args:
+        trunk: in fp32.
+        config: of a tuner, with its `head`.
+        tasks: by name.
+        precision: fp32 or bf16.
+        seed: of the weights that are drawn.
+        onto: a trunk that is changed already, which these tasks go on with.
+        pretrained: False where the weights come from a branch, so that a pooler's need not be looked for.
+
+    Raises:
+        BadInput: the tuner or its head does not fit the trunk.
+    """
+    heads: dict[str, SideBranch] = {}
+    shape = TrunkShape(trunk.num_layers, trunk.hidden_size)
+    for name, task in tasks.items():
+        torch.manual_seed(mixed_seed(seed, "weights", name))
+        if config.head == "plain":
+            folder, output = trunk.folder if pretrained else None, Output(task.level, task.outputs)
+            heads[name] = PlainHead(trunk.model.config, output, folder, stack=trunk.stack)
+        else:
+            heads[name] = build_branch(config.head, shape, task)
+    plain = [head for head in heads.values() if isinstance(head, PlainHead)]
+    pooler = next((head.pooler for head in plain if head.pooler is not None), None)
+    torch.manual_seed(mixed_seed(seed, "tuner", *tasks))
+    tuned = onto or TunedTrunk(trunk, methods.get(config.name)(config), precision, pooler)
+    for head in plain:
+        head.bind(tuned.model)  # one pooler, the trunk's, for all of them
+    return tuned, {name: Part(task, heads[name], task.criterion()) for name, task in tasks.items()}
