@@ -47,11 +47,19 @@ def test_its_json_has_the_scores_and_the_seconds(small_demo):
     assert all({"intent", "slots"} <= set(row) for row in told["predictions"])
 
 
-def test_it_prints_scores_layers_predictions_and_how_to_go_on(small_demo):
+def test_it_prints_scores_layers_predictions_and_how_to_go_on(small_demo, tmp_path, monkeypatch):
     result = done("demo")
     for said in ("accuracy", "reads layer", "one pass of the trunk", small_demo.SENTENCES[0], "trunkline fit reviews.csv"):
         assert said in result.stdout
     assert "epoch 2/2" in result.stderr
+    own = tmp_path / ".venv" / "bin" / "trunkline"  # as `make demo` leaves it
+    own.parent.mkdir(parents=True)
+    own.touch(mode=0o755)
+    monkeypatch.setattr("sys.argv", [str(own), "demo"])
+    closing = done("demo").stdout.splitlines()[-6:]
+    assert [line.split()[:2] for line in closing if line.startswith("    ")] == [
+        [".venv/bin/trunkline", command] for command in ("fit", "init", "predict", "info")
+    ]
     again = done("demo")
     assert "finished" in again.stderr and "epoch" not in again.stderr
 

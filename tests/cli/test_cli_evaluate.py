@@ -37,6 +37,29 @@ def test_the_table_has_every_branch_and_every_label(trained):
         assert said in text
 
 
+def test_the_heading_says_what_was_scored_on(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    shutil.copytree(trained, "other")
+    write_jsonl(tmp_path / "new.jsonl", made_up(30, seed=5))
+    first = [
+        done("evaluate", *places).stdout.splitlines()[0]
+        for places in (
+            ("run",),
+            ("run/branches/mood",),
+            ("run/branches/mood", "other/branches/city"),
+            ("run", tmp_path / "new.jsonl"),
+        )
+    ]
+    assert first == [
+        "Scores on the test split of run",
+        "Scores on the test split of run",
+        "Scores on the test split of run and that of other",
+        f"Scores on {tmp_path / 'new.jsonl'}",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert done("evaluate", trained).stdout.startswith(f"Scores on the test split of {trained}\n")
+
+
 def test_rows_without_a_label_are_skipped(trained, tmp_path):
     rows = made_up(30, seed=5)
     for row in rows[10:]:

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -65,6 +66,22 @@ def wrapped(text: str, width: int | None, indent: int = 2) -> list[str]:
     else:
         lines = [text]
     return [line.replace("\u00a0", " ") for line in lines]
+
+
+def below(path: Path) -> str:
+    """A path as one would type it from here: relative where it lies below the working directory."""
+    absolute = Path(os.path.abspath(path))
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
+
+
+def program() -> str:
+    """How the shell is told to run this command again: `trunkline` where it finds that, else the path of the one that runs."""
+    own = Path(sys.argv[0])
+    found = shutil.which("trunkline")
+    if own.stem != "trunkline" or not own.is_file() or (found is not None and own.samefile(found)):
+        return "trunkline"
+    typed = below(own)
+    return shlex.quote(typed if os.sep in typed else os.path.join(os.curdir, typed))
 
 
 def guarded(command: Callable[P, Any]) -> Callable[P, None]:

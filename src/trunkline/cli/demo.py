@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, tell
+from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, program, tell
 
 CONFIG = Path(__file__).with_name("demo.yaml")
 SENTENCES = (
@@ -62,15 +62,16 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
         console.print(Text(sentence))
         intent = f"{found['intent']['label']} ({found['intent']['score']:.0%})"
         console.print(Padding(Text(f"{intent}\n{' · '.join(spans) or 'no slots'}", style="cyan"), (0, 0, 0, 4)))
+    typed = program()
     console.print(
         Text.assemble(
             ("\nGo on with a file of your own", "bold"),
             " (CSV, TSV, JSON lines, Parquet, CoNLL):\n",
-            "    trunkline fit reviews.csv     finds texts and labels, trains, prints a table\n",
-            "    trunkline init reviews.csv    writes the same as a config to edit\n",
+            f"    {typed} fit reviews.csv     finds texts and labels, trains, prints a table\n",
+            f"    {typed} init reviews.csv    writes the same as a config to edit\n",
             "or with what was trained now:\n",
-            f'    trunkline predict {summary["run"]} --text "..."\n',
-            f"    trunkline info {summary['run']}/branches/intent",
+            f'    {typed} predict {summary["run"]} --text "..."\n',
+            f"    {typed} info {summary['run']}/branches/intent",
         ),
         soft_wrap=True,
     )

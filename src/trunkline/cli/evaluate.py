@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.cli.common import Debug, Json, below, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def evaluate(
     """
     branches, data = divide(places)
     results: dict[str, Any] = {}
+    heading = data
     if data is not None:
         from trunkline.data.sources import read_table
 
@@ -53,14 +54,16 @@ def evaluate(
         results = _score(_open(branches, trunk), table)
     else:
         loaded: Trunk | str | None = trunk
-        for run, members in _by_run(branches).items():
+        runs = _by_run(branches)
+        heading = f"the test split of {' and that of '.join(map(below, runs))}"
+        for run, members in runs.items():
             table = own_test_split(run)
             bundle = _open(members, loaded)
             loaded = loaded or bundle.trunk
-            prefix = f"{run}/" if len(_by_run(branches)) > 1 else ""
+            prefix = f"{run}/" if len(runs) > 1 else ""
             results |= {f"{prefix}{name}": found for name, found in _score(bundle, table).items()}
     if not as_json:
-        _show(results)
+        _show(results, f"Scores on {heading}")
     return {"tasks": results}
 
 
@@ -170,11 +173,14 @@ def subset(bundle: Bundle, names: list[str]) -> Bundle:
     return Bundle(bundle.trunk, {name: bundle.branches[name] for name in names})
 
 
-def _show(results: dict[str, Any]) -> None:
+def _show(results: dict[str, Any], heading: str) -> None:
     """Print the metrics of each branch, and its table by label."""
+    from rich.text import Text
+
     from trunkline.cli import show
 
     console = out()
+    console.print(Text(heading, style="bold"), soft_wrap=True)
     made = show.table("branch", "metric", ">score")
     for name, found in results.items():
         shown = show.headline(found["metrics"], found["monitor"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, tell
+from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, program, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
     guess = guess_columns(table)
     for sentence in guess.sentences:
         tell(sentence)
-    tell(f"To say otherwise: trunkline init {source}, edit the config that it writes, and fit that.")
+    tell(f"To say otherwise: {program()} init {source}, edit the config that it writes, and fit that.")
     values = config_for(guess, source, len(table))
-    return resolve(override(values, overrides), source), run_name(source)
+    return resolve(override(values, overrides), source, overrides=overrides), run_name(source)
 
 
 def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -103,6 +103,7 @@ def show_run(summary: dict[str, Any]) -> None:
 
     show_scores(summary)
     out().print(show.cost(summary))
-    tell(f'\npredict:  trunkline predict {summary["run"]} --text "..."')
-    tell(f"details:  trunkline evaluate {summary['run']}")
-    tell(f"a branch: trunkline info {next(iter(summary['tasks'].values()))['branch']}")
+    typed = program()
+    tell(f'\npredict:  {typed} predict {summary["run"]} --text "..."')
+    tell(f"details:  {typed} evaluate {summary['run']}")
+    tell(f"a branch: {typed} info {next(iter(summary['tasks'].values()))['branch']}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, guarded, tell
+from trunkline.cli.common import Debug, Json, guarded, program, tell
 from trunkline.errors import BadInput
 
 
@@ -49,7 +49,7 @@ def init(
     if not as_json:
         for sentence in guess.sentences:
             typer.echo(sentence)
-    tell(f"wrote {config}; edit it, then: trunkline fit {config}")
+    tell(f"wrote {config}; edit it, then: {program()} fit {config}")
     return {"config": str(config), "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions}}
 
 

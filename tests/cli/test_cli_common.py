@@ -1,0 +1,59 @@
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trunkline.cli.common import below, program
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """script(place) -> a command there that is the one that runs; the shell finds none by name."""
+
+    def make(place: str) -> Path:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\necho it runs\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "argv", [place, "demo"])
+        return path
+
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return make
+
+
+@pytest.mark.parametrize("place", [".venv/bin/trunkline", "my tools/trunkline", "trunkline"])
+def test_a_command_that_the_shell_does_not_find_is_named_by_its_path(script, place):
+    script(place)
+    assert subprocess.run(program(), shell=True, capture_output=True, text=True).stdout == "it runs\n"
+    assert shlex.split(program()) == [place if "/" in place else "./trunkline"]
+
+
+def test_one_elsewhere_is_named_from_the_root(script, tmp_path, monkeypatch):
+    path = script("elsewhere/bin/trunkline")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    assert program() == str(path)
+
+
+def test_one_that_the_shell_finds_is_named_by_its_name(script, tmp_path, monkeypatch):
+    path = script(".venv/bin/trunkline")
+    monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}/bin")
+    assert program() == "trunkline"
+    other = script("other/bin/trunkline")  # the shell would run the first one
+    assert program() == str(other.relative_to(tmp_path))
+
+
+def test_started_from_python_it_is_named_by_its_name(script, monkeypatch):
+    script(".venv/bin/trunkline")
+    monkeypatch.setattr(sys, "argv", ["/usr/lib/python3/pytest/__main__.py"])
+    assert program() == "trunkline"
+
+
+def test_a_path_is_shown_from_the_working_directory(tmp_path):
+    assert below(tmp_path / "runs" / "a") == below(Path("runs/a")) == "runs/a"
+    assert below(tmp_path.parent) == str(tmp_path.parent)
