@@ -154,3 +154,11 @@ def test_presenting_and_scoring():
 def test_bad_keys_are_refused(config):
     with pytest.raises(ValidationError):
         MultilabelConfig(labels="labels", **config)
+
+
+def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
+    task = fitted("multilabel", corpus_of(y=[["a"], ["a", "b"], ["c"], []]), labels="y", class_weights="balanced")
+    rest = corpus_of(y=[["a"], ["a"], ["a", "b"], [], None])
+    task.learn(rest)
+    assert task.labels == ["a", "b", "c"] and task.learned.class_weights == pytest.approx([1 / 3, 3, 1])
+    assert task.untaught(task.targets(rest)) == ["c"]

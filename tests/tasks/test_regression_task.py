@@ -53,6 +53,15 @@ def test_what_are_no_numbers_is_refused(values, message):
     assert message in str(error.value)
 
 
+def test_mean_and_deviation_are_those_of_the_rows_learned_from():
+    task = fitted("regression", corpus_of(y=[1, 2, 3, 1000]), target="y")
+    task.learn(corpus_of(y=[1, None, 2, 3]))
+    assert (task.learned.mean, task.learned.std) == pytest.approx((2, np.std([1, 2, 3])))
+    with pytest.raises(BadInput, match="found numbers from 2 to 2, expected ones that differ"):
+        task.learn(corpus_of(y=[2, 2]))
+    assert task.untaught(task.targets(corpus_of(y=[2, 2]))) == []
+
+
 def test_strata_are_tenths_of_the_rows():
     corpus = corpus_of(y=[*range(100), None])
     strata = fitted("regression", corpus, target="y").strata(corpus)

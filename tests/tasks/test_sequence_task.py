@@ -158,3 +158,14 @@ def test_state_is_refused_where_it_does_not_fit():
     for state in ({k: v for k, v in good.items() if k != "labels"}, [], None):
         with pytest.raises(BadInput):
             Task.from_state("t", state)
+
+
+def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
+    task = fitted("sequence", corpus_of(y=["a", "a", "b", "c", None]), label="y", class_weights="balanced")
+    rest = corpus_of(y=["a", "a", "a", "b", None])
+    task.learn(rest)
+    assert task.labels == ["a", "b", "c"] and task.learned.class_weights == pytest.approx([4 / 9, 4 / 3, 1])
+    assert task.untaught(task.targets(rest)) == ["c"]
+    named = fitted("sequence", corpus_of(y=["a", "b"]), label="y", class_weights={"b": 3})
+    named.learn(corpus_of(y=["a", "a"]))
+    assert named.learned.class_weights == [1, 3]

@@ -225,3 +225,12 @@ def test_logits_that_are_not_finite_are_refused():
     task = fit_tags()
     with pytest.raises(TrunklineError, match="NaN"):
         task.criterion().decode(np.full((2, 5), np.nan), np.array([0, 2]))
+
+
+def test_types_that_no_row_has_are_named():
+    words = {"words": [["in", "New", "York"], ["jazz"]]}
+    task = fitted(
+        "token", corpus_of("words", True, tags=[["O", "B-city", "I-city"], ["B-genre"]], **words), tokens="words", tags="tags"
+    )
+    rest = corpus_of("words", True, tags=[["O", "B-city", "O"], None], **words)  # and no I-city, which is nothing to tell
+    assert task.untaught(task.targets(rest)) == ["genre"]

@@ -134,7 +134,21 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def fit(cls, name: str, config: Any, corpus: Corpus) -> Task:
-        """Learn the label space from the training corpus. BadInput where a column is missing or of the wrong type."""
+        """Learn the label space from `corpus`, and from its rows what `learn` learns.
+
+        Raises:
+            BadInput: a column is missing or of the wrong type.
+        """
+
+    def learn(self, corpus: Corpus) -> None:  # noqa: B027 (not every kind has more to learn than its labels)
+        """Measure, on these rows alone, what training needs besides the labels, such as class weights.
+
+        Called by `fit`, and again with what is left of its corpus once other splits have been drawn from it.
+        """
+
+    def untaught(self, targets: Targets) -> list[str]:
+        """Return the labels that no row of `targets` has; none for a kind without labels."""
+        return []
 
     @property
     def outputs(self) -> int:

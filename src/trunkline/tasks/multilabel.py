@@ -87,12 +87,22 @@ class MultilabelTask(Task):
             labels = sorted(counts)
         else:
             labels = space.label_space((), config.labels, f"tasks.{name}.labels")
-        weights = space.named_weights(config.class_weights, labels, f"tasks.{name}.class_weights")
-        if config.class_weights == "balanced":  # a label's positives weigh as much as its negatives
-            total = sum(row is not None for row in rows)
-            weights = [(total - counts[label]) / counts[label] if 0 < counts[label] < total else 1.0 for label in labels]
         threshold = UNTUNED if config.threshold == "tuned" else config.threshold
-        return cls(name, config, labels, MultilabelLearned(threshold=threshold, class_weights=weights))
+        task = cls(name, config, labels, MultilabelLearned(threshold=threshold))
+        task.learn(corpus)
+        return task
+
+    def learn(self, corpus: Corpus) -> None:
+        weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
+        if self.config.class_weights == "balanced":  # a label's positives weigh as much as its negatives
+            rows = [row for row in _label_rows(self.name, self.config, corpus) if row is not None]
+            counts, total = Counter(label for row in rows for label in row), len(rows)
+            weights = [(total - counts[label]) / counts[label] if 0 < counts[label] < total else 1.0 for label in self.labels]
+        self.learned.class_weights = weights
+
+    def untaught(self, targets: Targets) -> list[str]:
+        seen = targets.values[targets.present].any(axis=0)
+        return [label for label, there in zip(self.labels, seen.tolist(), strict=True) if not there]
 
     def check_state(self, where: str) -> None:
         weights = self.learned.class_weights

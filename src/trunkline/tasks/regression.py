@@ -67,16 +67,21 @@ class RegressionTask(Task):
 
     @classmethod
     def fit(cls, name: str, config: RegressionConfig, corpus: Corpus) -> RegressionTask:
-        numbers = _numbers(name, config, corpus)
+        task = cls(name, config, ["value"], RegressionLearned(mean=0.0, std=1.0))
+        task.learn(corpus)
+        return task
+
+    def learn(self, corpus: Corpus) -> None:
+        numbers = _numbers(self.name, self.config, corpus)
         numbers = numbers[~np.isnan(numbers)]
-        space.refuse_unlabelled(len(numbers) > 0, corpus, [config.target])
+        space.refuse_unlabelled(len(numbers) > 0, corpus, self.columns())
         with np.errstate(over="ignore"):
             mean, std = float(numbers.mean()), float(numbers.std())
         low, high = float(numbers.min()), float(numbers.max())
         if low == high or not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-            where = space.place(corpus.table, [config.target])
+            where = space.place(corpus.table, self.columns())
             raise BadInput(f"{where}: found numbers from {low:g} to {high:g}, expected ones that differ, by less than 1e150")
-        return cls(name, config, ["value"], RegressionLearned(mean=mean, std=std))
+        self.learned.mean, self.learned.std = mean, std
 
     def check_state(self, where: str) -> None:
         if self.labels != ["value"]:

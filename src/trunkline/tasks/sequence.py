@@ -94,13 +94,22 @@ class SequenceTask(Task):
         if len(labels) < 2:
             where = space.place(corpus.table, [config.label])
             raise BadInput(f"{where}: found only the label {space.clipped(labels[0])}, expected at least two different ones")
-        weights = space.named_weights(config.class_weights, labels, f"tasks.{name}.class_weights")
-        if config.class_weights == "balanced":  # rows / (labels x rows of the label), as scikit-learn's "balanced"
-            total = counts.total()
-            weights = [total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels]
-        task = cls(name, config, labels, SequenceLearned(class_weights=weights))
+        task = cls(name, config, labels, SequenceLearned())
         task.targets(corpus)  # a label that label_list lacks
+        task.learn(corpus)
         return task
+
+    def learn(self, corpus: Corpus) -> None:
+        weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
+        if self.config.class_weights == "balanced":  # rows / (labels x rows of the label), as scikit-learn's "balanced"
+            counts = Counter(label for label in _labels(self.name, self.config, corpus) if label is not None)
+            total = counts.total()
+            weights = [total / (len(self.labels) * counts[label]) if counts[label] else 1.0 for label in self.labels]
+        self.learned.class_weights = weights
+
+    def untaught(self, targets: Targets) -> list[str]:
+        seen = set(targets.values[targets.present].tolist())
+        return [label for number, label in enumerate(self.labels) if number not in seen]
 
     def check_state(self, where: str) -> None:
         weights = self.learned.class_weights

@@ -136,6 +136,10 @@ class TokenTask(Task):
         space.refuse_unlabelled(labelled, corpus, [self.config.tags or self.config.spans or ""])
         return Targets(values, present, offsets)
 
+    def untaught(self, targets: Targets) -> list[str]:
+        seen = set(targets.values[targets.present].tolist())
+        return [label for number, label in enumerate(self.types) if 1 + 2 * number not in seen]  # tag B-label
+
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
         return space.rarest_labels([None if row is None else {tag[2:] for tag in row if tag != "O"} for row in rows])

@@ -15,6 +15,7 @@ from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.tasks import Targets, Task, kinds
+from trunkline.tasks.labels import clipped
 from trunkline.training.config import RunConfig
 from trunkline.training.supervision import Supervision
 from trunkline.trunk.load import Trunk
@@ -46,6 +47,9 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Read the sources, learn the label spaces from the training data, draw shares, and check every target.
 
+    The names of labels are those of the whole source, so that a rare one may fall into a drawn split; what is measured for
+    training is measured on the rows that are left for it.
+
     Raises:
         BadInput: the first thing wrong in any split.
     """
@@ -65,6 +69,9 @@ def prepare(config: RunConfig) -> Prepared:
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: see(tables[name]) for name in order}
+    if len(corpora["train"].texts) < len(whole.texts):
+        for task in tasks.values():
+            task.learn(corpora["train"])
     splits = {
         name: Split(name, corpora[name], {key: task.targets(corpora[name]) for key, task in tasks.items()}) for name in order
     }
@@ -74,7 +81,18 @@ def prepare(config: RunConfig) -> Prepared:
                 raise BadInput(
                     f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
                 )
-    return Prepared(tasks, splits, check_splits(corpora, label_columns(config, corpora)))
+    findings = check_splits(corpora, label_columns(config, corpora))
+    findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
+    return Prepared(tasks, splits, findings)
+
+
+def _untaught(task: Task, targets: Targets) -> str | None:
+    """What to say of labels that nothing can be learned about."""
+    if not (labels := task.untaught(targets)):
+        return None
+    named = ", ".join(map(clipped, labels[:8])) + (", ..." if len(labels) > 8 else "")
+    have = "has" if len(labels) == 1 else "have"
+    return f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from: {named}."
 
 
 def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:

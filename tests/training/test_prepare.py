@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+from synthetic import config, write_rows
+
+from trunkline.training.config import resolve
+from trunkline.training.fit import fit
+from trunkline.training.prepare import prepare
+
+
+def edited(path, change):
+    """Write the rows again, each as `change` leaves it."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        change(row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """A hundred rows, each with an id in a column of its own."""
+    path = write_rows(tmp_path / "rows.jsonl", 100)
+    count = iter(range(100))
+    edited(path, lambda row: row.update(id=next(count)))
+    return path
+
+
+def ids(prepared, split):
+    return set(prepared.splits[split].corpus.table.columns["id"])
+
+
+def test_nothing_of_the_drawn_splits_is_in_what_a_regression_learns(numbered):
+    values = resolve(config("minilm", numbered, tasks=("mood", "stars")))
+    before = prepare(values)
+    targets = before.splits["train"].targets["stars"].values
+    learned = before.tasks["stars"].learned
+    assert (learned.mean, learned.std) == pytest.approx((targets.mean(), targets.std()))
+    held_out = ids(before, "test") | ids(before, "validation")
+    assert len(held_out) == pytest.approx(40, abs=2)
+    edited(numbered, lambda row: row.update(stars=1e6) if row["id"] in held_out else None)
+    after = prepare(values)
+    assert ids(after, "test") | ids(after, "validation") == held_out
+    assert after.tasks["stars"].learned == learned
+
+
+def test_class_weights_are_those_of_the_training_rows(numbered):
+    values = config("minilm", numbered, tasks=("mood", "topics"))
+    for task in values["tasks"].values():
+        task["class_weights"] = "balanced"
+    prepared = prepare(resolve(values))
+    labels = prepared.splits["train"].targets["mood"].values
+    counts = np.bincount(labels)
+    assert prepared.tasks["mood"].learned.class_weights == pytest.approx(len(labels) / (2 * counts))
+    share = prepared.splits["train"].targets["topics"].values.mean(axis=0)
+    assert prepared.tasks["topics"].learned.class_weights == pytest.approx((1 - share) / share)
+
+
+def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_trunk_dir, numbered, tmp_path):
+    values = config(tiny_trunk_dir, numbered, tasks=("mood", "topics"), epochs=1)
+    values["tasks"]["genre"] = {"kind": "sequence", "label": "genre", "class_weights": "balanced"}
+    drawn = ids(prepare(resolve({**values, "tasks": {"mood": values["tasks"]["mood"]}})), "test")
+    edited(numbered, lambda row: row.update(genre="rare" if row["id"] in drawn else ("film", "book")[row["id"] % 2]))
+    said = []
+    result = fit(values, run_dir=tmp_path / "run", say=lambda event, **told: said.append(told.get("text")))
+    assert "train: 1 of the 'genre' labels has no row to learn from: 'rare'." in said
+    scores = result.tasks["genre"]["test"]
+    assert set(scores["by_label"]) == {"book", "film", "rare"} and scores["by_label"]["rare"]["support"] == len(drawn)
