@@ -142,7 +142,7 @@ class RunConfig(Section):
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """Let a BadInput that opens with a key of the trunk, of the method or of a task say where that key was given.
+        """Let a BadInput that opens with one of this config's keys say where that key was given.
 
         What does not fit the data or the trunk is found by floors below, which know keys and no file.
         """
@@ -151,7 +151,7 @@ class RunConfig(Section):
         except BadInput as error:
             key, _, rest = str(error).partition(": ")
             key = f"trunk.{key}" if key in TrunkSection.model_fields else key  # which is asked for its settings by plain names
-            sections = {"trunk": self.trunk, "method": self.method}
+            sections = {name: getattr(self, name) for name in ("trunk", "data", "method", "training")}
             sections |= {f"tasks.{name}": task for name, task in self.tasks.items()}
             if not any(key == f"{place}.{own}" for place, section in sections.items() for own in type(section).model_fields):
                 raise
