@@ -85,6 +85,10 @@ class PlainHead(SideBranch):
             holders = (m for m in model.modules() if isinstance(m, PreTrainedModel) and getattr(m, "pooler", None) is not None)
             self._changed, self.pooler = [next(holders)], None
 
+    def current_pooler(self) -> Any:
+        """The pooler that is called now; None if the head has none."""
+        return self._changed[0].pooler if self._changed else self.pooler
+
     def read(self, carry: Tensor | None, layer: int, state: LayerState) -> Tensor | None:
         return state.rows if layer in self.layers else carry
 
@@ -110,7 +114,7 @@ class PlainHead(SideBranch):
             _GIVEN.reset(token)
 
     def _pool(self, states: Tensor) -> Tensor | None:
-        pooler: Any = self._changed[0].pooler if self._changed else self.pooler
+        pooler: Any = self.current_pooler()
         if pooler is None:
             return None
         # A frozen pooler may be held in bf16.
