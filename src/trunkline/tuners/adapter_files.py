@@ -122,7 +122,7 @@ def read_adapter(path: str | Path, home: Home) -> Stored:
     if not (path / CONFIG).is_file():
         raise BadInput(f"{path}: found no adapter; expected a folder with {CONFIG} or a branch of method adapter")
     where = f"{path / CONFIG}"
-    described = _read_json(path / CONFIG)
+    described = read_json(path / CONFIG)
     _check_home(described, home, where)
     name, config = described.get("name"), described.get("config")
     if not isinstance(name, str) or not isinstance(config, dict):
@@ -130,7 +130,7 @@ def read_adapter(path: str | Path, home: Home) -> Stored:
     if "version" not in described and config.get("non_linearity") == "gelu":  # the first release meant the other one
         config["non_linearity"] = "gelu_new"
     spec = parse_spec(config, where)
-    weights = _own_names(_load(path, WEIGHTS), name, spec, home, str(path / WEIGHTS))
+    weights = _own_names(load_tensors(path, WEIGHTS), name, spec, home, str(path / WEIGHTS))
     if spec.inv_adapter and described.get("type") == "text_task" and not any(k.startswith("invertible.") for k in weights):
         spec = spec.model_copy(update={"inv_adapter": None})  # the first release declared it for task adapters too
     return Stored(name, spec, weights, str(path))
@@ -164,7 +164,7 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
     path = Path(path).expanduser()
     if not (path / FUSION_CONFIG).is_file():
         raise BadInput(f"{path}: found no fusion; expected a folder with {FUSION_CONFIG}")
-    where, described = f"{path / FUSION_CONFIG}", _read_json(path / FUSION_CONFIG)
+    where, described = f"{path / FUSION_CONFIG}", read_json(path / FUSION_CONFIG)
     _check_home(described, home, where)
     name, config = described.get("name"), described.get("config")
     names = described.get("adapter_names") or (name.split(",") if isinstance(name, str) else None)
@@ -173,7 +173,7 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
     spec = parse_fusion(config, where)
     places = {f"{saved}.adapter_fusion_layer.{name}.": place for place, saved in home.saved.items()}
     weights = {}
-    for key, value in _load(path, FUSION_WEIGHTS).items():
+    for key, value in load_tensors(path, FUSION_WEIGHTS).items():
         bare = key.removeprefix(home.prefix)
         if home.encoder_only and bare.startswith("decoder."):
             continue
@@ -276,7 +276,7 @@ def _split(key: str) -> tuple[str, str]:
     return ".".join(parts[:cut]), ".".join(parts[cut:])
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -286,7 +286,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return described
 
 
-def _load(path: Path, name: str) -> dict[str, Tensor]:
+def load_tensors(path: Path, name: str) -> dict[str, Tensor]:
     pickle = next(old for old, new in PICKLES.items() if new == name) if name in PICKLES.values() else None
     if not (path / name).is_file() and pickle and (path / pickle).is_file():
         raise BadInput(f"{path}: found {pickle}, a pickle, which is not read here; turn it into {name} with `trunkline import`")
@@ -327,7 +327,7 @@ def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, wher
 
 def _read_branch(path: Path, home: Home) -> Stored:
     file = path / "branch.json"
-    described = _read_json(file)
+    described = read_json(file)
     method, trunk = described.get("method"), described.get("trunk")
     if not isinstance(method, dict) or not isinstance(trunk, dict) or method.get("name") != "adapter":
         found = method.get("name") if isinstance(method, dict) else None
@@ -341,7 +341,7 @@ def _read_branch(path: Path, home: Home) -> Stored:
         )
     parts: dict[str, dict[str, Tensor]] = {"task": {}, "language": {}}
     starts = {f"trunk.{owner}.{part}.": (part, place) for place, owner in home.paths.items() for part in parts}
-    for key, value in _load(path, "weights.safetensors").items():
+    for key, value in load_tensors(path, "weights.safetensors").items():
         if key.startswith("trunk.invertible_adapter."):
             lowest = "language" if specs.get("language") else "task"
             parts[lowest]["invertible." + key.removeprefix("trunk.invertible_adapter.")] = value
