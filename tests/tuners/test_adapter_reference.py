@@ -18,8 +18,8 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.trunk.stream import attach
 from trunkline.tuners.adapter import Adapter, AdapterConfig
-from trunkline.tuners.adapter_files import import_bin, read_adapter
-from trunkline.tuners.adapter_heads import read_head
+from trunkline.tuners.adapter_files import Home, import_bin, read_adapter
+from trunkline.tuners.adapter_heads import read_head, write_head
 from trunkline.tuners.fusion import Fusion, FusionConfig
 from trunkline.tuners.tuned import private_copy
 
@@ -48,7 +48,12 @@ def config_of(told: dict) -> dict:
 
 
 def shapes(told: dict) -> dict[str, tuple[int, ...]]:
-    return {word.split()[0]: tuple(map(int, word.split()[1:])) for word in told["tensors"]}
+    return {
+        f"{module}.{told['file']['name']}.{word.split()[0]}": tuple(map(int, word.split()[1:]))
+        for words, modules in told["tensors"].items()
+        for module in modules
+        for word in words.split(", ")
+    }
 
 
 def written(folder: Path, told: dict, config: str, weights: str) -> str:
@@ -220,6 +225,35 @@ def test_a_pickle_is_read_when_asked_for_only(tmp_path):
     head = read_head(tmp_path / "out")
     assert (head.kind, head.labels) == ("classification", ["sad", "so so", "glad"])
     torch.testing.assert_close(head.logits(found[-1][:, 0]), states()["logits"], rtol=1e-5, atol=1e-5)
+    (tmp_path / "again").mkdir()
+    write_head(tmp_path / "again", head, "mood", Home.of(model, ARCHITECTURES["bert"], find_taps(model)))
+    for kind in ("head_config.json", "model_head.safetensors"):
+        one, two = ((load_file if "safe" in kind else _json)(tmp_path / folder / kind) for folder in ("out", "again"))
+        assert one.keys() == two.keys()
+        assert all(np.array_equal(one[key], two[key]) for key in one if key != "model_name")
+
+
+def _json(file: Path) -> dict:
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"head_type": "question_answering"}, "head_type: found 'question_answering', expected one of classification"),
+        ({"use_pooler": True}, "use_pooler: found true"),
+        ({"label2id": {"a": 0, "b": 1}}, "found 3 logits for 2 labels"),
+    ],
+)
+def test_heads_that_cannot_be_read_are_refused(change, sentence, tmp_path):
+    import_bin(HERE / "pickled", tmp_path / "out")
+    file = tmp_path / "out" / "head_config.json"
+    described = _json(file)
+    described["config"] |= change
+    file.write_text(json.dumps(described))
+    with pytest.raises(BadInput, match=sentence):
+        read_head(tmp_path / "out")
+    assert read_head(HERE / "language") is None
 
 
 def test_a_name_from_the_first_release(tmp_path):
@@ -230,7 +264,8 @@ def test_a_name_from_the_first_release(tmp_path):
     config["non_linearity"] = "gelu"
     told["file"]["type"] = "text_task"
     told["file"].pop("version")
-    told["tensors"] = [f"bert.{word.replace('.adapters.', '.layer_text_task_adapters.')}" for word in told["tensors"]]
+    ((words, modules),) = told["tensors"].items()
+    told["tensors"] = {words: [f"bert.{module.replace('.adapters', '.layer_text_task_adapters')}" for module in modules]}
     folder = written(tmp_path / "old", told, "adapter_config.json", "adapter.safetensors")
     model = numbered("bert")
     tuner = Adapter(AdapterConfig(start=folder))

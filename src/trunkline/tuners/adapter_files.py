@@ -138,7 +138,7 @@ def read_adapter(path: str | Path, home: Home) -> Stored:
 
 def write_adapter(folder: str | Path, stored: Stored, home: Home, *, model_name: str | None = None) -> None:
     """Write an adapter as a folder that the `adapters` package loads (`model.load_adapter(folder, use_safetensors=True)`)."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for key, value in stored.weights.items():
         place, parameter = _split(key)
         if place == "invertible":

@@ -69,8 +69,11 @@ class Place(nn.Module):
     def adapters(self) -> dict[str, Bottleneck]:
         """Its adapters: "language", "task", and the fused ones by name with "fused." in front."""
         found = {"language": self.language, "task": self.task}
-        found |= {f"fused.{name}": adapter for name, adapter in (self.fused or {}).items()}
+        found |= {f"fused.{name}": adapter for name, adapter in self._fused().items()}
         return {name: adapter for name, adapter in found.items() if adapter is not None}
+
+    def _fused(self) -> dict[str, Bottleneck]:
+        return dict(self.fused.items()) if self.fused is not None else {}  # type: ignore[arg-type]
 
     def attach(self, block: nn.Module) -> None:
         """Put the hooks onto the block."""
@@ -95,10 +98,11 @@ class Place(nn.Module):
         if self.language is not None:
             entry = self.language.enter(out, r, self._normed)
             out, last = self.language(entry.reads, entry.residual)[0], self.language
-        if self.fused is not None and self.fusion is not None:
-            last = list(self.fused.values())[-1]
+        if self.fusion is not None:
+            fused = self._fused()
+            last = list(fused.values())[-1]
             entry = last.enter(out, r, self._normed, self.fusion.spec.query_before_ln)
-            ups = {name: adapter(entry.reads, entry.residual)[1] for name, adapter in self.fused.items()}
+            ups = {name: adapter(entry.reads, entry.residual)[1] for name, adapter in fused.items()}
             out = self.fusion(entry.query, ups, entry.residual)
         elif self.task is not None:
             entry = self.task.enter(out, r, self._normed)
@@ -143,7 +147,7 @@ class Place(nn.Module):
 
 
 def put_adapters(
-    model: nn.Module,
+    model: Any,
     architecture: Architecture,
     taps: Taps,
     *,
@@ -192,7 +196,7 @@ def put_adapters(
     return places
 
 
-def _put_invertible(model: nn.Module, architecture: Architecture, taps: Taps, spec: Spec) -> None:
+def _put_invertible(model: Any, architecture: Architecture, taps: Taps, spec: Spec) -> None:
     row = PLACES[architecture.model_type]
     width = getattr(model.config, "embedding_size", model.config.hidden_size)
     model.add_module("invertible_adapter", InvertiblePlace(width, spec).train(model.training))

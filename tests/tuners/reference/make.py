@@ -103,11 +103,18 @@ def described(folder: Path, config: str, weights: str) -> dict:
 
 
 def compact(case: dict) -> dict:
-    """The same in fewer words: what is as in DEFAULTS is left out of a config, and a tensor is one word, "name 4 16"."""
+    """The same in fewer words: what is as in DEFAULTS is left out of a config, and tensors are named by the modules that
+    hold them and, once for all modules alike, what each holds: {"adapter_up.bias 16, adapter_up.weight 16 4": [modules]}."""
     for told in (*case["adapters"].values(), *([case["fusion"]] if "fusion" in case else [])):
-        config = told["file"]["config"]
+        config, name = told["file"]["config"], told["file"]["name"]
         told["file"]["config"] = {key: value for key, value in config.items() if DEFAULTS.get(key, ...) != value}
-        told["tensors"] = [" ".join([name, *map(str, shape)]) for name, shape in sorted(told["tensors"].items())]
+        held: dict[str, list[str]] = {}
+        for tensor, shape in sorted(told["tensors"].items()):
+            module, _, rest = tensor.partition(f".{name}.")
+            held.setdefault(module, []).append(" ".join([rest, *map(str, shape)]))
+        told["tensors"] = {}
+        for module, words in held.items():
+            told["tensors"].setdefault(", ".join(words), []).append(module)
     return case
 
 
