@@ -63,7 +63,7 @@ def inject(model: PreTrainedModel, config: PeftConfig, where: str) -> Any:
     Raises:
         BadInput: what the library refuses, opened by `where`.
     """
-    kind = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+    kind = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(config.peft_type)]
     try:
         # The library shortens the list of targets in the config that it is given.
         tuner = kind(model, copy.deepcopy(config), adapter_name=ADAPTER)
@@ -121,10 +121,7 @@ class Peft(Tuner):
         try:
             changed = self._changed(model, architecture, taps, parameters, where)
             _reshare(changed, shared)
-            device = next(model.parameters()).device
-            with torch.no_grad():  # many a parameter shows only now that it does not fit this model
-                ids = torch.tensor([[0, 1, 2]], device=device)
-                changed.to(device)(input_ids=ids, attention_mask=torch.ones_like(ids))
+            _try(changed, model)
         except BadInput:
             raise
         except Exception as error:  # the library checks in many ways
@@ -196,6 +193,20 @@ def _targets(
         down = part_names(model, architecture, taps, "down")
         return {"target_modules": [*part_names(model, architecture, taps, "key", "value"), *down], "feedforward_modules": down}
     return {"target_modules": find_targets("linear", model, architecture, taps)}
+
+
+@torch.no_grad()
+def _try(changed: nn.Module, model: PreTrainedModel) -> None:
+    """Run a made-up text: many a parameter shows only then that it does not fit this model."""
+    pooler = getattr(model, "pooler", None)
+    ids = torch.tensor([[0, 1, 2]], device=model.device)
+    try:
+        if pooler is not None:  # which its head calls, not the model
+            model.pooler = None
+        changed.to(model.device)(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        if pooler is not None:
+            model.pooler = pooler
 
 
 def _refused(where: str, error: Exception) -> BadInput:

@@ -47,7 +47,7 @@ class Prompt(Tuner):
         return Prompted(model, architecture, encoder, self.virtual_tokens)
 
 
-def prompt_shape(model: PreTrainedModel, taps: Taps) -> dict[str, int]:
+def prompt_shape(model: PreTrainedModel, taps: Taps) -> dict[str, Any]:
     """What the library's configs of prompts ask of a model; the width is that of its embeddings, which is not always K."""
     words: Any = model.get_input_embeddings()
     shape = {"token_dim": words.embedding_dim, "num_layers": len(taps.blocks), "num_transformer_submodules": 1}
