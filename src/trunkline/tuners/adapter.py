@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 from trunkline.branches.fold import methods
 from trunkline.errors import BadInput, unknown_name
 from trunkline.trunk.architectures import Architecture, Taps
-from trunkline.tuners.adapter_files import Home, Stored, fill, read_adapter, weights_of, without_inverse, write_adapter
+from trunkline.tuners.adapter_files import read_adapter, write_adapter
+from trunkline.tuners.adapter_weights import Home, Stored, fill, weights_of, without_inverse
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
 from trunkline.tuners.places import find_spots, left_out

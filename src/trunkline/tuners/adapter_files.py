@@ -2,8 +2,7 @@
 
 A folder of that package holds adapter_config.json and adapter.safetensors (a fusion's: adapter_fusion_config.json and
 model_adapter_fusion.safetensors), older ones pytorch_adapter.bin. Those are pickles, which nothing here reads but
-`import_bin`, which somebody has to ask for. In memory a tensor is called by its place and its name in the module:
-"output.3.down.weight", "invertible.F.0.weight".
+`import_bin`, which somebody has to ask for.
 """
 
 from __future__ import annotations
@@ -11,21 +10,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from trunkline.errors import BadInput
 from trunkline.files import atomic_directory
-from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.tuners.adapter_weights import Home, Stored, StoredFusion, split_name
 from trunkline.tuners.bottleneck import Spec, parse_spec
-from trunkline.tuners.fusing import FusionSpec, parse_fusion
-from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
-from trunkline.tuners.stack import Place
+from trunkline.tuners.fusing import parse_fusion
 
 VERSION = "adapters.1.3.0"  # the release whose format is written
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"
@@ -40,70 +36,6 @@ _OLD_NAMES = {
     r"(attention|layer)_text_(task|lang)_adapters": "adapters",
     "invertible_lang_adapters": "invertible_adapters",
 }
-
-
-@dataclass(frozen=True)
-class Home:
-    """What files and branches have to know of the model that adapters sit in.
-
-    Args:
-        prefix: what the `adapters` package puts before the base model's names.
-        saved: by place ("output.3"), the module that holds its adapters in that package.
-        paths: by place, the module that holds them here.
-        inverse: the module that holds invertible adapters in that package.
-        encoder_only: the model lacks a decoder whose adapters a file may hold.
-    """
-
-    model_type: str
-    model_class: str
-    hidden_size: int
-    prefix: str
-    saved: dict[str, str] = field(repr=False)
-    paths: dict[str, str] = field(repr=False)
-    inverse: str
-    encoder_only: bool
-
-    @classmethod
-    def of(cls, model: Any, architecture: Architecture, taps: Taps) -> Home:
-        spots = find_spots(model, architecture, taps)
-        return cls(
-            architecture.model_type,
-            type(model).__name__,
-            model.config.hidden_size,
-            f"{model.base_model_prefix}.",
-            {_key(spot): spot.saved for spot in spots},
-            {_key(spot): ".".join(filter(None, [spot.path, f"{spot.location}_adapter"])) for spot in spots},
-            PLACES[architecture.model_type].inverse,
-            encoder_alone(model, architecture) or architecture.model_type == "t5",
-        )
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An adapter with its weights, off disk or out of a model.
-
-    Args:
-        where: its path, for messages.
-        trunk: sha256 of the weights of the trunk it was made for, where that is known (a branch knows it).
-        language: the adapter below it that it was trained on, in a branch that has one.
-    """
-
-    name: str
-    spec: Spec
-    weights: dict[str, Tensor] = field(repr=False)
-    where: str = ""
-    trunk: str | None = None
-    language: Stored | None = None
-
-
-@dataclass(frozen=True)
-class StoredFusion:
-    """A fusion over adapters of these names, with its weights ("output.3.query.weight")."""
-
-    names: list[str]
-    spec: FusionSpec
-    weights: dict[str, Tensor] = field(repr=False)
-    where: str = ""
 
 
 def read_adapter(path: str | Path, home: Home) -> Stored:
@@ -140,7 +72,7 @@ def write_adapter(folder: str | Path, stored: Stored, home: Home, *, model_name:
     """Write an adapter as a folder that the `adapters` package loads (`model.load_adapter(folder, use_safetensors=True)`)."""
     named: dict[str, Tensor] = {}
     for key, value in stored.weights.items():
-        place, parameter = _split(key)
+        place, parameter = split_name(key)
         if place == "invertible":
             names = [f"{home.inverse}.{stored.name}.{parameter}"]
         else:
@@ -151,12 +83,6 @@ def write_adapter(folder: str | Path, stored: Stored, home: Home, *, model_name:
         named |= {home.prefix + name: value for name in names}
     config = stored.spec.model_dump(mode="json")
     _write(Path(folder), CONFIG, WEIGHTS, _described(home, stored.name, config, model_name), named)
-
-
-def without_inverse(stored: Stored) -> Stored:
-    """The adapter without its invertible one, which is used only of the lowest adapter of a model."""
-    kept = {name: value for name, value in stored.weights.items() if not name.startswith("invertible.")}
-    return replace(stored, spec=stored.spec.model_copy(update={"inv_adapter": None}), weights=kept)
 
 
 def read_fusion(path: str | Path, home: Home) -> StoredFusion:
@@ -188,7 +114,7 @@ def write_fusion(folder: str | Path, stored: StoredFusion, home: Home, *, model_
     """Write a fusion as a folder that the `adapters` package loads, once it has loaded the adapters."""
     name, named = ",".join(stored.names), {}
     for key, value in stored.weights.items():
-        place, parameter = _split(key)
+        place, parameter = split_name(key)
         named[f"{home.prefix}{home.saved[place]}.adapter_fusion_layer.{name}.{parameter}"] = value
     config = stored.spec.model_dump(mode="json") | {"temperature": False, "residual_before": False}
     described = _described(home, name, config, model_name) | {"adapter_names": stored.names}
@@ -225,55 +151,6 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
         for new, named in tensors.items():
             save_file(named, temporary / new)
         return sorted(file.name for file in temporary.iterdir())
-
-
-def weights_of(places: list[Place], part: str, invertible: nn.Module | None = None) -> dict[str, Tensor]:
-    """The weights of the adapter `part` ("task", "language", "fused.<name>") or of "fusion", by place, on the CPU."""
-    weights = {}
-    for place in places:
-        module = place.fusion if part == "fusion" else place.adapters().get(part)
-        for name, value in module.named_parameters() if module is not None else ():
-            weights[f"{place.location}.{place.index}.{name}"] = value.detach().float().cpu().clone()
-    for name, value in invertible.named_parameters() if invertible is not None else ():
-        weights[f"invertible.{name}"] = value.detach().float().cpu().clone()
-    return weights
-
-
-@torch.no_grad()
-def fill(places: list[Place], part: str, stored: Stored | StoredFusion, invertible: nn.Module | None = None) -> None:
-    """Put weights where `weights_of` takes them from.
-
-    Raises:
-        BadInput: a tensor is missing, left over, misshaped or not finite.
-    """
-    modules: dict[str, nn.Module] = {} if invertible is None else {"invertible": invertible}
-    for place in places:
-        module = place.fusion if part == "fusion" else place.adapters().get(part)
-        if module is not None:
-            modules[f"{place.location}.{place.index}"] = module
-    wanted = {f"{place}.{name}": p for place, module in modules.items() for name, p in module.named_parameters()}
-    for name in sorted(wanted.keys() | stored.weights.keys()):
-        if name not in stored.weights:
-            raise BadInput(f"{stored.where}: the weights of {name} are missing")
-        if name not in wanted:
-            raise BadInput(f"{stored.where}: the weights of {name} have no place in this trunk")
-        value = stored.weights[name]
-        if value.shape != wanted[name].shape:
-            raise BadInput(f"{stored.where}: {name} is {list(value.shape)}, expected {list(wanted[name].shape)}")
-        if not torch.isfinite(value).all():
-            raise BadInput(f"{stored.where}: {name} holds a number that is not finite")
-        wanted[name].copy_(value)
-
-
-def _key(spot: Spot) -> str:
-    return f"{spot.location}.{spot.index}"
-
-
-def _split(key: str) -> tuple[str, str]:
-    """The place and the parameter that a name in memory tells."""
-    parts = key.split(".")
-    cut = 1 if parts[0] == "invertible" else 2
-    return ".".join(parts[:cut]), ".".join(parts[cut:])
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.tuners.adapter_files import VERSION, Home, load_tensors, read_json
+from trunkline.tuners.adapter_files import VERSION, load_tensors, read_json
+from trunkline.tuners.adapter_weights import Home
 from trunkline.tuners.bottleneck import activation
 
 HEAD_CONFIG, HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"

@@ -18,18 +18,8 @@ from trunkline.branches.fold import methods
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
-from trunkline.tuners.adapter_files import (
-    Home,
-    Stored,
-    StoredFusion,
-    fill,
-    read_adapter,
-    read_fusion,
-    weights_of,
-    without_inverse,
-    write_adapter,
-    write_fusion,
-)
+from trunkline.tuners.adapter_files import read_adapter, read_fusion, write_adapter, write_fusion
+from trunkline.tuners.adapter_weights import Home, Stored, StoredFusion, fill, weights_of, without_inverse
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import parse_spec
 from trunkline.tuners.fusing import FusionSpec
