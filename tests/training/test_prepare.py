@@ -32,14 +32,14 @@ def ids(prepared, split):
 
 def test_nothing_of_the_drawn_splits_is_in_what_a_regression_learns(numbered):
     values = resolve(config("minilm", numbered, tasks=("mood", "stars")))
-    before = prepare(values)
+    before = prepare(values)[0]
     targets = before.splits["train"].targets["stars"].values
     learned = before.tasks["stars"].learned
     assert (learned.mean, learned.std) == pytest.approx((targets.mean(), targets.std()))
     held_out = ids(before, "test") | ids(before, "validation")
     assert len(held_out) == pytest.approx(40, abs=2)
     edited(numbered, lambda row: row.update(stars=1e6) if row["id"] in held_out else None)
-    after = prepare(values)
+    after = prepare(values)[0]
     assert ids(after, "test") | ids(after, "validation") == held_out
     assert after.tasks["stars"].learned == learned
 
@@ -48,7 +48,7 @@ def test_class_weights_are_those_of_the_training_rows(numbered):
     values = config("minilm", numbered, tasks=("mood", "topics"))
     for task in values["tasks"].values():
         task["class_weights"] = "balanced"
-    prepared = prepare(resolve(values))
+    prepared = prepare(resolve(values))[0]
     labels = prepared.splits["train"].targets["mood"].values
     counts = np.bincount(labels)
     assert prepared.tasks["mood"].learned.class_weights == pytest.approx(len(labels) / (2 * counts))
@@ -59,7 +59,7 @@ def test_class_weights_are_those_of_the_training_rows(numbered):
 def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_trunk_dir, numbered, tmp_path):
     values = config(tiny_trunk_dir, numbered, tasks=("mood", "topics"), epochs=1)
     values["tasks"]["genre"] = {"kind": "sequence", "label": "genre", "class_weights": "balanced"}
-    drawn = ids(prepare(resolve({**values, "tasks": {"mood": values["tasks"]["mood"]}})), "test")
+    drawn = ids(prepare(resolve({**values, "tasks": {"mood": values["tasks"]["mood"]}}))[0], "test")
     edited(numbered, lambda row: row.update(genre="rare" if row["id"] in drawn else ("film", "book")[row["id"] % 2]))
     said = []
     result = fit(values, run_dir=tmp_path / "run", say=lambda event, **told: said.append(told.get("text")))

@@ -92,7 +92,10 @@ def own_test_split(run: Path) -> Table:
     if not (run / "config.yaml").is_file():
         raise BadInput(f"{run}: no config.yaml, so this branch's own test split is not known; give the data to score on")
     result = read_result(run)
-    splits = prepare(load_config(run / "config.yaml")).splits
+    groups = prepare(load_config(run / "config.yaml"))
+    if len(groups) > 1:
+        raise BadInput(f"{run}: its tasks have data of their own; give the data to score on")
+    splits = groups[0].splits
     if "test" not in splits:
         raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
     now = {name: split_digest(split) for name, split in splits.items()}

@@ -102,6 +102,8 @@ def show_run(summary: dict[str, Any]) -> None:
     from trunkline.cli import show
 
     show_scores(summary)
+    for report in summary.get("transfer", ()):
+        out().print(show.transfer(report))
     out().print(show.cost(summary))
     typed = program()
     tell(f'\npredict:  {typed} predict {summary["run"]} --text "..."')

@@ -54,7 +54,7 @@ def _branch(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from trunkline.training.branch import load_branch
-    from trunkline.training.cost import count_parameters, directory_bytes
+    from trunkline.training.cost import directory_bytes
 
     branch = load_branch(path)
     return {
@@ -63,7 +63,7 @@ def _branch(path: Path) -> dict[str, Any]:
         "kind": branch.task.kind,
         "labels": list(branch.task.labels),
         "method": branch.method.model_dump(mode="json"),
-        "parameters": count_parameters(branch.module) + count_parameters(branch.criterion),
+        "parameters": sum(value.numel() for value in branch.weights().values()),
         "bytes": directory_bytes(path),
         "layers": {str(layer): share for layer, share in branch.layer_weights().items()},
         "reads": list(branch.module.wanted()),

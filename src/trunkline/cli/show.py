@@ -126,6 +126,26 @@ def ranges(numbers: Collection[int]) -> str:
     return ("layer " if len(numbers) == 1 else "layers ") + words
 
 
+def transfer(report: Mapping[str, Any]) -> RenderableType:
+    """One order of a sequence as a heat map: a row for each stage, a column for each task, its score after that stage."""
+    order = report["order"]
+    made = table("after", *(f">{task} ({report['metric'][task]})" for task in order), title="every task after every stage")
+    for task, row in zip(order, report["matrix"], strict=True):
+        made.add_row(Text(task, style="bold"), *(_heat(score) for score in row))
+    made.add_section()
+    made.add_row(Text("alone", style="bold"), *(_heat(score) for score in report["alone"]))
+    means = {key.replace("_", " "): report[key] for key in ("forgetting", "backward_transfer", "forward_transfer")}
+    return Group(made, facts({name: "-" if value is None else f"{value:+.4f}" for name, value in means.items()}))
+
+
+def _heat(score: float | None) -> Text:
+    """A score on a ground that is the greener the nearer it is to 1."""
+    if score is None:
+        return Text("")
+    level = round(40 + 120 * min(max(score, 0.0), 1.0))
+    return Text(f" {score:.4f} ", style=f"white on rgb(20,{level},60)")
+
+
 def cost(summary: Mapping[str, Any]) -> Table:
     """What a run cost, and where it is."""
     spent = summary["cost"]

@@ -1,7 +1,8 @@
 """A trunk with the branches that ride on it: one forward pass answers all of them.
 
 Branches trained with different maximum lengths or precisions do not answer from the same pass: they are grouped by
-both, so that each one sees what it was trained on, and a group shares a pass.
+both, so that each one sees what it was trained on, and a group shares a pass. A branch that changes its trunk has a pass of
+its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trunkline.training.apply import collect_logits
 from trunkline.training.branch import Branch, load_branch
 from trunkline.training.result import unfinished
 from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.tuners import TunedStates, TunedTrunk
 
 
 class Bundle:
@@ -53,12 +55,20 @@ class Bundle:
             device: "auto", "cpu" or "cuda".
         """
         given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-        loaded = [load_branch(folder) for path in given for folder in branch_folders(path)]
+        loaded: list[Branch] = []
+        source = trunk
+        for folder in (folder for path in given for folder in branch_folders(path)):
+            loaded.append(branch := load_branch(folder, source, device=device))
+            if branch.tuned is not None:
+                source = branch.tuned.trunk  # the next one that changes it need not load it again
         if not loaded:
             raise BadInput("no branch given; expected at least one branch or run directory")
         if isinstance(trunk, Trunk):
             return cls(trunk, _named(loaded))
-        first = loaded[0].trunk
+        reading = [branch for branch in loaded if branch.tuned is None]
+        if not reading and isinstance(source, Trunk):
+            return cls(source, _named(loaded))
+        first = reading[0].trunk
         name = trunk or first.name
         revision = None if trunk else first.revision
         try:
@@ -66,7 +76,7 @@ class Bundle:
         except TrunklineError as error:
             if trunk is not None:
                 raise
-            raise type(error)(f"{loaded[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
+            raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
         return cls(found, _named(loaded))
 
     def predict(
@@ -116,11 +126,11 @@ class Bundle:
     def _logits(
         self, corpus: Corpus, progress: Callable[[int], None] | None
     ) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
-        groups: dict[tuple[int, str], dict[str, Branch]] = {}
+        groups: dict[tuple[int, str, TunedTrunk | None], dict[str, Branch]] = {}
         for name, branch in self.branches.items():
-            groups.setdefault((branch.max_length, branch.precision), {})[name] = branch
+            groups.setdefault((branch.max_length, branch.precision, branch.tuned), {})[name] = branch
         found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
-        for (max_length, precision), members in groups.items():
+        for (max_length, precision, tuned), members in groups.items():
             windows = any(branch.task.level == "unit" for branch in members.values())
             encoded = self.trunk.encode(
                 corpus.texts,
@@ -131,7 +141,7 @@ class Bundle:
             )
             logits = collect_logits(
                 {name: (branch.task, branch.module) for name, branch in members.items()},
-                LiveStates(self.trunk, encoded),
+                LiveStates(self.trunk, encoded) if tuned is None else TunedStates(tuned, encoded),
                 encoded,
                 precision=precision,
                 device=torch.device(self.trunk.device),

@@ -85,6 +85,7 @@ class TaskConfig(BaseModel):
 
     kind: str
     metric: str | None = None  # what early stopping and the best checkpoint go by; the kind's default where None
+    data: Any = None  # texts of its own: a section like the run's `data`, for tasks that are learned jointly from several files
 
 
 class Learned(BaseModel):

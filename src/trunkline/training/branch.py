@@ -107,6 +107,11 @@ class Branch:
                 f"found {found.tokenizer[:12]} in {trunk.name}; give the tokenizer it belongs to"
             )
 
+    def weights(self) -> dict[str, Tensor]:
+        """All weights that are its own, under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""
+        changed = {} if self.tuned is None else self.tuned.own()
+        return {**named_weights(self.module, self.criterion), **{f"trunk.{name}": value for name, value in changed.items()}}
+
     def layer_weights(self) -> dict[int, float]:
         """Share of each layer in what the branch reads, where its method has such shares."""
         return self.module.layer_weights()
@@ -123,17 +128,18 @@ def save_branch(branch: Branch, path: Path) -> None:
         "name": branch.task.name,
         "kind": branch.task.kind,
         "task": branch.task.state(),
-        "method": branch.method.model_dump(mode="json"),
+        "method": branch.method.model_dump(mode="json") if branch.tuned is None else branch.tuned.tuner.described(),
         "trunk": asdict(branch.trunk),
         "max_length": branch.max_length,
         "precision": branch.precision,
+        "pooler": branch.tuned is not None and bool(branch.tuned.pooler),
         "text": branch.text,
         "text_pair": branch.text_pair,
         "metrics": branch.metrics,
         "cost": branch.cost,
         "versions": {name: version(name) for name in ("trunkline", "torch", "transformers")},
     }
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in _weights(branch).items()}
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in branch.weights().items()}
     with atomic_directory(path) as temporary:
         (temporary / "branch.json").write_text(
             json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
@@ -145,13 +151,14 @@ def save_branch(branch: Branch, path: Path) -> None:
     branch.path = path
 
 
-def load_branch(path: str | Path, trunk: Trunk | str | None = None) -> Branch:
-    """Read a branch directory; its modules are in eval mode on the CPU.
+def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: str = "auto") -> Branch:
+    """Read a branch directory; its modules are in eval mode, on the CPU unless they change their trunk.
 
     Args:
         path: the directory.
         trunk: a branch that changes its trunk needs that trunk: where it is now, or the trunk itself in fp32. By default it
             is looked for under the name that it had.
+        device: where that trunk is loaded to.
 
     Raises:
         BadInput: no such directory, a file missing or broken, a newer schema, an unknown kind or method, or tensors that
@@ -181,35 +188,31 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None) -> Branch:
     read = part("max_length", int), precision, part("text", str), described.get("text_pair")
     if is_tuner(config):
         resolve_head(config, f"{path}/branch.json")
-        source = _open_trunk(path, ref, trunk)
-        tuned, parts = tune(source, config, {task.name: task}, precision, pretrained=False)
+        source = _open_trunk(path, ref, trunk, device)
+        tuned, parts = tune(
+            source, config, {task.name: task}, precision, pooler=described.get("pooler", False), pretrained=False
+        )
         made = parts[task.name]
         branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, tuned.eval())
         branch.check_trunk(source)
     else:
         branch = Branch(task, config, build_branch(config, ref.shape, task), task.criterion(), ref, *read, *rest, path)
-    _load_weights(path, _weights(branch))
+    _load_weights(path, branch.weights())
     branch.module.eval()
     branch.criterion.eval()
     return branch
 
 
-def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None) -> Trunk:
+def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None, device: str) -> Trunk:
     if isinstance(trunk, Trunk) and trunk.dtype == "fp32":
         return trunk
     name = trunk if isinstance(trunk, str) else trunk.name if trunk is not None else ref.name
     revision = ref.revision if trunk is None else trunk.revision if isinstance(trunk, Trunk) else None
-    device = trunk.device if isinstance(trunk, Trunk) else "auto"
+    place = trunk.device if isinstance(trunk, Trunk) else device
     try:
-        return load_trunk(name, revision=revision, stack=ref.stack, dtype="fp32", device=device)
+        return load_trunk(name, revision=revision, stack=ref.stack, dtype="fp32", device=place)
     except TrunklineError as error:
         raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
-
-
-def _weights(branch: Branch) -> dict[str, Tensor]:
-    """All weights of a branch under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""
-    changed = {} if branch.tuned is None else branch.tuned.own()
-    return {**named_weights(branch.module, branch.criterion), **{f"trunk.{name}": value for name, value in changed.items()}}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -255,7 +258,7 @@ def _try(branch: Branch) -> Tensor:
     layout = Layout(torch.tensor([1, 4, 6]))
     generator = torch.Generator().manual_seed(0)
     if branch.tuned is not None:
-        return _try_tuned(branch, layout)
+        return _try_tuned(branch, branch.tuned, layout)
     states = torch.randn(branch.trunk.num_layers + 1, layout.total, branch.trunk.hidden_size, generator=generator)
     rows = torch.arange(layout.total) if branch.task.level == "unit" else None
     carry = None
@@ -264,9 +267,9 @@ def _try(branch: Branch) -> Tensor:
     return branch.module.finish(carry, layout, rows)
 
 
-def _try_tuned(branch: Branch, layout: Layout) -> Tensor:
+def _try_tuned(branch: Branch, tuned: TunedTrunk, layout: Layout) -> Tensor:
     lengths = layout.lengths.numpy()
-    ids = np.random.default_rng(0).integers(0, branch.tuned.vocabulary, layout.total, dtype=np.int32)
+    ids = np.random.default_rng(0).integers(0, tuned.vocabulary, layout.total, dtype=np.int32)
     encoded = Encoded(ids, np.append(0, lengths.cumsum()), None, np.arange(len(lengths), dtype=np.int32), None, None, 0)
     carry = None
 
@@ -275,7 +278,7 @@ def _try_tuned(branch: Branch, layout: Layout) -> Tensor:
         carry = branch.module.read(carry, layer, LayerState(rows))
 
     rows = torch.arange(layout.total) if branch.task.level == "unit" else None
-    device = branch.tuned.device
+    device = tuned.device
     with autocast(device, branch.precision):
-        TunedStates(branch.tuned, encoded).feed(np.arange(len(lengths)), branch.module.wanted(), receive)
+        TunedStates(tuned, encoded).feed(np.arange(len(lengths)), branch.module.wanted(), receive)
         return branch.module.finish(carry, Layout(layout.lengths.to(device)), rows).cpu()

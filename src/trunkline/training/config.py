@@ -187,8 +187,12 @@ def resolve(
     for name in config.tasks:
         if not re.fullmatch(r"[\w][\w.-]*", name):
             raise BadInput(f"{where}: tasks: found the name {name!r}, expected letters, digits, '_', '-' and '.' only")
-    for key in ("train", "validation", "test"):
-        setattr(config.data, key, _absolute(getattr(config.data, key), base))
+    for name, task in config.tasks.items():
+        if task.data is not None:
+            task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
+    for data in (config.data, *(task.data for task in config.tasks.values() if task.data is not None)):
+        for key in ("train", "validation", "test"):
+            setattr(data, key, _absolute(getattr(data, key), base))
     if (base / config.trunk.name).is_dir():
         config.trunk.name = str((base / config.trunk.name).resolve())
     return config

@@ -124,9 +124,8 @@ class Learner:
 
     def loss(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The losses of those of its tasks that a batch teaches, as one."""
-        if self.balance is not None:
-            return self.balance(losses)
-        return torch.stack(list(losses.values())).sum()
+        total = torch.stack(list(losses.values())).sum() if self.balance is None else self.balance(losses)
+        return total if self.tuned is None else total + self.tuned.tuner.penalty()
 
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""
@@ -162,9 +161,8 @@ class Learner:
         scores = {name: metrics[name].get(part.task.monitor) for name, part in self.parts.items()}
         if len(scores) == 1:
             return next(iter(scores.values())), next(iter(signs.values()))
-        if any(score is None for score in scores.values()):
-            return None, 1
-        return sum(signs[name] * score for name, score in scores.items()) / len(scores), 1
+        known = [signs[name] * score for name, score in scores.items() if score is not None]
+        return (sum(known) / len(known) if len(known) == len(scores) else None), 1
 
 
 def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:

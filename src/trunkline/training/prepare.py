@@ -16,7 +16,7 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.labels import clipped
-from trunkline.training.config import RunConfig
+from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.supervision import Supervision
 from trunkline.trunk.load import Trunk
 
@@ -39,12 +39,27 @@ class Split:
 class Prepared:
     """Tasks with their label spaces, the splits (train, validation and perhaps test), and what was noticed about them."""
 
+    data: DataSection
     tasks: dict[str, Task]
     splits: dict[str, Split]
     findings: list[str] = field(default_factory=list)
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig) -> list[Prepared]:
+    """Prepare the tasks of a config: together those that share their texts, in the order of the config.
+
+    Raises:
+        BadInput: the first thing wrong in any split.
+    """
+    groups: dict[str, tuple[DataSection, dict[str, Any]]] = {}
+    for name, task in config.tasks.items():
+        data = task.data or config.data
+        key = json.dumps(data.model_dump(mode="json"))
+        groups.setdefault(key, (data, {}))[1][name] = task.model_copy(update={"data": None})
+    return [_prepare(config.model_copy(update={"data": data, "tasks": tasks})) for data, tasks in groups.values()]
+
+
+def _prepare(config: RunConfig) -> Prepared:
     """Read the sources, learn the label spaces from the training data, draw shares, and check every target.
 
     The names of labels are those of the whole source, so that a rare one may fall into a drawn split; what is measured for
@@ -83,7 +98,7 @@ def prepare(config: RunConfig) -> Prepared:
                 )
     findings = check_splits(corpora, label_columns(config, corpora))
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
-    return Prepared(tasks, splits, findings)
+    return Prepared(data, tasks, splits, findings)
 
 
 def _untaught(task: Task, targets: Targets) -> str | None:
@@ -133,10 +148,10 @@ def split_digest(split: Split) -> str:
     return digest.hexdigest()
 
 
-def data_digest(prepared: Prepared) -> str:
+def data_digest(prepared: list[Prepared]) -> str:
     """sha256 (hex) over the tokens and targets of all splits: a run on other data is another run."""
     digest = hashlib.sha256()
-    for name, split in prepared.splits.items():
+    for name, split in (item for group in prepared for item in group.splits.items()):
         assert split.encoded is not None
         digest.update(f"{name} {split.encoded.digest()}".encode())
         for key, targets in split.targets.items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,21 @@ class Run:
         self.say = say if self.accelerator.is_main_process else quiet
         set_seed(config.training.seed)
         self.tunes = is_tuner(config.method)
-        stages = plan(config, Path())
-        self.prepared = prepare(config)
+        self.groups = prepare(config)
+        self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
+        self._texts = any(task.level == "text" for task in self.tasks.values())
+        stages = self.plan(Path())
         self.trunk = open_trunk(config, self.accelerator)
+        self._frozen: Trunk | None = None
         self.max_length = config.trunk.max_length or self.trunk.max_length
-        self.precision = config.training.precision
+        self.precision: str = config.training.precision
         if self.precision == "auto":  # a tuned trunk is loaded in fp32, and computes in what a frozen one would
             self.precision = pick_dtype(config.trunk.dtype, self.trunk.device) if self.tunes else self.trunk.dtype
-        encode_splits(self.prepared, self.trunk, self.max_length)
-        for finding in self.prepared.findings:
-            self.say("finding", text=finding)
-        self.identity = run_identity(config, self.prepared, self.trunk, self.precision)
+        for group in self.groups:
+            encode_splits(group, self.trunk, self.max_length)
+            for finding in group.findings:
+                self.say("finding", text=finding)
+        self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
         self.cost = self._count(self.first[0])
@@ -75,9 +80,11 @@ class Run:
     def _learners(self, stage: Stage, onto: TunedTrunk | None = None) -> tuple[dict[str, Learner], TunedTrunk | None]:
         """Learners with fresh weights for the tasks of a stage, and the trunk that they change if its method is a tuner."""
         training, device = self.config.training, self.accelerator.device
-        tasks = {name: self.prepared.tasks[name] for name in stage.tasks}
+        tasks = {name: self.tasks[name] for name in stage.tasks}
         if self.tunes:
-            tuned, parts = tune(self.trunk, stage.method, tasks, self.precision, training.seed, onto=onto)
+            # A trunk that is handed from task to task has its pooler from the beginning.
+            pools = stage.method.head == "plain" and stage.order is not None and self._texts
+            tuned, parts = tune(self.trunk, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools)
             balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
             return {"+".join(tasks): Learner(parts, training, device, tuned, balance)}, tuned
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
@@ -92,6 +99,10 @@ class Run:
             cost.added_parameters[name] = learner.size() - (cost.trunk_parameters if learner.tuned is not None else 0)
         return cost
 
+    def plan(self, path: Path) -> list[Stage]:
+        """The stages of the run, with its directory at `path`."""
+        return plan(self.config, path, [tuple(group.tasks) for group in self.groups])
+
     @property
     def layers(self) -> list[int]:
         """Every layer that some task may read."""
@@ -100,15 +111,19 @@ class Run:
 
     def loop(self, path: Path) -> Loop:
         """The training loop of the first stage, with its checkpoint below `path`."""
-        return self._loop(plan(self.config, path)[0], *self.first, self.cost, path / "checkpoint")
+        return self._loop(self.plan(path)[0], *self.first, self.cost, path / "checkpoint")
 
     def _loop(self, stage: Stage, learners: dict[str, Learner], tuned: TunedTrunk | None, cost: Cost, checkpoint: Path) -> Loop:
-        tasks, splits = {name: self.prepared.tasks[name] for name in stage.tasks}, self.prepared.splits
-        feeds = {name: self.open_feed(splits[name], tuned, cost) for name in ("train", "validation")}
-        source = Source(*(SplitFeed(feed, splits[name].supervision(tasks)) for name, feed in feeds.items()))
+        read = {layer for learner in learners.values() for part in learner.parts.values() for layer in part.branch.layers}
+        sources = []
+        for group in self.groups:
+            if tasks := {name: task for name, task in group.tasks.items() if name in stage.tasks}:
+                splits = [group.splits[name] for name in ("train", "validation")]
+                feeds = [self.open_feed(split, tuned, read, cost) for split in splits]
+                sources.append(Source(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         return Loop(
             learners,
-            [source],
+            sources,
             self.config.training,
             precision=self.precision,
             accelerator=self.accelerator,
@@ -120,9 +135,14 @@ class Run:
 
     def train(self, path: Path, began: float) -> dict[str, Any]:
         """Train stage by stage, judge on the test split, save the branches below `path`; return what result.json holds."""
-        self.say("tasks", tasks=self.prepared.tasks, trunk=self.trunk, path=path, cost=self.cost)
-        before, splits = time.monotonic() - began, self.prepared.splits
-        stages = plan(self.config, path)
+        self.say("tasks", tasks=self.tasks, trunk=self.trunk, path=path, cost=self.cost)
+        before = time.monotonic() - began
+        stages = self.plan(path)
+        splits = {
+            f"{'+'.join(group.tasks)}/{name}" if len(self.groups) > 1 else name: split
+            for group in self.groups
+            for name, split in group.splits.items()
+        }
         records = [self._stage(stage, stages[:number], path) for number, stage in enumerate(stages)]
         self.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory(self.accelerator.device))
@@ -136,8 +156,8 @@ class Run:
             "trunk": {"name": self.trunk.name, "dtype": self.trunk.dtype, "precision": self.precision},
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
             "digests": {name: split_digest(split) for name, split in splits.items()},
-            "findings": self.prepared.findings,
-            "tasks": {name: tasks[name] for name in self.prepared.tasks},
+            "findings": [finding for group in self.groups for finding in group.findings],
+            "tasks": {name: tasks[name] for name in self.tasks},
             "history": [entry for record in records for entry in record["history"]],
         }
         if len(stages) > 1:
@@ -146,7 +166,7 @@ class Run:
                 {"name": stage.name} | {key: record[key] for key in kept} for stage, record in zip(stages, records, strict=True)
             ]
         if self.config.training.regime == "sequential":
-            monitors = {name: task.monitor for name, task in self.prepared.tasks.items()}
+            monitors = {name: task.monitor for name, task in self.tasks.items()}
             summary["transfer"] = transfer(stages, [record["tasks"] for record in records], monitors)
         summary["cost"] = self.cost.as_dict()
         summary["seconds"] = round(self.cost.seconds, 2)
@@ -178,7 +198,7 @@ class Run:
             parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], tuned)
         metrics = self._judge(parts, stage.tasks, tuned, loop)
         cost.seconds = position.seconds + time.monotonic() - after
-        last = stage.order is None or len(earlier) + 1 == len(self.prepared.tasks)
+        last = stage.order is None or len(earlier) + 1 == len(self.tasks)
         tasks = {}
         for name, part in parts.items():
             places = [folder / name] if stage.name and name in stage.tasks else []
@@ -211,23 +231,39 @@ class Run:
             branch.module.bind(tuned.model)
         return Part(branch.task, branch.module.to(self.trunk.device), branch.criterion.to(self.trunk.device))
 
-    def open_feed(self, split: Split, tuned: TunedTrunk | None = None, cost: Cost | None = None) -> Feed:
-        """The layer states of a split: of the changed trunk, or from the store or live, as `training.states` says."""
-        training, cost = self.config.training, cost or self.cost
+    def open_feed(self, split: Split, tuned: TunedTrunk | None, layers: Collection[int], cost: Cost) -> Feed:
+        """The states of `layers` of a split: of the changed trunk, or from the store or live, as `training.states` says."""
         assert split.encoded is not None
         if tuned is not None:
-            return TunedStates(tuned, split.encoded)
-        if training.states == "live":
+            return TunedStates(tuned, split.encoded, self._lower_states(split, tuned, layers, cost))
+        if self.config.training.states == "live":
             return LiveStates(self.trunk, split.encoded)
+        return self._stored(split, self.trunk, layers, cost) or LiveStates(self.trunk, split.encoded)
+
+    def _lower_states(self, split: Split, tuned: TunedTrunk, layers: Collection[int], cost: Cost) -> Feed | None:
+        """The states of the last unchanged block, stored, if the changed trunk can begin there and nothing below is read."""
+        if self.config.training.states == "live" or min(layers) <= tuned.lowest or not tuned.can_begin_above:
+            return None
+        if self._frozen is None:  # in the precision in which the changed trunk holds what it does not train
+            section = self.config.trunk
+            self._frozen = load_trunk(
+                section.name, revision=section.revision, stack=section.stack, dtype=self.precision, device=self.trunk.device
+            )
+        return self._stored(split, self._frozen, [tuned.lowest], cost)
+
+    def _stored(self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost) -> Feed | None:
+        """The store of a split with `layers`; None where `training.states: auto` finds it too large."""
+        training = self.config.training
+        assert split.encoded is not None
         budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
         began = time.monotonic()
         try:
             with self.accelerator.main_process_first():
                 store = build_store(
-                    self.trunk,
+                    trunk,
                     split.encoded,
                     root=cache_dir() / "states",
-                    layers=self.layers,
+                    layers=layers,
                     dtype=training.states_dtype,
                     budget_bytes=budget,
                     progress=lambda done, total: self.say("states", split=split.name, done=done, total=total),
@@ -236,7 +272,7 @@ class Run:
             if training.states == "store":
                 raise
             self.say("finding", text=f"{error}; the trunk runs in every epoch instead (training.states: live)")
-            return LiveStates(self.trunk, split.encoded)
+            return None
         cost.states_seconds += time.monotonic() - began
         cost.states_bytes += directory_bytes(store.path)
         return store
@@ -249,18 +285,20 @@ class Run:
         for module in (tuned, *(module for part in parts.values() for module in (part.branch, part.criterion))):
             if module is not None:
                 module.eval()
-        for split_name in ("validation", "test"):
-            if (split := self.prepared.splits.get(split_name)) is None:
+        places = [(group, name) for name in ("validation", "test") for group in self.groups if name in group.splits]
+        for group, split_name in places:
+            split, own = group.splits[split_name], {name: part for name, part in parts.items() if name in group.tasks}
+            if not own:
                 continue
             assert split.encoded is not None
-            supervision = split.supervision({name: part.task for name, part in parts.items()})
+            supervision = split.supervision({name: part.task for name, part in own.items()})
             feed: Feed = LiveStates(self.trunk, split.encoded)  # the test texts are read once, so storing would not pay
             if tuned is not None:
                 feed = TunedStates(tuned, split.encoded)
             elif split_name == "validation":
-                feed = loop.sources[0].validation.feed
-            logits = loop.logits(parts, SplitFeed(feed, supervision))
-            for name, part in parts.items():
+                feed = next(source.validation.feed for source in loop.sources if source.validation.supervision.keys() & own)
+            logits = loop.logits(own, SplitFeed(feed, supervision))
+            for name, part in own.items():
                 if split_name == "validation" and name in fresh:
                     part.task.tune(logits[name], supervision[name].targets)
                 metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
@@ -268,6 +306,7 @@ class Run:
 
     def _branch(self, part: Part, tuned: TunedTrunk | None, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
         name = part.task.name
+        data = next(group.data for group in self.groups if name in group.tasks)
         if tuned is None:
             part.branch.cpu()
             part.criterion.cpu()
@@ -280,7 +319,7 @@ class Run:
         }
         return Branch(
             part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.trunk),
-            self.max_length, self.precision, self.config.data.text, self.config.data.text_pair, metrics, spent, tuned=tuned,
+            self.max_length, self.precision, data.text, data.text_pair, metrics, spent, tuned=tuned,
         )  # fmt: skip
 
 
@@ -304,11 +343,11 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
             )
 
 
-def run_identity(config: RunConfig, prepared: Prepared, trunk: Trunk, precision: str) -> str:
+def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str) -> str:
     """sha256 (hex) of all that the result depends on: config, data, trunk, and the precisions that `auto` stood for."""
     parts = [
         config.identity(),
-        data_digest(prepared),
+        data_digest(groups),
         trunk.fingerprint.weights,
         trunk.fingerprint.tokenizer,
         trunk.dtype,

@@ -48,13 +48,54 @@ class Batch(NamedTuple):
 
 
 def draw_batches(sources: list[Source], training: TrainingSection, epoch: int) -> list[Batch]:
-    """The batches of `epoch`; they depend on the seed and the epoch alone."""
-    batches = []
-    for source in sources:
-        lengths = source.train.encoded.lengths[source.sequences]
-        chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
-        batches += [Batch(source, source.sequences[batch]) for batch in chosen]
-    if len(sources) > 1:
+    """The batches of `epoch`; they depend on the seed and the epoch alone.
+
+    Each sequence once, for all tasks that it teaches (`mixing: rows`), or one task a batch. Then an epoch has as many batches
+    as all tasks' own texts fill, and a task of n texts has a share of them in proportion to n (`proportional`), n^(1/2)
+    (`sqrt`), n^(1/temperature) (`temperature`) or 1 (`uniform`): Stickland and Murray 2019 (BERT and PALs, arXiv 1902.02671),
+    Raffel et al. 2020 (T5, arXiv 1910.10683, 3.5.2).
+    """
+    if training.mixing == "rows" or training.regime != "joint":
+        batches = [Batch(source, chosen) for source in sources for chosen in _cut(source, source.sequences, training, epoch)]
+    else:
+        batches = _one_task_each(sources, training, epoch)
+    if len(sources) > 1 or training.regime == "joint":
         order = np.random.default_rng([training.seed, epoch, 1]).permutation(len(batches))
         batches = [batches[i] for i in order]
     return batches
+
+
+def _cut(source: Source, sequences: np.ndarray, training: TrainingSection, epoch: int) -> list[np.ndarray]:
+    lengths = source.train.encoded.lengths[sequences]
+    chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
+    return [sequences[batch] for batch in chosen]
+
+
+def _one_task_each(sources: list[Source], training: TrainingSection, epoch: int) -> list[Batch]:
+    taught = {
+        name: (source, np.flatnonzero(supervision.taught))
+        for source in sources
+        for name, supervision in source.train.supervision.items()
+    }
+    power = {"proportional": 1.0, "sqrt": 0.5, "temperature": 1 / training.temperature, "uniform": 0.0}[training.mixing]
+    weights = np.array([len(sequences) ** power for _, sequences in taught.values()])
+    own = {name: len(_cut(*place, training, epoch)) for name, place in taught.items()}
+    counts = shares(sum(own.values()), weights)
+    batches = []
+    for (name, (source, sequences)), count in zip(taught.items(), counts, strict=True):
+        drawn: list[np.ndarray] = []
+        turn = 0
+        while len(drawn) < count:  # a small task's texts come round more than once, in other batches each time
+            drawn += _cut(source, sequences, training, epoch * 1000 + turn)
+            turn += 1
+        batches += [Batch(source, chosen, (name,)) for chosen in drawn[:count]]
+    return batches
+
+
+def shares(total: int, weights: np.ndarray) -> list[int]:
+    """Divide `total` in proportion to `weights`, at least 1 each, by largest remainders."""
+    exact = total * weights / weights.sum()
+    counts = np.maximum(np.floor(exact).astype(int), 1)
+    for i in np.argsort(counts - exact, kind="stable")[: max(0, total - counts.sum())]:
+        counts[i] += 1
+    return counts.tolist()

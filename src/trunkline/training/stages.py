@@ -38,12 +38,13 @@ class Stage:
     final: bool = True
 
 
-def plan(config: RunConfig, run: Path) -> list[Stage]:
+def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[Stage]:
     """The stages of a run, in order.
 
     Args:
         config: resolved.
         run: the run's directory, where a later stage finds the branches of an earlier one.
+        groups: the tasks, those together that share their texts.
 
     Raises:
         BadInput: the regime does not fit the method or the tasks.
@@ -61,7 +62,7 @@ def plan(config: RunConfig, run: Path) -> list[Stage]:
             raise BadInput(
                 f"{where}: found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner"
             )
-        return [Stage("", tasks, method)]
+        return [Stage("+".join(group) if len(groups) > 1 else "", group, method) for group in groups]
     if regime == "joint":
         return [Stage("", tasks, method)]
     if regime == "sequential":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trunkline.errors import BadInput
 from trunkline.files import cache_dir
 from trunkline.states.budget import needed_bytes
 from trunkline.states.manifest import key_parts, read_manifest, store_key
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.training.config import RunConfig
 from trunkline.training.loop import Say
+from trunkline.training.prepare import Split
 from trunkline.training.run import Run, quiet
 
 STORED = ("train", "validation")  # the test texts are read once, so their states are not stored
@@ -45,22 +47,28 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
     stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
     with config.naming():
         run = Run(stored, say)
-    for name in STORED:
-        run.open_feed(run.prepared.splits[name])
+    for split in _splits(run):
+        run.open_feed(split, None, run.layers, run.cost)
     return _look(run)
+
+
+def _splits(run: Run) -> list[Split]:
+    if run.tunes:
+        raise BadInput(f"method {run.config.method.name}: changes its trunk, so no layer states are stored ahead of a fit")
+    return [group.splits[name] for group in run.groups for name in STORED]
 
 
 def _look(run: Run) -> list[SplitStates]:
     layers = tuple(run.layers)
     dtype = run.config.training.states_dtype
     found = []
-    for name in STORED:
-        encoded = run.prepared.splits[name].encoded
+    for split in _splits(run):
+        encoded = split.encoded
         assert encoded is not None
         key = store_key(key_parts(run.trunk, encoded, dtype, BATCH_TOKENS))
         path = cache_dir() / "states" / key
         built = read_manifest(path)[0].complete() if (path / "store.json").exists() else ()
         tokens = len(encoded.ids)
         size = needed_bytes(tokens, run.trunk.hidden_size, len(layers), dtype)
-        found.append(SplitStates(name, key, path, encoded.n_texts, tokens, layers, size, built))
+        found.append(SplitStates(split.name, key, path, encoded.n_texts, tokens, layers, size, built))
     return found

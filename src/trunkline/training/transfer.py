@@ -31,7 +31,7 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], monitors: dict[s
         `matrix[i][j]` is None where task j had not been trained yet, and the means are None for a single task.
     """
 
-    def score(stage: Stage, task: str) -> float | None:
+    def score(stage: Stage, task: str) -> Any:  # float, or None where the task was not trained yet
         metrics = scored[stages.index(stage)].get(task)
         return None if metrics is None else (metrics.get("test") or metrics["validation"])[monitors[task]]
 

@@ -28,6 +28,7 @@ def tune(
     seed: int = 0,
     *,
     onto: TunedTrunk | None = None,
+    pooler: bool = False,
     pretrained: bool = True,
 ) -> tuple[TunedTrunk, dict[str, Part]]:
     """Return a private copy of `trunk` as `config` changes it, and a part for each task that reads it.
@@ -39,24 +40,28 @@ def tune(
         precision: fp32 or bf16.
         seed: of the weights that are drawn.
         onto: a trunk that is changed already, which these tasks go on with.
+        pooler: give the trunk its pooler even if none of these tasks needs it, as others will.
         pretrained: False where the weights come from a branch, so that a pooler's need not be looked for.
 
     Raises:
         BadInput: the tuner or its head does not fit the trunk.
     """
     heads: dict[str, SideBranch] = {}
+    folder = trunk.folder if pretrained else None
     shape = TrunkShape(trunk.num_layers, trunk.hidden_size)
     for name, task in tasks.items():
         torch.manual_seed(mixed_seed(seed, "weights", name))
         if config.head == "plain":
-            folder, output = trunk.folder if pretrained else None, Output(task.level, task.outputs)
-            heads[name] = PlainHead(trunk.model.config, output, folder, stack=trunk.stack)
+            heads[name] = PlainHead(trunk.model.config, Output(task.level, task.outputs), folder, stack=trunk.stack)
         else:
             heads[name] = build_branch(config.head, shape, task)
     plain = [head for head in heads.values() if isinstance(head, PlainHead)]
-    pooler = next((head.pooler for head in plain if head.pooler is not None), None)
+    poolers: list[Any] = [head.pooler for head in plain if head.pooler is not None]
+    if pooler and not poolers and onto is None:
+        torch.manual_seed(mixed_seed(seed, "pooler"))
+        poolers = [PlainHead(trunk.model.config, Output("text", 1), folder, stack=trunk.stack).pooler]
     torch.manual_seed(mixed_seed(seed, "tuner", *tasks))
-    tuned = onto or TunedTrunk(trunk, methods.get(config.name)(config), precision, pooler)
+    tuned = onto or TunedTrunk(trunk, methods.get(config.name)(config), precision, next(iter(poolers), None))
     for head in plain:
         head.bind(tuned.model)  # one pooler, the trunk's, for all of them
     return tuned, {name: Part(task, heads[name], task.criterion()) for name, task in tasks.items()}

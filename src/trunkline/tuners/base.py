@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from trunkline.branches.fold import BranchConfig
@@ -49,6 +50,14 @@ class Tuner:
             BadInput: the config does not fit this model, e.g. names modules that it does not have.
         """
         raise NotImplementedError
+
+    def described(self) -> dict[str, Any]:
+        """The config as `branch.json` keeps it: a branch must reload without files that the config named."""
+        return self.config.model_dump(mode="json")
+
+    def penalty(self) -> Tensor | float:
+        """What the method adds to the loss of every batch."""
+        return 0.0
 
     def merge(self, model: Any) -> PreTrainedModel:
         """Fold what was learned into plain weights, in place, where that is exact; BadInput where the method cannot."""

@@ -6,7 +6,9 @@ It has the face of a `Trunk`, so whatever reads layer states of the one reads th
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from trunkline.branches.heads import Dropout
 from trunkline.data.encode import Encoded
-from trunkline.states.live import ReceiveRows
+from trunkline.states.live import Feed, ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.stream import run_layers
@@ -64,6 +66,15 @@ class TunedTrunk(nn.Module):
         """The trunk that this is a copy of."""
         return self._trunk[0]
 
+    def train(self, mode: bool = True) -> TunedTrunk:
+        """As `nn.Module.train`, but what lies below the first change computes what the trunk does: it never drops anything."""
+        super().train(mode)
+        if mode and self.lowest > 0:
+            self.model.eval()
+            for module in (*self.taps.blocks[self.lowest :], self.taps.states[-1], *self.pooler):
+                module.train()
+        return self
+
     def own(self) -> dict[str, nn.Parameter]:
         """By name, the parameters that are not the trunk's, trained or not; the pooler's are among them."""
         parameters = dict(self.model.named_parameters())
@@ -74,6 +85,48 @@ class TunedTrunk(nn.Module):
         trained = [p for p in self.own().values() if p.requires_grad]
         groups = (([p for p in trained if p.ndim >= 2], weight_decay), ([p for p in trained if p.ndim < 2], 0.0))
         return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+
+    @cached_property
+    def can_begin_above(self) -> bool:
+        """Whether the blocks below the first changed one can be left out: each hands on a state and nothing else."""
+        if (
+            self.lowest == 0
+            or len(set(self.taps.blocks)) < len(self.taps.blocks)
+            or self.taps.states[0] is not self.taps.blocks[0]
+        ):
+            return False
+        outputs: list[Any] = []
+        handle = self.taps.blocks[0].register_forward_hook(lambda module, args, output: outputs.append(output))
+        try:
+            ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
+            with torch.no_grad():
+                self._first_block(ids)
+        finally:
+            handle.remove()
+        output = outputs[0]
+        self._as_tuple = isinstance(output, tuple)
+        return isinstance(output, Tensor) or (len(output) == 1 and isinstance(output[0], Tensor))
+
+    def _first_block(self, ids: Tensor) -> None:
+        """Run the first block on made-up ids."""
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            run_layers(self, inputs, (1,), lambda layer, state: None)
+
+    @contextmanager
+    def beginning_at(self, state: Tensor) -> Iterator[None]:
+        """Within the block, a pass of `model` begins with block `lowest` + 1 on `state` (B, T, K)."""
+        lower = self.taps.blocks[: self.lowest]
+        stand_ins = [_Passed(self._as_tuple) for _ in lower]
+        stand_ins[-1].state = state
+        container = next(m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m) and m[0] is lower[0])
+        for number, stand_in in enumerate(stand_ins):
+            container[number] = stand_in
+        try:
+            yield
+        finally:
+            for number, block in enumerate(lower):
+                container[number] = block
 
     def _lowest(self) -> int:
         """The first block that holds a trained parameter; 0 if one lies outside of all blocks and not after them."""
@@ -93,16 +146,17 @@ class TunedStates:
     Args:
         tuned: the changed trunk.
         encoded (Encoded): the corpus; `feed` takes its sequence numbers.
+        lower: a feed of the unchanged trunk with state `tuned.lowest`: the blocks below it are then not run at all.
     """
 
-    def __init__(self, tuned: TunedTrunk, encoded: Encoded) -> None:
-        self.tuned, self._encoded = tuned, encoded
+    def __init__(self, tuned: TunedTrunk, encoded: Encoded, lower: Feed | None = None) -> None:
+        self.tuned, self._encoded, self._lower = tuned, encoded, lower
         self._lengths = np.asarray(encoded.lengths)
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Every layer of the trunk, 0..l."""
-        return tuple(range(self.tuned.num_layers + 1))
+        """The layers that can be asked for, rising."""
+        return tuple(range(0 if self._lower is None else self.tuned.lowest + 1, self.tuned.num_layers + 1))
 
     @property
     def hidden_size(self) -> int:
@@ -114,18 +168,41 @@ class TunedStates:
         sequences = np.asarray(sequences)
         lengths = self._lengths[sequences]
         inputs = self.tuned.collate(self._encoded, sequences)
+        mask = inputs["attention_mask"]
         padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())
-        real = inputs["attention_mask"].flatten().nonzero().squeeze(1) if padded else None
+        real = mask.flatten().nonzero().squeeze(1) if padded else None
         before = self.tuned.tuner.virtual_tokens
 
         def pack(layer: int, state: Tensor) -> None:
-            rows = state[:, state.shape[1] - inputs["attention_mask"].shape[1] :] if before else state
+            rows = state[:, state.shape[1] - mask.shape[1] :] if before else state
             rows = rows.reshape(-1, rows.shape[-1])
             receive(layer, rows if real is None else torch.index_select(rows, 0, real))
 
         bf16 = self.tuned.precision == "bf16"
         with torch.autocast(self.tuned.device.type, torch.bfloat16, enabled=bf16):
-            run_layers(self.tuned, inputs, layers, pack, frozen=False)
+            if self._lower is None:
+                run_layers(self.tuned, inputs, layers, pack, frozen=False)
+                return
+            given: list[Tensor] = []
+            self._lower.feed(sequences, (self.tuned.lowest,), lambda layer, rows: given.append(rows))
+            rows = given[0].to(mask.device, torch.bfloat16 if bf16 else torch.float32)
+            if real is not None:
+                rows = rows.new_zeros(mask.numel(), rows.shape[1]).index_copy_(0, real, rows)
+            with self.tuned.beginning_at(rows.view(*mask.shape, -1)):
+                run_layers(self.tuned, inputs, layers, pack, frozen=False)
+
+
+class _Passed(nn.Module):
+    """Stands where a block was: passes on what it gets, or the state that it was given, in the block's own form."""
+
+    def __init__(self, as_tuple: bool) -> None:
+        super().__init__()
+        self.as_tuple = as_tuple
+        self.state: Tensor | None = None
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        state = hidden_states if self.state is None else self.state
+        return (state,) if self.as_tuple else state
 
 
 def private_copy(model: Any) -> Any:

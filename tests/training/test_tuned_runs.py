@@ -1,0 +1,205 @@
+"""Runs that change their trunk: from a config to branches that answer the same from the disk."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from synthetic import config, write_rows
+
+from trunkline.data.sources import read_table
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.serving.bundle import Bundle
+from trunkline.training.branch import load_branch
+from trunkline.training.fit import fit
+from trunkline.training.sampling import shares
+from trunkline.trunk.load import load_trunk
+
+METHODS = {
+    "full": {"name": "full"},
+    "top": {"name": "full", "top": 1},
+    "bitfit": {"name": "bitfit"},
+    "layernorm": {"name": "layernorm"},
+    "lora": {"name": "lora", "r": 4, "dropout": 0.1},
+    "adapter": {"name": "adapter", "reduction": 2},
+    "adalayers-head": {"name": "lora", "r": 4, "head": {"name": "adalayers", "dim": 16, "heads": 2}},
+}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_rows(tmp_path / "rows.jsonl", 400)
+
+
+def tuned(trunk, rows, method, tasks=("mood", "cities"), **training):
+    values = config(trunk, rows, tasks=tasks, **{"epochs": 3, "learning_rate": 3e-3, **training})
+    return {**values, "method": METHODS[method] if isinstance(method, str) else method}
+
+
+def weights_of(result):
+    return {name: load_file(path / "weights.safetensors") for name, path in result.branches.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_learns_and_its_branches_answer_the_same_from_the_disk(method, tiny_trunk_dir, rows, tmp_path):
+    before = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu").fingerprint
+    result = fit(tuned(tiny_trunk_dir, rows, method), run_dir=tmp_path / "run")
+    losses = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"] if "mood" in entry["tasks"]]
+    assert losses[-1] < losses[0]
+    # What the run reports of the test split is what the branches, read from the disk, answer.
+    branch = load_branch(result.branches["mood"])
+    assert (branch.tuned is not None) and branch.trunk.weights == before.weights
+    bundle = Bundle.open(tmp_path / "run")
+    texts = read_table(str(rows)).columns["text"][:50]
+    answers = bundle.predict(texts)
+    alone = Bundle.open(result.branches["mood"]).predict(texts)
+    assert [answer["mood"]["label"] for answer in answers] == [answer["mood"]["label"] for answer in alone]
+    assert bundle.trunk.fingerprint == before  # the trunk itself is what it was
+    sizes = {name: sum(value.numel() for value in weights.values()) for name, weights in weights_of(result).items()}
+    assert all(result.cost["trained_parameters"][name] <= sizes[name] for name in sizes)
+
+
+def test_a_fully_tuned_trunk_learns_the_rule(tiny_trunk_dir, rows, tmp_path):
+    result = fit(tuned(tiny_trunk_dir, rows, "full", epochs=10, learning_rate=1e-2), run_dir=tmp_path / "run")
+    assert result.tasks["mood"]["test"]["accuracy"] > 0.9
+    assert result.tasks["cities"]["test"]["f1"] > 0.9
+
+
+def test_only_what_the_method_names_is_stored(tiny_trunk_dir, rows, tmp_path):
+    result = fit(tuned(tiny_trunk_dir, rows, "bitfit", tasks=("cities",)), run_dir=tmp_path / "run")
+    changed = [name for name in weights_of(result)["cities"] if name.startswith("trunk.")]
+    assert changed and all(name.endswith(".bias") for name in changed)
+
+
+@pytest.mark.parametrize("states", ["store", "live"])
+def test_the_top_block_learns_the_same_from_stored_lower_states(states, tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    """Without dropout the two feeds differ by rounding only."""
+    scores = {}
+    values = tuned(tiny_trunk_dir, rows, "top", tasks=("mood",), states=states, states_dtype="fp32")
+    result = fit(values, run_dir=tmp_path / states)
+    scores = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"]]
+    assert (result.cost["states_bytes"] > 0) == (states == "store")
+    other = fit({**values, "training": {**values["training"], "states": "live"}}, run_dir=tmp_path / "other")
+    expected = [entry["tasks"]["mood"]["validation"]["loss"] for entry in other.summary["history"]]
+    assert np.allclose(scores, expected, atol=1e-4)
+
+
+def test_joint_tasks_share_one_trunk(tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, "full", ("mood", "topics"), regime="joint", epochs=15)
+    result = fit(values, run_dir=tmp_path / "run")
+    assert result.tasks["mood"]["test"]["accuracy"] > 0.9 and result.tasks["topics"]["test"]["f1_micro"] > 0.9
+    one, *others = weights_of(result).values()
+    shared = {name for name in one if name.startswith("trunk.")}
+    assert shared and all(torch.equal(one[name], other[name]) for other in others for name in shared)
+    assert set(result.cost["trained_parameters"]) == {"mood+topics"}
+
+
+@pytest.mark.parametrize("mixing", ["proportional", "sqrt", "temperature", "uniform"])
+def test_joint_tasks_may_take_turns(mixing, tiny_trunk_dir, rows, tmp_path):
+    tasks = ("mood", "stars")
+    values = tuned(tiny_trunk_dir, rows, "full", tasks, regime="joint", epochs=8, mixing=mixing, loss_weights="uncertainty")
+    result = fit(values, run_dir=tmp_path / "run")
+    for task in tasks:
+        losses = [entry["tasks"][task]["validation"]["loss"] for entry in result.summary["history"]]
+        assert losses[-1] < 0.8 * losses[0]
+
+
+def test_joint_tasks_may_have_files_of_their_own(tiny_trunk_dir, rows, tmp_path):
+    other = write_rows(tmp_path / "other.jsonl", 200, seed=5)
+    values = tuned(tiny_trunk_dir, rows, "full", ("mood", "stars"), regime="joint", epochs=8)
+    values["tasks"]["stars"]["data"] = {"train": str(other), "validation": "20%", "test": "20%"}
+    result = fit(values, run_dir=tmp_path / "run")
+    assert result.summary["rows"]["stars/train"] == 120 and result.summary["rows"]["mood/train"] == 240
+    assert result.tasks["mood"]["test"]["accuracy"] > 0.8 and result.tasks["stars"]["test"]["pearson"] > 0.8
+
+
+def test_sampling_takes_each_task_as_often_as_its_mixing_says():
+    assert shares(100, np.array([300.0, 100.0])) == [75, 25]
+    assert shares(100, np.sqrt([300.0, 100.0])) == [63, 37]
+    assert shares(100, np.array([1.0, 1.0])) == [50, 50]
+    assert shares(3, np.array([1e6, 1.0])) == [2, 1]
+
+
+def test_a_sequence_reports_what_is_forgotten(tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, "full", regime="sequential", order=["cities", "mood"], learning_rate=1e-2)
+    result = fit(values, run_dir=tmp_path / "run")
+    [report] = result.summary["transfer"]
+    assert report["order"] == ["cities", "mood"]
+    matrix = report["matrix"]
+    assert matrix[0][1] is None and all(value is not None for value in (matrix[0][0], *matrix[1]))
+    assert report["forgetting"] == pytest.approx(matrix[0][0] - matrix[1][0])
+    assert report["backward_transfer"] == pytest.approx(-report["forgetting"])
+    alone = fit(tuned(tiny_trunk_dir, rows, "full", tasks=("mood",), learning_rate=1e-2), run_dir=tmp_path / "alone")
+    assert report["alone"][1] == alone.tasks["mood"]["test"]["accuracy"]
+    assert report["forward_transfer"] == pytest.approx(matrix[1][1] - report["alone"][1])
+    # Both branches hold the trunk as the last task has left it, and score what the matrix says.
+    one, two = weights_of(result).values()
+    assert all(torch.equal(one[name], two[name]) for name in one if name.startswith("trunk."))
+    assert result.tasks["cities"]["test"]["f1"] == matrix[1][0]
+
+
+@pytest.mark.parametrize("regime", ["separate", "sequential", "joint"])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(regime, tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, "lora", regime=regime, evaluate_every=5)
+    whole = fit(values, run_dir=tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    stops = 0
+    for after in (3, 8, 2, 30):
+        seen = 0
+
+        def say(event, after=after, **_):
+            nonlocal seen
+            seen += event == "batch"
+            if seen > after:
+                raise Stopped
+
+        try:
+            fit(values, run_dir=tmp_path / "stopped", say=say)
+        except Stopped:
+            stops += 1
+    again = fit(values, run_dir=tmp_path / "stopped")
+    assert stops
+    expected, found = weights_of(whole), weights_of(again)
+    assert all(torch.equal(expected[task][name], found[task][name]) for task in expected for name in expected[task])
+    assert whole.summary["history"] == again.summary["history"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"method": {"name": "full", "top": 9}}, "method.top: found 9 blocks"),
+        (
+            {"method": {"name": "adalayers", "dim": 16, "heads": 2}, "training": {"regime": "joint"}},
+            "leaves the trunk as it is",
+        ),
+        ({"training": {"regime": "sequential", "order": ["mood", "weather"]}}, "'weather', which is no task"),
+        ({"training": {"regime": "sequential", "order": ["mood"]}}, "each of mood, cities once"),
+        ({"training": {"regime": "joint", "loss_weights": {"weather": 1.0}}}, "'weather', expected names of tasks"),
+        ({"training": {"order": ["mood", "cities"]}}, "training.regime is separate"),
+        ({"method": {"name": "full", "head": "lora"}}, "found the tuner lora"),
+        ({"method": {"name": "full", "head": {"name": "probe", "alpha": 3}}}, "method.head.alpha"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence_before_anything_is_written(change, sentence, tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, change.get("method", "full"))
+    values["training"] |= change.get("training", {})
+    with pytest.raises(BadInput) as error:
+        fit(values, run_dir=tmp_path / "run")
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_branch_is_refused_on_another_trunk(tiny_trunk_dir, rows, tmp_path):
+    result = fit(tuned(tiny_trunk_dir, rows, "lora", tasks=("mood",)), run_dir=tmp_path / "run")
+    file = result.branches["mood"] / "branch.json"
+    described = json.loads(file.read_text())
+    described["trunk"]["weights"] = "0" * 64
+    file.write_text(json.dumps(described))
+    with pytest.raises(TrunklineError, match="trained on the encoder"):
+        load_branch(result.branches["mood"])
