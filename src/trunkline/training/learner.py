@@ -81,7 +81,7 @@ class Learner:
         optimizer = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = optimizer(groups, lr=training.learning_rate, fused=True)
         self.progress = Progress()
-        self.best: dict[str, Tensor] = self.weights()
+        self.best: dict[str, Tensor] = {}  # the weights that were judged best; none before the first evaluation
 
     def modules(self) -> list[nn.Module]:
         """Everything that is put into training mode."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from trunkline.branches.fold import BranchConfig
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.trunk.load import Trunk
 
 
 class TunerConfig(BranchConfig):
@@ -33,6 +34,9 @@ class Tuner:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    def check(self, trunk: Trunk) -> None:
+        """Raise BadInput if what the config names (adapters trained before, say) belongs to another trunk."""
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         """Change `model` in place, and return the module to call: the model itself or a wrapper around it.

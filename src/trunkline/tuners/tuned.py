@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trunkline.branches.heads import Dropout
 from trunkline.data.encode import Encoded
+from trunkline.errors import BadInput
 from trunkline.states.live import Feed, ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
@@ -44,6 +45,7 @@ class TunedTrunk(nn.Module):
         self.tuner, self.architecture, self.stack, self.precision = tuner, trunk.architecture, trunk.stack, precision
         self.num_layers, self.hidden_size, self.device = trunk.num_layers, trunk.hidden_size, trunk.device
         self.call_options, self.collate, self.vocabulary = trunk.call_options, trunk.collate, trunk.vocabulary
+        tuner.check(trunk)
         copied = private_copy(trunk.model)
         self.pooler = [] if pooler is None else [pooler]  # a part of the model
         if pooler is not None:
@@ -152,6 +154,12 @@ class TunedStates:
     def __init__(self, tuned: TunedTrunk, encoded: Encoded, lower: Feed | None = None) -> None:
         self.tuned, self._encoded, self._lower = tuned, encoded, lower
         self._lengths = np.asarray(encoded.lengths)
+        longest, taken = tuned.trunk.longest_input, getattr(tuned.tuner, "positions", 0)
+        if longest and taken and self._lengths.max(initial=0) + taken > longest:
+            raise BadInput(
+                f"trunk.max_length: texts of {self._lengths.max()} tokens and {taken} virtual ones found, expected at most "
+                f"{longest} together, the positions of {tuned.trunk.name}; set trunk.max_length to {longest - taken}"
+            )
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -224,4 +232,4 @@ def _quicken(model: nn.Module) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
+                setattr(module, name, Dropout(child.p).train(child.training))
