@@ -10,10 +10,11 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from trunkline.branches import methods
+from trunkline.branches import SideBranch, methods
 from trunkline.data.formats import formats
 from trunkline.tasks import kinds
 from trunkline.training import config
+from trunkline.tuners import Tuner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -65,10 +66,26 @@ def test_config_page_has_every_preset():
     assert set(re.findall(r"^\| `([\w-]+)` \|", section("config.md", "Presets"), re.MULTILINE)) == shipped
 
 
-def test_methods_page_has_every_method():
-    assert headings("methods.md", "##") == set(methods.names())
-    for name in methods.names():
-        assert keys_in("methods.md", name) == keys_of(methods.get(name).Config)
+@pytest.mark.parametrize(("page", "kind"), [("methods.md", SideBranch), ("tuners.md", Tuner)])
+def test_the_pages_of_methods_have_every_method(page, kind):
+    names = {name for name in methods.names() if issubclass(methods.get(name), kind)}
+    table = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \|", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert names and sorted(table) == sorted((name, name) for name in names)
+    assert {heading for heading in headings(page, "##") if heading.islower()} == names  # other sections begin with a capital
+    for name in names:
+        assert keys_in(page, name) == keys_of(methods.get(name).Config)
+
+
+def test_every_method_is_a_side_branch_or_a_tuner():
+    assert all(issubclass(methods.get(name), (SideBranch, Tuner)) for name in methods.names())
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_to_sections_find_them(page):
+    for target, anchor in re.findall(r"\]\(([\w.-]*)#([\w-]+)\)", (DOCS / page).read_text(encoding="utf-8")):
+        there = re.findall(r"^#+ (.*)$", (DOCS / (target or page)).read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in there}
+        assert anchor in anchors, f"{page} links to {target}#{anchor}"
 
 
 def test_data_page_has_every_format():

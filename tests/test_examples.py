@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tiny import WORDS
 
+from trunkline.branches import SideBranch, methods
 from trunkline.data.sources import EMBEDDED
 from trunkline.training.config import load_config, resolve
 from trunkline.training.fit import fit
@@ -27,6 +28,7 @@ def test_an_example_resolves_and_says_what_it_shows(path):
     header = path.read_text(encoding="utf-8").split("\ntrunk:")[0]
     assert header.startswith("# ") and all(line.startswith("#") for line in header.splitlines())
     assert "minute" in header or "hour" in header, "the header says how long it takes"
+    assert all(len(line) <= 128 for line in path.read_text(encoding="utf-8").splitlines())
     for source in (config.data.train, config.data.test):
         name = source.split(":")[0]
         assert (EMBEDDED / name).is_dir() or Path(source).is_absolute(), f"{source} depends on the working directory"
@@ -64,7 +66,8 @@ def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
         if isinstance(values["data"][split], str) and not values["data"][split].endswith("%"):
             values["data"][split] = f"{split}.jsonl.gz"
     values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
-    values["method"] |= {"dim": 16, "heads": 2}
+    if issubclass(methods.get(values["method"]["name"]), SideBranch):
+        values["method"] |= {"dim": 16, "heads": 2}
     if "layers" in values["method"]:
         values["method"]["layers"] = "1-3"
     values["training"] |= {"epochs": 1}
