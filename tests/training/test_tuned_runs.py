@@ -17,6 +17,8 @@ from trunkline.serving.bundle import Bundle
 from trunkline.training.branch import load_branch
 from trunkline.training.fit import fit
 from trunkline.training.sampling import shares
+from trunkline.training.stages import Stage
+from trunkline.training.transfer import transfer
 from trunkline.trunk.load import load_trunk
 
 METHODS = {
@@ -156,6 +158,9 @@ def test_fusion_reads_the_adapters_of_every_task(tiny_trunk_dir, rows, tmp_path)
         "adapter-mood", "adapter-cities", "fusion-mood", "fusion-cities",
     ]  # fmt: skip
     for task in ("mood", "cities"):
+        shares = result.tasks[task]["attention"]
+        assert list(shares) == ["1", "2", "3"]
+        assert all(sum(row.values()) == pytest.approx(1) and set(row) == {"mood", "cities"} for row in shares.values())
         own = load_file(tmp_path / "run" / "stages" / f"adapter-{task}" / task / "weights.safetensors")
         fused = load_file(result.branches[task] / "weights.safetensors")
         frozen = {name: value for name, value in fused.items() if f".fused.{task}." in name}
@@ -173,7 +178,7 @@ def test_adapters_of_another_trunk_are_not_fused(tiny_trunk_dir, rows, tmp_path)
     other = tiny_bert(tmp_path / "other", seed=9)
     result = fit(tuned(other, rows, "adapter", tasks=("mood",), epochs=1), run_dir=tmp_path / "run")
     method = {"name": "fusion", "adapters": {"mood": str(result.branches["mood"])}}
-    with pytest.raises(BadInput, match="another trunk"):
+    with pytest.raises(BadInput, match="made for a trunk with"):
         fit(tuned(tiny_trunk_dir, rows, method, tasks=("mood",)), run_dir=tmp_path / "fused")
     assert not (tmp_path / "fused").exists()
 
@@ -224,6 +229,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(method, regime, tiny_tru
         ({"training": {"regime": "sequential", "order": ["mood", "weather"]}}, "'weather', which is no task"),
         ({"training": {"regime": "sequential", "order": ["mood"]}}, "each of mood, cities once"),
         ({"training": {"regime": "joint", "loss_weights": {"weather": 1.0}}}, "'weather', expected names of tasks"),
+        ({"training": {"mixing": "sqrt"}}, "training.regime is separate"),
         ({"training": {"order": ["mood", "cities"]}}, "training.regime is separate"),
         ({"method": {"name": "full", "head": "lora"}}, "found the tuner lora"),
         ({"method": {"name": "full", "head": {"name": "probe", "alpha": 3}}}, "method.head.alpha"),
@@ -236,6 +242,33 @@ def test_what_does_not_fit_is_one_sentence_before_anything_is_written(change, se
         fit(values, run_dir=tmp_path / "run")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_fresh_trains_the_stages_anew(tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, "bitfit", epochs=1)
+    events: list[str] = []
+    for _ in range(2):
+        fit(values, run_dir=tmp_path / "run", fresh=True, say=lambda event, **_: events.append(event))
+    assert events.count("stage") == 4
+
+
+def test_transfer_by_hand():
+    class Task:
+        monitor = "m"
+
+        def __init__(self, higher):
+            self.higher_is_better = higher
+
+    stages = [Stage("alone-b", ("b",), None, final=False)]
+    stages += [Stage(f"{i}-{name}", (name,), None, order=0, goes_on=i > 1) for i, name in enumerate("ab", 1)]
+    scored = [{"b": 0.5}, {"a": 0.8}, {"a": 0.6, "b": 0.7}]
+    scored = [{name: {"test": {"m": value}} for name, value in row.items()} for row in scored]
+    [report] = transfer(stages, scored, {"a": Task(True), "b": Task(True)})
+    assert report["matrix"] == [[0.8, None], [0.6, 0.7]] and report["alone"] == [0.8, 0.5]
+    means = report["forgetting"], report["backward_transfer"], report["forward_transfer"]
+    assert means == pytest.approx((0.2, -0.2, 0.2))
+    [errors] = transfer(stages, scored, {"a": Task(False), "b": Task(False)})  # as if the scores were errors
+    assert (errors["forgetting"], errors["forward_transfer"]) == pytest.approx((-0.2, -0.2))
 
 
 def test_a_branch_is_refused_on_another_trunk(tiny_trunk_dir, rows, tmp_path):

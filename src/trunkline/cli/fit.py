@@ -102,6 +102,9 @@ def show_run(summary: dict[str, Any]) -> None:
     from trunkline.cli import show
 
     show_scores(summary)
+    for name, task in summary["tasks"].items():
+        if task.get("attention"):
+            out().print(show.attention(name, task["attention"]))
     for report in summary.get("transfer", ()):
         out().print(show.transfer(report))
     out().print(show.cost(summary))

@@ -138,6 +138,15 @@ def transfer(report: Mapping[str, Any]) -> RenderableType:
     return Group(made, facts({name: "-" if value is None else f"{value:+.4f}" for name, value in means.items()}))
 
 
+def attention(task: str, shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """What a fusion attends to: a row for each block, a column for each adapter."""
+    adapters = list(next(iter(shares.values())))
+    made = table(">block", *(f">{name}" for name in adapters), title=f"{task}: attention over adapters, by block")
+    for block, row in shares.items():
+        made.add_row(Text(block, style="bold"), *(_heat(row[name]) for name in adapters))
+    return made
+
+
 def _heat(score: float | None) -> Text:
     """A score on a ground that is the greener the nearer it is to 1."""
     if score is None:

@@ -117,6 +117,6 @@ def claimed(path: Path, accelerator: Accelerator) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    for name in ("checkpoint", "branches"):
+    for name in ("checkpoint", "stages", "branches"):
         shutil.rmtree(path / name, ignore_errors=True)
     (path / "result.json").unlink(missing_ok=True)

@@ -138,6 +138,18 @@ def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> 
     return split.encoded
 
 
+def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
+    """Tokenise all splits; add a finding where texts had to be cut."""
+    windows = any(task.level == "unit" for task in prepared.tasks.values())
+    for name, split in prepared.splits.items():
+        encoded = encode_split(split, trunk, max_length, windows)
+        long = encoded.truncated or len(encoded.text_of) - encoded.n_texts
+        if long and not windows:
+            prepared.findings.append(
+                f"{name}: {long} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
+            )
+
+
 def split_digest(split: Split) -> str:
     """sha256 (hex) over the texts and targets of a split, in their order; needs no trunk."""
     digest = hashlib.sha256()

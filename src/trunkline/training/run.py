@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,17 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from trunkline.branches import TrunkShape
-from trunkline.files import cache_dir, write_json
-from trunkline.states.budget import OverBudget
+from trunkline.files import write_json
 from trunkline.states.live import Feed, LiveStates
-from trunkline.states.store import build_store
 from trunkline.training.balance import Balance
 from trunkline.training.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, directory_bytes, peak_memory
+from trunkline.training.feeds import Feeds
 from trunkline.training.heap import keep_freed_memory
 from trunkline.training.learner import Learner, Part, make_part
 from trunkline.training.loop import Loop, Say
-from trunkline.training.prepare import Prepared, Split, data_digest, encode_split, prepare, split_digest
+from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.sampling import Source, SplitFeed
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
@@ -63,7 +62,6 @@ class Run:
         self._texts = any(task.level == "text" for task in self.tasks.values())
         stages = self.plan(Path())
         self.trunk = open_trunk(config, self.accelerator)
-        self._frozen: Trunk | None = None
         self.max_length = config.trunk.max_length or self.trunk.max_length
         self.precision: str = config.training.precision
         if self.precision == "auto":  # a tuned trunk is loaded in fp32, and computes in what a frozen one would
@@ -73,6 +71,7 @@ class Run:
             for finding in group.findings:
                 self.say("finding", text=finding)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
+        self.feeds = Feeds(config, self.trunk, self.precision, self.accelerator, self.say)
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
         self.cost = self._count(self.first[0])
@@ -119,7 +118,7 @@ class Run:
         for group in self.groups:
             if tasks := {name: task for name, task in group.tasks.items() if name in stage.tasks}:
                 splits = [group.splits[name] for name in ("train", "validation")]
-                feeds = [self.open_feed(split, tuned, read, cost) for split in splits]
+                feeds = [self.feeds.open(split, tuned, read, cost) for split in splits]
                 sources.append(Source(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         return Loop(
             learners,
@@ -166,8 +165,7 @@ class Run:
                 {"name": stage.name} | {key: record[key] for key in kept} for stage, record in zip(stages, records, strict=True)
             ]
         if self.config.training.regime == "sequential":
-            monitors = {name: task.monitor for name, task in self.tasks.items()}
-            summary["transfer"] = transfer(stages, [record["tasks"] for record in records], monitors)
+            summary["transfer"] = transfer(stages, [record["tasks"] for record in records], self.tasks)
         summary["cost"] = self.cost.as_dict()
         summary["seconds"] = round(self.cost.seconds, 2)
         if self.accelerator.is_main_process:
@@ -217,6 +215,8 @@ class Run:
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
             }
+            if tuned is not None and (attention := tuned.tuner.attention()):
+                tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         record = {"identity": self.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
         if stage.name and self.accelerator.is_main_process:
             write_json(folder / "stage.json", record)
@@ -230,52 +230,6 @@ class Run:
         if isinstance(branch.module, PlainHead) and tuned is not None:
             branch.module.bind(tuned.model)
         return Part(branch.task, branch.module.to(self.trunk.device), branch.criterion.to(self.trunk.device))
-
-    def open_feed(self, split: Split, tuned: TunedTrunk | None, layers: Collection[int], cost: Cost) -> Feed:
-        """The states of `layers` of a split: of the changed trunk, or from the store or live, as `training.states` says."""
-        assert split.encoded is not None
-        if tuned is not None:
-            return TunedStates(tuned, split.encoded, self._lower_states(split, tuned, layers, cost))
-        if self.config.training.states == "live":
-            return LiveStates(self.trunk, split.encoded)
-        return self._stored(split, self.trunk, layers, cost) or LiveStates(self.trunk, split.encoded)
-
-    def _lower_states(self, split: Split, tuned: TunedTrunk, layers: Collection[int], cost: Cost) -> Feed | None:
-        """The states of the last unchanged block, stored, if the changed trunk can begin there and nothing below is read."""
-        if self.config.training.states == "live" or min(layers) <= tuned.lowest or not tuned.can_begin_above:
-            return None
-        if self._frozen is None:  # in the precision in which the changed trunk holds what it does not train
-            section = self.config.trunk
-            self._frozen = load_trunk(
-                section.name, revision=section.revision, stack=section.stack, dtype=self.precision, device=self.trunk.device
-            )
-        return self._stored(split, self._frozen, [tuned.lowest], cost)
-
-    def _stored(self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost) -> Feed | None:
-        """The store of a split with `layers`; None where `training.states: auto` finds it too large."""
-        training = self.config.training
-        assert split.encoded is not None
-        budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
-        began = time.monotonic()
-        try:
-            with self.accelerator.main_process_first():
-                store = build_store(
-                    trunk,
-                    split.encoded,
-                    root=cache_dir() / "states",
-                    layers=layers,
-                    dtype=training.states_dtype,
-                    budget_bytes=budget,
-                    progress=lambda done, total: self.say("states", split=split.name, done=done, total=total),
-                )
-        except OverBudget as error:
-            if training.states == "store":
-                raise
-            self.say("finding", text=f"{error}; the trunk runs in every epoch instead (training.states: live)")
-            return None
-        cost.states_seconds += time.monotonic() - began
-        cost.states_bytes += directory_bytes(store.path)
-        return store
 
     def _judge(
         self, parts: dict[str, Part], fresh: tuple[str, ...], tuned: TunedTrunk | None, loop: Loop
@@ -297,7 +251,8 @@ class Run:
                 feed = TunedStates(tuned, split.encoded)
             elif split_name == "validation":
                 feed = next(source.validation.feed for source in loop.sources if source.validation.supervision.keys() & own)
-            logits = loop.logits(own, SplitFeed(feed, supervision))
+            with tuned.tuner.watch() if tuned is not None and split_name == "validation" else nullcontext():
+                logits = loop.logits(own, SplitFeed(feed, supervision))
             for name, part in own.items():
                 if split_name == "validation" and name in fresh:
                     part.task.tune(logits[name], supervision[name].targets)
@@ -329,18 +284,6 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     device = str(accelerator.device) if section.device == "auto" else section.device
     dtype = "fp32" if is_tuner(config.method) else section.dtype
     return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
-
-
-def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
-    """Tokenise all splits; add a finding where texts had to be cut."""
-    windows = any(task.level == "unit" for task in prepared.tasks.values())
-    for name, split in prepared.splits.items():
-        encoded = encode_split(split, trunk, max_length, windows)
-        long = encoded.truncated or len(encoded.text_of) - encoded.n_texts
-        if long and not windows:
-            prepared.findings.append(
-                f"{name}: {long} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
-            )
 
 
 def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str) -> str:

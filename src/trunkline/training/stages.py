@@ -53,6 +53,10 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
     regime, where = training.regime, "training.regime"
     if training.order is not None and regime != "sequential":
         raise BadInput(f"training.order: given, but training.regime is {regime}; expected it with sequential only")
+    if training.mixing != "rows" and regime != "joint":
+        raise BadInput(
+            f"training.mixing: found {training.mixing}, but training.regime is {regime}; expected it with joint only"
+        )
     if training.loss_weights is not None and regime != "joint":
         raise BadInput(f"training.loss_weights: given, but training.regime is {regime}; expected them with joint only")
     if isinstance(training.loss_weights, dict) and (unknown := sorted(set(training.loss_weights) - set(tasks))):

@@ -48,7 +48,7 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
     with config.naming():
         run = Run(stored, say)
     for split in _splits(run):
-        run.open_feed(split, None, run.layers, run.cost)
+        run.feeds.open(split, None, run.layers, run.cost)
     return _look(run)
 
 

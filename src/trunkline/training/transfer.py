@@ -13,18 +13,20 @@ it alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from trunkline.tasks import Task
 from trunkline.training.stages import Stage, stage_alone
 
 
-def transfer(stages: list[Stage], scored: list[dict[str, Any]], monitors: dict[str, str]) -> list[dict[str, Any]]:
+def transfer(stages: list[Stage], scored: list[dict[str, Any]], known: Mapping[str, Task]) -> list[dict[str, Any]]:
     """Return, for each order of the tasks, its accuracy matrix and the three means, on test (on validation without one).
 
     Args:
         stages: of the run.
         scored: for each stage, by task, its metrics by split.
-        monitors: by task, the metric that is compared.
+        known: the tasks by name; each is compared by what it monitors, with the sign turned where less of that is better.
 
     Returns:
         list: ``{"order", "metric", "matrix", "alone", "forgetting", "backward_transfer", "forward_transfer"}``;
@@ -33,7 +35,7 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], monitors: dict[s
 
     def score(stage: Stage, task: str) -> Any:  # float, or None where the task was not trained yet
         metrics = scored[stages.index(stage)].get(task)
-        return None if metrics is None else (metrics.get("test") or metrics["validation"])[monitors[task]]
+        return None if metrics is None else (metrics.get("test") or metrics["validation"])[known[task].monitor]
 
     reports = []
     for order in sorted({stage.order for stage in stages if stage.order is not None}):
@@ -43,15 +45,20 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], monitors: dict[s
         alone = [score(stage_alone(stages, task), task) for task in tasks]
         last = len(tasks) - 1
         before, after = range(last), range(1, len(tasks))
+        signs = [1 if known[task].higher_is_better else -1 for task in tasks]
+
+        def gain(later: float, j: int, earlier: float, signs: list[int] = signs) -> float:
+            return signs[j] * (later - earlier)
+
         reports.append(
             {
                 "order": tasks,
-                "metric": {task: monitors[task] for task in tasks},
+                "metric": {task: known[task].monitor for task in tasks},
                 "matrix": matrix,
                 "alone": alone,
-                "forgetting": _mean([max(matrix[i][j] for i in range(j, last)) - matrix[last][j] for j in before]),
-                "backward_transfer": _mean([matrix[last][j] - matrix[j][j] for j in before]),
-                "forward_transfer": _mean([matrix[j][j] - alone[j] for j in after]),
+                "forgetting": _mean([max(-gain(matrix[last][j], j, matrix[i][j]) for i in range(j, last)) for j in before]),
+                "backward_transfer": _mean([gain(matrix[last][j], j, matrix[j][j]) for j in before]),
+                "forward_transfer": _mean([gain(matrix[j][j], j, alone[j]) for j in after]),
             }
         )
     return reports

@@ -61,7 +61,7 @@ def load_trunk(
     stored = stored_dtype(source.folder)
     place = pick_device(device)
     precision = pick_dtype(dtype, place)
-    with _quiet():
+    with quiet_loading():
         config = _load_config(source.folder)
         tokenizer = _load_tokenizer(source.folder, config)
         model = _load_model(source.folder, config, row, stack, stored)
@@ -155,19 +155,24 @@ class Trunk:
             raise BadInput(f"trunk {self.name}: its tokenizer gives id {worst}, but the model knows {self.vocabulary} ids only")
         return encoded
 
-    def collate(self, encoded: Encoded, sequences: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+    def collate(
+        self, encoded: Encoded, sequences: Sequence[int] | np.ndarray, pad_to_multiple_of: int = 1
+    ) -> dict[str, Tensor]:
         """Make a padded batch of some sequences, in their order, on the trunk's device.
 
         It is padded on the side on which the trunk's tokenizer pads (right for the models that bear no other). Tokens keep
         the positions they have without padding.
 
         Returns:
-            input_ids and attention_mask, int64 (B, T) with T the longest; token_type_ids (B, T) for pairs, where the model
-            has them; position_ids (B, T) where padding on the left needs them.
+            input_ids and attention_mask, int64 (B, T) with T the longest, rounded up to a multiple of `pad_to_multiple_of`
+            where the model has positions for that; token_type_ids (B, T) for pairs, where the model has them; position_ids
+            (B, T) where padding on the left needs them.
         """
         sequences = np.asarray(sequences, dtype=np.int64)
         starts, lengths = encoded.offsets[sequences], np.diff(encoded.offsets)[sequences]
         longest = max(int(lengths.max(initial=0)), 1)
+        rounded = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
+        longest = rounded if self.longest_input is None or rounded <= self.longest_input else longest
         columns = np.arange(longest)
         mask = columns >= (longest - lengths)[:, None] if self._left else columns < lengths[:, None]
         before = np.cumsum(lengths) - lengths
@@ -260,7 +265,7 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Keep transformers from drawing progress bars and reporting left-out heads on stderr while it loads."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
@@ -62,6 +63,14 @@ class Tuner:
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss of every batch."""
         return 0.0
+
+    def watch(self) -> AbstractContextManager[None]:
+        """Within this context, passes in eval mode are counted for `attention`, where the method has such a thing."""
+        return nullcontext()
+
+    def attention(self) -> dict[int, dict[str, float]]:
+        """By block 1..l, the share of attention that each fused adapter got in the passes of the last `watch`."""
+        return {}
 
     def merge(self, model: Any) -> PreTrainedModel:
         """Fold what was learned into plain weights, in place, where that is exact; BadInput where the method cannot."""

@@ -175,9 +175,11 @@ class TunedStates:
         """Run one pass over `sequences` (B,); `receive` is called while it runs, with the real tokens' rows (N, K)."""
         sequences = np.asarray(sequences)
         lengths = self._lengths[sequences]
-        inputs = self.tuned.collate(self._encoded, sequences)
+        bf16 = self.tuned.precision == "bf16"
+        # On a CPU bf16 kernels are made for one number of rows each, in milliseconds and a megabyte: let there be few.
+        inputs = self.tuned.collate(self._encoded, sequences, 8 if bf16 and self.tuned.device.type == "cpu" else 1)
         mask = inputs["attention_mask"]
-        padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())
+        padded = bool((lengths != mask.shape[1]).any())
         real = mask.flatten().nonzero().squeeze(1) if padded else None
         before = self.tuned.tuner.virtual_tokens
 
@@ -186,7 +188,6 @@ class TunedStates:
             rows = rows.reshape(-1, rows.shape[-1])
             receive(layer, rows if real is None else torch.index_select(rows, 0, real))
 
-        bf16 = self.tuned.precision == "bf16"
         with torch.autocast(self.tuned.device.type, torch.bfloat16, enabled=bf16):
             if self._lower is None:
                 run_layers(self.tuned, inputs, layers, pack, frozen=False)
