@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from synthetic import config, write_rows
 
+from trunkline.errors import BadInput
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
 from trunkline.training.prepare import prepare
@@ -66,3 +67,15 @@ def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_tr
     assert "train: 1 of the 'genre' labels has no row to learn from: 'rare'." in said
     scores = result.tasks["genre"]["test"]
     assert set(scores["by_label"]) == {"book", "film", "rare"} and scores["by_label"]["rare"]["support"] == len(drawn)
+
+
+def test_a_number_of_rows_is_drawn_by_the_seed_and_fewer_are_among_more(tiny_trunk_dir, tmp_path):
+    values = config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 100), tasks=("mood",))
+
+    def texts(rows, seed=3):
+        values["data"]["rows"], values["training"]["seed"] = rows, seed
+        return prepare(resolve(values))[0].splits["train"].corpus.table.lines
+
+    assert len(texts(30)) == 30 and set(texts(10)) < set(texts(30)) and texts(30) != texts(30, seed=4)
+    with pytest.raises(BadInput, match=r"data\.rows: found 61, but .* has 60 rows"):
+        texts(61)

@@ -108,6 +108,7 @@ def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number):
 
 
 def test_two_processes_do_not_train_one_run(values, tmp_path):
+    values["training"]["epochs"] = 100_000  # it is still at it when the second comes, however slow the machine
     first = start(values, tmp_path / "run", tmp_path / "cache")
     for line in first.stdout:
         if line.strip() == "evaluation":

@@ -48,6 +48,7 @@ class DataSection(Section):
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
     test: str | list[str] | Share | None = None
+    rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
 

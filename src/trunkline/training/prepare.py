@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trunkline.data.corpus import Corpus, build_corpus
 from trunkline.data.encode import Encoded
 from trunkline.data.sources import read_table
@@ -82,6 +84,8 @@ def _prepare(config: RunConfig) -> Prepared:
             share *= len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
+    if data.rows is not None:
+        tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: see(tables[name]) for name in order}
     if len(corpora["train"].texts) < len(whole.texts):
@@ -108,6 +112,13 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     named = ", ".join(map(clipped, labels[:8])) + (", ..." if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
     return f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from: {named}."
+
+
+def _draw(table: Table, rows: int, seed: int) -> Table:
+    """`rows` rows in their order; a smaller draw by the same seed is within a larger one."""
+    if rows > len(table):
+        raise BadInput(f"data.rows: found {rows}, but {table.source} has {len(table)} rows to train on; expected at most those")
+    return table.select(sorted(np.random.default_rng(seed).permutation(len(table))[:rows].tolist()))
 
 
 def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
