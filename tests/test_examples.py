@@ -65,6 +65,7 @@ def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
             )
         if isinstance(values["data"][split], str) and not values["data"][split].endswith("%"):
             values["data"][split] = f"{split}.jsonl.gz"
+    values["data"].pop("rows", None)  # of the real data
     values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
     if issubclass(methods.get(values["method"]["name"]), SideBranch):
         values["method"] |= {"dim": 16, "heads": 2}
