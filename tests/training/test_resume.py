@@ -90,6 +90,14 @@ def test_killed_many_times_and_resumed_ends_with_the_same_bits(values, tmp_path,
     kill_at_random(values, tmp_path, kills=12, seed=seed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", ["separate", "joint", "sequential", "fusion"])
+def test_killed_while_a_trunk_is_changed_and_resumed_ends_with_the_same_bits(values, tmp_path, regime):
+    values["training"] |= {"regime": regime, "epochs": 8}
+    values["method"] = {"name": "adapter", "reduction": 4}
+    kill_at_random(values, tmp_path, kills=6, seed=1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number):
     process = start(values, tmp_path / "run", tmp_path / "cache")
