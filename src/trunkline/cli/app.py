@@ -9,7 +9,9 @@ import typer
 import trunkline
 from trunkline.cli.demo import demo
 from trunkline.cli.evaluate import evaluate
+from trunkline.cli.export import export
 from trunkline.cli.fit import fit
+from trunkline.cli.import_ import import_
 from trunkline.cli.info import info
 from trunkline.cli.init import init
 from trunkline.cli.predict import predict
@@ -44,6 +46,8 @@ app.command("init")(init)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("info")(info)
+app.command("export")(export)
+app.command("import")(import_)
 app.add_typer(states, name="states")
 
 

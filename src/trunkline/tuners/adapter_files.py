@@ -32,6 +32,7 @@ PICKLES = {
     "pytorch_model_adapter_fusion.bin": FUSION_WEIGHTS,
     "pytorch_model_head.bin": "model_head.safetensors",
 }
+CONFIGS = dict(zip(PICKLES, (CONFIG, FUSION_CONFIG, "head_config.json"), strict=True))  # each pickle's own
 _OLD_NAMES = {
     r"(attention|layer)_text_(task|lang)_adapters": "adapters",
     "invertible_lang_adapters": "invertible_adapters",
@@ -126,27 +127,36 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
 
     The pickles are read by torch's weights-only loader. This is the only place where a pickle is read.
 
+    Args:
+        path: the folder, or one of its pickles: then that one alone, with its config.
+        into: is replaced as a whole.
+
     Returns:
         The names of the files written.
 
     Raises:
-        BadInput: no such pickle, or one that holds anything but tensors by name.
+        BadInput: no such pickle, one without its config, or one that holds anything but tensors by name.
     """
     path, into = Path(path).expanduser(), Path(into).expanduser()
-    found = {old: new for old, new in PICKLES.items() if (path / old).is_file()}
-    if not found:
+    found = [file for file in ([path] if path.is_file() else map(path.joinpath, PICKLES)) if file.is_file()]
+    if not found or found[0].name not in PICKLES:
         raise BadInput(f"{path}: found none of {', '.join(PICKLES)}; expected an adapter's folder of an older release")
     tensors = {}
-    for old, new in found.items():
+    for file in found:
+        new, config = PICKLES[file.name], file.with_name(CONFIGS[file.name])
+        if not config.is_file():
+            raise BadInput(f"{file}: found no {config.name} beside it, which says what the weights are; expected both")
+        read_json(config)
         try:
-            held = torch.load(path / old, map_location="cpu", weights_only=True)
+            held = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # unpickling can fail in any way
-            raise BadInput(f"{path / old}: cannot be read as weights ({type(error).__name__})") from None
+            raise BadInput(f"{file}: cannot be read as weights ({type(error).__name__})") from None
         if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
-            raise BadInput(f"{path / old}: found something else than tensors by name")
+            raise BadInput(f"{file}: found something else than tensors by name")
         tensors[new] = {str(name): value.contiguous().clone() for name, value in held.items()}
+    copied = [path.with_name(CONFIGS[path.name])] if path.is_file() else [*path.glob("*.json"), *path.glob("*.safetensors")]
     with atomic_directory(into) as temporary:
-        for file in path.glob("*.json"):
+        for file in copied:
             shutil.copy(file, temporary / file.name)
         for new, named in tensors.items():
             save_file(named, temporary / new)

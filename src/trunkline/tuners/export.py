@@ -25,7 +25,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
-from trunkline.trunk.load import Trunk, _quiet
+from trunkline.trunk.load import Trunk, quiet_loading
 from trunkline.trunk.stream import run_layers
 from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
 from trunkline.tuners.plain import PlainHead
@@ -46,6 +46,7 @@ def save_model(
     folder: Path,
     *,
     problem_type: str | None = None,
+    units: tuple[float, float] | None = None,
     title: str | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
@@ -59,23 +60,27 @@ def save_model(
         folder: is replaced as a whole.
         problem_type: what transformers calls the task: single_label_classification, multi_label_classification or
             regression.
+        units: mean and deviation of a regression's targets: what is written then answers in their units, as its last layer
+            holds both.
         title, facts: of the model card; facts are e.g. its data, metrics and cost.
 
     Raises:
         BadInput: transformers has no class for this head, or the method cannot be merged into plain weights.
         TrunklineError: what was written answers differently.
     """
-    _check(head)
+    check_plain(head)
     merged = private_copy(tuned.model).cpu()
     if any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in merged.modules()):
         merged = tuned.tuner.merge(merged)
-    model = _whole(trunk, head, _restored(merged, trunk), labels, problem_type)
+    model = _whole(trunk, head, _restored(merged, trunk), labels, problem_type, units)
     tokenizer = _settle_padding(trunk, model)
     with atomic_directory(folder) as temporary:
-        model.save_pretrained(temporary)
+        with quiet_loading():
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        _write_card(temporary, "transformers", head, trunk, title or folder.name, facts or {})
-        _compare(trunk, tuned, head, lambda: AUTO[head.output.level].from_pretrained(temporary, local_files_only=True), folder)
+        kind = AUTO[head.output.level]
+        write_card(temporary, "transformers", kind.__name__, head, trunk, title or folder.name, facts or {})
+        _compare(trunk, tuned, head, lambda: kind.from_pretrained(temporary, local_files_only=True), folder, units)
 
 
 def save_adapter(
@@ -85,6 +90,7 @@ def save_adapter(
     labels: Sequence[str],
     folder: Path,
     *,
+    units: tuple[float, float] | None = None,
     title: str | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
@@ -96,7 +102,7 @@ def save_adapter(
         BadInput: the method is none of the peft library's, or transformers has no class for this head.
         TrunklineError: that library answers differently with what was written, or cannot run this method with this head.
     """
-    _check(head)
+    check_plain(head)
     found = getattr(tuned.tuner, "peft_config", None)
     if found is None:
         raise BadInput(f"method {tuned.tuner.config.name}: is none of the peft library's; expected a folder for transformers")
@@ -107,7 +113,7 @@ def save_adapter(
         base.pooler = pooler
         if targets := getattr(config, "target_modules", None):
             config.target_modules = [name for name in targets if name.split(".")[0] != "pooler"]
-    model = _whole(trunk, head, _restored(base, trunk), labels, None)
+    model = _whole(trunk, head, _restored(base, trunk), labels, None, units)
     prefix = model.base_model_prefix
     heads = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
     config.task_type = TASK_TYPES[head.output.level]
@@ -121,30 +127,39 @@ def save_adapter(
         _fill(wrapped, tuned.model, prefix, pooled=pooler is not None)
         wrapped.save_pretrained(temporary, save_embedding_layers=False)
         trunk.tokenizer.save_pretrained(temporary)
-        _write_card(temporary, "peft", head, trunk, title or folder.name, facts or {})
+        kind = AUTO[head.output.level]
+        write_card(temporary, "peft", f"{kind.__name__}` and `PeftModel", head, trunk, title or folder.name, facts or {})
 
         def load() -> nn.Module:
-            kind = AUTO[head.output.level]
             fresh = kind.from_pretrained(trunk.folder, num_labels=head.output.size, local_files_only=True, dtype=torch.float32)
             return PeftModel.from_pretrained(fresh, temporary)
 
         # That library's heads for encoders then read what stands first, which is a virtual token.
         prompted = tuned.tuner.virtual_tokens > 0 and head.output.level == "text"
         hint = ", as the peft library's head reads the first virtual token where this one reads the text's" if prompted else ""
-        _compare(trunk, tuned, head, load, folder, hint)
+        _compare(trunk, tuned, head, load, folder, units, hint)
 
 
-def _check(head: PlainHead) -> None:
+def check_plain(head: Any) -> None:
+    """BadInput unless `head` is the plain one of a trunk that transformers has a class for."""
     if not isinstance(head, PlainHead) or head.model is None:
         raise BadInput("export: transformers has no class for this head on this trunk; expected the plain head of one stack")
 
 
 def _whole(
-    trunk: Trunk, head: PlainHead, base: PreTrainedModel, labels: Sequence[str], problem_type: str | None
+    trunk: Trunk,
+    head: PlainHead,
+    base: PreTrainedModel,
+    labels: Sequence[str],
+    problem_type: str | None,
+    units: tuple[float, float] | None,
 ) -> PreTrainedModel:
     """The library's class with `base` in it, and a config that says what it is for."""
     model: Any = copy.deepcopy(head.model)
     model.cpu().float().eval()
+    if units is not None:
+        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        rescale(last.weight, last.bias, units)
     config = copy.deepcopy(trunk.model.config)
     names = list(labels) or [f"LABEL_{i}" for i in range(head.output.size)]
     if len(names) != head.output.size:
@@ -157,6 +172,22 @@ def _whole(
         base.pooler_activation = copy.deepcopy(head.activation)
     setattr(model, model.base_model_prefix, base)
     return model
+
+
+@torch.no_grad()
+def rescale(weight: Tensor, bias: Tensor | None, units: tuple[float, float]) -> None:
+    """Give a head's last layer, (1, K) and (1,), the units of a regression's targets, in place.
+
+    Raises:
+        BadInput: it has no bias, so that it cannot add their mean.
+    """
+    mean, deviation = units
+    if bias is None:
+        raise BadInput(
+            "export: this trunk's head has no bias to hold the mean of a regression's targets; expected another kind"
+        )
+    weight.mul_(deviation)
+    bias.mul_(deviation).add_(mean)
 
 
 def _settle_padding(trunk: Trunk, model: PreTrainedModel) -> Any:
@@ -240,12 +271,18 @@ def _evaluating(*modules: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _compare(
-    trunk: Trunk, tuned: TunedTrunk, head: PlainHead, load: Callable[[], nn.Module], folder: Path, hint: str = ""
+    trunk: Trunk,
+    tuned: TunedTrunk,
+    head: PlainHead,
+    load: Callable[[], nn.Module],
+    folder: Path,
+    units: tuple[float, float] | None,
+    hint: str = "",
 ) -> None:
     """Answer a few made-up texts with the tuned trunk and with what was loaded; TrunklineError unless they agree."""
     encoded = trunk.encode(list(PROBES))
     try:
-        with _quiet():
+        with quiet_loading():
             loaded = load().eval()
     except Exception as error:
         raise TrunklineError(
@@ -264,6 +301,8 @@ def _compare(
             given = {name: inputs[name].cpu() for name in ("input_ids", "attention_mask")}
             theirs = loaded(**given).logits
             theirs = (theirs[0, -length:] if head.output.level == "unit" else theirs).float()
+            if units is not None:
+                theirs = (theirs - units[0]) / units[1]
             if not torch.allclose(ours, theirs, rtol=0.1 if bf16 else 1e-4, atol=0.1 if bf16 else 1e-4):
                 by = f"{(ours - theirs).abs().max():.2g}"
                 raise TrunklineError(f"{folder}: what was loaded answers differently (by {by}){hint}; nothing was written")
@@ -273,20 +312,21 @@ def _keep(rows: list[Tensor], layer: int, state: Tensor) -> None:
     rows.append(state)
 
 
-def _write_card(
-    folder: Path, library: str, head: PlainHead, trunk: Trunk, title: str, facts: Mapping[str, Mapping[str, Any]]
+def write_card(
+    folder: Path,
+    library: str,
+    loaded_by: str,
+    head: PlainHead,
+    trunk: Trunk,
+    title: str,
+    facts: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """README.md: what it is, and tables of the given facts."""
+    """README.md: what it is and which classes load it, and tables of the given facts."""
     about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[head.output.level], "tags": ["trunkline"]}
     if trunk.revision is not None:  # a name on the hub, which others know too
         about["base_model"] = trunk.name
-    kind = AUTO[head.output.level].__name__
     lines = [f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {title}\n"]
-    lines.append(
-        f"Trained with Trunkline on {Path(trunk.name).name}; load it with `{kind}`"
-        + (" and `PeftModel`" * (library == "peft"))
-        + ".\n"
-    )
+    lines.append(f"Trained with Trunkline on {Path(trunk.name).name}; load it with `{loaded_by}`.\n")
     for section, values in facts.items():
         rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(values))
         lines.append(f"## {section.capitalize()}\n\n| | |\n|---|---|\n{rows}\n")

@@ -1,0 +1,93 @@
+"""`trunkline export`: a branch that changes its trunk, as transformers, the peft library or the adapters package load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.common import Debug, Json, below, err, guarded, new_folder, out
+from trunkline.cli.evaluate import TrunkName
+from trunkline.errors import BadInput
+
+if TYPE_CHECKING:
+    from trunkline.training.branch import Branch
+
+
+@guarded
+def export(
+    place: Annotated[
+        Path, typer.Argument(metavar="BRANCH", help="A branch whose method changes the trunk.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; new or empty.", show_default=False)],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Fold a method of the peft library into plain weights, where that is exact.")
+    ] = False,
+    trunk: TrunkName = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> dict[str, Any]:
+    """Write a branch for other libraries, with its head and a model card.
+
+    full, bitfit and layernorm, and whatever is merged, become a model of transformers; lora, ia3, prompt, prefix and peft an
+    adapter of the peft library; adapter and fusion folders of the adapters package. What is written is loaded and compared.
+
+    [bold]Examples[/]
+
+    \b
+    trunkline export runs/reviews-1a2b3c4d/branches/stars stars
+    trunkline export runs/reviews-1a2b3c4d/branches/stars stars --merge
+    """
+    target = new_folder(folder)
+    inside = sorted(place.glob("branches/*/branch.json"))
+    if inside and not (place / "branch.json").is_file():
+        raise BadInput(f"{place}: a run; expected one of its branches, such as {inside[0].parent}")
+    from trunkline.serving.export import export_branch
+    from trunkline.training.branch import load_branch
+    from trunkline.training.cost import directory_bytes
+
+    with err().status("loading the trunk"):
+        branch = load_branch(place, trunk, device="cpu")
+    library = export_branch(branch, target, merge=merge)
+    facts = {
+        "folder": str(folder),
+        "format": library,
+        "branch": str(place),
+        "task": branch.task.name,
+        "kind": branch.task.kind,
+        "labels": list(branch.task.labels),
+        "bytes": directory_bytes(target),
+        "files": sorted(str(file.relative_to(target)) for file in target.rglob("*") if file.is_file()),
+    }
+    if not as_json:
+        _show(facts, target, branch)
+    return facts
+
+
+def _show(facts: dict[str, Any], target: Path, branch: Branch) -> None:
+    from trunkline.states.budget import readable
+
+    console = out()
+    console.print(f"wrote {below(target)} ({readable(facts['bytes'])}) for {facts['format']}; load it with", soft_wrap=True)
+    for line in _code(facts["format"], below(target), branch):
+        console.print(f"    {line}", soft_wrap=True, markup=False)
+
+
+def _code(library: str, folder: str, branch: Branch) -> list[str]:
+    """Lines of Python that load the folder."""
+    unit, trunk = branch.task.level == "unit", branch.trunk.name
+    auto = f"AutoModelFor{'Token' if unit else 'Sequence'}Classification"
+    if library == "transformers":
+        return [f'pipeline("{"token" if unit else "text"}-classification", "{folder}")']
+    if library == "peft":
+        return [
+            f'model = {auto}.from_pretrained("{trunk}", num_labels={branch.task.outputs})',
+            f'PeftModel.from_pretrained(model, "{folder}")',
+        ]
+    first = f'model = AutoAdapterModel.from_pretrained("{trunk}")'
+    if branch.method.name == "adapter":
+        return [first, f'model.load_adapter("{folder}", use_safetensors=True, set_active=True)']
+    names = branch.tuned.tuner.specs if branch.tuned is not None else ()
+    loads = [f'model.load_adapter("{folder}/{name}", use_safetensors=True)' for name in names]
+    return [first, *loads, f'model.load_adapter_fusion("{folder}/fusion", use_safetensors=True, set_active=True)']

@@ -1,0 +1,88 @@
+"""A branch that changes its trunk, written for other libraries: transformers, the peft library or the adapters package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from trunkline.errors import BadInput
+from trunkline.tasks.regression import RegressionTask
+from trunkline.training.branch import Branch
+from trunkline.tuners.adapter import Adapter
+from trunkline.tuners.adapter_export import save_adapters
+from trunkline.tuners.adapter_heads import Kind
+from trunkline.tuners.export import check_plain, save_adapter, save_model
+from trunkline.tuners.fusion import Fusion
+
+Format = Literal["transformers", "peft", "adapters"]
+# By kind of task, what transformers calls the problem (a config for tokens names none) and the adapters package the head.
+PROBLEMS = {"sequence": "single_label_classification", "multilabel": "multi_label_classification", "regression": "regression"}
+HEADS: dict[str, Kind] = {
+    "sequence": "classification",
+    "multilabel": "multilabel_classification",
+    "regression": "classification",
+    "token": "tagging",
+}
+
+
+def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Format:
+    """Write `branch` as the library of its method loads it, with a model card; return which library that is.
+
+    Args:
+        branch: of a method that changes the trunk, with the plain head.
+        folder: is replaced as a whole.
+        merge: fold what a method of the peft library has learned into plain weights, for transformers alone.
+
+    Raises:
+        BadInput: no other library has what this branch has; nothing is written then.
+        TrunklineError: what was written answers differently; nothing is left of it.
+    """
+    where, tuned, task = branch.path or f"branch {branch.task.name}", branch.tuned, branch.task
+    if tuned is None:
+        raise BadInput(
+            f"{where}: its method {branch.method.name} reads the trunk as it is, which no other library does; "
+            "expected a branch of a method that changes the trunk"
+        )
+    if any(True for _ in branch.criterion.parameters()):
+        raise BadInput(f"{where}: its task has a CRF, which no other library loads; expected one without")
+    if branch.method.head != "plain":
+        raise BadInput(f"{where}: its head is {branch.method.head.name}, which no other library loads; expected the plain head")
+    head: Any = branch.module
+    try:
+        check_plain(head)
+        of_adapters = isinstance(tuned.tuner, (Adapter, Fusion))
+        if merge and of_adapters:
+            raise BadInput(f"method {branch.method.name}: is no plain weights and cannot be merged; leave out --merge (merge=)")
+        units = (task.learned.mean, task.learned.std) if isinstance(task, RegressionTask) else None
+        given: dict[str, Any] = {"units": units, "title": task.name, "facts": facts(branch)}
+        if of_adapters:
+            save_adapters(tuned.trunk, tuned, head, task.labels, folder, name=task.name, kind=HEADS[task.kind], **given)
+            return "adapters"
+        if not merge and getattr(tuned.tuner, "peft_config", None) is not None:
+            save_adapter(tuned.trunk, tuned, head, task.labels, folder, **given)
+            return "peft"
+        save_model(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
+        return "transformers"
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def facts(branch: Branch) -> dict[str, dict[str, Any]]:
+    """What a model card tells of a branch; it does not know its data."""
+    task, trunk = branch.task, branch.trunk
+    about: dict[str, Any] = {"name": task.name, "kind": task.kind, "labels": ", ".join(task.labels)}
+    if task.kind == "multilabel":
+        about["threshold"] = task.learned.threshold  # the libraries' own is 0.5
+    about |= {"tokens at most": branch.max_length, "precision": branch.precision}
+    method = branch.method.model_dump(mode="json", exclude_none=True, exclude={"specs"})
+    name = trunk.name if trunk.revision is not None else Path(trunk.name).name
+    of_trunk = {"name": name, "revision": trunk.revision, "stack": trunk.stack, "sha256 of its weights": trunk.weights}
+    scores = {
+        split: {name: value for name, value in found.items() if name != "by_label"} for split, found in branch.metrics.items()
+    }
+    sections = {"task": about, "method": method, "trunk": of_trunk, "metrics": scores, "cost": branch.cost}
+    return {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in sections.items()
+        if values
+    }

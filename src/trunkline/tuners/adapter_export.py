@@ -1,0 +1,147 @@
+"""Trained adapters or a fusion with their plain head, written as the `adapters` package loads them.
+
+That package's heads are linear layers on the first token (the last one of a decoder) or on every token. The plain head of
+most trunks is one of these: BERT's pooler and classifier are two layers with a tanh between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.data.batching import Layout
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.files import atomic_directory
+from trunkline.trunk.load import Trunk
+from trunkline.tuners.adapter import Adapter
+from trunkline.tuners.adapter_files import FUSION_CONFIG, read_adapter, read_fusion
+from trunkline.tuners.adapter_heads import Head, Kind, read_head, write_head
+from trunkline.tuners.adapter_weights import weights_of
+from trunkline.tuners.bottleneck import ACTIVATIONS
+from trunkline.tuners.export import check_plain, rescale, write_card
+from trunkline.tuners.fusion import Fusion
+from trunkline.tuners.plain import PlainHead
+from trunkline.tuners.tuned import TunedTrunk
+
+
+def save_adapters(
+    trunk: Trunk,
+    tuned: TunedTrunk,
+    head: PlainHead,
+    labels: Sequence[str],
+    folder: Path,
+    *,
+    name: str,
+    kind: Kind,
+    units: tuple[float, float] | None = None,
+    title: str | None = None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write a folder for `load_adapter`; of a fusion, one for each adapter and `fusion` for `load_adapter_fusion`.
+
+    Args:
+        name: of the adapter there; dots, which that package does not bear, become underscores.
+        kind: of the head there.
+        others: as those of `export.save_model`.
+
+    Raises:
+        BadInput: the method is neither adapter nor fusion, or that package has no such head.
+        TrunklineError: what was written is read back differently.
+    """
+    tuner: Any = tuned.tuner
+    if not isinstance(tuner, (Adapter, Fusion)):
+        raise BadInput(f"method {tuner.config.name}: puts no adapters into the trunk; expected adapter or fusion")
+    check_plain(head)
+    if isinstance(tuner, Fusion) and "fusion" in tuner.specs:
+        raise BadInput(
+            "export: found an adapter called fusion, which is what the fusion's own folder is called; expected another"
+        )
+    written = linear_head(head, kind, labels, trunk)
+    if units is not None:
+        rescale(*written.layers[-1], units)
+    known = trunk.name if trunk.revision is not None else None  # a path says nothing elsewhere
+    with atomic_directory(folder) as temporary:
+        wanted: dict[Path, dict[str, Tensor]] = {}
+        if isinstance(tuner, Fusion):
+            tuner.export(str(temporary), model_name=known)
+            own = [tuner.invertible if number == 0 and tuner.language is None else None for number in range(len(tuner.specs))]
+            for each, inverse in zip(tuner.specs, own, strict=True):
+                wanted[temporary / each] = weights_of(tuner.places, f"fused.{each}", inverse)
+            place, name, by = temporary / "fusion", ",".join(tuner.specs), "load_adapter` and `load_adapter_fusion"
+            wanted[place] = weights_of(tuner.places, "fusion")
+        else:
+            place, name, by = temporary, name.replace(".", "_"), "load_adapter"
+            tuner.export(str(place), name, model_name=known)
+            wanted[place] = weights_of(tuner.places, "task", tuner.invertible if tuner.language is None else None)
+        write_head(place, written, name, tuner.home, model_name=known)
+        write_card(temporary, "adapters", by, head, trunk, title or folder.name, facts or {})
+        _check_read(wanted, place, written, tuner, folder)
+
+
+@torch.no_grad()
+def linear_head(head: PlainHead, kind: Kind, labels: Sequence[str], trunk: Trunk) -> Head:
+    """The same head as linear layers; which token it reads and what stands between them is found by trying.
+
+    Raises:
+        BadInput: it is no such head: it has a norm, say.
+    """
+    pooler = head.current_pooler() if head.output.level == "text" else None
+    modules = [*(pooler.modules() if pooler is not None else ()), *(head.model.modules() if head.model is not None else ())]
+    linear = [module for module in modules if isinstance(module, nn.Linear)]
+    layers = [(_plain(m.weight), None if m.bias is None else _plain(m.bias)) for m in linear]
+    width = head.trunk.hidden_size
+    if layers and all(weight.shape == (width, width) for weight, _ in layers[:-1]):
+        layout = Layout(torch.tensor([1, 4, 6]))
+        # Wide enough that activations that are alike near zero are told apart.
+        states = 3 * torch.randn(layout.total, width, generator=torch.Generator().manual_seed(0))
+        expected = _answers(head, states, layout)
+        firsts, lasts = states[layout.starts], states[layout.starts + layout.lengths - 1]
+        rows = (states,) if head.output.level == "unit" else (firsts, lasts)
+        tries = [Head(kind, list(labels), layers, name) for name in (ACTIVATIONS if len(layers) > 1 else (None,))]
+        errors = [float((each.logits(row) - expected).abs().max()) for each in tries for row in rows]
+        best = min(range(len(errors)), key=errors.__getitem__)
+        if errors[best] < (0.1 if any(p.dtype == torch.bfloat16 for m in linear for p in m.parameters()) else 1e-4):
+            return tries[best // len(rows)]
+    raise BadInput(
+        f"export: the adapters package has no head like the plain one of {trunk.architecture}; "
+        "expected linear layers on one token"
+    )
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().float().cpu().clone()
+
+
+def _answers(head: PlainHead, states: Tensor, layout: Layout) -> Tensor:
+    device = next(head.parameters()).device
+    training = head.training
+    head.eval()
+    try:
+        return head.finish(states.to(device), Layout(layout.lengths.to(device))).float().cpu()
+    finally:
+        head.train(training)
+
+
+def _check_read(wanted: Mapping[Path, dict[str, Tensor]], place: Path, written: Head, tuner: Any, folder: Path) -> None:
+    """TrunklineError unless all that was written is read back to the last bit."""
+    same = True
+    for path, weights in wanted.items():
+        read: Any = read_fusion if (path / FUSION_CONFIG).is_file() else read_adapter
+        same &= _equal(read(path, tuner.home).weights, weights)
+    head = read_head(place)
+    same &= head is not None and (head.kind, head.labels) == (written.kind, written.labels)
+    same &= head is not None and _equal(_named(head), _named(written))
+    if not same:
+        raise TrunklineError(f"{folder}: what was written is read back differently; nothing was written")
+
+
+def _named(head: Head) -> dict[str, Tensor]:
+    return {f"{i}.{j}": part for i, layer in enumerate(head.layers) for j, part in enumerate(layer) if part is not None}
+
+
+def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
