@@ -88,6 +88,6 @@ def _code(library: str, folder: str, branch: Branch) -> list[str]:
     first = f'model = AutoAdapterModel.from_pretrained("{trunk}")'
     if branch.method.name == "adapter":
         return [first, f'model.load_adapter("{folder}", use_safetensors=True, set_active=True)']
-    names = branch.tuned.tuner.specs if branch.tuned is not None else ()
+    names = getattr(branch.tuned.tuner, "specs", ()) if branch.tuned is not None else ()  # the adapters under a fusion
     loads = [f'model.load_adapter("{folder}/{name}", use_safetensors=True)' for name in names]
     return [first, *loads, f'model.load_adapter_fusion("{folder}/fusion", use_safetensors=True, set_active=True)']

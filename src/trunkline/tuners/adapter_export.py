@@ -92,7 +92,9 @@ def linear_head(head: PlainHead, kind: Kind, labels: Sequence[str], trunk: Trunk
     pooler = head.current_pooler() if head.output.level == "text" else None
     modules = [*(pooler.modules() if pooler is not None else ()), *(head.model.modules() if head.model is not None else ())]
     linear = [module for module in modules if isinstance(module, nn.Linear)]
-    layers = [(_plain(m.weight), None if m.bias is None else _plain(m.bias)) for m in linear]
+    layers: list[tuple[Tensor, Tensor | None]] = [
+        (_plain(m.weight), None if m.bias is None else _plain(m.bias)) for m in linear
+    ]
     width = head.trunk.hidden_size
     if layers and all(weight.shape == (width, width) for weight, _ in layers[:-1]):
         layout = Layout(torch.tensor([1, 4, 6]))
