@@ -60,8 +60,9 @@ def kill_at_random(values, tmp_path, kills: int, seed: int) -> None:
     for _ in range(kills):
         process = start(values, run, cache)
         try:
-            # Half of the kills early (data, store), half at any moment of the rest.
-            process.wait(timeout=draw.uniform(0.3, 1.0) * duration if draw.random() < 0.8 else draw.uniform(0, duration))
+            # Half of the kills early (data, store), half at any moment of the rest; the first where it cannot be over yet.
+            share = draw.uniform(0.3, 1.0) if draw.random() < 0.8 else draw.uniform(0, 1.0)
+            process.wait(timeout=duration * (share if killed else share / 2))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
