@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trunkline.errors import BadInput
+
 
 def cache_dir() -> Path:
     """Keeps what can be computed again: $TRUNKLINE_CACHE, else $XDG_CACHE_HOME/trunkline, else ~/.cache/trunkline."""
@@ -89,6 +91,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` atomically as indented JSON; NaN and infinity are refused, as JSON has no such numbers."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; BadInput if there is none that can be read."""
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path}: cannot be read as JSON ({type(error).__name__})") from None
+    if not isinstance(described, dict):
+        raise BadInput(f"{path}: found {type(described).__name__}, expected an object")
+    return described
 
 
 def sha256_file(path: Path) -> str:

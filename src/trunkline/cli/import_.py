@@ -29,11 +29,12 @@ def import_(
     trunkline import downloads/ko-wiki adapters/ko-wiki
     """
     target = new_folder(folder)
-    from trunkline.tuners.adapter_files import CONFIG, FUSION_CONFIG, import_bin, read_json
+    from trunkline.files import read_object
+    from trunkline.tuners.adapter_files import CONFIG, FUSION_CONFIG, import_bin
 
     files = import_bin(source, target)
     found = next((name for name in (CONFIG, FUSION_CONFIG) if name in files), None)
-    described = read_json(target / found) if found else {}
+    described = read_object(target / found) if found else {}
     facts = {
         "folder": str(folder),
         "kind": {CONFIG: "adapter", FUSION_CONFIG: "fusion"}.get(found or "", "head"),

@@ -23,7 +23,7 @@ from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
 from trunkline.data.batching import Layout
 from trunkline.data.encode import Encoded
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import atomic_directory
+from trunkline.files import atomic_directory, read_object
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.training.apply import autocast
 from trunkline.training.config import resolve_head, validate_section
@@ -219,13 +219,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     file = path / "branch.json"
     if not file.is_file():
         raise BadInput(f"{path}: not a branch: expected a directory with branch.json and weights.safetensors")
-    try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise BadInput(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
-    if not isinstance(described, dict):
-        raise BadInput(f"{file}: found {type(described).__name__}, expected an object")
-    return described
+    return read_object(file)
 
 
 def _load_weights(path: Path, expected: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.files import atomic_directory
+from trunkline.files import atomic_directory, read_object
 from trunkline.tuners.adapter_weights import Home, Stored, StoredFusion, split_name
 from trunkline.tuners.bottleneck import Spec, parse_spec
 from trunkline.tuners.fusing import parse_fusion
@@ -55,7 +55,7 @@ def read_adapter(path: str | Path, home: Home) -> Stored:
     if not (path / CONFIG).is_file():
         raise BadInput(f"{path}: found no adapter; expected a folder with {CONFIG} or a branch of method adapter")
     where = f"{path / CONFIG}"
-    described = read_json(path / CONFIG)
+    described = read_object(path / CONFIG)
     _check_home(described, home, where)
     name, config = described.get("name"), described.get("config")
     if not isinstance(name, str) or not isinstance(config, dict):
@@ -91,7 +91,7 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
     path = Path(path).expanduser()
     if not (path / FUSION_CONFIG).is_file():
         raise BadInput(f"{path}: found no fusion; expected a folder with {FUSION_CONFIG}")
-    where, described = f"{path / FUSION_CONFIG}", read_json(path / FUSION_CONFIG)
+    where, described = f"{path / FUSION_CONFIG}", read_object(path / FUSION_CONFIG)
     _check_home(described, home, where)
     name, config = described.get("name"), described.get("config")
     names = described.get("adapter_names") or (name.split(",") if isinstance(name, str) else None)
@@ -146,7 +146,7 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
         new, config = PICKLES[file.name], file.with_name(CONFIGS[file.name])
         if not config.is_file():
             raise BadInput(f"{file}: found no {config.name} beside it, which says what the weights are; expected both")
-        read_json(config)
+        read_object(config)
         try:
             held = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # unpickling can fail in any way
@@ -161,16 +161,6 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
         for new, named in tensors.items():
             save_file(named, temporary / new)
         return sorted(file.name for file in temporary.iterdir())
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise BadInput(f"{file}: cannot be read as JSON ({type(error).__name__})") from None
-    if not isinstance(described, dict):
-        raise BadInput(f"{file}: found {type(described).__name__}, expected an object")
-    return described
 
 
 def load_tensors(path: Path, name: str) -> dict[str, Tensor]:
@@ -214,7 +204,7 @@ def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, wher
 
 def _read_branch(path: Path, home: Home) -> Stored:
     file = path / "branch.json"
-    described = read_json(file)
+    described = read_object(file)
     method, trunk = described.get("method"), described.get("trunk")
     if not isinstance(method, dict) or not isinstance(trunk, dict) or method.get("name") != "adapter":
         found = method.get("name") if isinstance(method, dict) else None

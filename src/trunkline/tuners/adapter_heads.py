@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.tuners.adapter_files import VERSION, load_tensors, read_json
+from trunkline.files import read_object
+from trunkline.tuners.adapter_files import VERSION, load_tensors
 from trunkline.tuners.adapter_weights import Home
 from trunkline.tuners.bottleneck import activation
 
@@ -60,7 +61,7 @@ def read_head(path: str | Path) -> Head | None:
     if not (path / HEAD_CONFIG).is_file():
         return None
     file = path / HEAD_CONFIG
-    described = read_json(file)
+    described = read_object(file)
     config, name = described.get("config"), described.get("name")
     if not isinstance(config, dict):
         raise BadInput(f"{file}: found the head of a {described.get('model_class')}, expected one of a flexible model class")

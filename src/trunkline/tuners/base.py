@@ -32,6 +32,7 @@ class Tuner:
 
     Config: ClassVar[type[BaseModel]]
     virtual_tokens: int = 0  # rows that the method puts before each sequence; they are no layer states of the text
+    positions: int = 0  # how many of the model's positions the method takes from each text
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -154,7 +154,7 @@ class TunedStates:
     def __init__(self, tuned: TunedTrunk, encoded: Encoded, lower: Feed | None = None) -> None:
         self.tuned, self._encoded, self._lower = tuned, encoded, lower
         self._lengths = np.asarray(encoded.lengths)
-        longest, taken = tuned.trunk.longest_input, getattr(tuned.tuner, "positions", 0)
+        longest, taken = tuned.trunk.longest_input, tuned.tuner.positions
         if longest and taken and self._lengths.max(initial=0) + taken > longest:
             raise BadInput(
                 f"trunk.max_length: texts of {self._lengths.max()} tokens and {taken} virtual ones found, expected at most "
