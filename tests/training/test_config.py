@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 
@@ -180,15 +182,135 @@ def test_missing_file_broken_yaml_and_wrong_top_level(tmp_path):
         load_config(tmp_path / "list.yaml")
 
 
-def test_paths_are_relative_to_the_file_and_overrides_to_the_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "train.csv").write_text("text,label\na,b\n")
-    (tmp_path / "here.csv").write_text("text,label\na,b\n")
-    file = tmp_path / "configs" / "run.yaml"
-    file.write_text(yaml.safe_dump({**GOOD, "data": {"train": "train.csv"}}))
-    monkeypatch.chdir(tmp_path)
-    assert load_config(file).data.train == str(tmp_path / "configs" / "train.csv")
-    assert load_config(file, ["data.train=here.csv"]).data.train == str(tmp_path / "here.csv")
+# What a config says, where the path lies in the resolved one, and overrides that say the same.
+TASK = {"kind": "sequence", "label": "label", "data": {"train": "PATH"}}
+PLACES = {
+    "train": ({"data": {"train": "PATH"}}, lambda c: c.data.train, ["data.train=PATH", "data={train: PATH}"]),
+    "list": ({"data": {"train": ["PATH"]}}, lambda c: c.data.train[0], ["data.train=[PATH]"]),
+    "test": ({"data": {"train": "snips", "test": "PATH"}}, lambda c: c.data.test, ["data.test=PATH"]),
+    "task": (
+        {"tasks": {"intent": TASK}},
+        lambda c: c.tasks["intent"].data.train,
+        ["tasks.intent.data.train=PATH", "tasks.intent.data={train: PATH}"],
+    ),
+    "trunk": ({"trunk": "PATH"}, lambda c: c.trunk.name, ["trunk=PATH", "trunk.name=PATH"]),
+    "start": (
+        {"method": {"name": "adapter", "start": "PATH"}},
+        lambda c: c.method.start,
+        ["method.start=PATH", "method={name: adapter, start: PATH}"],
+    ),
+    "stack_on": (
+        {"method": {"name": "adapter", "stack_on": "PATH"}},
+        lambda c: c.method.stack_on,
+        ["method.stack_on=PATH"],
+    ),
+    "adapters": (
+        {"method": {"name": "fusion", "adapters": ["PATH"]}},
+        lambda c: c.method.adapters[0],
+        ["method.adapters=[PATH]", "method={name: fusion, adapters: [PATH]}"],
+    ),
+    "named": (
+        {"method": {"name": "fusion", "adapters": {"a": "PATH"}}},
+        lambda c: c.method.adapters["a"],
+        ["method.adapters.a=PATH", "method.adapters={a: PATH}"],
+    ),
+}
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A config's folder and the working directory: both hold a folder called `there`, each one of its own too."""
+    for name in ("configs/there", "configs/with", "here/there", "here/without"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "configs", tmp_path / "here"
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_path_in_a_file_is_relative_to_the_file(key, folders):
+    values, found, _ = PLACES[key]
+    for typed in ("there", "with", "../configs/with", str(folders[1] / "without")):
+        (folders[0] / "run.yaml").write_text(json.dumps(GOOD | values).replace("PATH", typed))
+        assert found(load_config(folders[0] / "run.yaml")) == str((folders[0] / typed).resolve())
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_path_in_an_override_is_relative_to_the_working_directory(key, folders):
+    values, found, overrides = PLACES[key]
+    (folders[0] / "run.yaml").write_text(json.dumps(GOOD | values).replace("PATH", "with"))
+    for typed in ("there", "without", "../configs/with"):
+        for text in overrides:
+            config = load_config(folders[0] / "run.yaml", [text.replace("PATH", typed)])
+            assert found(config) == str((folders[1] / typed).resolve()), text
+
+
+def test_a_split_of_a_saved_folder_and_a_home_directory_are_paths_too(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders[1]))
+    (folders[0] / "run.yaml").write_text(json.dumps({**GOOD, "data": {"train": "with:train", "test": "~/without:test"}}))
+    data = load_config(folders[0] / "run.yaml").data
+    assert (data.train, data.test) == (f"{folders[0]}/with:train", f"{folders[1]}/without:test")
+
+
+def test_the_last_path_given_counts_and_others_stay_relative_to_the_file(folders):
+    values = {"method": {"name": "fusion", "adapters": {"a": "there", "b": "there"}, "stack_on": "there"}}
+    (folders[0] / "run.yaml").write_text(json.dumps(GOOD | values))
+    config = load_config(folders[0] / "run.yaml", ["method.adapters.a=with", "method.adapters.a=without", "training.seed=2"])
+    here, there = str(folders[1] / "without"), str(folders[0] / "there")
+    assert (config.method.adapters, config.method.stack_on) == ({"a": here, "b": there}, there)
+
+
+def test_what_is_no_path_stays_as_it_is(folders):
+    (folders[0] / "snips").mkdir()  # the embedded set goes first, as everywhere
+    data = {"train": ["snips", "owner/name"], "validation": "10%", "test": "snips:test"}
+    (folders[0] / "run.yaml").write_text(json.dumps({**GOOD, "trunk": "owner/trunk", "data": data}))
+    config = load_config(folders[0] / "run.yaml")
+    assert (config.trunk.name, config.data.train) == ("owner/trunk", ["snips", "owner/name"])
+    assert (config.data.validation, config.data.test) == (0.1, "snips:test")
+
+
+def test_a_file_that_is_missing_beside_the_config_is_not_looked_for_elsewhere(folders):
+    (folders[1] / "rows.csv").write_text("text,label\na,b\n")
+    (folders[0] / "run.yaml").write_text(json.dumps({**GOOD, "data": {"train": "rows.csv", "test": "data/rows.jsonl.gz"}}))
+    data = load_config(folders[0] / "run.yaml").data
+    assert (data.train, data.test) == (str(folders[0] / "rows.csv"), str(folders[0] / "data/rows.jsonl.gz"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("training.epochs", "true", "found true, expected a whole number"),
+        ("training.epochs", "False", "found false, expected a whole number"),
+        ("training.learning_rate", "true", "found true, expected a number"),
+        ("training.patience", "yes", "found true, expected a whole number"),
+        ("training.evaluate_every", "true", "found true, expected 'epoch' or a whole number"),
+        ("training.loss_weights.intent", "true", "found true, expected a number"),
+        ("trunk.max_length", "true", "found true, expected a whole number"),
+        ("data.rows", "true", "found true, expected a whole number"),
+        ("data.validation", "true", "found true, expected a string or a list or a number"),
+        ("tasks.intent.data.rows", "true", "found true, expected a whole number"),
+        ("tasks.intent.gamma", "true", "found true, expected a number"),
+        ("tasks.intent.class_weights.a", "true", "found true, expected a number"),
+        ("method.dim", "true", "found true, expected a whole number"),
+        ("method.layers", "[1, true]", "found true, expected a whole number"),
+        ("method", "{name: lora, r: true}", "found true, expected a whole number"),
+        ("method", "{name: lora, head: {name: probe, dropout: true}}", "found true, expected a number"),
+    ],
+)
+def test_true_and_false_are_no_numbers(key, value, expected, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(GOOD | {"tasks": {"intent": {**GOOD["tasks"]["intent"], "data": {"train": "snips"}}}}))
+    with pytest.raises(BadInput) as error:
+        load_config(file, [f"{key}={value}"])
+    told = str(error.value)
+    assert told.startswith(f"override '{key}={value}': {key}") and told.endswith(f": {expected}") and "\n" not in told
+
+
+def test_true_and_false_are_what_they_are_where_they_are_meant():
+    assert resolve(with_(method__positions="true")).method.positions is True
+    assert resolve(with_(method="{name: scalar_mix, layer_norm: yes}")).method.layer_norm is True
+    assert resolve(with_(method="{name: lora, dora: true}")).method.dora is True
+    peft = with_(method="{name: peft, method: LOHA, parameters: {rank_dropout: 0.1, use_effective_conv2d: true}}")
+    assert resolve(peft).method.parameters["use_effective_conv2d"] is True
 
 
 def test_scientific_notation_without_a_dot_is_a_number(tmp_path):

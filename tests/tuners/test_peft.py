@@ -100,6 +100,11 @@ def test_targets_are_named_as_elsewhere():
         ({"method": "LOHA", "parameters": {"target_modules": ["LayerNorm"]}}, "LOHA: refused by the peft library"),
         ({"method": "LOHA", "parameters": {"r": 0}}, "LOHA: refused by the peft library"),
         ({"method": "P_TUNING"}, "num_virtual_tokens: found None, expected a whole number"),
+        (
+            {"method": "P_TUNING", "parameters": {"num_virtual_tokens": True}},
+            "num_virtual_tokens: found true, expected a n",
+        ),
+        ({"method": "LOHA", "parameters": {"r": True}}, "method.parameters.r: found true, expected a number"),
         ({"method": "PROMPT_TUNING", "parameters": {"token_dim": 4}}, "unknown name 'token_dim'"),
         ({"method": "C3A", "parameters": {"block_size": 7}}, "C3A: refused by the peft library"),
     ],

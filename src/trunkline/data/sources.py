@@ -22,6 +22,17 @@ def embedded_names() -> list[str]:
     return sorted(folder.name for folder in EMBEDDED.iterdir() if any(folder.glob("*.jsonl.gz")))
 
 
+def locate(source: str, base: Path) -> str:
+    """Return `source` with its path made absolute, if it is one; names of embedded sets and hub ids stay as they are."""
+    folder, colon, split = source.rpartition(":")
+    if source.partition(":")[0] in embedded_names():
+        return source
+    path = base / Path(source).expanduser()
+    if colon and not path.exists() and (base / Path(folder).expanduser()).is_dir():
+        return f"{(base / Path(folder).expanduser()).resolve()}:{split}"
+    return str(path.resolve()) if path.exists() or _looks_like_path(source) else source
+
+
 def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
     """Read a source whole.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -31,13 +31,18 @@ class Origin(str):
         made.overrides = tuple(overrides)
         return made
 
-    def of(self, key: str) -> str:
-        """Return where `key` was given."""
+    def override(self, key: str) -> str | None:
+        """Return the override that has set `key`, if one has."""
         for text in reversed(self.overrides):
             given = text.partition("=")[0]
             if key == given or key.startswith(given + "."):
-                return f"override {text!r}"
-        return str(self)
+                return text
+        return None
+
+    def of(self, key: str) -> str:
+        """Return where `key` was given."""
+        text = self.override(key)
+        return str(self) if text is None else f"override {text!r}"
 
 
 def at(where: str, key: str) -> str:
@@ -89,9 +94,46 @@ def _numbers(values: Any) -> Any:
     return number(values)
 
 
+class _Truth:
+    """A boolean that stands where a number is expected: pydantic would take it for 1 or 0, and does not know this."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return str(self.value).lower()
+
+
+def _no_truths(expected: Any, value: Any) -> Any:
+    """`value` with its booleans hidden where the annotation `expected` asks for a number."""
+    kinds = list(_members(expected))
+    if isinstance(value, bool):
+        return _Truth(value) if {int, float} & {*kinds} and not {bool, Any} & {*kinds} else value
+    for kind in kinds:
+        fields, inner = getattr(kind, "model_fields", None), get_args(kind)
+        if isinstance(value, dict) and fields is not None:
+            return {key: _no_truths(fields[key].annotation, one) if key in fields else one for key, one in value.items()}
+        if isinstance(value, dict) and get_origin(kind) is dict:
+            return {key: _no_truths(inner[1], one) for key, one in value.items()}
+        if isinstance(value, list) and get_origin(kind) in (list, tuple):
+            return [_no_truths(inner[0], one) for one in value]
+    return value
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """What an annotation may be, one by one, without what `Annotated` adds."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        for one in get_args(annotation):
+            yield from _members(one)
+    else:
+        yield annotation
+
+
 def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str) -> Any:
     """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise."""
-    values = _numbers(values)
+    values = _no_truths(model, _numbers(values))
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -22,6 +22,7 @@ from trunkline import branches, tasks
 from trunkline.errors import BadInput, unknown_name
 from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
 from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
+from trunkline.training.paths import locate_paths
 from trunkline.tuners.base import Tuner
 
 Share = float
@@ -170,7 +171,7 @@ def resolve(
     Args:
         values: the mapping as read from YAML or given in Python.
         where: how messages name it, usually the file.
-        base: folder that relative paths of data and trunk are relative to.
+        base: folder that relative paths are relative to, those of overrides excepted.
         overrides: what `override` has put into `values`; messages about it name the override instead.
 
     Raises:
@@ -191,11 +192,7 @@ def resolve(
     for name, task in config.tasks.items():
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
-    for data in (config.data, *(task.data for task in config.tasks.values() if task.data is not None)):
-        for key in ("train", "validation", "test"):
-            setattr(data, key, _absolute(getattr(data, key), base))
-    if (base / config.trunk.name).is_dir():
-        config.trunk.name = str((base / config.trunk.name).resolve())
+    locate_paths(config, origin, base)
     return config
 
 
@@ -218,15 +215,13 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
 
 def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """Return a copy of `values` with every `key.sub=value` applied; values are read as YAML, paths made absolute."""
+    """Return a copy of `values` with every `key.sub=value` applied; values are read as YAML."""
     values = copy.deepcopy(values)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
         parsed = number(read_yaml(value, f"override {text!r}"))
-        if key in ("data.train", "data.validation", "data.test"):
-            parsed = _absolute(parsed, Path("."))
         *parents, last = key.split(".")
         place = values
         for parent in parents:
@@ -243,18 +238,6 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
             parsed = {"name": parsed}
         place[last] = parsed
     return values
-
-
-def _absolute(source: Any, base: Path) -> Any:
-    """Make the paths among `source` absolute; names of embedded sets and hub ids stay as they are."""
-    if isinstance(source, list):
-        return [_absolute(one, base) for one in source]
-    if isinstance(source, str):
-        path = Path(source).expanduser()
-        if not path.is_absolute() and ((base / path).exists() or source.startswith(".")):
-            return str((base / path).resolve())
-        return str(path) if path.is_absolute() else source
-    return source
 
 
 def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from trunkline.tuners.stack import put_adapters
 class AdapterConfig(TunerConfig):
     """`method: {name: adapter}`."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ("stack_on", "start")
+
     name: Literal["adapter"] = "adapter"
     variant: Literal["pfeiffer", "houlsby", "parallel"] = Field("pfeiffer", description="where the adapters sit")
     reduction: float = Field(16, gt=0, description="the trunk's width / the adapter's")

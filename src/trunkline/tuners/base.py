@@ -18,6 +18,8 @@ from trunkline.trunk.load import Trunk
 class TunerConfig(BranchConfig):
     """Keys that every tuner has."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ()  # keys that hold paths, alone or several
+
     head: Any = Field("plain", description="plain (the published recipes' own) or a side branch: {name: adalayers, dim: 64}")
 
 

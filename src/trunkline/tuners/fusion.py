@@ -36,6 +36,8 @@ _DROPOUT = {
 class FusionConfig(TunerConfig):
     """`method: {name: fusion, adapters: {sentiment: runs/a/branches/sentiment, ...}}`."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ("adapters", "stack_on", "start")
+
     name: Literal["fusion"] = "fusion"
     adapters: dict[str, str] | list[str] = Field(description="the adapters by name: branches of method adapter, or folders")
     stack_on: str | None = Field(None, description="folder of a language adapter (adapters' format), kept frozen below")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import textwrap
 from typing import Any, ClassVar, Literal
 
@@ -108,6 +109,10 @@ class Peft(Tuner):
         for name in parameters:
             if name not in known or name in SHAPE:
                 raise unknown_name(f"method.parameters of {self.kind.name}", name, known - set(SHAPE))
+        for field in dataclasses.fields(self.library_config):
+            found = parameters.get(field.name)
+            if isinstance(found, bool) and re.search(r"\b(int|float)\b", kinds := str(field.type)) and "bool" not in kinds:
+                raise BadInput(f"method.parameters.{field.name}: found {str(found).lower()}, expected a number")
         if self.kind in (PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING):
             count = parameters.get("num_virtual_tokens")
             if not isinstance(count, int) or count < 1:

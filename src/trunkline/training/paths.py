@@ -1,0 +1,46 @@
+"""The paths of a config made absolute, so that a run means the same files wherever its config is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trunkline.data.sources import locate
+from trunkline.training.checking import Origin
+
+if TYPE_CHECKING:
+    from trunkline.training.config import RunConfig
+
+
+def locate_paths(config: RunConfig, origin: Origin, base: Path) -> None:
+    """Make the paths of trunk, data and method absolute, in place.
+
+    Args:
+        config: checked, its tasks and its method too.
+        origin: knows what overrides have set: paths there are relative to the working directory.
+        base: folder that all other paths are relative to.
+    """
+
+    def located(value: Any, key: str, find: Callable[[str, Path], str]) -> Any:
+        if isinstance(value, dict):
+            return {name: located(one, f"{key}.{name}", find) for name, one in value.items()}
+        if isinstance(value, list):
+            return [located(one, key, find) for one in value]
+        return find(value, Path() if origin.override(key) else base) if isinstance(value, str) else value
+
+    config.trunk.name = located(config.trunk.name, "trunk.name", _folder_or_name)
+    for key in getattr(config.method, "PATHS", ()):
+        setattr(config.method, key, located(getattr(config.method, key), f"method.{key}", _path))
+    sections = {"data": config.data} | {f"tasks.{name}.data": task.data for name, task in config.tasks.items() if task.data}
+    for place, section in sections.items():
+        for key in ("train", "validation", "test"):
+            setattr(section, key, located(getattr(section, key), f"{place}.{key}", locate))
+
+
+def _path(value: str, base: Path) -> str:
+    return str((base / Path(value).expanduser()).resolve())
+
+
+def _folder_or_name(value: str, base: Path) -> str:
+    return _path(value, base) if (base / value).is_dir() else value
