@@ -237,6 +237,21 @@ def test_a_damaged_branch_is_refused_with_one_sentence(tiny_trunk_dir, rows, tmp
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
+def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(tiny_trunk_dir, rows, tmp_path):
+    path = fit(config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
+    described = json.loads((path / "branch.json").read_text())
+    for changed, sentence in (
+        (described["method"] | {"heads": 3}, "method.heads: found 3 heads for dim 16"),
+        (described["method"] | {"layers": [1, 99]}, "method.layers: found layer 99, expected 0 to 3"),
+        (described["method"] | {"dim": True}, "method.dim: found true, expected a whole number"),
+        (["adalayers"], "method is missing or malformed (TypeError)"),
+    ):
+        (path / "branch.json").write_text(json.dumps(described | {"method": changed}))
+        with pytest.raises(BadInput) as error:
+            load_branch(path)
+        assert str(error.value).startswith(f"{path / 'branch.json'}: {sentence}") and "\n" not in str(error.value)
+
+
 def test_bad_data_is_refused_before_anything_is_written(tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 50)
     bad = tmp_path / "bad.jsonl"

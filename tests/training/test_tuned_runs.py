@@ -279,3 +279,36 @@ def test_a_branch_is_refused_on_another_trunk(tiny_trunk_dir, rows, tmp_path):
     file.write_text(json.dumps(described))
     with pytest.raises(TrunklineError, match="trained on the encoder"):
         load_branch(result.branches["mood"])
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        (
+            "lora",
+            [
+                ({"targets": ["qury"]}, "method.targets: unknown name 'qury'"),
+                ({"head": {"name": "adalayers", "dim": 16, "heads": 3}}, "method.heads: found 3 heads for dim 16"),
+            ],
+        ),
+        ("top", [({"top": 9}, "method.top: found 9 blocks, expected 1 to 3")]),
+        ("loha", [({"parameters": {"r": 0}}, "method LOHA: refused by the peft library")]),
+        (
+            "adapter",
+            [
+                ({"specs": {}}, "method is missing or malformed (KeyError)"),
+                ({"specs": {"task": "small"}}, "method is missing or malformed (ValueError)"),
+                ({"specs": {"task": {"output_adapter": "perhaps"}}}, "method.specs.task: "),
+                ({"specs": None, "stack_on": "/nowhere"}, "/nowhere: found no adapter"),
+            ],
+        ),
+    ],
+)
+def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(method, changes, tiny_trunk_dir, rows, tmp_path):
+    path = fit(tuned(tiny_trunk_dir, rows, method, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
+    described = json.loads((path / "branch.json").read_text())
+    for change, sentence in changes:
+        (path / "branch.json").write_text(json.dumps(described | {"method": described["method"] | change}))
+        with pytest.raises(BadInput) as error:
+            load_branch(path)
+        assert str(error.value).startswith(f"{path / 'branch.json'}: {sentence}") and "\n" not in str(error.value)

@@ -174,10 +174,11 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     def part(name: str, make: Callable[[Any], Any]) -> Any:
         try:
             return make(described[name])
-        except BadInput:
-            raise
+        except BadInput as error:  # from floors below, which know keys and no file
+            said = str(error)
+            raise BadInput(said if said.startswith(f"{path}/branch.json: ") else f"{path}/branch.json: {said}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from None
+            raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from error
 
     kind = part("kind", lambda value: kinds.get(value, f"{path}/branch.json: kind"))
     task = part("task", lambda value: kind.from_state(described["name"], value))
@@ -189,14 +190,15 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     if is_tuner(config):
         resolve_head(config, f"{path}/branch.json")
         source = _open_trunk(path, ref, trunk, device)
-        tuned, parts = tune(
-            source, config, {task.name: task}, precision, pooler=described.get("pooler", False), pretrained=False
-        )
+        pooler = described.get("pooler", False)
+        alone = {task.name: task}
+        tuned, parts = part("method", lambda _: tune(source, config, alone, precision, pooler=pooler, pretrained=False))
         made = parts[task.name]
         branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, tuned.eval())
         branch.check_trunk(source)
     else:
-        branch = Branch(task, config, build_branch(config, ref.shape, task), task.criterion(), ref, *read, *rest, path)
+        module = part("method", lambda _: build_branch(config, ref.shape, task))
+        branch = Branch(task, config, module, task.criterion(), ref, *read, *rest, path)
     _load_weights(path, branch.weights())
     branch.module.eval()
     branch.criterion.eval()
