@@ -1,8 +1,11 @@
 import json
 import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from clitools import done, fails
+from clitools import done, fails, made_up, write_jsonl
 from safetensors.numpy import load_file
 
 
@@ -67,3 +70,55 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     described = json.loads((trained / "branches" / "mood" / "branch.json").read_text())
     (copy / "branch.json").write_text(json.dumps({**described, "schema": 99}))
     assert "99" in fails(2, "info", "copy")
+
+
+def test_a_run_and_a_branch_are_drawn(trained):
+    result = done("info", trained, "--picture", "run.png")
+    assert "wrote run.png" in result.stderr and "accuracy" in result.stdout
+    assert Path("run.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(done("info", trained / "branches" / "mood", "--picture", "mood.svg", "--json").stdout)
+    assert facts["picture"] == "mood.svg" and ElementTree.parse("mood.svg").getroot().tag.endswith("svg")
+
+
+def test_a_sequence_on_a_changed_trunk_is_drawn_and_its_plain_heads_have_no_bars(tiny_overrides, own_folder):
+    write_jsonl(Path("rows.jsonl"), made_up(60))
+    Path("rows.yaml").write_text(
+        "data: {train: rows.jsonl, validation: 20%, test: 20%}\n"
+        "tasks:\n  mood: {kind: sequence, label: mood}\n  score: {kind: regression, target: score}\n"
+        "method: {name: full, top: 1}\n"
+    )
+    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
+    result = done("fit", "rows.yaml", *overrides, "training.regime=sequential", "--run-dir", "together")
+    assert "after" in result.stdout and "reads layer" not in result.stdout
+    done("info", "together", "--picture", "together.pdf")
+    assert Path("together.pdf").read_bytes().startswith(b"%PDF-")
+    for branch in ("together/branches/mood", "together/stages/1-mood/mood"):
+        assert "share of each layer" not in done("info", branch).stdout
+        assert "nothing to draw" in fails(2, "info", branch, "--picture", "branch.png")
+    assert not Path("branch.png").exists()
+
+
+def test_a_picture_that_cannot_be_is_one_sentence(trained):
+    assert "expected .png, .svg or .pdf" in fails(2, "info", trained, "--picture", "run.jpeg")
+    assert "folder that exists" in fails(2, "info", trained, "--picture", "nowhere/run.png")
+    for place in ("minilm", "./nowhere"):
+        assert fails(2, "info", place, "--picture", "x.png").startswith(f"{place}: not a run or a branch")
+    summary = json.loads((trained / "result.json").read_text())
+    tasks = {"mood": {**summary["tasks"]["mood"], "layers": {"3": 1.0}, "reads": [3]}}
+    Path("plain").mkdir()
+    Path("plain/result.json").write_text(json.dumps({**summary, "tasks": tasks}))
+    sentence = fails(2, "info", "plain", "--picture", "x.png")
+    assert sentence.startswith("plain: nothing to draw") and list(Path().glob("*.png")) == []
+
+
+def test_matplotlib_is_loaded_for_a_picture_only(trained):
+    probe = (
+        "import sys; from trunkline.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'matplotlib', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    for options, loaded in (([], []), (["--picture", "run.svg"], ["matplotlib"])):
+        command = [sys.executable, "-c", probe, "info", str(trained), *options]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert lines[-1].split() == loaded

@@ -65,3 +65,9 @@ def test_layers_of_many_tasks_fit_the_terminal(width):
     text = printed(show.layers_of({f"task number {i}": task for i in range(5)}), width)
     assert max(map(len, text.splitlines())) <= width
     assert text.count("24 ") >= 5
+
+
+def test_a_task_with_one_layer_to_read_has_no_bars():
+    mixed = {"layers": {"0": 0.0, "1": 1.0}, "reads": [1]}  # it could have read another
+    text = printed(show.layers_of({"plain": {"layers": {"3": 1.0}, "reads": [3]}, "mixed": mixed}))
+    assert "plain" not in text and "mixed reads layer 1" in text and "not read" in text

@@ -88,12 +88,12 @@ def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: b
 
 
 def show_scores(summary: dict[str, Any]) -> None:
-    """Print a run's scores and the layers that its branches read."""
+    """Print a run's scores, and how much each layer counts where its branches weigh several."""
     from trunkline.cli import show
 
     console = out()
     console.print(show.scores(summary["tasks"]))
-    if any(task["layers"] for task in summary["tasks"].values()):
+    if any(map(show.weighs_layers, summary["tasks"].values())):
         console.print(show.layers_of(summary["tasks"]))
 
 

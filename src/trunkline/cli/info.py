@@ -1,13 +1,14 @@
-"""`trunkline info`: what a branch, a run or a trunk is, with the layer distribution of a branch as bars."""
+"""`trunkline info`: what a branch, a run or a trunk is, in words or as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, err, guarded, out
+from trunkline.cli.common import Debug, Json, err, guarded, out, tell
 from trunkline.cli.evaluate import is_branch_or_run
 from trunkline.errors import BadInput
 
@@ -20,6 +21,15 @@ def info(
     place: Annotated[
         str, typer.Argument(metavar="BRANCH|RUN|TRUNK", help="A directory, or the name of a trunk.", show_default=False)
     ],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="Also draw transfer, attention over adapters and shares of layers: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -29,15 +39,28 @@ def info(
 
     \b
     trunkline info runs/reviews-1a2b3c4d/branches/stars
+    trunkline info runs/reviews-1a2b3c4d --picture reviews.png
     trunkline info minilm
     """
     path = Path(place)
-    if (path / "branch.json").is_file():
+    is_branch = (path / "branch.json").is_file()
+    is_run = not is_branch and (is_branch_or_run(path) or (path / "result.json").is_file())
+    if picture is not None:
+        from trunkline.cli import draw  # loads matplotlib
+
+        draw.check_target(picture)
+        if not is_branch and not is_run:
+            raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
+    if is_branch:
         facts = _branch(path)
+        if picture is not None:
+            facts["picture"] = _draw(place, {facts["task"]: {**facts, "layers": _all_layers(facts)}}, (), picture)
         if not as_json:
             _show_branch(facts, out())
-    elif is_branch_or_run(path) or (path / "result.json").is_file():
+    elif is_run:
         facts = _run(path)
+        if picture is not None:
+            facts["picture"] = _draw(place, facts["tasks"], facts.get("transfer", ()), picture)
         if not as_json:
             from trunkline.cli.fit import show_run
 
@@ -46,7 +69,32 @@ def info(
         facts = _trunk(place)
         if not as_json:
             _show_trunk(facts, out())
+    if picture is not None and not as_json:
+        tell(f"wrote {picture}")
     return facts
+
+
+def _draw(place: str, tasks: dict[str, Any], transfer: Sequence[dict[str, Any]], picture: Path) -> str:
+    """Write the picture, and return where it is."""
+    from trunkline.cli import draw
+
+    figure = draw.draw(tasks, transfer)
+    if figure is None:
+        raise BadInput(
+            f"{place}: nothing to draw, as each branch reads one layer; expected branches that weigh several layers, or a run "
+            "with regime sequential or fusion"
+        )
+    draw.write(figure, picture)
+    return str(picture)
+
+
+def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
+    """The share of every layer of the trunk, of those that a branch never reads too; as it is where no layers are weighed."""
+    from trunkline.cli.show import weighs_layers
+
+    weights = {int(layer): share for layer, share in facts["layers"].items()}
+    everything = dict.fromkeys(range(facts["trunk"]["num_layers"] + 1), 0.0)
+    return {**everything, **weights} if weighs_layers(facts) else weights
 
 
 def _branch(path: Path) -> dict[str, Any]:
@@ -141,10 +189,8 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         )
     )
     console.print(show.scores({facts["task"]: {"monitor": facts["monitor"], **facts["metrics"]}}))
-    if facts["layers"]:
-        weights = {int(layer): share for layer, share in facts["layers"].items()}
-        everything = dict.fromkeys(range(trunk["num_layers"] + 1), 0.0)
-        console.print(show.layers({**everything, **weights}, facts["reads"], "share of each layer"))
+    if show.weighs_layers(facts):
+        console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
 
 
 def _show_trunk(facts: dict[str, Any], console: Console) -> None:

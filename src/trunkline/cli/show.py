@@ -104,10 +104,17 @@ def layers(weights: Mapping[int, float], reads: Collection[int], title: str = ""
     return Group(Text(title, style="bold"), grid) if title else grid
 
 
+def weighs_layers(task: Mapping[str, Any]) -> bool:
+    """Whether a branch has several layers to share its weight out over. All of it on the one that there is says nothing."""
+    return len(task["layers"]) > 1
+
+
 def layers_of(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """The layer bars of a run's tasks, side by side where there is room."""
+    """The layer bars of the tasks of a run that weigh layers, side by side where there is room."""
     parts = []
     for name, task in tasks.items():
+        if not weighs_layers(task):
+            continue
         weights = {int(layer): share for layer, share in task["layers"].items()}
         parts.append(Padding(layers(weights, task["reads"], f"{name} reads {ranges(task['reads'])}"), (0, 3, 1, 0)))
     return Columns(parts)
