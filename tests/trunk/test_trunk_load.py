@@ -333,3 +333,22 @@ def test_the_hub_says_no(monkeypatch, error, kind, message):
     with pytest.raises(kind, match=message) as caught:
         find_source("someone/unknown")
     assert type(caught.value) is kind
+
+
+def test_weights_set_aside_take_no_memory_and_come_back_as_they_were(folder):
+    trunk = load(folder)
+    before = {name: value.clone() for name, value in trunk.model.state_dict().items()}
+    shared = trunk.model.embeddings.word_embeddings.weight
+    with trunk.weights_set_aside([shared.detach()]):  # what a changed copy shares stays, as it would not be freed
+        held = {name for name, p in trunk.model.named_parameters() if p.numel()}
+        assert held == {"embeddings.word_embeddings.weight"}
+    after = trunk.model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    assert trunk.model.embeddings.word_embeddings.weight.data_ptr() == shared.data_ptr()
+    assert not any(p.requires_grad for p in trunk.model.parameters())
+
+
+def test_weights_that_changed_on_disk_do_not_come_back(folder):
+    trunk = load(folder)
+    with pytest.raises(BadInput, match="have changed on disk"), trunk.weights_set_aside([]):
+        edit_weights(folder, lambda tensors: tensors["embeddings.LayerNorm.bias"].add_(1))

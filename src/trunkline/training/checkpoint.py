@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], 
         tensors.update({f"{name}/now/{key}": value for key, value in learner.weights().items()})
         tensors.update({f"{name}/best/{key}": value for key, value in learner.best.items()})
         for index, moments in learner.optimizer.state_dict()["state"].items():
-            tensors.update({f"{name}/optimizer/{index}/{key}": value.cpu().clone() for key, value in moments.items()})
+            tensors.update({f"{name}/optimizer/{index}/{key}": value.cpu() for key, value in moments.items()})
     state = {
         "version": VERSION,
         "identity": identity,

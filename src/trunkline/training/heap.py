@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = 1 << 28  # bytes: larger tensors are still mapped, and given back when freed
@@ -17,9 +18,19 @@ KEPT = 1 << 28  # bytes: larger tensors are still mapped, and given back when fr
 
 def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed; does nothing with another C library, or where the environment says otherwise."""
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+    if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt := _from_glibc("mallopt"):
         mallopt(M_MMAP_THRESHOLD, KEPT)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Give what is kept back to the system: training is over, and what follows needs memory of another kind."""
+    if trim := _from_glibc("malloc_trim"):
+        trim(0)
+
+
+def _from_glibc(name: str) -> Any:
+    """A function of the C library, None if it has none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

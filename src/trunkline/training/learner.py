@@ -118,6 +118,12 @@ class Learner:
             named |= {f"balance/{name}": value for name, value in self.balance.state_dict().items()}
         return named
 
+    def settle(self) -> None:
+        """Take the best weights and let go of all that only training needs; it cannot be trained after that."""
+        self.load(self.best)
+        self.best = {}
+        self.optimizer.state.clear()
+
     def train(self, mode: bool = True) -> None:
         for module in self.modules():
             module.train(mode)

@@ -26,6 +26,7 @@ from trunkline.training.apply import as_precision, autocast, collect_logits
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner, Part, mixed_seed
 from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
 
@@ -90,7 +91,8 @@ class Loop:
             while self.position.epoch < self.training.epochs and self.active():
                 self.epoch()
         for learner in self.learners.values():
-            learner.load(learner.best)
+            learner.settle()
+        give_back_freed_memory()
         self.cost.steps_to_best = {
             name: learner.progress.best_step for learner in self.learners.values() for name in learner.parts
         }
@@ -237,6 +239,8 @@ class Loop:
 
     def _evaluate(self) -> None:
         active = self.active()
+        if any(learner.tuned for learner in active.values()):  # the larger batches would come on top of what steps have freed
+            give_back_freed_memory()
         for learner in active.values():
             learner.train(False)
         metrics: dict[str, dict[str, Any]] = {}

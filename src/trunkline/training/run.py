@@ -21,7 +21,7 @@ from trunkline.training.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, directory_bytes, peak_memory
 from trunkline.training.feeds import Feeds
-from trunkline.training.heap import keep_freed_memory
+from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner, Part, make_part
 from trunkline.training.loop import Loop, Say
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
@@ -189,12 +189,14 @@ class Run:
         learners, tuned = self._learners(stage, onto) if before else self.first
         cost = self._count(learners) if before else self.cost
         loop = self._loop(stage, learners, tuned, cost, path / "checkpoint" / stage.name)
-        position, cost = loop.run()
+        with nullcontext() if tuned is None else self.trunk.weights_set_aside(tuned.parameters()):
+            position, cost = loop.run()
         after = time.monotonic()
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], tuned)
         metrics = self._judge(parts, stage.tasks, tuned, loop)
+        give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         last = stage.order is None or len(earlier) + 1 == len(self.tasks)
         tasks = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,32 @@ class Trunk:
     def fingerprint(self) -> Fingerprint:
         """sha256 of the weights that run, as stored, and of the tokenizer; independent of path, files and `dtype`."""
         return Fingerprint(self._weights or weights_digest(self.model, self._stored), tokenizer_digest(self.tokenizer))
+
+    @contextmanager
+    def weights_set_aside(self, used: Iterable[Tensor]) -> Iterator[None]:
+        """Within the block, the weights that share no memory with one of `used` take none; then they are read again from disk.
+
+        For the time in which a changed copy is trained: the trunk itself cannot run within the block. After an error they
+        stay away.
+
+        Raises:
+            BadInput: the files cannot be read again, or hold other weights than before.
+        """
+        found = self.fingerprint  # while the weights are at hand
+        kept = {tensor.data_ptr() for tensor in used}
+        away = {name: p for name, p in self.model.named_parameters() if p.data_ptr() not in kept}
+        for parameter in away.values():
+            parameter.data = parameter.data.new_empty(0)
+        yield
+        if not away:
+            return
+        with quiet_loading():
+            model = _load_model(self.folder, self.model.config, self.row, self.stack, self._stored)
+        if weights_digest(model, self._stored) != found.weights:
+            raise BadInput(f"{self.folder}: the weights of {self.name} have changed on disk since they were loaded")
+        read = dict(_cast(model, DTYPES[self.dtype]).named_parameters())
+        for name, parameter in away.items():
+            parameter.data = read[name].data.to(self.device)
 
     def encode(
         self,

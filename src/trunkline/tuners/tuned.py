@@ -226,6 +226,7 @@ def _narrow(model: nn.Module) -> None:
     for parameter in model.parameters():
         if not parameter.requires_grad and parameter.is_floating_point():
             parameter.data = parameter.data.bfloat16()
+    module: Any
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):  # peft's layers would widen what autocast then narrows again
             module.cast_input_dtype_enabled = False
