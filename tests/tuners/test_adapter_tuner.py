@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from tiny_zoo import MODELS, build
+from tiny_zoo import MODELS, build, make
 from torch import Tensor
 from tunertools import apply, frozen, ids, randomise, states, trained
 
@@ -16,7 +16,7 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.trunk.stream import run_layers
-from trunkline.tuners import TunedTrunk
+from trunkline.tuners import TunedTrunk, bottleneck
 from trunkline.tuners.adapter import Adapter, AdapterConfig
 from trunkline.tuners.places import PLACES
 from trunkline.tuners.tuned import private_copy
@@ -159,6 +159,18 @@ def test_described_reloads_without_files(tmp_path):
     again.load_state_dict(changed.state_dict())
     assert trained(again).keys() == trained(changed).keys()
     assert torch.equal(states(again), states(changed))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_invertible_adapter_is_used_by_a_tuned_trunk(name, tmp_path):
+    trunk = load_trunk(make(tmp_path, name), dtype="fp32", device="cpu")
+    spec = {**bottleneck.VARIANTS["pfeiffer"], "reduction_factor": 4, "inv_adapter": "nice"}
+    tuned = TunedTrunk(trunk, Adapter(AdapterConfig(specs={"task": spec})), "fp32").eval()
+    found: list[Tensor] = []
+    for _ in range(2):
+        run_layers(tuned, {"input_ids": ids()}, (0, tuned.num_layers), lambda layer, state: found.append(state.clone()))
+        randomise(tuned.get_submodule("model.invertible_adapter"))
+    assert not torch.allclose(found[1], found[3], atol=1e-3)
 
 
 def test_start_goes_on_from_an_adapter(tmp_path):

@@ -77,13 +77,8 @@ class Place(nn.Module):
 
     def attach(self, block: nn.Module) -> None:
         """Put the hooks onto the block."""
-        tail = block.get_submodule(self.site.tail)
-        if type(tail) is nn.Dropout:  # such modules are exchanged for this one, and hooks would be lost with them
-            owner, _, name = self.site.tail.rpartition(".")
-            tail = Dropout(tail.p).train(tail.training)
-            setattr(block.get_submodule(owner), name, tail)
         # Bound methods, so that a copy of the model has hooks that belong to the copy.
-        tail.register_forward_hook(self._after)
+        _to_stay(block, self.site.tail).register_forward_hook(self._after)
         if self.empty:
             return
         block.get_submodule(self.site.source).register_forward_pre_hook(self._hold, with_kwargs=True)
@@ -204,7 +199,17 @@ def _put_invertible(model: Any, architecture: Architecture, taps: Taps, spec: Sp
         taps.first.register_forward_pre_hook(model.invertible_adapter.before)
         return
     path = row.embeddings.removeprefix("encoder.") if encoder_alone(model, architecture) else row.embeddings
-    model.get_submodule(path).register_forward_hook(model.invertible_adapter.after)
+    _to_stay(model, path).register_forward_hook(model.invertible_adapter.after)
+
+
+def _to_stay(model: nn.Module, path: str) -> nn.Module:
+    """The module at `path`, fit for hooks: a plain dropout would later be exchanged for ours and its hooks lost with it."""
+    found = model.get_submodule(path)
+    if type(found) is nn.Dropout:
+        owner, _, name = path.rpartition(".")
+        found = Dropout(found.p).train(found.training)
+        setattr(model.get_submodule(owner), name, found)
+    return found
 
 
 class InvertiblePlace(Nice):
