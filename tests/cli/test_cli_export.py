@@ -31,6 +31,7 @@ METHODS = {
     "full": {"name": "full"},
     "bitfit": {"name": "bitfit"},
     "lora": {"name": "lora", "r": 4},
+    "prompt": {"name": "prompt", "virtual_tokens": 4},
     "prefix": {"name": "prefix", "virtual_tokens": 4},
     "adapter": {"name": "adapter", "reduction": 2},
     "probe-head": {"name": "lora", "r": 4, "head": {"name": "probe"}},
@@ -61,6 +62,8 @@ def branch(home):
         if method == "fusion":
             of = run("adapter") / "branches"
             section: dict = {"name": "fusion", "adapters": {task: str(of / task) for task in ("mood", "cities")}}
+        elif method == "stacked":
+            section = {"name": "adapter", "reduction": 4, "stack_on": str(run("adapter") / "branches" / "cities")}
         else:
             section = METHODS[method]
         with pytest.MonkeyPatch.context() as patch:
@@ -182,6 +185,18 @@ def test_a_fusion_takes_its_adapters_along(branch, texts, home):
     assert np.allclose(logits.softmax(-1), [list(each["scores"].values()) for each in expected], atol=1e-4)
 
 
+def test_an_adapter_takes_the_one_below_along(branch, texts, home):
+    result = done("export", branch("stacked", "mood"), "out")
+    assert 'model.set_active_adapters(Stack("language", "mood"))' in result.stdout
+    trunk = load_trunk(home / "trunk", dtype="fp32", device="cpu")
+    tuned = TunedTrunk(trunk, Adapter(AdapterConfig(start="out", stack_on="out/language")), "fp32")
+    logits = of_adapters(tuned, Path("out"), texts)[1]
+    expected = [list(each["scores"].values()) for each in told(branch("stacked", "mood"), texts)]
+    assert np.allclose(logits.softmax(-1), expected, atol=1e-4)
+    card = Path("out/README.md").read_text()
+    assert "| stack_on | cities |" in card and str(home) not in card
+
+
 def test_the_card_tells_what_the_branch_knows(branch, home):
     done("export", branch("full", "topics"), "out")
     card = Path("out/README.md").read_text().splitlines()
@@ -204,6 +219,7 @@ def test_the_card_tells_what_the_branch_knows(branch, home):
         ("side", "mood", [], "its method probe reads the trunk as it is"),
         ("probe-head", "mood", [], "its head is probe, which no other library loads; expected the plain head"),
         ("prefix", "mood", ["--merge"], "method prefix: cannot be merged"),
+        ("prompt", "mood", [], "method prompt: the peft library's head would read the first virtual token"),
         ("adapter", "mood", ["--merge"], "method adapter: is no plain weights and cannot be merged; leave out --merge"),
     ],
 )

@@ -16,9 +16,11 @@ from tunertools import randomise
 from trunkline.branches.fold import LayerState, Output, methods
 from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.training.apply import autocast
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedTrunk
-from trunkline.tuners.export import save_adapter, save_model
+from trunkline.tuners.export import save_model
+from trunkline.tuners.peft_export import save_adapter
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedStates
 
@@ -48,7 +50,8 @@ def answers(trunk: Trunk, tuned: TunedTrunk, head: PlainHead) -> torch.Tensor:
     encoded, found = trunk.encode(TEXTS), {}
     TunedStates(tuned, encoded).feed(np.arange(3), head.layers, found.__setitem__)
     layout = Layout(torch.as_tensor(encoded.lengths))
-    return head.finish(head.read(None, head.layers[0], LayerState(found[head.layers[0]])), layout)
+    with autocast(tuned.device, tuned.precision):
+        return head.finish(head.read(None, head.layers[0], LayerState(found[head.layers[0]])), layout)
 
 
 @torch.no_grad()
@@ -134,12 +137,19 @@ def test_what_stands_before_the_text_is_loaded_by_peft(tmp_path, method, name):
     torch.testing.assert_close(found, answers(trunk, tuned, head)[: len(found)], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "electra"])
-def test_a_prompt_whose_first_vector_the_librarys_head_would_read_is_not_written(tmp_path, name):
-    trunk, tuned, head = learned(tmp_path, name, "text", "prompt", virtual_tokens=4)
-    with pytest.raises(TrunklineError, match="head reads the first virtual token"):
-        save_adapter(trunk, tuned, head, LABELS, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("name", ["bert", "albert", "roberta", "electra", "distilbert", "deberta-v2", "mpnet", "modernbert"])
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [("prompt", {"virtual_tokens": 4}), ("peft", {"method": "P_TUNING", "parameters": {"num_virtual_tokens": 4}})],
+)
+def test_a_prompt_that_the_librarys_head_would_read_is_refused_before_anything_is_loaded(
+    tmp_path, method, config, name, monkeypatch
+):
+    trunk, tuned, head = learned(tmp_path, name, "text", method, **config)
+    monkeypatch.setattr("trunkline.tuners.peft_export.get_peft_model", lambda *args: pytest.fail("has begun"))
+    with pytest.raises(BadInput, match=f"method {method}: the peft library's head would read the first virtual token"):
+        save_adapter(trunk, tuned, head, LABELS, tmp_path / "deep" / "out")
+    assert not (tmp_path / "deep").exists()
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,7 @@ def _code(library: str, folder: str, branch: Branch) -> list[str]:
             f'model = {auto}.from_pretrained("{trunk}", num_labels={branch.task.outputs})',
             f'PeftModel.from_pretrained(model, "{folder}")',
         ]
-    first = f'model = AutoAdapterModel.from_pretrained("{trunk}")'
-    if branch.method.name == "adapter":
-        return [first, f'model.load_adapter("{folder}", use_safetensors=True, set_active=True)']
-    names = getattr(branch.tuned.tuner, "specs", ()) if branch.tuned is not None else ()  # the adapters under a fusion
-    loads = [f'model.load_adapter("{folder}/{name}", use_safetensors=True)' for name in names]
-    return [first, *loads, f'model.load_adapter_fusion("{folder}/fusion", use_safetensors=True, set_active=True)']
+    from trunkline.tuners.adapter_export import loading
+
+    tuner: Any = branch.tuned.tuner if branch.tuned is not None else None
+    return loading(tuner, branch.task.name, folder, trunk)

@@ -11,8 +11,9 @@ from trunkline.training.branch import Branch
 from trunkline.tuners.adapter import Adapter
 from trunkline.tuners.adapter_export import save_adapters
 from trunkline.tuners.adapter_heads import Kind
-from trunkline.tuners.export import check_plain, save_adapter, save_model
+from trunkline.tuners.export import check_plain, save_model
 from trunkline.tuners.fusion import Fusion
+from trunkline.tuners.peft_export import save_adapter
 
 Format = Literal["transformers", "peft", "adapters"]
 # By kind of task, what transformers calls the problem (a config for tokens names none) and the adapters package the head.
@@ -75,6 +76,7 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
         about["threshold"] = task.learned.threshold  # the libraries' own is 0.5
     about |= {"tokens at most": branch.max_length, "precision": branch.precision}
     method = branch.method.model_dump(mode="json", exclude_none=True, exclude={"specs"})
+    method |= {key: _names(method[key]) for key in getattr(branch.method, "PATHS", ()) if key in method}
     name = trunk.name if trunk.revision is not None else Path(trunk.name).name
     of_trunk = {"name": name, "revision": trunk.revision, "stack": trunk.stack, "sha256 of its weights": trunk.weights}
     scores = {
@@ -86,3 +88,10 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
         for section, values in sections.items()
         if values
     }
+
+
+def _names(paths: Any) -> Any:
+    """The names of what paths lead to: the rest says nothing elsewhere."""
+    if isinstance(paths, dict):
+        return {key: Path(path).name for key, path in paths.items()}
+    return [Path(path).name for path in paths] if isinstance(paths, list) else Path(paths).name

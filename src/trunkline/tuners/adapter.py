@@ -9,6 +9,7 @@ part. What is computed is what the `adapters` package computes; bottleneck.py ha
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -18,7 +19,7 @@ from trunkline.branches.fold import methods
 from trunkline.errors import BadInput, unknown_name
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.tuners.adapter_files import read_adapter, write_adapter
-from trunkline.tuners.adapter_weights import Home, Stored, fill, weights_of, without_inverse
+from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, fill, weights_of, without_inverse
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
 from trunkline.tuners.places import find_spots, left_out
@@ -77,9 +78,18 @@ class Adapter(Tuner):
         return self.config.model_copy(update={"specs": specs}).model_dump(mode="json")
 
     def export(self, folder: str, name: str, *, model_name: str | None = None) -> None:
-        """Write the trained adapter, without the language adapter below, as a folder that the `adapters` package loads."""
+        """Write the adapter as a folder that the `adapters` package loads, with the language adapter below it in `language`."""
+        for inner, stored in self.parts(name).items():
+            write_adapter(Path(folder) / inner, stored, self.home, model_name=model_name)
+
+    def parts(self, name: str) -> dict[str, Stored]:
+        """What `export` writes, by folder within its own; the adapter itself lies in that one."""
         own = self.invertible if self.language is None else None
-        write_adapter(folder, Stored(name, self.spec, weights_of(self.places, "task", own)), self.home, model_name=model_name)
+        parts = {"": Stored(name, self.spec, weights_of(self.places, "task", own))}
+        if self.language is not None:
+            weights = weights_of(self.places, LANGUAGE, self.invertible)
+            parts[LANGUAGE] = Stored(f"{LANGUAGE}_below" if name == LANGUAGE else LANGUAGE, self.language, weights)
+        return parts
 
     def _chosen(self, model: Any, architecture: Architecture, taps: Taps) -> tuple[Stored | None, Stored]:
         """The language adapter and the task adapter: with weights where they come from a file."""

@@ -18,11 +18,12 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter import Adapter
-from trunkline.tuners.adapter_files import FUSION_CONFIG, read_adapter, read_fusion
+from trunkline.tuners.adapter_files import read_adapter, read_fusion
 from trunkline.tuners.adapter_heads import Head, Kind, read_head, write_head
-from trunkline.tuners.adapter_weights import weights_of
+from trunkline.tuners.adapter_weights import LANGUAGE, Stored, StoredFusion
 from trunkline.tuners.bottleneck import ACTIVATIONS
-from trunkline.tuners.export import check_plain, rescale, write_card
+from trunkline.tuners.card import write_card
+from trunkline.tuners.export import answers, check_plain, rescale
 from trunkline.tuners.fusion import Fusion
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedTrunk
@@ -43,6 +44,8 @@ def save_adapters(
 ) -> None:
     """Write a folder for `load_adapter`; of a fusion, one for each adapter and `fusion` for `load_adapter_fusion`.
 
+    A language adapter below is in the folder `language`; the model card says how to stack them.
+
     Args:
         name: of the adapter there; dots, which that package does not bear, become underscores.
         kind: of the head there.
@@ -56,30 +59,50 @@ def save_adapters(
     if not isinstance(tuner, (Adapter, Fusion)):
         raise BadInput(f"method {tuner.config.name}: puts no adapters into the trunk; expected adapter or fusion")
     check_plain(head)
-    if isinstance(tuner, Fusion) and "fusion" in tuner.specs:
-        raise BadInput(
-            "export: found an adapter called fusion, which is what the fusion's own folder is called; expected another"
-        )
+    parts = parts_of(tuner, name)
     written = linear_head(head, kind, labels, trunk)
     if units is not None:
         rescale(*written.layers[-1], units)
     known = trunk.name if trunk.revision is not None else None  # a path says nothing elsewhere
     with atomic_directory(folder) as temporary:
-        wanted: dict[Path, dict[str, Tensor]] = {}
         if isinstance(tuner, Fusion):
             tuner.export(str(temporary), model_name=known)
-            own = [tuner.invertible if number == 0 and tuner.language is None else None for number in range(len(tuner.specs))]
-            for each, inverse in zip(tuner.specs, own, strict=True):
-                wanted[temporary / each] = weights_of(tuner.places, f"fused.{each}", inverse)
-            place, name, by = temporary / "fusion", ",".join(tuner.specs), "load_adapter` and `load_adapter_fusion"
-            wanted[place] = weights_of(tuner.places, "fusion")
+            top, by = "fusion", "load_adapter` and `load_adapter_fusion"
         else:
-            place, name, by = temporary, name.replace(".", "_"), "load_adapter"
-            tuner.export(str(place), name, model_name=known)
-            wanted[place] = weights_of(tuner.places, "task", tuner.invertible if tuner.language is None else None)
-        write_head(place, written, name, tuner.home, model_name=known)
-        write_card(temporary, "adapters", by, head, trunk, title or folder.name, facts or {})
-        _check_read(wanted, place, written, tuner, folder)
+            top, by = "", "load_adapter"
+            tuner.export(str(temporary), parts[top].name, model_name=known)
+        place = temporary / top
+        write_head(place, written, parts[top].name, tuner.home, model_name=known)
+        code = loading(tuner, name, folder.name, known or Path(trunk.name).name)
+        write_card(temporary, "adapters", by, head, trunk, title or folder.name, facts or {}, code)
+        _check_read({temporary / inner: stored for inner, stored in parts.items()}, place, written, tuner, folder)
+
+
+def parts_of(tuner: Adapter | Fusion, name: str) -> Mapping[str, Stored | StoredFusion]:
+    """What is written, by folder within the one that is written; `name` as for `save_adapters`."""
+    return tuner.parts() if isinstance(tuner, Fusion) else tuner.parts(name.replace(".", "_"))
+
+
+def loading(tuner: Adapter | Fusion, name: str, folder: str, trunk: str) -> list[str]:
+    """Lines of Python that load what `save_adapters` has written, with the adapters package.
+
+    Args:
+        name: as for `save_adapters`.
+        folder, trunk: where they are then.
+    """
+    parts, below = parts_of(tuner, name), LANGUAGE if tuner.language is not None else None
+    fused = isinstance(tuner, Fusion)
+    lines = [f'model = AutoAdapterModel.from_pretrained("{trunk}")']
+    for inner, stored in sorted(parts.items(), key=lambda part: part[0] != below):  # the lowest first
+        call = "load_adapter_fusion" if isinstance(stored, StoredFusion) else "load_adapter"
+        lines.append(f'model.{call}("{"/".join(filter(None, [folder, inner]))}", use_safetensors=True)')
+    lines[-1] = lines[-1][:-1] + ", set_active=True)"  # its head too, which a stack does not do over a fusion
+    if below is None:
+        return ["from adapters import AutoAdapterModel", *lines]
+    names = [f'"{one.name}"' for inner, one in parts.items() if inner != below and not isinstance(one, StoredFusion)]
+    top = f"Fuse({', '.join(names)})" if fused else names[0]
+    imported = f"from adapters import AutoAdapterModel, {'Fuse, ' if fused else ''}Stack"
+    return [imported, *lines, f'model.set_active_adapters(Stack("{parts[below].name}", {top}))']
 
 
 @torch.no_grad()
@@ -100,7 +123,7 @@ def linear_head(head: PlainHead, kind: Kind, labels: Sequence[str], trunk: Trunk
         layout = Layout(torch.tensor([1, 4, 6]))
         # Wide enough that activations that are alike near zero are told apart.
         states = 3 * torch.randn(layout.total, width, generator=torch.Generator().manual_seed(0))
-        expected = _answers(head, states, layout)
+        expected = answers(head, states, layout)
         firsts, lasts = states[layout.starts], states[layout.starts + layout.lengths - 1]
         rows = (states,) if head.output.level == "unit" else (firsts, lasts)
         tries = [Head(kind, list(labels), layers, name) for name in (ACTIVATIONS if len(layers) > 1 else (None,))]
@@ -118,22 +141,12 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().float().cpu().clone()
 
 
-def _answers(head: PlainHead, states: Tensor, layout: Layout) -> Tensor:
-    device = next(head.parameters()).device
-    training = head.training
-    head.eval()
-    try:
-        return head.finish(states.to(device), Layout(layout.lengths.to(device))).float().cpu()
-    finally:
-        head.train(training)
-
-
-def _check_read(wanted: Mapping[Path, dict[str, Tensor]], place: Path, written: Head, tuner: Any, folder: Path) -> None:
+def _check_read(wanted: Mapping[Path, Stored | StoredFusion], place: Path, written: Head, tuner: Any, folder: Path) -> None:
     """TrunklineError unless all that was written is read back to the last bit."""
     same = True
-    for path, weights in wanted.items():
-        read: Any = read_fusion if (path / FUSION_CONFIG).is_file() else read_adapter
-        same &= _equal(read(path, tuner.home).weights, weights)
+    for path, stored in wanted.items():
+        read: Any = read_fusion if isinstance(stored, StoredFusion) else read_adapter
+        same &= _equal(read(path, tuner.home).weights, stored.weights)
     head = read_head(place)
     same &= head is not None and (head.kind, head.labels) == (written.kind, written.labels)
     same &= head is not None and _equal(_named(head), _named(written))

@@ -113,7 +113,7 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
 
 def write_fusion(folder: str | Path, stored: StoredFusion, home: Home, *, model_name: str | None = None) -> None:
     """Write a fusion as a folder that the `adapters` package loads, once it has loaded the adapters."""
-    name, named = ",".join(stored.names), {}
+    name, named = stored.name, {}
     for key, value in stored.weights.items():
         place, parameter = split_name(key)
         named[f"{home.prefix}{home.saved[place]}.adapter_fusion_layer.{name}.{parameter}"] = value

@@ -18,6 +18,8 @@ from trunkline.tuners.fusing import FusionSpec
 from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
 from trunkline.tuners.stack import Place
 
+LANGUAGE = "language"  # the adapter below: its name in a model and its folder in an export
+
 
 @dataclass(frozen=True)
 class Home:
@@ -81,6 +83,11 @@ class StoredFusion:
     spec: FusionSpec
     weights: dict[str, Tensor] = field(repr=False)
     where: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the `adapters` package calls it."""
+        return ",".join(self.names)
 
 
 def without_inverse(stored: Stored) -> Stored:

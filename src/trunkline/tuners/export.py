@@ -1,9 +1,8 @@
-"""A tuned trunk with its plain head, written as other libraries load it.
+"""A tuned trunk with its plain head, written as transformers loads it, and what all exports share.
 
 `save_model` writes a folder for `AutoModelForSequenceClassification` or `AutoModelForTokenClassification` and `pipeline`; a
-method of the peft library is merged into plain weights for it. `save_adapter` writes what that library's
-`PeftModel.from_pretrained` puts on the trunk: its weights and the head's. Both load what they have written, and nothing is
-left on disk unless it answers as the tuned trunk does.
+method of the peft library is merged into plain weights for it (peft_export.py writes it as it is). What was written is loaded
+again, and nothing is left on disk unless it answers as the tuned trunk does.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from peft import PeftModel, TaskType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
@@ -27,14 +24,13 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.trunk.load import Trunk, quiet_loading
 from trunkline.trunk.stream import run_layers
-from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
+from trunkline.tuners.card import write_card
+from trunkline.tuners.peft import Shared
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before
 from trunkline.tuners.tuned import TunedTrunk, private_copy
 
 AUTO = {"text": AutoModelForSequenceClassification, "unit": AutoModelForTokenClassification}
-TAGS = {"text": "text-classification", "unit": "token-classification"}
-TASK_TYPES = {"text": TaskType.SEQ_CLS, "unit": TaskType.TOKEN_CLS}
 PROBES = ("a", "the b c", "one two three four five six")  # what is answered before and after loading
 
 
@@ -72,7 +68,7 @@ def save_model(
     merged = private_copy(tuned.model).cpu()
     if any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in merged.modules()):
         merged = tuned.tuner.merge(merged)
-    model = _whole(trunk, head, _restored(merged, trunk), labels, problem_type, units)
+    model = whole_model(trunk, head, restored(merged, trunk), labels, problem_type, units)
     tokenizer = _settle_padding(trunk, model)
     with atomic_directory(folder) as temporary:
         with quiet_loading():
@@ -80,64 +76,7 @@ def save_model(
         tokenizer.save_pretrained(temporary)
         kind = AUTO[head.output.level]
         write_card(temporary, "transformers", kind.__name__, head, trunk, title or folder.name, facts or {})
-        _compare(trunk, tuned, head, lambda: kind.from_pretrained(temporary, local_files_only=True), folder, units)
-
-
-def save_adapter(
-    trunk: Trunk,
-    tuned: TunedTrunk,
-    head: PlainHead,
-    labels: Sequence[str],
-    folder: Path,
-    *,
-    units: tuple[float, float] | None = None,
-    title: str | None = None,
-    facts: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
-    """Write a folder for `PeftModel.from_pretrained(model, folder)`, `model` being the trunk with a fresh head of this size.
-
-    The arguments are those of `save_model`.
-
-    Raises:
-        BadInput: the method is none of the peft library's, or transformers has no class for this head.
-        TrunklineError: that library answers differently with what was written, or cannot run this method with this head.
-    """
-    check_plain(head)
-    found = getattr(tuned.tuner, "peft_config", None)
-    if found is None:
-        raise BadInput(f"method {tuned.tuner.config.name}: is none of the peft library's; expected a folder for transformers")
-    config = copy.deepcopy(found)
-    base = _bare(tuned)
-    pooler = _unknown_pooler(trunk, tuned, head)
-    if pooler is not None:  # stored as it is merged, as the trunk's own files do not hold it
-        base.pooler = pooler
-        if targets := getattr(config, "target_modules", None):
-            config.target_modules = [name for name in targets if name.split(".")[0] != "pooler"]
-    model = _whole(trunk, head, _restored(base, trunk), labels, None, units)
-    prefix = model.base_model_prefix
-    heads = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
-    config.task_type = TASK_TYPES[head.output.level]
-    config.modules_to_save = [*heads, *([f"{prefix}.pooler"] if pooler is not None else [])]
-    config.base_model_name_or_path = trunk.name
-    with atomic_directory(folder) as temporary:
-        try:
-            wrapped = get_peft_model(model, config)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise TrunklineError(f"{folder}: the peft library cannot put this method on a model with a head") from error
-        _fill(wrapped, tuned.model, prefix, pooled=pooler is not None)
-        wrapped.save_pretrained(temporary, save_embedding_layers=False)
-        trunk.tokenizer.save_pretrained(temporary)
-        kind = AUTO[head.output.level]
-        write_card(temporary, "peft", f"{kind.__name__}` and `PeftModel", head, trunk, title or folder.name, facts or {})
-
-        def load() -> nn.Module:
-            fresh = kind.from_pretrained(trunk.folder, num_labels=head.output.size, local_files_only=True, dtype=torch.float32)
-            return PeftModel.from_pretrained(fresh, temporary)
-
-        # That library's heads for encoders then read what stands first, which is a virtual token.
-        prompted = tuned.tuner.virtual_tokens > 0 and head.output.level == "text"
-        hint = ", as the peft library's head reads the first virtual token where this one reads the text's" if prompted else ""
-        _compare(trunk, tuned, head, load, folder, units, hint)
+        compare(trunk, tuned, head, lambda: kind.from_pretrained(temporary, local_files_only=True), folder, units)
 
 
 def check_plain(head: Any) -> None:
@@ -146,7 +85,7 @@ def check_plain(head: Any) -> None:
         raise BadInput("export: transformers has no class for this head on this trunk; expected the plain head of one stack")
 
 
-def _whole(
+def whole_model(
     trunk: Trunk,
     head: PlainHead,
     base: PreTrainedModel,
@@ -203,18 +142,7 @@ def _settle_padding(trunk: Trunk, model: PreTrainedModel) -> Any:
     return tokenizer
 
 
-def _bare(tuned: TunedTrunk) -> Any:
-    """The model without the library's layers and wrappers; biases that were trained in it stay."""
-    outer = private_copy(tuned.model).cpu()
-    model = outer.model if isinstance(outer, Before) else outer.tuner.model if isinstance(outer, Shared) else outer
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, module.get_base_layer())
-    return model
-
-
-def _restored(model: PreTrainedModel, trunk: Trunk) -> PreTrainedModel:
+def restored(model: PreTrainedModel, trunk: Trunk) -> PreTrainedModel:
     """`model` in float32: what training held in bf16 is the trunk's own again."""
     originals = dict(trunk.model.named_parameters())
     for name, parameter in model.named_parameters():
@@ -222,39 +150,6 @@ def _restored(model: PreTrainedModel, trunk: Trunk) -> PreTrainedModel:
             parameter.data = originals[name].data.cpu()
         parameter.data = parameter.data.float()
     return model
-
-
-def _unknown_pooler(trunk: Trunk, tuned: TunedTrunk, head: PlainHead) -> nn.Module | None:
-    """The pooler as it is now, merged, where it is not the one that comes with the trunk's files."""
-    if not tuned.pooler:
-        return None
-    pooler = copy.deepcopy(head.current_pooler()).cpu()
-    holder: Any = nn.Module()  # as the pooler itself may be a layer of the library
-    holder.pooler = pooler
-    merge_layers(holder)
-    theirs = PlainHead(trunk.model.config, head.output, trunk.folder, stack=trunk.stack).pooler
-    assert theirs is not None
-    ours, known = holder.pooler.float().state_dict(), theirs.state_dict()
-    same = all(torch.allclose(ours[name], known[name], atol=1e-2 if tuned.precision == "bf16" else 0) for name in known)
-    return None if same else holder.pooler
-
-
-def _fill(wrapped: PeftModel, trained: nn.Module, prefix: str, *, pooled: bool) -> None:
-    """Copy what the library's layers hold in `trained` to where they are in its own wrapper."""
-    values: dict[str, Tensor] = {}
-    for name, value in trained.state_dict().items():
-        if isinstance(trained, Before):
-            if name.startswith("encoder."):
-                values[f"prompt_encoder.{ADAPTER}.{name.removeprefix('encoder.')}"] = value
-            continue
-        inner = name.removeprefix("tuner.model.") if isinstance(trained, Shared) else name
-        if ADAPTER not in name.split(".") or (pooled and inner.startswith("pooler.")):
-            continue
-        own = isinstance(trained, Shared) and inner == name
-        values[f"base_model.{name.removeprefix('tuner.')}" if own else f"base_model.model.{prefix}.{inner}"] = value
-    report = wrapped.load_state_dict(values, strict=False)
-    if report.unexpected_keys or not values:
-        raise TrunklineError(f"export: the peft library has no place for {(report.unexpected_keys or ['anything'])[0]}")
 
 
 @contextmanager
@@ -270,14 +165,21 @@ def _evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _compare(
+def answers(head: PlainHead, states: Tensor, layout: Layout) -> Tensor:
+    """What the head makes of packed last states (N, K), without dropout: float32 logits on the CPU."""
+    device = next(head.parameters()).device
+    with _evaluating(head):
+        return head.finish(states.to(device), Layout(layout.lengths.to(device))).float().cpu()
+
+
+@torch.no_grad()
+def compare(
     trunk: Trunk,
     tuned: TunedTrunk,
     head: PlainHead,
     load: Callable[[], nn.Module],
     folder: Path,
     units: tuple[float, float] | None,
-    hint: str = "",
 ) -> None:
     """Answer a few made-up texts with the tuned trunk and with what was loaded; TrunklineError unless they agree."""
     encoded = trunk.encode(list(PROBES))
@@ -305,37 +207,8 @@ def _compare(
                 theirs = (theirs - units[0]) / units[1]
             if not torch.allclose(ours, theirs, rtol=0.1 if bf16 else 1e-4, atol=0.1 if bf16 else 1e-4):
                 by = f"{(ours - theirs).abs().max():.2g}"
-                raise TrunklineError(f"{folder}: what was loaded answers differently (by {by}){hint}; nothing was written")
+                raise TrunklineError(f"{folder}: what was loaded answers differently (by {by}); nothing was written")
 
 
 def _keep(rows: list[Tensor], layer: int, state: Tensor) -> None:
     rows.append(state)
-
-
-def write_card(
-    folder: Path,
-    library: str,
-    loaded_by: str,
-    head: PlainHead,
-    trunk: Trunk,
-    title: str,
-    facts: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """README.md: what it is and which classes load it, and tables of the given facts."""
-    about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[head.output.level], "tags": ["trunkline"]}
-    if trunk.revision is not None:  # a name on the hub, which others know too
-        about["base_model"] = trunk.name
-    lines = [f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {title}\n"]
-    lines.append(f"Trained with Trunkline on {Path(trunk.name).name}; load it with `{loaded_by}`.\n")
-    for section, values in facts.items():
-        rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(values))
-        lines.append(f"## {section.capitalize()}\n\n| | |\n|---|---|\n{rows}\n")
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")

@@ -19,7 +19,7 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter_files import read_adapter, read_fusion, write_adapter, write_fusion
-from trunkline.tuners.adapter_weights import Home, Stored, StoredFusion, fill, weights_of, without_inverse
+from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, StoredFusion, fill, weights_of, without_inverse
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import parse_spec
 from trunkline.tuners.fusing import FusionSpec
@@ -140,14 +140,30 @@ class Fusion(Tuner):
         return self.config.model_copy(update={"specs": specs}).model_dump(mode="json")
 
     def export(self, folder: str, *, model_name: str | None = None) -> None:
-        """Write folders that the `adapters` package loads: one for each adapter, by its name, and `fusion`."""
-        out = Path(folder)
-        for number, (name, spec) in enumerate(self.specs.items()):
-            own = self.invertible if number == 0 and self.language is None else None
-            stored = Stored(name, spec, weights_of(self.places, f"fused.{name}", own))
-            write_adapter(out / name, stored, self.home, model_name=model_name)
-        fusion = StoredFusion(list(self.specs), self.spec, weights_of(self.places, "fusion"))
-        write_fusion(out / "fusion", fusion, self.home, model_name=model_name)
+        """Write folders that the `adapters` package loads: one for each adapter, by its name, and `fusion`.
+
+        A language adapter below them is in `language`.
+
+        Raises:
+            BadInput: an adapter has the name of another folder.
+        """
+        for inner, stored in self.parts().items():
+            write: Any = write_fusion if isinstance(stored, StoredFusion) else write_adapter
+            write(Path(folder) / inner, stored, self.home, model_name=model_name)
+
+    def parts(self) -> dict[str, Stored | StoredFusion]:
+        """What `export` writes, by folder; BadInput as there."""
+        for taken in ("fusion", *([LANGUAGE] if self.language is not None else [])):
+            if taken in self.specs:
+                raise BadInput(f"export: found an adapter called {taken}, as another folder is; expected another name")
+        parts: dict[str, Stored | StoredFusion] = {}
+        if self.language is not None:
+            weights = weights_of(self.places, LANGUAGE, self.invertible)
+            parts[LANGUAGE] = Stored(LANGUAGE, self.language.spec, weights)
+        for name, spec in self.specs.items():
+            own = self.invertible if not parts else None  # of the lowest
+            parts[name] = Stored(name, spec, weights_of(self.places, f"fused.{name}", own))
+        return parts | {"fusion": StoredFusion(list(self.specs), self.spec, weights_of(self.places, "fusion"))}
 
     def _chosen(self, model: Any) -> tuple[list[Stored], Stored | None, StoredFusion]:
         specs = self.config.specs

@@ -1,0 +1,46 @@
+"""The model card of an exported branch: a README.md that says what it is and how it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trunkline.trunk.load import Trunk
+from trunkline.tuners.plain import PlainHead
+
+TAGS = {"text": "text-classification", "unit": "token-classification"}
+
+
+def write_card(
+    folder: Path,
+    library: str,
+    loaded_by: str,
+    head: PlainHead,
+    trunk: Trunk,
+    title: str,
+    facts: Mapping[str, Mapping[str, Any]],
+    code: Sequence[str] = (),
+) -> None:
+    """README.md: what it is and which classes load it, perhaps by which lines of Python, and tables of the given facts."""
+    about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[head.output.level], "tags": ["trunkline"]}
+    if trunk.revision is not None:  # a name on the hub, which others know too
+        about["base_model"] = trunk.name
+    lines = [f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {title}\n"]
+    lines.append(f"Trained with Trunkline on {Path(trunk.name).name}; load it with `{loaded_by}`.\n")
+    if code:
+        lines.append("\n".join(["```python", *code, "```\n"]))
+    for section, values in facts.items():
+        rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(values))
+        lines.append(f"## {section.capitalize()}\n\n| | |\n|---|---|\n{rows}\n")
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
