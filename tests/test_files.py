@@ -1,8 +1,10 @@
 import os
+import shutil
+from contextlib import suppress
 
 import pytest
 
-from trunkline.files import atomic_directory, recover_directory
+from trunkline.files import atomic_directory, recover_directory, sweep
 
 
 class Killed(BaseException):
@@ -40,3 +42,34 @@ def test_a_block_that_fails_leaves_the_old_directory_and_no_rest(tmp_path):
     with pytest.raises(RuntimeError), atomic_directory(path) as temporary:
         raise RuntimeError
     assert (path / "state").read_text() == "old" and os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_sweeping_puts_back_what_was_moved_aside_and_clears_the_rest(tmp_path, monkeypatch):
+    def write(name, text, killed_at=None):
+        """Write a directory; killed before its renames, between them or after them: what a SIGKILL leaves."""
+        original, calls = os.replace, []
+
+        def replace(source, target):
+            calls.append(target)
+            if len(calls) == killed_at:
+                raise Killed
+            original(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # a killed process clears nothing away
+            with suppress(Killed), atomic_directory(tmp_path / "branches" / name) as folder:
+                (folder / "text").write_text(text)
+
+    for name in ("moved.aside", "kept"):
+        write(name, "first")
+    write("moved.aside", "second", killed_at=2)  # between the two renames
+    write("kept", "second", killed_at=1)  # before both
+    write("kept", "third")  # after both: the older one is left beside it
+    (tmp_path / "branches" / ".result.json.abc.tmp").write_text("half")
+    left = {path.name.rsplit(".")[-1] for path in (tmp_path / "branches").iterdir() if path.name.startswith(".")}
+    assert left == {"tmp", "old"}
+    sweep(tmp_path)
+    held = {str(path.relative_to(tmp_path / "branches")): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert held == {"moved.aside/text": "first", "kept/text": "third"}
+    assert {path.name for path in (tmp_path / "branches").iterdir()} == {"moved.aside", "kept"}

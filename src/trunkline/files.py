@@ -82,6 +82,21 @@ def recover_directory(path: Path) -> None:
             return
 
 
+def sweep(path: Path) -> None:
+    """Clear away what killed writers have left below the directory `path`, in which nobody is writing now.
+
+    An older directory that was moved aside is put back where nothing has taken its place.
+    """
+    for old in list(path.rglob(".*.old")):
+        recover_directory(old.with_name(old.name[1:].rsplit(".", 2)[0]))
+        shutil.rmtree(old, ignore_errors=True)
+    for left in list(path.rglob(".*.tmp")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8 with its line ends untouched."""
     with atomic_file(path) as temporary:

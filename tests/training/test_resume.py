@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,22 @@ def test_killed_while_a_trunk_is_changed_and_resumed_ends_with_the_same_bits(val
     values["training"] |= {"regime": regime, "epochs": 8}
     values["method"] = {"name": "adapter", "reduction": 4}
     kill_at_random(values, tmp_path, kills=6, seed=1)
+
+
+def test_what_a_kill_left_half_written_is_no_branch_and_is_cleared_away(values, tmp_path):
+    from trunkline.serving.bundle import branch_folders
+    from trunkline.training.fit import fit
+
+    values["training"]["epochs"] = 1
+    run = tmp_path / "run"
+    branches = fit(values, run_dir=run).branches
+    for name in branches:
+        shutil.copytree(run / "branches" / name, run / "branches" / f".{name}.k3j2.tmp")
+        (run / "branches" / f".{name}.k3j2.tmp" / "weights.safetensors").unlink()
+    (run / "checkpoint").mkdir()
+    assert branch_folders(run) == sorted(branches.values())
+    fit(values, run_dir=run)
+    assert {path.name for path in (run / "branches").iterdir()} == set(branches) and not (run / "checkpoint").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -40,7 +40,7 @@ def export(
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars --merge
     """
     target = new_folder(folder)
-    inside = sorted(place.glob("branches/*/branch.json"))
+    inside = sorted(place.glob("branches/[!.]*/branch.json"))
     if inside and not (place / "branch.json").is_file():
         raise BadInput(f"{place}: a run; expected one of its branches, such as {inside[0].parent}")
     from trunkline.serving.export import export_branch

@@ -157,7 +157,7 @@ def branch_folders(path: Path) -> list[Path]:
     """The branch directories that `path` stands for: itself, or those of a run directory."""
     if (path / "branch.json").is_file() or not ((path / "branches").is_dir() or (path / "config.yaml").is_file()):
         return [path]
-    if not (found := sorted(file.parent for file in path.glob("branches/*/branch.json"))):
+    if not (found := sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))):  # no half-written ones
         raise unfinished(path)
     return found
 

@@ -145,6 +145,7 @@ def save_branch(branch: Branch, path: Path) -> None:
             json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
         )
         save_file(weights, temporary / "weights.safetensors")
+        del weights  # the branch is about to be in memory twice
         trunk = branch.tuned.trunk if branch.tuned is not None else None
         if not torch.equal(_try(load_branch(temporary, trunk)), _try(branch)):
             raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")

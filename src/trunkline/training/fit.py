@@ -15,7 +15,7 @@ import yaml
 from accelerate import Accelerator
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import write_text
+from trunkline.files import sweep, write_text
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.loop import Say
 from trunkline.training.result import read_result
@@ -80,8 +80,11 @@ def fit(
     with claimed(path, run.accelerator):
         if fresh and run.accelerator.is_main_process:
             _clear(path)
+        if run.accelerator.is_main_process:
+            sweep(path)
         run.accelerator.wait_for_everyone()
         if done := finished(path, run.identity):
+            shutil.rmtree(path / "checkpoint", ignore_errors=True)  # of a run that was killed at its very end
             run.say("finished_before", path=path)
             return done
         if run.accelerator.is_main_process:
