@@ -1,4 +1,4 @@
-"""The training loop: batches, steps, evaluations, checkpoints and signals, for any number of tasks.
+"""The training loop: batches, steps, evaluations and checkpoints, for any number of tasks.
 
 Tasks on the same texts share a `Source`: its batches and its layer states. Several sources are trained in turn, batch by
 batch, when their tasks are learned jointly.
@@ -7,11 +7,8 @@ batch, when their tasks are learned jointly.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner, Part, mixed_seed
 from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
+from trunkline.training.signals import StopRequest
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -72,7 +70,7 @@ class Loop:
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.say = checkpoint, identity, cost, say
         self.position = Position()
-        self._stop = False
+        self._stop = StopRequest()
         self._began = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
 
@@ -87,7 +85,7 @@ class Loop:
             self.position, self.cost = found
             self.say("resumed", epoch=self.position.epoch, step=self.position.step)
         self._began = time.monotonic() - self.position.seconds
-        with self._signals():
+        with self._stop:
             while self.position.epoch < self.training.epochs and self.active():
                 self.epoch()
         for learner in self.learners.values():
@@ -295,25 +293,6 @@ class Loop:
 
     def _asked_to_stop(self) -> bool:
         if self.accelerator.num_processes == 1:
-            return self._stop
-        flag = torch.tensor([float(self._stop)], device=self.device)
+            return self._stop.made
+        flag = torch.tensor([float(self._stop.made)], device=self.device)
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop at the next step; a second one is not waited for."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: object) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
