@@ -20,6 +20,7 @@ from trunkline.training.sampling import shares
 from trunkline.training.stages import Stage
 from trunkline.training.transfer import transfer
 from trunkline.trunk.load import load_trunk
+from trunkline.tuners import TunedStates
 
 METHODS = {
     "full": {"name": "full"},
@@ -105,6 +106,22 @@ def test_joint_tasks_share_one_trunk(tiny_trunk_dir, rows, tmp_path):
     shared = {name for name in one if name.startswith("trunk.")}
     assert shared and all(torch.equal(one[name], other[name]) for other in others for name in shared)
     assert set(result.cost["trained_parameters"]) == {"mood+stars"}
+
+
+@pytest.mark.parametrize(("regime", "passes"), [("joint", 1), ("sequential", 1), ("separate", 2)])
+def test_branches_of_one_changed_trunk_share_its_passes(regime, passes, tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    result = fit(tuned(tiny_trunk_dir, rows, "lora", regime=regime, epochs=1), run_dir=tmp_path / "run")
+    texts = read_table(str(rows)).columns["text"][:8]
+    expected = [
+        {name: answer for path in result.branches.values() for name, answer in Bundle.open(path).predict([text])[0].items()}
+        for text in texts
+    ]
+    called = []
+    feed = TunedStates.feed
+    monkeypatch.setattr(TunedStates, "feed", lambda self, *args: (called.append(id(self.tuned)), feed(self, *args)))
+    bundle = Bundle.open(tmp_path / "run")
+    assert [bundle.predict([text])[0] for text in texts] == expected
+    assert len(called) == passes * len(texts) and len(set(called)) == passes
 
 
 @pytest.mark.parametrize("mixing", ["proportional", "sqrt", "temperature", "uniform"])

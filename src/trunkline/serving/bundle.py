@@ -2,7 +2,7 @@
 
 Branches trained with different maximum lengths or precisions do not answer from the same pass: they are grouped by
 both, so that each one sees what it was trained on, and a group shares a pass. A branch that changes its trunk has a pass of
-its own.
+its own, but for those that were trained together: they hold the same changed trunk, and it runs once for all of them.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Bundle:
             loaded.append(branch := load_branch(folder, source, device=device))
             if branch.tuned is not None:
                 source = branch.tuned.trunk  # the next one that changes it need not load it again
+                if twin := next((other for other in loaded[:-1] if _changed_alike(branch, other)), None):
+                    branch.share(twin)
         if not loaded:
             raise BadInput("no branch given; expected at least one branch or run directory")
         if isinstance(trunk, Trunk):
@@ -160,6 +162,16 @@ def branch_folders(path: Path) -> list[Path]:
     if not (found := sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))):  # no half-written ones
         raise unfinished(path)
     return found
+
+
+def _changed_alike(one: Branch, two: Branch) -> bool:
+    """Whether two branches change their trunk to the same one, as those of a joint run do."""
+    if one.tuned is None or two.tuned is None or one.tuned.trunk is not two.tuned.trunk:
+        return False
+    if (one.method, one.precision) != (two.method, two.precision):
+        return False
+    mine, theirs = one.tuned.own(), two.tuned.own()
+    return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
 
 def _named(branches: list[Branch]) -> dict[str, Branch]:

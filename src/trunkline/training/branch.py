@@ -32,6 +32,7 @@ from trunkline.training.tuning import is_tuner, tune
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedStates, TunedTrunk
+from trunkline.tuners.plain import PlainHead
 
 SCHEMA = 1
 
@@ -111,6 +112,13 @@ class Branch:
         """All weights that are its own, under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""
         changed = {} if self.tuned is None else self.tuned.own()
         return {**named_weights(self.module, self.criterion), **{f"trunk.{name}": value for name, value in changed.items()}}
+
+    def share(self, other: Branch) -> None:
+        """Read the changed trunk of `other` from now on, which must be equal to its own."""
+        assert other.tuned is not None
+        self.tuned = other.tuned
+        if isinstance(self.module, PlainHead):
+            self.module.bind(other.tuned.model)
 
     def layer_weights(self) -> dict[int, float]:
         """Share of each layer in what the branch reads, where its method has such shares."""
