@@ -162,3 +162,24 @@ def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
     task.learn(rest)
     assert task.labels == ["a", "b", "c"] and task.learned.class_weights == pytest.approx([1 / 3, 3, 1])
     assert task.untaught(task.targets(rest)) == ["c"]
+
+
+@pytest.mark.parametrize("weights", ["none", {"a": 3.0, "b": 0.5}])
+def test_the_first_logits_are_the_constant_ones_with_the_least_loss(weights):
+    rows = [["a"]] * 900 + [["a", "b"]] * 40 + [[]] * 1060 + [None] * 500
+    corpus = corpus_of(labels=rows)
+    task = fitted("multilabel", corpus, labels="labels", class_weights=weights)
+    targets = task.targets(corpus)
+    first = task.first_logits(targets).requires_grad_()
+    present = torch.from_numpy(targets.values[targets.present])
+    task.criterion().loss(first.expand(len(present), 2), present).backward()
+    assert first.grad.abs().max() < 2e-4 and first[0] > first[1]
+    shifted = (first.detach() + 0.1).requires_grad_()
+    task.criterion().loss(shifted.expand(len(present), 2), present).backward()
+    assert (shifted.grad.abs() > 4 * first.grad.abs()).all()
+
+
+def test_the_first_logits_of_a_label_that_all_or_no_rows_have_are_finite():
+    corpus = corpus_of(all=[1, 1, 1], none=[0, 0, 0])
+    task = fitted("multilabel", corpus_of(all=[1, 1, 0], none=[0, 1, 0]), labels=["all", "none"])
+    assert task.first_logits(task.targets(corpus)).tolist() == pytest.approx([np.log(7), -np.log(7)])

@@ -10,7 +10,9 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.serving.bundle import Bundle
 from trunkline.training.branch import load_branch
+from trunkline.training.config import resolve
 from trunkline.training.fit import fit
+from trunkline.training.run import Run, quiet
 
 
 @pytest.fixture
@@ -331,3 +333,23 @@ def test_several_branches_in_one_pass_answer_as_each_alone(tiny_trunk_dir, rows,
                 key = "label" if name == "mood" else "labels"
                 assert left[key] == right[key]
                 assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "output"),
+    [
+        ({"name": "adalayers", "dim": 16, "heads": 2}, "head.linear"),
+        ({"name": "probe"}, "head.linear"),
+        ({"name": "lora", "r": 2}, "model.classifier"),
+        ({"name": "lora", "r": 2, "head": {"name": "adalayers", "dim": 16, "heads": 2}}, "head.linear"),
+    ],
+)
+def test_a_head_for_several_labels_begins_with_how_often_each_occurs(method, output, tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 300)
+    values = {**config(tiny_trunk_dir, rows, tasks=("topics",)), "method": method}
+    run = Run(resolve(values), quiet)
+    labels = [json.loads(line)["topics"] for line in rows.read_text().splitlines()]
+    (learner,) = run.first[0].values()
+    biases = learner.parts["topics"].branch.get_submodule(output).bias
+    for label, bias in zip(learner.parts["topics"].task.labels, torch.sigmoid(biases).tolist(), strict=True):
+        assert bias == pytest.approx(np.mean([label in row for row in labels]), abs=0.05)  # a part of them is for validation

@@ -177,6 +177,14 @@ class PooledHead(nn.Module):
         return linear(self.dropout(x), self.linear.weight, self.linear.bias)
 
 
+@torch.no_grad()
+def begin_at(head: nn.Module, logits: Tensor) -> None:
+    """Give the last linear map of a fresh head the biases `logits` (C,); nothing happens to a head whose map has none."""
+    maps = [m for m in head.modules() if isinstance(m, nn.Linear) and m.out_features == len(logits)]
+    if maps and maps[-1].bias is not None:
+        maps[-1].bias.copy_(logits)
+
+
 def positions(length: int, dim: int) -> Tensor:
     """(length, dim) float32 on the CPU: the first rows of the position table."""
     return _sinusoids(1 << max(length - 1, 63).bit_length(), dim)[:length]

@@ -147,6 +147,10 @@ class Task(ABC):
         Called by `fit`, and again with what is left of its corpus once other splits have been drawn from it.
         """
 
+    def first_logits(self, targets: Targets) -> Tensor | None:
+        """Return the logits (C,) that a head should begin with, for training on `targets`; None if any will do."""
+        return None
+
     def untaught(self, targets: Targets) -> list[str]:
         """Return the labels that no row of `targets` has; none for a kind without labels."""
         return []

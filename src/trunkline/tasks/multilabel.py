@@ -104,6 +104,17 @@ class MultilabelTask(Task):
         seen = targets.values[targets.present].any(axis=0)
         return [label for label, there in zip(self.labels, seen.tolist(), strict=True) if not there]
 
+    def first_logits(self, targets: Targets) -> Tensor:
+        """The log-odds of each label, fp32 (L,): else the many absent ones are all that the first steps teach, and a head on a
+        changed trunk may never recover (Lin et al. 2017, Focal loss, arXiv 1708.02002, 3.3). Rows are counted with half a row
+        more on either side, and positives by their weight.
+        """
+        held = targets.values[targets.present]
+        positives = held.sum(axis=0)
+        odds = torch.from_numpy((positives + 0.5) / (len(held) - positives + 0.5)).float()
+        weights = self.learned.class_weights
+        return torch.log(odds if weights is None else odds * torch.tensor(weights))
+
     def check_state(self, where: str) -> None:
         weights = self.learned.class_weights
         if not self.labels or (weights is not None and len(weights) != len(self.labels)):

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from trunkline.branches import TrunkShape
+from trunkline.branches.heads import begin_at
 from trunkline.files import write_json
 from trunkline.states.live import Feed, LiveStates
 from trunkline.training.balance import Balance
@@ -84,11 +85,21 @@ class Run:
             # A trunk that is handed from task to task has its pooler from the beginning.
             pools = stage.method.head == "plain" and stage.order is not None and self._texts
             tuned, parts = tune(self.trunk, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools)
+            self._begin(parts)
             balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
             return {"+".join(tasks): Learner(parts, training, device, tuned, balance)}, tuned
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
         parts = {name: make_part(task, stage.method, shape, training.seed) for name, task in tasks.items()}
+        self._begin(parts)
         return {name: Learner({name: part}, training, device) for name, part in parts.items()}, None
+
+    def _begin(self, parts: dict[str, Part]) -> None:
+        """Let fresh heads begin with the logits that their tasks ask for."""
+        for group in self.groups:
+            for name in group.tasks.keys() & parts.keys():
+                first = parts[name].task.first_logits(group.splits["train"].targets[name])
+                if first is not None:
+                    begin_at(parts[name].branch, first)
 
     def _count(self, learners: dict[str, Learner]) -> Cost:
         """A fresh cost meter for a stage."""
