@@ -179,6 +179,19 @@ def test_what_was_trained_in_bf16_is_written_in_float32(tmp_path, method):
         save_adapter(trunk, tuned, head, LABELS, tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_what_was_trained_in_bf16_is_the_same_model_merged_or_not(tmp_path, method):
+    trunk, tuned, head = learned(tmp_path, "bert", "text", method, precision="bf16")
+    save_model(trunk, tuned, head, LABELS, tmp_path / "merged")
+    save_adapter(trunk, tuned, head, LABELS, tmp_path / "adapter")
+    merged = AUTO["text"].from_pretrained(tmp_path / "merged")
+    base = AUTO["text"].from_pretrained(trunk.folder, num_labels=len(LABELS))
+    apart = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    torch.testing.assert_close(
+        theirs(merged, trunk.tokenizer, "text"), theirs(apart, trunk.tokenizer, "text"), rtol=1e-5, atol=1e-5
+    )
+
+
 def test_a_pooler_that_the_trunk_lacks_goes_along(tmp_path):
     folder = tmp_path / "trunk"
     hf.BertModel(build("bert").config, add_pooling_layer=False).save_pretrained(folder)

@@ -97,3 +97,27 @@ def test_gradients_are_those_of_the_librarys_model(tmp_path, method, name, level
             parameter.add_(1.0)
     for key, value in trunk.model.state_dict().items():  # the trunk has tensors of its own
         assert torch.equal(value, held[key])
+
+
+@pytest.mark.parametrize(
+    "method", [{"name": "bitfit"}, {"name": "layernorm"}, {"name": "lora", "bias": "all"}, {"name": "ia3"}], ids=str
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_trained_in_part_computes_in_bf16_too(tmp_path, method, name):
+    trunk = load_trunk(make(tmp_path / "trunk", name), dtype="fp32", device="cpu")
+    kind = methods.get(method["name"])
+    if method["name"] == "bitfit" and not any(key.endswith("bias") for key, _ in trunk.model.named_parameters()):
+        pytest.skip("no biases")
+    found = {}
+    for precision in ("fp32", "bf16"):
+        tuned = TunedTrunk(trunk, kind(kind.Config(**method)), precision).eval()
+        TunedStates(tuned, trunk.encode(TEXTS)).feed(
+            [0, 1, 2], [trunk.num_layers], lambda _, rows: found.update({precision: rows})
+        )
+        found[precision].float().square().sum().backward()
+        assert all(
+            p.grad is not None and p.grad.dtype == torch.float32 for p in trained(tuned.model).values() if p.grad is not None
+        )
+        assert any(p.grad is not None and p.grad.any() for p in trained(tuned.model).values())
+    near = (found["bf16"].float() - found["fp32"]).norm() / found["fp32"].norm()
+    assert near < 0.05

@@ -28,7 +28,7 @@ from trunkline.tuners.card import write_card
 from trunkline.tuners.peft import Shared
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before
-from trunkline.tuners.tuned import TunedTrunk, private_copy
+from trunkline.tuners.tuned import TunedTrunk
 
 AUTO = {"text": AutoModelForSequenceClassification, "unit": AutoModelForTokenClassification}
 PROBES = ("a", "the b c", "one two three four five six")  # what is answered before and after loading
@@ -65,10 +65,10 @@ def save_model(
         TrunklineError: what was written answers differently.
     """
     check_plain(head)
-    merged = private_copy(tuned.model).cpu()
+    merged = tuned.in_float32()
     if any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in merged.modules()):
         merged = tuned.tuner.merge(merged)
-    model = whole_model(trunk, head, restored(merged, trunk), labels, problem_type, units)
+    model = whole_model(trunk, head, merged, labels, problem_type, units)
     tokenizer = _settle_padding(trunk, model)
     with atomic_directory(folder) as temporary:
         with quiet_loading():
@@ -140,16 +140,6 @@ def _settle_padding(trunk: Trunk, model: PreTrainedModel) -> Any:
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
-
-
-def restored(model: PreTrainedModel, trunk: Trunk) -> PreTrainedModel:
-    """`model` in float32: what training held in bf16 is the trunk's own again."""
-    originals = dict(trunk.model.named_parameters())
-    for name, parameter in model.named_parameters():
-        if parameter.dtype == torch.bfloat16 and name in originals:
-            parameter.data = originals[name].data.cpu()
-        parameter.data = parameter.data.float()
-    return model
 
 
 @contextmanager

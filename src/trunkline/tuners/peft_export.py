@@ -19,11 +19,11 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.card import write_card
-from trunkline.tuners.export import AUTO, answers, check_plain, compare, restored, whole_model
+from trunkline.tuners.export import AUTO, answers, check_plain, compare, whole_model
 from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before
-from trunkline.tuners.tuned import TunedTrunk, private_copy
+from trunkline.tuners.tuned import TunedTrunk
 
 TASK_TYPES = {"text": TaskType.SEQ_CLS, "unit": TaskType.TOKEN_CLS}
 
@@ -64,7 +64,7 @@ def save_adapter(
         base.pooler = pooler
         if targets := getattr(config, "target_modules", None):
             config.target_modules = [name for name in targets if name.split(".")[0] != "pooler"]
-    model = whole_model(trunk, head, restored(base, trunk), labels, None, units)
+    model = whole_model(trunk, head, base, labels, None, units)
     prefix = model.base_model_prefix
     heads = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
     config.task_type = TASK_TYPES[head.output.level]
@@ -97,7 +97,7 @@ def _reads_what_comes_first(head: PlainHead) -> bool:
 
 def _bare(tuned: TunedTrunk) -> Any:
     """The model without the library's layers and wrappers; biases that were trained in it stay."""
-    outer = private_copy(tuned.model).cpu()
+    outer = tuned.in_float32()
     model = outer.model if isinstance(outer, Before) else outer.tuner.model if isinstance(outer, Shared) else outer
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
@@ -117,7 +117,7 @@ def _unknown_pooler(trunk: Trunk, tuned: TunedTrunk, head: PlainHead) -> nn.Modu
     theirs = PlainHead(trunk.model.config, head.output, trunk.folder, stack=trunk.stack).pooler
     assert theirs is not None
     ours, known = holder.pooler.float().state_dict(), theirs.state_dict()
-    same = all(torch.allclose(ours[name], known[name], atol=1e-2 if tuned.precision == "bf16" else 0) for name in known)
+    same = all(torch.equal(ours[name], known[name]) for name in known)
     return None if same else holder.pooler
 
 

@@ -54,11 +54,13 @@ class TunedTrunk(nn.Module):
         self.model = tuner.apply(copied, trunk.row, find_taps(copied, trunk.stack)).to(trunk.device)
         # What is stored with a branch: all that the trunk's own files do not hold as it is here.
         self._own = [name for name, p in self.model.named_parameters() if p.requires_grad or p.data_ptr() not in theirs]
+        shared = {p.data_ptr(): name for name, p in trunk.model.named_parameters()}
+        self._origin = {name: shared[p.data_ptr()] for name, p in self.model.named_parameters() if p.data_ptr() in shared}
         for parameter in self.model.parameters():
             if parameter.requires_grad:  # trained in float32, and no longer shared with the trunk
                 parameter.data = parameter.data.to(torch.float32, copy=True)
         if precision == "bf16":
-            _narrow(self.model)
+            _narrow(self.model, self.pooler)
         _quicken(self.model)
         self.taps = find_taps(self.model, trunk.stack)
         self.lowest = self._lowest()
@@ -81,6 +83,16 @@ class TunedTrunk(nn.Module):
         """By name, the parameters that are not the trunk's, trained or not; the pooler's are among them."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name] for name in self._own}
+
+    def in_float32(self) -> Any:
+        """A private copy of `model` in float32 on the CPU, in which what is held in bf16 here is the trunk's own again."""
+        copied = private_copy(self.model).cpu()
+        originals = dict(self.trunk.model.named_parameters())
+        for name, parameter in copied.named_parameters():
+            if parameter.dtype == torch.bfloat16 and name in self._origin:
+                parameter.data = originals[self._origin[name]].data.cpu()
+            parameter.data = parameter.data.float()
+        return copied
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for the optimiser: matrices decay; biases and norms do not."""
@@ -221,15 +233,23 @@ def private_copy(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def _narrow(model: nn.Module) -> None:
-    """Hold what is not trained in bf16, as a trunk in bf16 does; tables that a model computes for itself stay float32."""
-    for parameter in model.parameters():
-        if not parameter.requires_grad and parameter.is_floating_point():
-            parameter.data = parameter.data.bfloat16()
+def _narrow(model: nn.Module, exempt: list[nn.Module]) -> None:
+    """Hold what is not trained in bf16, as a trunk in bf16 does; tables that a model computes for itself stay float32.
+
+    So does the pooler (in `exempt`), which is small and is stored with the branch, and a norm of which a part is trained: its
+    kernels want both parts alike.
+    """
+    wide = {id(p) for module in exempt for p in module.parameters()}
     module: Any
     for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if any(p.requires_grad for p in own) and all(p.ndim < 2 for p in own):
+            wide |= {id(p) for p in own}
         if hasattr(module, "cast_input_dtype_enabled"):  # peft's layers would widen what autocast then narrows again
             module.cast_input_dtype_enabled = False
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point() and id(parameter) not in wide:
+            parameter.data = parameter.data.bfloat16()
 
 
 def _quicken(model: nn.Module) -> None:
