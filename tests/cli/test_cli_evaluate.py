@@ -104,3 +104,50 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl")
     assert "'mood'" in fails(2, "evaluate", trained / "branches" / "mood", "bare.jsonl")
     assert "no such file" in fails(2, "evaluate", trained, "none.jsonl")
+
+
+@pytest.fixture
+def apart(tmp_path, tiny_overrides):
+    """A run of tasks with files of their own: mood rows.jsonl, city and topics films.jsonl; score has no test split."""
+    write_jsonl(tmp_path / "rows.jsonl", [{key: row[key] for key in ("text", "mood", "score")} for row in made_up(80)])
+    write_jsonl(tmp_path / "films.jsonl", [{key: row[key] for key in ("text", "spans", "topics")} for row in made_up(60, 1)])
+    (tmp_path / "apart.yaml").write_text(
+        "data: {train: rows.jsonl, test: 20%}\n"
+        "tasks:\n"
+        "  mood: {kind: sequence, label: mood}\n"
+        "  city: {kind: token, spans: spans, data: {train: films.jsonl, test: 20%}}\n"
+        "  topics: {kind: multilabel, labels: topics, data: {train: films.jsonl, test: 20%}}\n"
+        "  score: {kind: regression, target: score, data: {train: rows.jsonl}}\n"
+    )
+    done("fit", "apart.yaml", *tiny_overrides, "training.epochs=1", "--run-dir", "run")
+    return Path("run")
+
+
+def test_tasks_with_files_of_their_own_are_scored_on_their_own_test_splits(apart):
+    summary = json.loads((apart / "result.json").read_text())["tasks"]
+    result = done("evaluate", apart, "--json")
+    found = json.loads(result.stdout)["tasks"]
+    assert {name: task["rows"] for name, task in found.items()} == {"city": 12, "mood": 16, "topics": 12}
+    assert "score is not scored: the config sets no test split apart for it" in result.stderr
+    for name, task in found.items():
+        for metric, value in task["metrics"].items():
+            if metric != "by_label":
+                assert value == pytest.approx(summary[name]["test"][metric], abs=1e-4), (name, metric)
+    assert done("evaluate", apart).stdout.startswith("Scores on the test split of run\n")
+    assert "give the data to score on" in fails(2, "evaluate", apart / "branches" / "score")
+    write_jsonl(Path("films.jsonl"), made_up(61, 1))
+    assert "its data has changed (61 rows, 60 when it was trained)" in fails(2, "evaluate", apart)
+    Path("films.jsonl").unlink()  # nor are the files of other tasks needed
+    assert list(json.loads(done("evaluate", apart / "branches" / "mood", "--json").stdout)["tasks"]) == ["mood"]
+
+
+def test_data_that_fits_some_branches_only_says_which_to_name(apart):
+    write_jsonl(Path("new.jsonl"), [{"text": row["text"], "mood": row["mood"]} for row in made_up(20, 5)])
+    sentence = fails(2, "evaluate", apart, "new.jsonl")
+    assert "'spans'" in sentence and sentence.endswith("; new.jsonl can score run/branches/mood: name what is to be scored")
+    done("evaluate", "run/branches/mood", "new.jsonl")
+    write_jsonl(Path("other.jsonl"), [{**row, "mood": "neutral"} for row in made_up(20, 5)])  # another task's labels
+    sentence = fails(2, "evaluate", apart, "other.jsonl")
+    assert "'neutral'" in sentence and "score run/branches/city run/branches/score run/branches/topics:" in sentence
+    write_jsonl(Path("bare.jsonl"), [{"text": "a film"}])
+    assert "can score" not in fails(2, "evaluate", apart, "bare.jsonl")

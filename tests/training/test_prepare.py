@@ -7,7 +7,7 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
-from trunkline.training.prepare import prepare
+from trunkline.training.prepare import prepare, split_digest
 
 
 def edited(path, change):
@@ -67,6 +67,27 @@ def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_tr
     assert "train: 1 of the 'genre' labels has no row to learn from: 'rare'." in said
     scores = result.tasks["genre"]["test"]
     assert set(scores["by_label"]) == {"book", "film", "rare"} and scores["by_label"]["rare"]["support"] == len(drawn)
+
+
+def test_a_long_list_of_labels_says_how_many_more_there_are(tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    names = list("abcdefghijk")
+    edited(rows, lambda row: row.update(genre="film"))
+    values = config(tmp_path, rows, tasks=("mood",))
+    values["tasks"]["genre"] = {"kind": "sequence", "label": "genre", "label_list": ["film", *names]}
+    (said,) = [said for said in prepare(resolve(values))[0].findings if "'genre'" in said]
+    assert said.endswith("no row to learn from: 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' and 3 more.")
+
+
+def test_tasks_may_be_prepared_without_those_of_other_files(tmp_path):
+    rows, other = write_rows(tmp_path / "rows.jsonl", 60), write_rows(tmp_path / "other.jsonl", 60, seed=5)
+    values = config(tmp_path, rows, tasks=("mood", "cities", "stars"))
+    values["tasks"]["stars"]["data"] = {"train": str(other), "validation": "20%", "test": "20%"}
+    both = prepare(resolve(values))
+    other.unlink()
+    (only,) = prepare(resolve(values), only={"cities"})  # with mood, as the two were drawn together
+    assert list(only.tasks) == ["mood", "cities"] and only.name == both[0].name == "mood+cities"
+    assert split_digest(only.splits["test"]) == split_digest(both[0].splits["test"])
 
 
 def test_a_number_of_rows_is_drawn_by_the_seed_and_fewer_are_among_more(tiny_trunk_dir, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trunkline.data.corpus import Corpus
     from trunkline.data.table import Table
     from trunkline.serving.bundle import Bundle
+    from trunkline.tasks import Targets
     from trunkline.trunk import Trunk
 
 TrunkName = Annotated[
@@ -44,6 +45,8 @@ def evaluate(
     trunkline evaluate runs/reviews-1a2b3c4d
     trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
     """
+    from trunkline.serving.bundle import branch_folders
+
     branches, data = divide(places)
     results: dict[str, Any] = {}
     heading = data
@@ -57,11 +60,19 @@ def evaluate(
         runs = _by_run(branches)
         heading = f"the test split of {' and that of '.join(map(below, runs))}"
         for run, members in runs.items():
-            table = own_test_split(run)
+            splits = own_test_splits(run, [task_of(folder) for member in members for folder in branch_folders(member)])
             bundle = _open(members, loaded)
             loaded = loaded or bundle.trunk
             prefix = f"{run}/" if len(runs) > 1 else ""
-            results |= {f"{prefix}{name}": found for name, found in _score(bundle, table).items()}
+            found: dict[str, Any] = {}
+            for tasks, test in splits:
+                own = subset(bundle, [name for name, branch in bundle.branches.items() if branch.task.name in tasks])
+                if test is None:
+                    for name in tasks:
+                        tell(f"{name} is not scored: the config sets no test split apart for it")
+                else:
+                    found |= _score(own, test)
+            results |= {f"{prefix}{name}": found[name] for name in bundle.branches if name in found}
     if not as_json:
         _show(results, f"Scores on {heading}")
     return {"tasks": results}
@@ -83,30 +94,50 @@ def is_branch_or_run(path: Path) -> bool:
     return (path / "branch.json").is_file() or (path / "branches").is_dir() or (path / "config.yaml").is_file()
 
 
-def own_test_split(run: Path) -> Table:
-    """The rows of the test split that a run's config names or draws."""
+def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], Table | None]]:
+    """The rows of the test splits that a run's config names or draws for these tasks, and which of them have each.
+
+    Tasks without a test split come with None.
+    """
     from trunkline.training.config import load_config
     from trunkline.training.prepare import prepare, split_digest
     from trunkline.training.result import read_result
 
     if not (run / "config.yaml").is_file():
         raise BadInput(f"{run}: no config.yaml, so this branch's own test split is not known; give the data to score on")
-    result = read_result(run)
-    groups = prepare(load_config(run / "config.yaml"))
-    if len(groups) > 1:
-        raise BadInput(f"{run}: its tasks have data of their own; give the data to score on")
-    splits = groups[0].splits
-    if "test" not in splits:
-        raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
-    now = {name: split_digest(split) for name, split in splits.items()}
-    counts = sum(len(split.corpus) for split in splits.values()), sum(result["rows"].values())
-    # A share drawn from other rows, or in another order, would hold rows that were trained on.
-    if counts[0] != counts[1] or now != result.get("digests", now):
-        changed = (
-            f"{counts[0]} rows, {counts[1]} when it was trained" if counts[0] != counts[1] else "other rows or another order"
+    result, config = read_result(run), load_config(run / "config.yaml")
+    if unknown := [name for name in tasks if name not in config.tasks]:
+        raise BadInput(f"{run}: its config has no task {unknown[0]}, so its test split is not known; give the data to score on")
+    found: list[tuple[list[str], Table | None]] = []
+    for group in prepare(config, only=tasks):
+        several = f"{group.name}/train" in result["rows"]
+        trained = {name: f"{group.name}/{name}" if several else name for name in group.splits}
+        counts = (
+            sum(len(split.corpus) for split in group.splits.values()),
+            sum(result["rows"].get(name, 0) for name in trained.values()),
         )
-        raise BadInput(f"{run}: its data has changed ({changed}); give the data to score on")
-    return splits["test"].corpus.table
+        now = {trained[name]: split_digest(split) for name, split in group.splits.items()}
+        digests = {name: result.get("digests", now).get(name) for name in now}
+        # A share drawn from other rows, or in another order, would hold rows that were trained on.
+        if counts[0] != counts[1] or now != digests:
+            changed = (
+                f"{counts[0]} rows, {counts[1]} when it was trained"
+                if counts[0] != counts[1]
+                else "other rows or another order"
+            )
+            raise BadInput(f"{run}: its data has changed ({changed}); give the data to score on")
+        test = group.splits.get("test")
+        found.append(([name for name in group.tasks if name in tasks], None if test is None else test.corpus.table))
+    if all(table is None for _, table in found):
+        raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
+    return found
+
+
+def task_of(branch: Path) -> str:
+    """The name of a branch's task, without loading the branch."""
+    from trunkline.files import read_object
+
+    return str(read_object(branch / "branch.json").get("name"))
 
 
 def _by_run(branches: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -130,9 +161,8 @@ def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
     from trunkline.cli.progress import counting
 
     results: dict[str, Any] = {}
-    for view, names in views(bundle, table).items():
-        corpus = corpus_for(bundle, names, table, view)
-        targets = {name: bundle.branches[name].task.targets(corpus) for name in names}
+    for corpus, targets in _answers(bundle, table):
+        names = list(targets)
         with counting(err(), "scoring", len(corpus)) as count:
             found = subset(bundle, names).score(corpus, targets, progress=count)
         for name, metrics in found.items():
@@ -140,6 +170,33 @@ def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
             rows = int(targets[name].present.sum()) if task.level == "text" else len(corpus)
             results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
     return {name: results[name] for name in bundle.branches}
+
+
+def _answers(bundle: Bundle, table: Table) -> list[tuple[Corpus, dict[str, Targets]]]:
+    """The table as each branch sees it, together those that share a pass, with what is right there for each.
+
+    Raises:
+        BadInput: the table is not what some branch reads; where others read it, it names them.
+    """
+    read, refused = [], []
+    for view, names in views(bundle, table).items():
+        try:
+            corpus = corpus_for(bundle, names, table, view)
+        except BadInput as error:
+            refused.append(error)
+            continue
+        targets: dict[str, Targets] = {}
+        for name in names:
+            try:
+                targets[name] = bundle.branches[name].task.targets(corpus)
+            except BadInput as error:
+                refused.append(error)
+        read.append((corpus, targets))
+    if refused and (fit := [str(bundle.branches[name].path) for _, targets in read for name in targets]):
+        raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name what is to be scored") from None
+    if refused:
+        raise refused[0]
+    return read
 
 
 View = tuple[str | None, str | None, str | None]  # columns of the text, of the second text, of the tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +46,18 @@ class Prepared:
     splits: dict[str, Split]
     findings: list[str] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """What the tasks are called together."""
+        return "+".join(self.tasks)
 
-def prepare(config: RunConfig) -> list[Prepared]:
+
+def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prepared]:
     """Prepare the tasks of a config: together those that share their texts, in the order of the config.
+
+    Args:
+        config: resolved.
+        only: leave out the texts that none of these tasks reads.
 
     Raises:
         BadInput: the first thing wrong in any split.
@@ -58,7 +67,11 @@ def prepare(config: RunConfig) -> list[Prepared]:
         data = task.data or config.data
         key = json.dumps(data.model_dump(mode="json"))
         groups.setdefault(key, (data, {}))[1][name] = task.model_copy(update={"data": None})
-    return [_prepare(config.model_copy(update={"data": data, "tasks": tasks})) for data, tasks in groups.values()]
+    return [
+        _prepare(config.model_copy(update={"data": data, "tasks": tasks}))
+        for data, tasks in groups.values()
+        if only is None or not tasks.keys().isdisjoint(only)
+    ]
 
 
 def _prepare(config: RunConfig) -> Prepared:
@@ -109,7 +122,7 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     """What to say of labels that nothing can be learned about."""
     if not (labels := task.untaught(targets)):
         return None
-    named = ", ".join(map(clipped, labels[:8])) + (", ..." if len(labels) > 8 else "")
+    named = ", ".join(map(clipped, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
     return f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from: {named}."
 
