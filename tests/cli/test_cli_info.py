@@ -122,3 +122,29 @@ def test_matplotlib_is_loaded_for_a_picture_only(trained):
         command = [sys.executable, "-c", probe, "info", str(trained), *options]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         assert lines[-1].split() == loaded
+
+
+def test_a_token_task_shows_its_types_as_fit_does(trained):
+    lines = done("info", trained / "branches" / "city").stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith(("labels", "types"))] == [["types", "city"]]
+    assert json.loads(done("info", trained / "branches" / "city", "--json").stdout)["labels"] == ["O", "B-city", "I-city"]
+
+
+def test_stored_and_trained_weights_are_told_apart(trained, tiny_overrides):
+    facts = json.loads(done("info", trained / "branches" / "mood", "--json").stdout)
+    assert facts["trained_parameters"] == facts["cost"]["trained_parameters"] <= facts["parameters"]
+    write_jsonl(Path("rows.jsonl"), made_up(60))
+    Path("rows.yaml").write_text(
+        "data: {train: rows.jsonl}\n"
+        "tasks:\n  mood: {kind: sequence, label: mood}\n  score: {kind: regression, target: score}\n"
+        "method: {name: lora, r: 2}\ntraining: {regime: joint}\n"
+    )
+    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
+    done("fit", "rows.yaml", *overrides, "--run-dir", "run")
+    facts = json.loads(done("info", "run/branches/mood", "--json").stdout)
+    weights = load_file(Path("run/branches/mood/weights.safetensors"))
+    pooler = sum(value.size for name, value in weights.items() if "pooler" in name and "lora" not in name)
+    assert pooler > 0 and facts["trained_parameters"] == facts["parameters"] - pooler
+    assert facts["trained_parameters"] < facts["cost"]["trained_parameters"]  # of both heads
+    (line,) = [line for line in done("info", "run/branches/mood").stdout.splitlines() if line.startswith("weights")]
+    assert f"{facts['parameters']:,} stored" in line and f"{facts['trained_parameters']:,} of them trained" in line

@@ -71,3 +71,50 @@ def test_a_task_with_one_layer_to_read_has_no_bars():
     mixed = {"layers": {"0": 0.0, "1": 1.0}, "reads": [1]}  # it could have read another
     text = printed(show.layers_of({"plain": {"layers": {"3": 1.0}, "reads": [3]}, "mixed": mixed}))
     assert "plain" not in text and "mixed reads layer 1" in text and "not read" in text
+
+
+def test_titles_are_on_one_line_where_the_terminal_is_wide_enough():
+    shares = {"1": {"a": 0.25, "b": 0.75}}
+    assert printed(show.attention("scenario", shares)).splitlines()[0] == "scenario: attention over adapters, by block"
+    rows = {"x": {"f1": 0.5}}
+    assert printed(show.by_label({"by_label": rows}, "a rather long name by label")).splitlines()[0].endswith("by label")
+    assert max(map(len, printed(show.attention("scenario", shares), 20).splitlines())) <= 20
+
+
+def test_each_order_of_a_sequence_is_told_by_its_number_and_names():
+    report = {"order": ["b", "a"], "metric": {"a": "f1", "b": "f1"}, "matrix": [[0.5, None], [0.25, 0.5]], "alone": [0.5, 0.5]}
+    report |= {"forgetting": 0.25, "backward_transfer": -0.25, "forward_transfer": 0.0}
+    one, several = printed(show.transfer([report])), printed(show.transfer([{**report, "order": ["a", "b"]}, report]))
+    assert "every task after every stage" in one and "order 1" not in one
+    lines = [line.rstrip() for line in several.splitlines()]
+    assert [line for line in lines if line.startswith("order ")] == [
+        "order 1 of 2: a, b; every task after every stage",
+        "order 2 of 2: b, a; every task after every stage",
+    ]
+    assert lines[lines.index("order 2 of 2: b, a; every task after every stage") - 1] == ""
+    assert "scores above are of the first order" in several and "above" not in one
+
+
+SPENT = {
+    "trained_parameters_total": 300, "trunk_parameters": 100, "seconds": 3.0, "states_seconds": 0.0, "states_bytes": 0,
+    "peak_memory_bytes": 1 << 20, "disk_bytes": {"a": 1_000_000, "b": 2_000_000}, "stages_bytes": 5_000_000,
+    "epochs": [{"seconds": 1.0, "tokens": 10}],
+}  # fmt: skip
+
+
+def test_the_cost_of_several_stages_says_that_it_is_a_sum():
+    stages = [{"name": name, "cost": {"trained_parameters_total": 100}} for name in ("alone-b", "1-a", "2-b", "fused")]
+    text = printed(show.cost({"cost": SPENT, "run": "r", "stages": stages}))
+    assert "400 weights in 4 stages together, 400 % of the trunk's 100" in " ".join(text.split())
+    assert "branches 3 MB, stages 5 MB" in text.replace(".0 MB", " MB")
+    alone = printed(show.cost({"cost": {**SPENT, "stages_bytes": 0, "trained_parameters_total": 50}, "run": "r"}))
+    assert "50 weights, 50 % of the trunk's 100" in " ".join(alone.split())
+    assert "stages" not in alone
+    older = {key: value for key, value in SPENT.items() if key != "stages_bytes"}  # as runs were written before
+    assert "stages" not in printed(show.cost({"cost": older, "run": "r"}))
+
+
+def test_one_epoch_is_no_plural():
+    assert "1 epoch of 1.0 s" in printed(show.cost({"cost": SPENT, "run": "r"}))
+    two = {**SPENT, "epochs": [{"seconds": 1.0, "tokens": 10}] * 2}
+    assert "2 epochs of 1.0 s" in printed(show.cost({"cost": two, "run": "r"}))

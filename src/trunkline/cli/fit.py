@@ -105,8 +105,8 @@ def show_run(summary: dict[str, Any]) -> None:
     for name, task in summary["tasks"].items():
         if task.get("attention"):
             out().print(show.attention(name, task["attention"]))
-    for report in summary.get("transfer", ()):
-        out().print(show.transfer(report))
+    if reports := summary.get("transfer"):
+        out().print(show.transfer(reports), "", sep="\n")
     out().print(show.cost(summary))
     typed = program()
     tell(f'\npredict:  {typed} predict {summary["run"]} --text "..."')

@@ -105,13 +105,17 @@ def _branch(path: Path) -> dict[str, Any]:
     from trunkline.training.cost import directory_bytes
 
     branch = load_branch(path)
+    modules = [branch.module, branch.criterion, *([] if branch.tuned is None else [branch.tuned])]
+    trained = {id(p): p.numel() for module in modules for p in module.parameters() if p.requires_grad}
     return {
         "branch": str(path),
         "task": branch.task.name,
         "kind": branch.task.kind,
         "labels": list(branch.task.labels),
         "method": branch.method.model_dump(mode="json"),
+        "types": getattr(branch.task, "types", None),
         "parameters": sum(value.numel() for value in branch.weights().values()),
+        "trained_parameters": sum(trained.values()),
         "bytes": directory_bytes(path),
         "layers": {str(layer): share for layer, share in branch.layer_weights().items()},
         "reads": list(branch.module.wanted()),
@@ -166,7 +170,10 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
     from trunkline.cli import show
     from trunkline.states.budget import readable
 
-    labels, trunk, method = facts["labels"], facts["trunk"], dict(facts["method"])
+    labels, trunk, method = facts["types"] or facts["labels"], facts["trunk"], dict(facts["method"])
+    stored = f"{facts['parameters']:,} stored ({readable(facts['bytes'])} on disk)"
+    if facts["trained_parameters"] < facts["parameters"]:
+        stored += f", {facts['trained_parameters']:,} of them trained; the rest is frozen and kept with the branch"
     shown = ", ".join(labels[:12]) + (f", ... ({len(labels)} in all)" if len(labels) > 12 else "")
     settings = ", ".join(f"{key} {value}" for key, value in method.items() if key != "name" and value is not None)
     reads = show.ranges(facts["reads"])
@@ -174,9 +181,9 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         show.facts(
             {
                 "task": f"{facts['task']} ({facts['kind']})",
-                "labels": "a number" if facts["kind"] == "regression" else shown,
+                "types" if facts["types"] else "labels": "a number" if facts["kind"] == "regression" else shown,
                 "method": f"{method['name']}: {settings}" if settings else method["name"],
-                "weights": f"{facts['parameters']:,} ({readable(facts['bytes'])} on disk)",
+                "weights": stored,
                 "trunk": f"{trunk['name']}"
                 + (f" at {trunk['revision']}" if trunk["revision"] else "")
                 + f", {trunk['stack']}, {trunk['dtype']}",

@@ -68,7 +68,7 @@ class FitProgress:
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
-        for part in wrapped(text, self.console.width if self.console.is_terminal else None, indent):
+        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
             self.console.print(part, markup=False, soft_wrap=True)
 
     def _show(self, what: tuple[object, ...], description: str, total: float | None) -> None:
@@ -82,24 +82,28 @@ class FitProgress:
     def _on_finding(self, text: str) -> None:
         self.line(f"note: {text}")
 
-    def _on_tasks(self, tasks: dict[str, Any], cost: Any, **_: Any) -> None:
+    def _on_tasks(self, tasks: dict[str, Any], cost: Any, staged: bool, **_: Any) -> None:
         self._monitors = {name: task.monitor for name, task in tasks.items()}
         for name, task in tasks.items():
             types = getattr(task, "types", None)
             space = (
-                f"{len(types)} types of span"
+                f"{len(types)} {'type' if len(types) == 1 else 'types'} of span"
                 if types is not None
                 else f"{len(task.labels)} labels"
                 if task.labels and task.kind != "regression"
                 else "a number"
             )
-            weights = next(
-                (f"; {n:,} weights to train" for who, n in cost.trained_parameters.items() if name in who.split("+")), ""
-            )
-            self.line(f"task {name}: {task.kind}, {space}{weights}")
+            own = None if staged else cost.trained_parameters.get(name)  # a stage tells its count when it comes
+            self.line(f"task {name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
+        if not staged and (shared := sum(n for who, n in cost.trained_parameters.items() if who not in tasks)):
+            self.line(f"{shared:,} weights to train together")
 
-    def _on_stage(self, name: str, tasks: tuple[str, ...]) -> None:
-        self.line(f"stage {name}: trains {', '.join(tasks)}")
+    def _on_stages_done(self, names: list[str], stages: int) -> None:
+        are = "is" if len(names) == 1 else "are"
+        self.line(f"going on: {len(names)} of {stages} stages {are} done ({', '.join(names)}); --fresh would begin anew")
+
+    def _on_stage(self, name: str, tasks: tuple[str, ...], weights: int) -> None:
+        self.line(f"stage {name}: trains {', '.join(tasks)}; {weights:,} weights to train")
 
     def _on_states(self, split: str, done: int, total: int) -> None:
         self._show(("states", split), f"layer states of {split}", total)

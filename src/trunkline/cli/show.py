@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -18,11 +18,9 @@ BAR = 24  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def table(*columns: str, title: str | None = None) -> Table:
+def table(*columns: str) -> Table:
     """A plain table: text on the left, numbers (columns whose name starts with '>') on the right."""
-    made = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
         made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     return made
@@ -68,16 +66,21 @@ def scores(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
     return made
 
 
-def by_label(metrics: Mapping[str, Any], title: str) -> Table | None:
+def titled(title: str, *parts: RenderableType) -> Group:
+    """Parts under a title, which may be wider than they are: a table's own title would be broken to the table's width."""
+    return Group(Text(title, style="bold"), *parts)
+
+
+def by_label(metrics: Mapping[str, Any], title: str) -> RenderableType | None:
     """The nested table of a task's metrics: a row for each label or entity type."""
     rows = metrics.get("by_label")
     if not rows:
         return None
     names = list(next(iter(rows.values())))
-    made = table("label", *(f">{name}" for name in names), title=title)
+    made = table("label", *(f">{name}" for name in names))
     for label, values in rows.items():
         made.add_row(Text(label), *(number(values[name]) for name in names))
-    return made
+    return titled(title, made)
 
 
 def bar(share: float, full: float) -> str:
@@ -101,7 +104,7 @@ def layers(weights: Mapping[int, float], reads: Collection[int], title: str = ""
             Text(bar(share or 0, largest), style="cyan"),
             Text(note, style="dim" if layer not in reads else ""),
         )
-    return Group(Text(title, style="bold"), grid) if title else grid
+    return titled(title, grid) if title else grid
 
 
 def weighs_layers(task: Mapping[str, Any]) -> bool:
@@ -133,25 +136,36 @@ def ranges(numbers: Collection[int]) -> str:
     return ("layer " if len(numbers) == 1 else "layers ") + words
 
 
-def transfer(report: Mapping[str, Any]) -> RenderableType:
-    """One order of a sequence as a heat map: a row for each stage, a column for each task, its score after that stage."""
+def transfer(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The orders of a sequence, one below the other."""
+    title = "every task after every stage"
+    if len(reports) == 1:
+        return _order(reports[0], title)
+    parts: list[RenderableType] = [Text("The scores above are of the first order.")]
+    for place, report in enumerate(reports, 1):
+        parts += ["", _order(report, f"order {place} of {len(reports)}: {', '.join(report['order'])}; {title}")]
+    return Group(*parts)
+
+
+def _order(report: Mapping[str, Any], title: str) -> RenderableType:
+    """One order as a heat map: a row for each stage, a column for each task, its score after that stage."""
     order = report["order"]
-    made = table("after", *(f">{task} ({report['metric'][task]})" for task in order), title="every task after every stage")
+    made = table("after", *(f">{task} ({report['metric'][task]})" for task in order))
     for task, row in zip(order, report["matrix"], strict=True):
         made.add_row(Text(task, style="bold"), *(_heat(score) for score in row))
     made.add_section()
     made.add_row(Text("alone", style="bold"), *(_heat(score) for score in report["alone"]))
     means = {key.replace("_", " "): report[key] for key in ("forgetting", "backward_transfer", "forward_transfer")}
-    return Group(made, facts({name: "-" if value is None else f"{value:+.4f}" for name, value in means.items()}))
+    return titled(title, made, facts({name: "-" if value is None else f"{value:+.4f}" for name, value in means.items()}))
 
 
-def attention(task: str, shares: Mapping[str, Mapping[str, float]]) -> Table:
+def attention(task: str, shares: Mapping[str, Mapping[str, float]]) -> RenderableType:
     """What a fusion attends to: a row for each block, a column for each adapter."""
     adapters = list(next(iter(shares.values())))
-    made = table(">block", *(f">{name}" for name in adapters), title=f"{task}: attention over adapters, by block")
+    made = table(">block", *(f">{name}" for name in adapters))
     for block, row in shares.items():
         made.add_row(Text(block, style="bold"), *(_heat(row[name]) for name in adapters))
-    return made
+    return titled(f"{task}: attention over adapters, by block", made)
 
 
 def _heat(score: float | None) -> Text:
@@ -166,21 +180,27 @@ def cost(summary: Mapping[str, Any]) -> Table:
     """What a run cost, and where it is."""
     spent = summary["cost"]
     trained, trunk, epochs = spent["trained_parameters_total"], spent["trunk_parameters"], spent["epochs"]
+    stages = summary.get("stages", ())
+    if stages:  # each task's last would leave out what it was trained for before
+        trained = sum(stage["cost"]["trained_parameters_total"] for stage in stages)
     took = seconds(spent["seconds"])
     if epochs:
         mean = sum(epoch["seconds"] for epoch in epochs) / len(epochs)
         rate = sum(epoch["tokens"] for epoch in epochs) / max(sum(epoch["seconds"] for epoch in epochs), 1e-9)
-        took += f": {len(epochs)} epochs of {mean:.1f} s at {rate:,.0f} tokens/s"
+        took += f": {len(epochs)} {'epoch' if len(epochs) == 1 else 'epochs'} of {mean:.1f} s at {rate:,.0f} tokens/s"
     if spent["states_seconds"] > 0.5:
         took += f", layer states {seconds(spent['states_seconds'])}"
     disk = f"branches {readable(sum(spent['disk_bytes'].values()))}"
+    if spent.get("stages_bytes"):  # none in the runs of version 0.1
+        disk += f", stages {readable(spent['stages_bytes'])}"
     if spent["states_bytes"]:
         disk += f", layer states {readable(spent['states_bytes'])} (shared by later runs)"
+    together = f" in {len(stages)} stages together" if stages else ""
     share = 100 * trained / max(trunk, 1)
     part = f"{share:.2g}" if share < 10 else f"{share:,.0f}"
     return facts(
         {
-            "trained": f"{trained:,} weights, {part} % of the trunk's {trunk:,}",
+            "trained": f"{trained:,} weights{together}, {part} % of the trunk's {trunk:,}",
             "took": took,
             "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
             "on disk": disk,

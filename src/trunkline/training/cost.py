@@ -38,6 +38,7 @@ class Cost:
     seconds: float = 0.0  # the whole run, data and trunk loading included
     steps_to_best: dict[str, int] = field(default_factory=dict)
     disk_bytes: dict[str, int] = field(default_factory=dict)  # each branch's directory
+    stages_bytes: int = 0  # the branches that stages keep besides
     peak_memory_bytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,6 +63,7 @@ class Cost:
             whole.states_seconds += cost.states_seconds
             whole.states_bytes = max(whole.states_bytes, cost.states_bytes)
             whole.seconds += cost.seconds
+            whole.stages_bytes += cost.stages_bytes
             whole.peak_memory_bytes = max(whole.peak_memory_bytes, cost.peak_memory_bytes)
         return whole
 

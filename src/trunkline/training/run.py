@@ -145,11 +145,13 @@ class Run:
 
     def train(self, path: Path, began: float) -> dict[str, Any]:
         """Train stage by stage, judge on the test split, save the branches below `path`; return what result.json holds."""
-        self.say("tasks", tasks=self.tasks, trunk=self.trunk, path=path, cost=self.cost)
         before = time.monotonic() - began
         stages = self.plan(path)
+        self.say("tasks", tasks=self.tasks, trunk=self.trunk, path=path, cost=self.cost, staged=bool(stages[0].name))
+        if done := [stage.name for stage in stages if self._done(stage, path)]:
+            self.say("stages_done", names=done, stages=len(stages))
         splits = {
-            f"{'+'.join(group.tasks)}/{name}" if len(self.groups) > 1 else name: split
+            f"{group.name}/{name}" if len(self.groups) > 1 else name: split
             for group in self.groups
             for name, split in group.splits.items()
         }
@@ -184,21 +186,27 @@ class Run:
             shutil.rmtree(path / "checkpoint", ignore_errors=True)
         return summary
 
+    def _done(self, stage: Stage, path: Path) -> dict[str, Any] | None:
+        """The record of a stage, if this run has finished it before."""
+        file = path / "stages" / stage.name / "stage.json"
+        if not stage.name or not file.exists():
+            return None
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return record if record["identity"] == self.identity else None
+
     def _stage(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any]:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
+        if record := self._done(stage, path):
+            return record
         folder = path / "stages" / stage.name
-        if stage.name and (folder / "stage.json").exists():
-            record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-            if record["identity"] == self.identity:
-                return record
-        if stage.name:
-            self.say("stage", name=stage.name, tasks=stage.tasks)
         earlier = [s for s in before if s.order is not None and s.order == stage.order]
         onto = None
         if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
             onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).tuned
         learners, tuned = self._learners(stage, onto) if before else self.first
         cost = self._count(learners) if before else self.cost
+        if stage.name:
+            self.say("stage", name=stage.name, tasks=stage.tasks, weights=sum(cost.trained_parameters.values()))
         loop = self._loop(stage, learners, tuned, cost, path / "checkpoint" / stage.name)
         with nullcontext() if tuned is None else self.trunk.weights_set_aside(tuned.parameters()):
             position, cost = loop.run()
@@ -218,7 +226,10 @@ class Run:
             for place in places:
                 if self.accelerator.is_main_process:
                     save_branch(branch, place)
-                    cost.disk_bytes[name] = directory_bytes(place)
+                    if place.parent == folder:
+                        cost.stages_bytes += directory_bytes(place)
+                    else:
+                        cost.disk_bytes[name] = directory_bytes(place)
             tasks[name] = {
                 "kind": part.task.kind,
                 "method": stage.method.name,

@@ -1,0 +1,96 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from clitools import done, made_up, write_jsonl
+from rich.console import Console
+
+from trunkline.cli.progress import FitProgress
+from trunkline.states.budget import readable
+from trunkline.training.config import load_config
+from trunkline.training.fit import fit
+
+CONFIG = (
+    "data: {train: rows.jsonl, validation: 20%, test: 20%}\n"
+    "tasks:\n  mood: {kind: sequence, label: mood}\n  city: {kind: token, spans: spans}\n"
+)
+
+
+@pytest.fixture
+def config(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(60))
+    (tmp_path / "tuned.yaml").write_text(CONFIG + "method: {name: bitfit}\n")
+    (tmp_path / "side.yaml").write_text(CONFIG)
+    return [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
+
+
+def lines_of(*arguments):
+    return done("fit", *arguments, "--run-dir", "run").stderr.splitlines()
+
+
+def summed(key="trained_parameters"):
+    return sum(json.loads(Path("run/result.json").read_text())["cost"][key].values())
+
+
+def test_side_branches_have_a_count_each(config, tiny_overrides):
+    lines = lines_of("side.yaml", *tiny_overrides, "training.epochs=1")
+    trained = json.loads(Path("run/result.json").read_text())["cost"]["trained_parameters"]
+    assert f"task mood: sequence, 2 labels; {trained['mood']:,} weights to train" in lines
+    assert f"task city: token, 1 type of span; {trained['city']:,} weights to train" in lines
+
+
+def test_joint_tasks_have_one_count_together(config):
+    lines = lines_of("tuned.yaml", *config, "training.regime=joint")
+    assert [line for line in lines if "task " in line or "weights to train" in line] == [
+        "task mood: sequence, 2 labels",
+        "task city: token, 1 type of span",
+        f"{summed():,} weights to train together",
+    ]
+
+
+def test_a_stage_says_what_it_trains_and_how_many_stages_were_done_before(config):
+    values = load_config("tuned.yaml", [*config, "training.regime=sequential"])
+
+    class Killed(Exception):
+        pass
+
+    def killed(event, **fields):  # before the third stage has a checkpoint
+        if event == "stage" and fields["name"] == "2-city":
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(values, run_dir="run", say=killed)
+    lines = lines_of("tuned.yaml", *config, "training.regime=sequential")
+    assert "going on: 2 of 3 stages are done (alone-city, 1-mood); --fresh would begin anew" in lines
+    stages = {stage["name"]: stage["cost"] for stage in json.loads(Path("run/result.json").read_text())["stages"]}
+    assert [line for line in lines if "weights to train" in line] == [
+        f"stage 2-city: trains city; {stages['2-city']['trained_parameters']['city']:,} weights to train"
+    ]
+    assert not any("done" in line for line in lines_of("tuned.yaml", *config, "training.regime=sequential", "--fresh"))
+
+
+def test_the_bytes_of_branches_and_of_what_stages_keep_are_told(config):
+    result = done("fit", "tuned.yaml", *config, "training.regime=sequential", "--run-dir", "run")
+    cost = json.loads(Path("run/result.json").read_text())["cost"]
+    size = {
+        part: sum(file.stat().st_size for file in Path("run", part).rglob("*") if file.is_file() and file.name != "stage.json")
+        for part in ("branches", "stages")
+    }
+    assert (sum(cost["disk_bytes"].values()), cost["stages_bytes"]) == (size["branches"], size["stages"])
+    assert f"branches {readable(size['branches'])}, stages {readable(size['stages'])}" in result.stdout
+
+
+def test_no_line_ends_in_blanks():
+    console = Console(file=io.StringIO(), width=80)
+    progress = FitProgress(console)
+    spent = {"epochs": 20, "seconds": 1.0, "evaluation_seconds": 0.5, "tokens": 5}
+    progress("epoch", epoch=1, **spent)
+    for best in (True, False):
+        progress(
+            "evaluation", step=3, epoch=2, tasks={"a": {"validation": {}, "best": best}, "b": {"validation": {}, "best": best}}
+        )
+        progress("epoch", epoch=2, **spent)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3 and all(line == line.rstrip() for line in lines)
+    assert lines[0].split() == ["epoch", "1/20", "1.0", "s"]
