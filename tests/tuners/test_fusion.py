@@ -140,6 +140,30 @@ def test_another_trunk_is_refused(trunk, tiny_trunk_dir, tmp_path):
         TunedTrunk(wide, Fusion(FusionConfig(adapters=paths[:1])), "fp32")
 
 
+@pytest.mark.parametrize("key", ["start", "stack_on"])
+def test_an_adapter_of_another_trunk_is_refused_unless_its_files_know_no_trunk(key, trunk, tmp_path):
+    from tiny import tiny_bert
+
+    path, tuned = branch(tmp_path / "a", trunk)
+    other = load_trunk(tiny_bert(tmp_path / "other", seed=1), dtype="fp32")
+    TunedTrunk(trunk, Adapter(AdapterConfig(**{key: path})), "fp32")
+    with pytest.raises(BadInput, match=r"a: made for a trunk with weights sha256 .* give the trunk it belongs to"):
+        TunedTrunk(other, Adapter(AdapterConfig(**{key: path})), "fp32")
+    tuned.tuner.export(str(tmp_path / "files"), "files")
+    changed = TunedTrunk(other, Adapter(AdapterConfig(**{key: str(tmp_path / "files")})), "fp32")
+    described = changed.tuner.described()  # of a branch that has what it needs: the path is of no account any more
+    TunedTrunk(other, Adapter(AdapterConfig(**described | {key: path})), "fp32")
+
+
+def test_a_fusion_on_a_language_adapter_of_another_trunk_is_refused(trunk, tmp_path):
+    from tiny import tiny_bert
+
+    other = load_trunk(tiny_bert(tmp_path / "other", seed=1), dtype="fp32")
+    below, adapter = branch(tmp_path / "below", other)[0], branch(tmp_path / "a", trunk)[0]
+    with pytest.raises(BadInput, match=r"below: made for a trunk with weights sha256"):
+        TunedTrunk(trunk, Fusion(FusionConfig(adapters=[adapter], stack_on=below)), "fp32")
+
+
 def test_adapters_that_do_not_go_together_are_refused(trunk, tmp_path):
     one = branch(tmp_path / "a", trunk)[0]
     for config in ({"variant": "houlsby"}, {"layers": "2-3"}, {"variant": "parallel"}):

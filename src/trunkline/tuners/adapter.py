@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 from trunkline.branches.fold import methods
 from trunkline.errors import BadInput, unknown_name
 from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter_files import read_adapter, write_adapter
-from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, fill, weights_of, without_inverse
+from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, fill, refuse_others, weights_of, without_inverse
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
 from trunkline.tuners.places import find_spots, left_out
@@ -46,6 +47,13 @@ class Adapter(Tuner):
     """See the module's docstring."""
 
     Config: ClassVar[type[BaseModel]] = AdapterConfig
+
+    def check(self, trunk: Trunk) -> None:
+        """Refuse a branch to start from or to stack on that was made for another trunk than this."""
+        named = [path for path in (self.config.stack_on, self.config.start) if path]
+        if self.config.specs is None and named:
+            home = Home.of(trunk.model, trunk.row, trunk.taps)
+            refuse_others([read_adapter(path, home) for path in named], trunk)
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         self.home = Home.of(model, architecture, taps)

@@ -5,6 +5,7 @@ A tensor is called by its place and its name in the module: "output.3.down.weigh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
+from trunkline.trunk.load import Trunk
 from trunkline.tuners.bottleneck import Spec
 from trunkline.tuners.fusing import FusionSpec
 from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
@@ -88,6 +90,17 @@ class StoredFusion:
     def name(self) -> str:
         """What the `adapters` package calls it."""
         return ",".join(self.names)
+
+
+def refuse_others(adapters: Iterable[Stored], trunk: Trunk) -> None:
+    """Raise BadInput if one of the adapters is known to belong to another trunk; files of the `adapters` package know none."""
+    found = trunk.fingerprint.weights
+    for stored in adapters:
+        if stored.trunk is not None and stored.trunk != found:
+            raise BadInput(
+                f"{stored.where}: made for a trunk with weights sha256 {stored.trunk[:12]}, found {found[:12]} in "
+                f"{trunk.name}; give the trunk it belongs to"
+            )
 
 
 def without_inverse(stored: Stored) -> Stored:

@@ -19,7 +19,16 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter_files import read_adapter, read_fusion, write_adapter, write_fusion
-from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, StoredFusion, fill, weights_of, without_inverse
+from trunkline.tuners.adapter_weights import (
+    LANGUAGE,
+    Home,
+    Stored,
+    StoredFusion,
+    fill,
+    refuse_others,
+    weights_of,
+    without_inverse,
+)
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import parse_spec
 from trunkline.tuners.fusing import FusionSpec
@@ -55,18 +64,13 @@ class Fusion(Tuner):
         """Refuse adapters that were made for another trunk than this; call it before `apply`, which sees no fingerprint.
 
         Raises:
-            BadInput: a branch among the adapters belongs to another trunk.
+            BadInput: a branch among the adapters, or the one below them, belongs to another trunk.
         """
         if self.config.specs is not None:
             return
         home = Home.of(trunk.model, trunk.row, trunk.taps)
-        found = trunk.fingerprint.weights
-        for stored in self._read(home):
-            if stored.trunk is not None and stored.trunk != found:
-                raise BadInput(
-                    f"{stored.where}: made for a trunk with weights sha256 {stored.trunk[:12]}, found {found[:12]} in "
-                    f"{trunk.name}; give the trunk it belongs to"
-                )
+        below = [read_adapter(self.config.stack_on, home)] if self.config.stack_on else []
+        refuse_others([*self._read(home), *below], trunk)
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         self.home = Home.of(model, architecture, taps)
