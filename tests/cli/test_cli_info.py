@@ -56,8 +56,8 @@ def test_a_trunk_shows_its_shape_and_fingerprint(trained):
 def test_a_name_that_could_be_of_the_hub_says_that_it_was_looked_for_in_both_places(trained, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     shutil.copytree(trained, "runs/films-1a2b3c4d")
-    said = fails(1, "info", "runs/films-1a2b3c")
-    assert "no such folder here" in said and "the hub cannot be reached; did you mean 'runs/films-1a2b3c4d'?" in said
+    said = fails(2, "info", "runs/films-1a2b3c")
+    assert "no such folder here" in said and "the hub is off (HF_HUB_OFFLINE); did you mean 'runs/films-1a2b3c4d'?" in said
 
 
 def test_bad_input_is_one_sentence(trained, tmp_path):

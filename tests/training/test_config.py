@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.training.config import load_config, override, resolve
 
 GOOD = {
@@ -112,6 +112,20 @@ def test_a_key_of_another_method_or_kind_is_told_whose_it_is(changes, sentence):
         (["training.epochs=[1"], "override 'training.epochs=[1': not YAML: "),
         (["method={dim: 1, dim: 2}"], "override 'method={dim: 1, dim: 2}': found the key 'dim' twice"),
         (["training.epochs"], "override 'training.epochs': expected key.sub=value"),
+        (
+            ["method.alpha=0.5", "training.seed=1", "method=probe"],
+            "override 'method=probe': replaces what the override 'method.alpha=0.5' has set; give it first",
+        ),
+        (["training.loss_weights.a=1", "training={epochs: 3}"], "override 'training={epochs: 3}': replaces what the override"),
+        (["trunk.name=x", "trunk=minilm"], "override 'trunk=minilm': replaces what the override 'trunk.name=x' has set"),
+        (
+            ["training.loss_weights.intent=-2"],
+            "override 'training.loss_weights.intent=-2': training.loss_weights.intent: found -2",
+        ),
+        (
+            ["training.loss_weights.intent=.inf"],
+            "override 'training.loss_weights.intent=.inf': training.loss_weights.intent: found",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_override_names_the_override(overrides, sentence, tmp_path):
@@ -150,19 +164,30 @@ def test_merged_keys_may_be_given_again(tmp_path):
 
 
 def test_a_key_that_fits_not_the_trunk_or_the_data_is_told_where_it_was_given():
-    config = resolve(with_(method__layers="[1, 99]"), "run.yaml", overrides=["method.heads=3"])
+    config = resolve(with_(method__layers="[1, 99]"), "run.yaml", overrides=["method.heads=3", "training.loss_weights.slot=2"])
     for said, expected in (
         ("method.layers: found layer 99", "run.yaml: method.layers: found layer 99"),
         ("method.heads: found 3 heads", "override 'method.heads=3': method.heads: found 3 heads"),
         ("tasks.intent.label_list: found 'a' twice: so", "run.yaml: tasks.intent.label_list: found 'a' twice: so"),
         ("device: unknown name 'tpu9'", "run.yaml: trunk.device: unknown name 'tpu9'"),
         ("training.seed: found 3", "run.yaml: training.seed: found 3"),
+        ("training.loss_weights.slot: unknown", "override 'training.loss_weights.slot=2': training.loss_weights.slot: unknown"),
+        ("training.loss_weights.slots: found", "run.yaml: training.loss_weights.slots: found"),
         ("tasks.csv: no rows found", "tasks.csv: no rows found"),
         ("method.csv line 3: no text", "method.csv line 3: no text"),
     ):
         with pytest.raises(BadInput) as error, config.naming():
             raise BadInput(said)
         assert str(error.value) == expected
+
+
+def test_a_trunk_that_is_not_there_is_told_where_it_was_named():
+    config = resolve(with_(trunk="nosuch"), "run.yaml", overrides=["trunk=nosuch"])
+    for kind in (BadInput, TrunklineError):
+        with pytest.raises(TrunklineError) as error, config.naming():
+            raise kind("trunk 'nosuch': no such folder here")
+        assert type(error.value) is kind
+        assert str(error.value) == "override 'trunk=nosuch': trunk.name 'nosuch': no such folder here"
 
 
 def test_both_batch_measures_are_refused_and_one_replaces_the_other():

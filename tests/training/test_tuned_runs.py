@@ -245,8 +245,24 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(method, regime, tiny_tru
         ),
         ({"training": {"regime": "sequential", "order": ["mood", "weather"]}}, "'weather', which is no task"),
         ({"training": {"regime": "sequential", "order": ["mood"]}}, "each of mood, cities once"),
-        ({"training": {"regime": "joint", "loss_weights": {"weather": 1.0}}}, "'weather', expected names of tasks"),
+        (
+            {"training": {"regime": "joint", "loss_weights": {"moods": 1.0}}},
+            "config: training.loss_weights.moods: unknown name 'moods'; did you mean 'mood'?",
+        ),
+        (
+            {"training": {"regime": "joint", "loss_weights": {"mood": -2}}},
+            "training.loss_weights.mood: found -2, expected a number",
+        ),
+        (
+            {"training": {"regime": "joint", "loss_weights": {"mood": 0, "cities": 0}}},
+            "training.loss_weights: found 0 for every task, expected more for at least one",
+        ),
         ({"training": {"mixing": "sqrt"}}, "training.regime is separate"),
+        ({"training": {"temperature": 3}}, "training.temperature: given, but training.mixing is rows"),
+        (
+            {"training": {"regime": "joint", "mixing": "sqrt", "temperature": 5}},
+            "training.temperature: given, but training.mixing is sqrt; expected it with mixing: temperature only",
+        ),
         ({"training": {"order": ["mood", "cities"]}}, "training.regime is separate"),
         ({"method": {"name": "full", "head": "lora"}}, "found the tuner lora"),
         ({"method": {"name": "full", "head": {"name": "probe", "alpha": 3}}}, "method.head.alpha"),
@@ -259,6 +275,12 @@ def test_what_does_not_fit_is_one_sentence_before_anything_is_written(change, se
         fit(values, run_dir=tmp_path / "run")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fusion_of_one_task_is_refused(tiny_trunk_dir, rows, tmp_path):
+    values = tuned(tiny_trunk_dir, rows, "adapter", ("mood",), regime="fusion")
+    with pytest.raises(BadInput, match=r"training.regime: found fusion with one task, expected at least two; .* method fusion"):
+        fit(values, run_dir=tmp_path / "run")
 
 
 def test_fresh_trains_the_stages_anew(tiny_trunk_dir, rows, tmp_path):

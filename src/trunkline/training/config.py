@@ -13,19 +13,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from trunkline import branches, tasks
-from trunkline.errors import BadInput, unknown_name
+from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
 from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
 from trunkline.training.paths import locate_paths
 from trunkline.tuners.base import Tuner
 
 Share = float
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -90,7 +91,7 @@ class TrainingSection(Section):
         "rows"  # joint: all tasks of a row, or one a batch
     )
     temperature: float = Field(2.0, ge=1)  # of mixing: temperature: tasks are drawn in proportion to size^(1 / temperature)
-    loss_weights: Literal["uncertainty"] | dict[str, float] | None = None  # joint: of each task's loss, 1 by default
+    loss_weights: Literal["uncertainty"] | dict[str, Weight] | None = None  # joint: of each task's loss, 1 by default
     order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
 
     @model_validator(mode="before")
@@ -144,18 +145,21 @@ class RunConfig(Section):
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """Let a BadInput that opens with one of this config's keys say where that key was given.
+        """Let an error that opens with one of this config's keys, or with the trunk's name, say where that was given.
 
         What does not fit the data or the trunk is found by floors below, which know keys and no file.
         """
         try:
             yield
-        except BadInput as error:
+        except TrunklineError as error:
             key, _, rest = str(error).partition(": ")
+            if key.startswith(f"trunk {self.trunk.name!r}"):
+                raise type(error)(f"{at(self._origin, 'trunk.name')}{key.removeprefix('trunk')}: {rest}") from None
             key = f"trunk.{key}" if key in TrunkSection.model_fields else key  # which is asked for its settings by plain names
             sections = {name: getattr(self, name) for name in ("trunk", "data", "method", "training")}
             sections |= {f"tasks.{name}": task for name, task in self.tasks.items()}
-            if not any(key == f"{place}.{own}" for place, section in sections.items() for own in type(section).model_fields):
+            known = (f"{place}.{own}" for place, section in sections.items() for own in type(section).model_fields)
+            if not any(key == own or key.startswith(f"{own}.") for own in known):
                 raise
             raise type(error)(f"{at(self._origin, key)}: {rest}") from None
 
@@ -215,12 +219,18 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
 
 def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """Return a copy of `values` with every `key.sub=value` applied; values are read as YAML."""
+    """Return a copy of `values` with every `key.sub=value` applied in turn; values are read as YAML.
+
+    Raises:
+        BadInput: no such pair, not YAML, or one that undoes another by replacing the section that it has set a key of.
+    """
     values = copy.deepcopy(values)
-    for text in overrides:
+    for count, text in enumerate(overrides):
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
+        if undone := next((other for other in overrides[:count] if other.startswith(f"{key}.")), None):
+            raise BadInput(f"override {text!r}: replaces what the override {undone!r} has set; give it first")
         parsed = number(read_yaml(value, f"override {text!r}"))
         *parents, last = key.split(".")
         place = values

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput
-from trunkline.training.config import RunConfig, validate_section
+from trunkline.errors import BadInput, unknown_name
+from trunkline.training.config import RunConfig, TrainingSection, validate_section
 from trunkline.training.tuning import is_tuner
 
 
@@ -57,10 +57,18 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
         raise BadInput(
             f"training.mixing: found {training.mixing}, but training.regime is {regime}; expected it with joint only"
         )
+    # A resolved config has the default, so that cannot be told from nothing.
+    if training.temperature != TrainingSection.model_fields["temperature"].default and training.mixing != "temperature":
+        raise BadInput(
+            f"training.temperature: given, but training.mixing is {training.mixing}; expected it with mixing: temperature only"
+        )
     if training.loss_weights is not None and regime != "joint":
         raise BadInput(f"training.loss_weights: given, but training.regime is {regime}; expected them with joint only")
-    if isinstance(training.loss_weights, dict) and (unknown := sorted(set(training.loss_weights) - set(tasks))):
-        raise BadInput(f"training.loss_weights: found {unknown[0]!r}, expected names of tasks: {', '.join(tasks)}")
+    if isinstance(weights := training.loss_weights, dict):
+        for name in sorted(weights.keys() - set(tasks)):
+            raise unknown_name(f"training.loss_weights.{name}", name, tasks)
+        if not any(weights.get(name, 1) for name in tasks):
+            raise BadInput("training.loss_weights: found 0 for every task, expected more for at least one")
     if not is_tuner(method):
         if regime != "separate":
             raise BadInput(
@@ -75,6 +83,11 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
     if regime == "fusion":
         if method.name != "adapter":
             raise BadInput(f"{where}: found fusion with method {method.name}, expected method adapter")
+        if len(tasks) == 1:
+            raise BadInput(
+                f"{where}: found fusion with one task, expected at least two; "
+                "adapters that are there already are fused by method fusion"
+            )
         first = [Stage(f"adapter-{task}", (task,), method, final=False) for task in tasks]
         adapters = {task: str(run / "stages" / f"adapter-{task}" / task) for task in tasks}
         from trunkline.tuners.fusion import FusionConfig  # here, as only this regime needs it

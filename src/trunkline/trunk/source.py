@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -57,7 +57,8 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
         revision (str | None): a hub id's commit, tag or branch; None takes the newest.
 
     Raises:
-        BadInput: no such alias, folder or repository; a revision of something that has none; an altered alias.
+        BadInput: no such alias, folder or repository, or none in the hub's cache while HF_HUB_OFFLINE keeps the hub off; a
+            revision of something that has none; an altered alias.
         TrunklineError: no such folder, the hub cannot be reached and its cache has no copy.
     """
     text = str(name)
@@ -115,6 +116,8 @@ def _from_hub(name: str, revision: str | None, here: str = "") -> Source:
     except HFValidationError:
         raise BadInput(f"{at}: {here}and the hub has no names like this{hint}") from None
     except LocalEntryNotFoundError:
+        if is_offline_mode():  # asked for, so that what is not in the cache cannot be had by trying again
+            raise BadInput(f"{at}: {here}not in the hub's cache, and the hub is off (HF_HUB_OFFLINE){hint}") from None
         raise TrunklineError(f"{at}: {here}not in the hub's cache, and the hub cannot be reached{hint}") from None
     except Exception as error:  # whatever the network library throws
         raise TrunklineError(f"{at}: {here}and the hub failed with {type(error).__name__}{hint}") from error
