@@ -23,6 +23,7 @@ def unknown_name(where: str, found: object, known: Iterable[str]) -> BadInput:
         known (Iterable[str]): the words that would have been right.
     """
     known = sorted(map(str, known))
-    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(found), known, n=3, cutoff=0.6)
+    near.sort(key=lambda word: sorted(word) != sorted(str(found)))  # difflib thinks little of swapped letters
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known) or '(none)'}"
     return BadInput(f"{where}: unknown name {found!r}; {hint}")

@@ -184,9 +184,13 @@ def test_start_goes_on_from_an_adapter(tmp_path):
 
 
 BAD = [
-    ("bert", {"layers": "4"}, "method.layers: found layer 4, expected 0 to 3"),
-    ("bert", {"layers": "0-2"}, "method.layers: found 0, the embeddings; expected blocks 1 to 3"),
+    ("bert", {"layers": "4"}, r"method.layers: found layer 4, expected 1 to 3 \(or -1 to -3, from the top\)"),
+    ("bert", {"layers": "0-2"}, r"method.layers: found layer 0, expected 1 to 3 \(or"),
     ("bert", {"activation": "rellu"}, "method.activation: unknown name 'rellu'; did you mean 'relu'"),
+    ("bert", {"layers": "0"}, r"method.layers: found layer 0, expected 1 to 3 \(or"),
+    ("bert", {"layers": [-4]}, r"method.layers: found layer -4, expected 1 to 3 \(or"),
+    ("bert", {"layers": []}, "method.layers: no layer is chosen, expected at least one of 1 to 3"),
+    ("bert", {"reduction": 33}, "method.reduction: found 33, expected at most 32, the trunk's width"),
     ("albert", {"layers": "2-3"}, "are one shared block"),
     ("bert", {"start": "nowhere"}, "nowhere: found no adapter; expected a folder with adapter_config.json"),
     ("bert", {"start": "x", "reduction": 8}, "method.reduction: found beside start"),

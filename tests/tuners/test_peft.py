@@ -84,6 +84,11 @@ def test_what_writes_into_weights_writes_into_its_own():
         assert torch.equal(value, held[name])
 
 
+def test_what_the_library_types_too_narrowly_is_taken():
+    tuner, _ = apply(frozen("bert"), "peft", method="loha", parameters={"alpha": 0.5, "r": 2})
+    assert tuner.peft_config.alpha == 0.5
+
+
 def test_targets_are_named_as_elsewhere():
     _, changed = apply(frozen("bert"), "peft", method="loha", parameters={"target_modules": "qv", "r": 2})
     assert {name.split(".")[-3] for name in trained(changed)} == {"query", "value"}
@@ -95,16 +100,26 @@ def test_targets_are_named_as_elsewhere():
         ({"method": "LORRA"}, "method.method: unknown name 'LORRA'; did you mean 'LORA'"),
         ({"method": "XLORA"}, "XLORA cannot be trained here, as it mixes LoRA adapters"),
         ({"method": "adalora"}, "ADALORA cannot be trained here"),
-        ({"method": "LOHA", "parameters": {"alhpa": 2}}, "parameters of LOHA: unknown name 'alhpa'; did you mean 'alpha'"),
+        ({"method": "LOHA", "parameters": {"alhpa": 2}}, "method.parameters.alhpa: unknown name 'alhpa'; did you mean 'alpha'"),
         ({"method": "LOHA", "parameters": {"target_modules": ["qury"]}}, "target_modules: unknown name 'qury'"),
         ({"method": "LOHA", "parameters": {"target_modules": ["LayerNorm"]}}, "LOHA: refused by the peft library"),
         ({"method": "LOHA", "parameters": {"r": 0}}, "LOHA: refused by the peft library"),
-        ({"method": "P_TUNING"}, "num_virtual_tokens: found None, expected a whole number"),
+        ({"method": "P_TUNING"}, "method.parameters.num_virtual_tokens: missing, expected a whole number from 1"),
+        ({"method": "P_TUNING", "parameters": {"num_virtual_tokens": 0}}, "num_virtual_tokens: found 0, expected a whole n"),
+        ({"method": "LHOA"}, "method.method: unknown name 'LHOA'; did you mean 'LOHA'"),
+        ({"method": "LOHA", "parameters": {"r": "x"}}, "method.parameters.r: found 'x', expected a whole number"),
+        ({"method": "LOHA", "parameters": {"r": 2.5}}, "method.parameters.r: found 2.5, expected a whole number"),
+        ({"method": "LOHA", "parameters": {"r": [2]}}, "method.parameters.r: found a list, expected a whole number"),
+        (
+            {"method": "LOHA", "parameters": {"rank_dropout": "x"}},
+            "method.parameters.rank_dropout: found 'x', expected a number",
+        ),
+        ({"method": "LOHA", "parameters": {"init_weights": "no"}}, "init_weights: found 'no', expected true or false"),
         (
             {"method": "P_TUNING", "parameters": {"num_virtual_tokens": True}},
-            "num_virtual_tokens: found true, expected a n",
+            "num_virtual_tokens: found true, expected a whole n",
         ),
-        ({"method": "LOHA", "parameters": {"r": True}}, "method.parameters.r: found true, expected a number"),
+        ({"method": "LOHA", "parameters": {"r": True}}, "method.parameters.r: found true, expected a whole number"),
         ({"method": "PROMPT_TUNING", "parameters": {"token_dim": 4}}, "unknown name 'token_dim'"),
         ({"method": "C3A", "parameters": {"block_size": 7}}, "C3A: refused by the peft library"),
     ],

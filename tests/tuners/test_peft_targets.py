@@ -73,6 +73,16 @@ def test_modules_by_their_own_names():
     assert set(found("bert", ["qv", "word_embeddings"])) == {*found("bert", "qv"), "embeddings.word_embeddings"}
 
 
+def test_only_what_could_be_meant_is_listed():
+    model = frozen("bert")
+    with pytest.raises(BadInput) as error:
+        find_targets("foo", model, ARCHITECTURES["bert"], find_taps(model), kinds=(nn.Module,), where="here")
+    assert str(error.value) == (
+        "here: unknown name 'foo'; expected one of LayerNorm, attention, dense, key, linear, position_embeddings, "
+        "qkv, query, qv, token_type_embeddings, value, word_embeddings"
+    )
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [

@@ -112,6 +112,10 @@ class Adapter(Tuner):
             if changed:
                 raise BadInput(f"{where}.{changed[0]}: found beside start, which tells it already; give one of the two")
             return language, read_adapter(config.start, self.home)
+        if config.reduction > self.home.hidden_size:
+            raise BadInput(
+                f"{where}.reduction: found {config.reduction:g}, expected at most {self.home.hidden_size}, the trunk's width"
+            )
         if config.activation is not None and config.activation not in ACTIVATIONS:
             raise unknown_name(f"{where}.activation", config.activation, ACTIVATIONS)
         values = VARIANTS[config.variant] | {"reduction_factor": config.reduction}

@@ -10,7 +10,8 @@ import copy
 import dataclasses
 import re
 import textwrap
-from typing import Any, ClassVar, Literal
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from peft import PeftConfig, PeftType, PromptEncoderConfig
@@ -44,6 +45,7 @@ REFUSED = {
     "XLORA": "it mixes LoRA adapters that were trained before",
 }
 SHAPE = ("num_layers", "token_dim", "num_attention_heads", "num_transformer_submodules")  # follow from the trunk
+PLAIN = {int, float, bool, NoneType}
 UNUSED = ("peft_type", "task_type", "inference_mode", "auto_mapping", "base_model_name_or_path", "revision", "modules_to_save")
 
 
@@ -108,15 +110,15 @@ class Peft(Tuner):
         known = {field.name for field in dataclasses.fields(self.library_config) if field.init} - set(UNUSED)
         for name in parameters:
             if name not in known or name in SHAPE:
-                raise unknown_name(f"method.parameters of {self.kind.name}", name, known - set(SHAPE))
-        for field in dataclasses.fields(self.library_config):
-            found = parameters.get(field.name)
-            if isinstance(found, bool) and re.search(r"\b(int|float)\b", kinds := str(field.type)) and "bool" not in kinds:
-                raise BadInput(f"method.parameters.{field.name}: found {str(found).lower()}, expected a number")
+                raise unknown_name(f"method.parameters.{name}", name, known - set(SHAPE))
+        expected = get_type_hints(self.library_config)
+        for name, found in parameters.items():
+            _check_type(name, found, expected[name])
         if self.kind in (PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING):
             count = parameters.get("num_virtual_tokens")
-            if not isinstance(count, int) or count < 1:
-                raise BadInput(f"method.parameters.num_virtual_tokens: found {count!r}, expected a whole number from 1")
+            if count is None or count < 1:
+                what = "missing" if count is None else f"found {count}"
+                raise BadInput(f"method.parameters.num_virtual_tokens: {what}, expected a whole number from 1")
             self.positions = count
             self.virtual_tokens = 0 if self.kind is PeftType.PREFIX_TUNING else count
 
@@ -175,6 +177,23 @@ def _method(name: str) -> str:
     if method not in known:
         raise unknown_name("method.method", method, known)
     return method
+
+
+def _check_type(name: str, found: Any, expected: Any) -> None:
+    """BadInput unless `found` is such a number or truth as the annotation `expected` asks for; all else the library checks."""
+    kinds = set(get_args(expected)) if get_origin(expected) in (Union, UnionType) else {expected}
+    if found is None or not kinds & {int, float, bool} or (not isinstance(found, bool) and kinds - PLAIN):
+        return
+    # The library divides by what it calls alpha or lambda, and types some of them as whole numbers all the same.
+    whole, numbers = float not in kinds and not re.search("alpha|lambda", name), kinds & {int, float}
+    if isinstance(found, bool):
+        fits = bool in kinds
+    else:
+        fits = bool(numbers) and isinstance(found, int if whole else (int, float))
+    if not fits:
+        shown = {bool: str(found).lower(), list: "a list", dict: "a mapping"}.get(type(found), repr(found))
+        words = "true or false" if not numbers else "a whole number" if whole else "a number"
+        raise BadInput(f"method.parameters.{name}: found {shown}, expected {words}")
 
 
 def _listed(names: set[str]) -> str:

@@ -199,9 +199,7 @@ def left_out(layers: list[int] | str | None, spots: list[Spot], taps: Taps, mode
     absent = set() if hasattr(model, "decoder") else set(range(len(present), len(present) + decoder))
     if layers is None:
         return tuple(sorted(absent))
-    chosen = set(choose_layers(layers, TrunkShape(count, 0)))
-    if 0 in chosen:
-        raise BadInput(f"method.layers: found 0, the embeddings; expected blocks 1 to {count}")
+    chosen = set(choose_layers(layers, TrunkShape(count, 0), lowest=1))
     for numbers in present.values():
         if 0 < len(chosen & set(numbers)) < len(numbers):
             raise BadInput(

@@ -147,4 +147,6 @@ def _named(target: str, model: PreTrainedModel, kinds: tuple[type[nn.Module], ..
     if other := next((name for name in named if name == target or name.endswith(f".{target}")), None):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise BadInput(f"{where}: {target!r} is a {type(named[other]).__name__}, expected a {expected}")
-    raise unknown_name(where, target, {*GROUPS, *(name.rpartition(".")[2] for name in fitting)})
+    # Blocks are numbers and containers have no weights of their own: nobody means them.
+    ends = {name.rpartition(".")[2] for name in fitting if any(True for _ in named[name].parameters(recurse=False))}
+    raise unknown_name(where, target, {*GROUPS, *(end for end in ends if end and not end.isdigit())})
