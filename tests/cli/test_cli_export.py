@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -121,6 +122,47 @@ def test_numbers_come_in_the_units_of_the_column(method, branch, texts):
     assert 1 < np.mean(expected) < 5  # the mean of stars, not that of what the head was trained on
 
 
+def pasted(said: str) -> dict:
+    """What the lines of Python that `export` prints leave behind."""
+    names: dict = {}
+    lines = [line for line in said.splitlines() if line.startswith("    ")]
+    assert lines
+    exec(textwrap.dedent("\n".join(lines)), names)
+    return names
+
+
+@pytest.mark.parametrize("task", ["mood", "stars"])
+@pytest.mark.parametrize(("method", "options"), [("full", []), ("lora", []), ("lora", ["--merge"])])
+def test_the_lines_that_are_printed_run_as_they_are(method, options, task, branch, texts):
+    path = branch(method, task)
+    names = pasted(done("export", path, "an out", *options).stdout)
+    model = names["classify"].model if "classify" in names else names["model"]
+    expected = {0: "negative", 1: "positive"} if task == "mood" else {0: "value"}
+    assert model.config.id2label == expected
+    assert model.config.label2id == {label: i for i, label in expected.items()}
+    tokenizer = hf.AutoTokenizer.from_pretrained("an out")
+    with torch.no_grad():
+        found = model.eval()(**tokenizer(texts[:20], return_tensors="pt", padding=True)).logits
+    answers = told(path, texts[:20])
+    if task == "stars":
+        assert np.allclose(found[:, 0], [each["value"] for each in answers], atol=1e-3)
+    else:
+        assert np.allclose(found.softmax(-1), [list(each["scores"].values()) for each in answers], atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "adapter", "fusion", "stacked"])
+def test_nothing_that_is_written_tells_where_the_trunk_is(method, branch, home):
+    done("export", branch(method, "mood"), "out")
+    files = [file for file in Path("out").rglob("*") if file.is_file()]
+    assert len(files) >= 4
+    assert not [file for file in files if str(home).encode() in file.read_bytes()]
+    card = Path("out/README.md").read_text()
+    assert "```python\nfrom " in card and '"out' in card
+    if method == "lora":
+        assert json.loads(Path("out/adapter_config.json").read_text())["base_model_name_or_path"] == "trunk"
+        assert '.from_pretrained("trunk", id2label=' in card
+
+
 def of_peft(home: Path, kind: type, outputs: int, folder: str) -> torch.nn.Module:
     base = kind.from_pretrained(home / "trunk", num_labels=outputs, dtype=torch.float32)
     return PeftModel.from_pretrained(base, folder).eval()
@@ -220,7 +262,12 @@ def test_the_card_tells_what_the_branch_knows(branch, home):
         ("probe-head", "mood", [], "its head is probe, which no other library loads; expected the plain head"),
         ("prefix", "mood", ["--merge"], "method prefix: cannot be merged"),
         ("prompt", "mood", [], "method prompt: the peft library's head would read the first virtual token"),
-        ("adapter", "mood", ["--merge"], "method adapter: is no plain weights and cannot be merged; leave out --merge"),
+        (
+            "adapter",
+            "mood",
+            ["--merge"],
+            "method adapter: adds layers that cannot be folded into the trunk's weights; leave out --merge (merge=True)",
+        ),
     ],
 )
 def test_what_no_other_library_has_is_refused_before_anything_is_written(method, task, options, sentence, branch):

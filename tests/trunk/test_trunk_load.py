@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from tiny_zoo import MODELS, build, make, tokenizer_of
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.trunk.aliases import ALIASES
 from trunkline.trunk.load import load_trunk
-from trunkline.trunk.source import find_source, stored_dtype
+from trunkline.trunk.source import find_source, hub_place, public_name, stored_dtype
 from trunkline.trunk.stream import run_layers
 
 
@@ -292,6 +293,18 @@ def test_from_the_hubs_cache(hub_cache, folder):
     newest, pinned = load("someone/tiny"), load("someone/tiny", revision=COMMIT)
     assert (newest.name, newest.revision) == (pinned.name, pinned.revision) == ("someone/tiny", COMMIT)
     assert newest.fingerprint == load(folder).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "place", "public"),
+    [
+        ("someone/tiny", COMMIT, ("someone/tiny", COMMIT), "someone/tiny"),
+        ("minilm", None, (ALIASES["minilm"].hub, ALIASES["minilm"].revision), "sentence-transformers/all-MiniLM-L6-v2"),
+        ("/home/somebody/trunks/mine", None, None, "mine"),
+    ],
+)
+def test_what_others_know_a_trunk_by(name, revision, place, public):
+    assert (hub_place(name, revision), public_name(name, revision)) == (place, public)
 
 
 def test_a_hub_that_is_off(hub_cache):

@@ -147,9 +147,9 @@ def test_an_adapter_that_has_the_name_of_another_folder_is_refused(tmp_path, tak
 
 def test_the_lines_that_load_an_adapter_alone(tmp_path):
     _, tuned, _ = exported(tmp_path, "bert", "text")
-    assert loading(tuned.tuner, "v1.2", "here/out", "bert-base-uncased") == [
+    assert loading(tuned.tuner, "v1.2", "here/out", "bert-base-uncased", "0123") == [
         "from adapters import AutoAdapterModel",
-        'model = AutoAdapterModel.from_pretrained("bert-base-uncased")',
+        'model = AutoAdapterModel.from_pretrained("bert-base-uncased", revision="0123")',
         'model.load_adapter("here/out", use_safetensors=True, set_active=True)',
     ]
 

@@ -66,26 +66,10 @@ def export(
 
 
 def _show(facts: dict[str, Any], target: Path, branch: Branch) -> None:
+    from trunkline.serving.export import loading
     from trunkline.states.budget import readable
 
     console = out()
     console.print(f"wrote {below(target)} ({readable(facts['bytes'])}) for {facts['format']}; load it with", soft_wrap=True)
-    for line in _code(facts["format"], below(target), branch):
+    for line in loading(branch, facts["format"], below(target)):
         console.print(f"    {line}", soft_wrap=True, markup=False)
-
-
-def _code(library: str, folder: str, branch: Branch) -> list[str]:
-    """Lines of Python that load the folder."""
-    unit, trunk = branch.task.level == "unit", branch.trunk.name
-    auto = f"AutoModelFor{'Token' if unit else 'Sequence'}Classification"
-    if library == "transformers":
-        return [f'pipeline("{"token" if unit else "text"}-classification", "{folder}")']
-    if library == "peft":
-        return [
-            f'model = {auto}.from_pretrained("{trunk}", num_labels={branch.task.outputs})',
-            f'PeftModel.from_pretrained(model, "{folder}")',
-        ]
-    from trunkline.tuners.adapter_export import loading
-
-    tuner: Any = branch.tuned.tuner if branch.tuned is not None else None
-    return loading(tuner, branch.task.name, folder, trunk)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from trunkline.errors import BadInput
 from trunkline.tasks.regression import RegressionTask
 from trunkline.training.branch import Branch
+from trunkline.trunk.source import public_name
+from trunkline.tuners import adapter_export, export, peft_export
 from trunkline.tuners.adapter import Adapter
 from trunkline.tuners.adapter_export import save_adapters
 from trunkline.tuners.adapter_heads import Kind
@@ -53,19 +55,37 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Forma
         check_plain(head)
         of_adapters = isinstance(tuned.tuner, (Adapter, Fusion))
         if merge and of_adapters:
-            raise BadInput(f"method {branch.method.name}: is no plain weights and cannot be merged; leave out --merge (merge=)")
+            raise BadInput(
+                f"method {branch.method.name}: adds layers that cannot be folded into the trunk's weights; "
+                "leave out --merge (merge=True)"
+            )
         units = (task.learned.mean, task.learned.std) if isinstance(task, RegressionTask) else None
         given: dict[str, Any] = {"units": units, "title": task.name, "facts": facts(branch)}
         if of_adapters:
             save_adapters(tuned.trunk, tuned, head, task.labels, folder, name=task.name, kind=HEADS[task.kind], **given)
             return "adapters"
         if not merge and getattr(tuned.tuner, "peft_config", None) is not None:
-            save_adapter(tuned.trunk, tuned, head, task.labels, folder, **given)
+            save_adapter(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
             return "peft"
         save_model(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
         return "transformers"
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from error
+
+
+def loading(branch: Branch, library: Format, folder: str) -> list[str]:
+    """Lines of Python that load, on this machine, what `export_branch` has written to `folder` for `library`."""
+    head: Any = branch.module
+    if library == "transformers":
+        return export.loading(head.output.level, folder)
+    assert branch.tuned is not None
+    source, tuner = branch.tuned.trunk, branch.tuned.tuner
+    # An alias is a name of Trunkline's own, which other libraries do not know; the folder that it leads to they do.
+    trunk = (source.name, source.revision) if source.revision else (str(source.folder.absolute()), None)
+    if library == "peft":
+        return peft_export.loading(head, branch.task.labels, folder, *trunk, problem_type=PROBLEMS.get(branch.task.kind))
+    assert isinstance(tuner, (Adapter, Fusion))
+    return adapter_export.loading(tuner, branch.task.name, folder, *trunk)
 
 
 def facts(branch: Branch) -> dict[str, dict[str, Any]]:
@@ -77,8 +97,12 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
     about |= {"tokens at most": branch.max_length, "precision": branch.precision}
     method = branch.method.model_dump(mode="json", exclude_none=True, exclude={"specs"})
     method |= {key: _names(method[key]) for key in getattr(branch.method, "PATHS", ()) if key in method}
-    name = trunk.name if trunk.revision is not None else Path(trunk.name).name
-    of_trunk = {"name": name, "revision": trunk.revision, "stack": trunk.stack, "sha256 of its weights": trunk.weights}
+    of_trunk = {
+        "name": public_name(trunk.name, trunk.revision),
+        "revision": trunk.revision,
+        "stack": trunk.stack,
+        "sha256 of its weights": trunk.weights,
+    }
     scores = {
         split: {name: value for name, value in found.items() if name != "by_label"} for split, found in branch.metrics.items()
     }

@@ -80,6 +80,20 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
     return _from_hub(text, revision, "no such folder here, ")
 
 
+def hub_place(name: str, revision: str | None) -> tuple[str, str] | None:
+    """The hub's id and the commit of a trunk that a branch records as `name` and `revision`; None of a folder."""
+    if revision is not None:
+        return name, revision
+    alias = ALIASES.get(name)
+    return (alias.hub, alias.revision) if alias else None
+
+
+def public_name(name: str, revision: str | None) -> str:
+    """What others may know a trunk by: its id on the hub, or else its folder's, as the rest says nothing elsewhere."""
+    place = hub_place(name, revision)
+    return place[0] if place else Path(name).name
+
+
 def looks_like_path(name: str) -> bool:
     """Whether `name` can only mean something on this machine, so that asking the hub for it would be idle."""
     return name.startswith((".", "~", "/")) or name.count("/") > 1 or "\\" in name or name.lower().endswith(("/", *_SUFFIXES))

@@ -17,13 +17,14 @@ from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.adapter import Adapter
 from trunkline.tuners.adapter_files import read_adapter, read_fusion
 from trunkline.tuners.adapter_heads import Head, Kind, read_head, write_head
 from trunkline.tuners.adapter_weights import LANGUAGE, Stored, StoredFusion
 from trunkline.tuners.bottleneck import ACTIVATIONS
 from trunkline.tuners.card import write_card
-from trunkline.tuners.export import answers, check_plain, rescale
+from trunkline.tuners.export import answers, check_plain, quoted, rescale, trunk_arguments
 from trunkline.tuners.fusion import Fusion
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedTrunk
@@ -63,7 +64,8 @@ def save_adapters(
     written = linear_head(head, kind, labels, trunk)
     if units is not None:
         rescale(*written.layers[-1], units)
-    known = trunk.name if trunk.revision is not None else None  # a path says nothing elsewhere
+    hub = hub_place(trunk.name, trunk.revision)
+    known = hub[0] if hub else None  # a path says nothing elsewhere
     with atomic_directory(folder) as temporary:
         if isinstance(tuner, Fusion):
             tuner.export(str(temporary), model_name=known)
@@ -73,7 +75,7 @@ def save_adapters(
             tuner.export(str(temporary), parts[top].name, model_name=known)
         place = temporary / top
         write_head(place, written, parts[top].name, tuner.home, model_name=known)
-        code = loading(tuner, name, folder.name, known or Path(trunk.name).name)
+        code = loading(tuner, name, folder.name, *(hub or (public_name(trunk.name, None), None)))
         write_card(temporary, "adapters", by, head, trunk, title or folder.name, facts or {}, code)
         _check_read({temporary / inner: stored for inner, stored in parts.items()}, place, written, tuner, folder)
 
@@ -83,19 +85,20 @@ def parts_of(tuner: Adapter | Fusion, name: str) -> Mapping[str, Stored | Stored
     return tuner.parts() if isinstance(tuner, Fusion) else tuner.parts(name.replace(".", "_"))
 
 
-def loading(tuner: Adapter | Fusion, name: str, folder: str, trunk: str) -> list[str]:
+def loading(tuner: Adapter | Fusion, name: str, folder: str, trunk: str, revision: str | None = None) -> list[str]:
     """Lines of Python that load what `save_adapters` has written, with the adapters package.
 
     Args:
         name: as for `save_adapters`.
-        folder, trunk: where they are then.
+        folder: where it is then.
+        trunk, revision: the trunk's folder, or its name on the hub and its commit there.
     """
     parts, below = parts_of(tuner, name), LANGUAGE if tuner.language is not None else None
     fused = isinstance(tuner, Fusion)
-    lines = [f'model = AutoAdapterModel.from_pretrained("{trunk}")']
+    lines = [f"model = AutoAdapterModel.from_pretrained({trunk_arguments(trunk, revision)})"]
     for inner, stored in sorted(parts.items(), key=lambda part: part[0] != below):  # the lowest first
         call = "load_adapter_fusion" if isinstance(stored, StoredFusion) else "load_adapter"
-        lines.append(f'model.{call}("{"/".join(filter(None, [folder, inner]))}", use_safetensors=True)')
+        lines.append(f"model.{call}({quoted('/'.join(filter(None, [folder, inner])))}, use_safetensors=True)")
     lines[-1] = lines[-1][:-1] + ", set_active=True)"  # its head too, which a stack does not do over a fusion
     if below is None:
         return ["from adapters import AutoAdapterModel", *lines]

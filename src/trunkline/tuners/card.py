@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.plain import PlainHead
 
 TAGS = {"text": "text-classification", "unit": "token-classification"}
@@ -22,16 +23,15 @@ def write_card(
     trunk: Trunk,
     title: str,
     facts: Mapping[str, Mapping[str, Any]],
-    code: Sequence[str] = (),
+    code: Sequence[str],
 ) -> None:
-    """README.md: what it is and which classes load it, perhaps by which lines of Python, and tables of the given facts."""
+    """README.md: what it is, which classes load it, by which lines of Python, and tables of the given facts."""
     about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[head.output.level], "tags": ["trunkline"]}
-    if trunk.revision is not None:  # a name on the hub, which others know too
-        about["base_model"] = trunk.name
+    if place := hub_place(trunk.name, trunk.revision):
+        about["base_model"] = place[0]
     lines = [f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {title}\n"]
-    lines.append(f"Trained with Trunkline on {Path(trunk.name).name}; load it with `{loaded_by}`.\n")
-    if code:
-        lines.append("\n".join(["```python", *code, "```\n"]))
+    lines.append(f"Trained with Trunkline on {public_name(trunk.name, trunk.revision)}; load it with `{loaded_by}`.\n")
+    lines.append("\n".join(["```python", *code, "```\n"]))
     for section, values in facts.items():
         rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(values))
         lines.append(f"## {section.capitalize()}\n\n| | |\n|---|---|\n{rows}\n")

@@ -8,6 +8,7 @@ again, and nothing is left on disk unless it answers as the tuned trunk does.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -75,8 +76,26 @@ def save_model(
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         kind = AUTO[head.output.level]
-        write_card(temporary, "transformers", kind.__name__, head, trunk, title or folder.name, facts or {})
+        code = loading(head.output.level, folder.name)
+        write_card(temporary, "transformers", kind.__name__, head, trunk, title or folder.name, facts or {}, code)
         compare(trunk, tuned, head, lambda: kind.from_pretrained(temporary, local_files_only=True), folder, units)
+
+
+def loading(level: str, folder: str) -> list[str]:
+    """Lines of Python that load what `save_model` has written to `folder`."""
+    # Tags are of word pieces there: the first one's counts, as in Trunkline.
+    task, option = ("token", ', aggregation_strategy="first"') if level == "unit" else ("text", "")
+    return ["from transformers import pipeline", f'classify = pipeline("{task}-classification", {quoted(folder)}{option})']
+
+
+def quoted(text: str) -> str:
+    """`text` as Python reads it, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def trunk_arguments(trunk: str, revision: str | None) -> str:
+    """What `from_pretrained` is given to find a trunk: its name or folder, and its commit on the hub."""
+    return quoted(trunk) + (f", revision={quoted(revision)}" if revision else "")
 
 
 def check_plain(head: Any) -> None:

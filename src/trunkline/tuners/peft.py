@@ -186,10 +186,8 @@ def _check_type(name: str, found: Any, expected: Any) -> None:
         return
     # The library divides by what it calls alpha or lambda, and types some of them as whole numbers all the same.
     whole, numbers = float not in kinds and not re.search("alpha|lambda", name), kinds & {int, float}
-    if isinstance(found, bool):
-        fits = bool in kinds
-    else:
-        fits = bool(numbers) and isinstance(found, int if whole else (int, float))
+    of_numbers = bool(numbers) and isinstance(found, int if whole else (int, float))
+    fits = bool in kinds if isinstance(found, bool) else of_numbers
     if not fits:
         shown = {bool: str(found).lower(), list: "a list", dict: "a mapping"}.get(type(found), repr(found))
         words = "true or false" if not numbers else "a whole number" if whole else "a number"

@@ -18,8 +18,9 @@ from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.card import write_card
-from trunkline.tuners.export import AUTO, answers, check_plain, compare, whole_model
+from trunkline.tuners.export import AUTO, answers, check_plain, compare, quoted, trunk_arguments, whole_model
 from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before
@@ -35,6 +36,7 @@ def save_adapter(
     labels: Sequence[str],
     folder: Path,
     *,
+    problem_type: str | None = None,
     units: tuple[float, float] | None = None,
     title: str | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
@@ -69,7 +71,8 @@ def save_adapter(
     heads = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
     config.task_type = TASK_TYPES[head.output.level]
     config.modules_to_save = [*heads, *([f"{prefix}.pooler"] if pooler is not None else [])]
-    config.base_model_name_or_path = trunk.name
+    known = hub_place(trunk.name, trunk.revision) or (public_name(trunk.name, None), None)
+    model.name_or_path, config.revision = known  # the library writes the former into the config
     with atomic_directory(folder) as temporary:
         try:
             wrapped = get_peft_model(model, config)
@@ -79,13 +82,49 @@ def save_adapter(
         wrapped.save_pretrained(temporary, save_embedding_layers=False)
         trunk.tokenizer.save_pretrained(temporary)
         kind = AUTO[head.output.level]
-        write_card(temporary, "peft", f"{kind.__name__}` and `PeftModel", head, trunk, title or folder.name, facts or {})
+        by = f"{kind.__name__}` and `PeftModel"
+        code = loading(head, labels, folder.name, *known, problem_type=problem_type)
+        write_card(temporary, "peft", by, head, trunk, title or folder.name, facts or {}, code)
 
         def load() -> nn.Module:
             fresh = kind.from_pretrained(trunk.folder, num_labels=head.output.size, local_files_only=True, dtype=torch.float32)
             return PeftModel.from_pretrained(fresh, temporary)
 
         compare(trunk, tuned, head, load, folder, units)
+
+
+def loading(
+    head: PlainHead,
+    labels: Sequence[str],
+    folder: str,
+    trunk: str,
+    revision: str | None = None,
+    *,
+    problem_type: str | None = None,
+) -> list[str]:
+    """Lines of Python that load what `save_adapter` has written, with its labels, which the peft library's files do not hold.
+
+    Args:
+        head, labels, problem_type: as for `save_adapter`.
+        folder: where it is then.
+        trunk, revision: the trunk's folder, or its name on the hub and its commit there.
+    """
+    auto, lines = AUTO[head.output.level].__name__, []
+    options = [trunk_arguments(trunk, revision)]
+    if labels:
+        lines = [f"labels = [{', '.join(map(quoted, labels))}]"]
+        options += ["id2label=dict(enumerate(labels))", "label2id={label: i for i, label in enumerate(labels)}"]
+    else:
+        options.append(f"num_labels={head.output.size}")
+    if problem_type is not None:
+        options.append(f"problem_type={quoted(problem_type)}")
+    return [
+        "from peft import PeftModel",
+        f"from transformers import {auto}",
+        *lines,
+        f"model = {auto}.from_pretrained({', '.join(options)})",
+        f"model = PeftModel.from_pretrained(model, {quoted(folder)})",
+    ]
 
 
 def _reads_what_comes_first(head: PlainHead) -> bool:
