@@ -34,7 +34,6 @@ from trunkline.training.run import Run, quiet
 from trunkline.trunk.source import find_source
 
 BATCH = 16
-VALIDATION = str(shared_data("emotion", "validation.jsonl.gz"))
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"name": "full"},
     "lora": {"name": "lora", "r": 8, "targets": "linear"},
@@ -45,6 +44,11 @@ SIDES = {
     "trainer bf16": {"bf16": True},
     "trainer, padded to the maximum": {"bf16": False, "padding": "max_length"},
 }
+
+
+def validation() -> str:
+    """Where the validation texts are."""
+    return str(shared_data("emotion", "validation.jsonl.gz"))
 
 
 def subset(folder: Path, rows: int) -> str:
@@ -60,7 +64,7 @@ def ours(method: dict[str, Any], train: str, folder: Path, *, whole: bool = Fals
     training = {"epochs": 1} if whole else {"epochs": 1000, "evaluate_every": 10**9}
     values = {
         "trunk": "minilm",
-        "data": {"train": train, "validation": VALIDATION},
+        "data": {"train": train, "validation": validation()},
         "tasks": {"emotion": {"kind": "sequence", "label": "label"}},
         "method": method,
         "training": {"batch_size": BATCH, "learning_rate": 1e-4, "schedule": "linear", **training},
@@ -87,7 +91,7 @@ def theirs(
 
     set_seed(0)
     place = find_source("minilm", None).folder
-    tables = {"train": read_table(train), "validation": read_table(VALIDATION)}
+    tables = {"train": read_table(train), "validation": read_table(validation())}
     labels = sorted(set(tables["train"].columns["label"]))
     tokenizer = AutoTokenizer.from_pretrained(place)
     model = AutoModelForSequenceClassification.from_pretrained(place, num_labels=len(labels))
