@@ -142,16 +142,17 @@ class Loop:
             done = not self.active()
             if last or done:
                 self._close_epoch(tally)
-            stopping = stepped and self._asked_to_stop() and not done
-            since = time.monotonic() - saved
-            due = due and (since * SAVING_SHARE >= self._saving)
-            if due or stopping or (stepped and since > CHECKPOINT_SECONDS):
-                self._save()
-                saved = time.monotonic()
-            if stopping:
-                raise Interrupted(
-                    f"stopped on request after step {position.step}; all is saved, and the same command goes on from there"
-                )
+            if stepped:
+                since = time.monotonic() - saved
+                worth = (due and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS
+                stopping, saving = self._agreed(self._stop.made and not done, worth)
+                if saving or stopping:
+                    self._save()
+                    saved = time.monotonic()
+                if stopping:
+                    raise Interrupted(
+                        f"stopped on request after step {position.step}; all is saved, and the same command goes on from there"
+                    )
             if last or done:
                 return
 
@@ -291,8 +292,9 @@ class Loop:
         self.accelerator.wait_for_everyone()
         self._saving = time.monotonic() - began
 
-    def _asked_to_stop(self) -> bool:
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """For each wish, whether some process has it: signals and clocks are a process's own, and all must do the same."""
         if self.accelerator.num_processes == 1:
-            return self._stop.made
-        flag = torch.tensor([float(self._stop.made)], device=self.device)
-        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.float32, device=self.device)
+        return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
