@@ -148,3 +148,15 @@ def test_stored_and_trained_weights_are_told_apart(trained, tiny_overrides):
     assert facts["trained_parameters"] < facts["cost"]["trained_parameters"]  # of both heads
     (line,) = [line for line in done("info", "run/branches/mood").stdout.splitlines() if line.startswith("weights")]
     assert f"{facts['parameters']:,} stored" in line and f"{facts['trained_parameters']:,} of them trained" in line
+
+
+def test_what_an_adapter_is_made_of_inside_is_not_printed(trained, tiny_overrides):
+    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
+    write_jsonl(Path("rows.jsonl"), made_up(60))
+    Path("rows.yaml").write_text(
+        "data: {train: rows.jsonl}\ntasks:\n  mood: {kind: sequence, label: mood}\nmethod: {name: adapter, reduction: 4}\n"
+    )
+    done("fit", "rows.yaml", *overrides, "--run-dir", "run")
+    assert json.loads(done("info", "run/branches/mood", "--json").stdout)["method"]["specs"]["task"]
+    shown = done("info", "run/branches/mood").stdout
+    assert "reduction 4" in shown and "specs" not in shown

@@ -164,6 +164,19 @@ def test_a_fusion_on_a_language_adapter_of_another_trunk_is_refused(trunk, tmp_p
         TunedTrunk(trunk, Fusion(FusionConfig(adapters=[adapter], stack_on=below)), "fp32")
 
 
+def test_to_start_from_a_branch_is_to_keep_its_language_adapter(trunk, tmp_path):
+    for seed, name in enumerate(("xx", "yy")):
+        branch(tmp_path / f"language {name}", trunk, seed)[1].tuner.export(tmp_path / name, name)
+    path, tuned = branch(tmp_path / "a", trunk, stack_on=str(tmp_path / "xx"))
+    for below in (None, str(tmp_path / "xx")):
+        again = TunedTrunk(trunk, Adapter(AdapterConfig(start=path, stack_on=below)), "fp32").eval()
+        assert torch.equal(states(again.model), states(tuned.model))
+    with pytest.raises(BadInput, match=r"method.stack_on: found another language adapter than .*a was trained on"):
+        TunedTrunk(trunk, Adapter(AdapterConfig(start=path, stack_on=str(tmp_path / "yy"))), "fp32")
+    with pytest.raises(BadInput, match=r"a: sits on a language adapter itself; method.stack_on expected one that sits on none"):
+        TunedTrunk(trunk, Adapter(AdapterConfig(stack_on=path)), "fp32")
+
+
 def test_adapters_that_do_not_go_together_are_refused(trunk, tmp_path):
     one = branch(tmp_path / "a", trunk)[0]
     for config in ({"variant": "houlsby"}, {"layers": "2-3"}, {"variant": "parallel"}):

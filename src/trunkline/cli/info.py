@@ -175,7 +175,9 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
     if facts["trained_parameters"] < facts["parameters"]:
         stored += f", {facts['trained_parameters']:,} of them trained; the rest is frozen and kept with the branch"
     shown = ", ".join(labels[:12]) + (f", ... ({len(labels)} in all)" if len(labels) > 12 else "")
-    settings = ", ".join(f"{key} {value}" for key, value in method.items() if key != "name" and value is not None)
+    settings = ", ".join(
+        f"{key} {value}" for key, value in method.items() if key not in ("name", "specs") and value is not None
+    )
     reads = show.ranges(facts["reads"])
     console.print(
         show.facts(

@@ -20,7 +20,16 @@ from trunkline.errors import BadInput, unknown_name
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter_files import read_adapter, write_adapter
-from trunkline.tuners.adapter_weights import LANGUAGE, Home, Stored, fill, refuse_others, weights_of, without_inverse
+from trunkline.tuners.adapter_weights import (
+    LANGUAGE,
+    Home,
+    Stored,
+    fill,
+    language_of,
+    refuse_others,
+    weights_of,
+    without_inverse,
+)
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
 from trunkline.tuners.places import find_spots, left_out
@@ -106,12 +115,13 @@ class Adapter(Tuner):
             parsed = {part: parse_spec(values, f"method.specs.{part}") for part, values in config.specs.items()}
             below = parsed.get("language")
             return (Stored("language", below, {}) if below else None), Stored("task", parsed["task"], {})
-        language = read_adapter(config.stack_on, self.home) if config.stack_on else None
+        given = read_adapter(config.stack_on, self.home) if config.stack_on else None
         if config.start:
             changed = sorted({"variant", "reduction", "activation", "layers"} & config.model_fields_set)
             if changed:
                 raise BadInput(f"{where}.{changed[0]}: found beside start, which tells it already; give one of the two")
-            return language, read_adapter(config.start, self.home)
+            task = read_adapter(config.start, self.home)
+            return language_of(task, given), task
         if config.reduction > self.home.hidden_size:
             raise BadInput(
                 f"{where}.reduction: found {config.reduction:g}, expected at most {self.home.hidden_size}, the trunk's width"
@@ -122,4 +132,5 @@ class Adapter(Tuner):
         if config.activation is not None:
             values["non_linearity"] = config.activation
         out = left_out(config.layers, find_spots(model, architecture, taps), taps, model)
-        return language, Stored("task", Spec(**values, leave_out=out), {})
+        task = Stored("task", Spec(**values, leave_out=out), {})
+        return language_of(task, given), task

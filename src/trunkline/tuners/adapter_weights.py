@@ -109,6 +109,28 @@ def without_inverse(stored: Stored) -> Stored:
     return replace(stored, spec=stored.spec.model_copy(update={"inv_adapter": None}), weights=kept)
 
 
+def same(one: Stored | None, two: Stored | None) -> bool:
+    """Whether two adapters compute the same."""
+    if one is None or two is None:
+        return one is two
+    return one.spec == two.spec and all(
+        name in two.weights and torch.equal(value, two.weights[name]) for name, value in one.weights.items()
+    )
+
+
+def language_of(stored: Stored, given: Stored | None) -> Stored | None:
+    """What an adapter is put on: the language adapter that it was trained on, else `given`, that of `method.stack_on`.
+
+    Raises:
+        BadInput: both are there and differ, or what is given sits on another adapter in turn.
+    """
+    if given is not None and given.language is not None:
+        raise BadInput(f"{given.where}: sits on a language adapter itself; method.stack_on expected one that sits on none")
+    if stored.language is not None and given is not None and not same(stored.language, given):
+        raise BadInput(f"method.stack_on: found another language adapter than {stored.where} was trained on; leave it out")
+    return stored.language or given
+
+
 def split_name(key: str) -> tuple[str, str]:
     """The place and the parameter that a name in memory tells."""
     parts = key.split(".")

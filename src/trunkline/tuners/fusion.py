@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,7 +24,9 @@ from trunkline.tuners.adapter_weights import (
     Stored,
     StoredFusion,
     fill,
+    language_of,
     refuse_others,
+    same,
     weights_of,
     without_inverse,
 )
@@ -181,14 +182,9 @@ class Fusion(Tuner):
         adapters = self._read(self.home)
         _check_alike(adapters)
         adapters = [adapters[0], *map(without_inverse, adapters[1:])]
-        language = _common_language(adapters)
-        if self.config.stack_on:
-            given = read_adapter(self.config.stack_on, self.home)
-            if language is not None and not _same(language, given):
-                raise BadInput(
-                    f"method.stack_on: found another language adapter than {adapters[0].where} was trained on; leave it out"
-                )
-            language = language or given
+        _check_language(adapters)
+        given = read_adapter(self.config.stack_on, self.home) if self.config.stack_on else None
+        language = language_of(adapters[0], given)
         if language is not None:
             adapters[0] = without_inverse(adapters[0])
         names = [stored.name for stored in adapters]
@@ -231,18 +227,8 @@ def _check_alike(adapters: list[Stored]) -> None:
             )
 
 
-def _common_language(adapters: list[Stored]) -> Stored | None:
-    """The language adapter that all of them were trained on."""
+def _check_language(adapters: list[Stored]) -> None:
     first = adapters[0]
     for other in adapters[1:]:
-        if (other.language is None) != (first.language is None) or not _same(first.language, other.language):
+        if not same(first.language, other.language):
             raise BadInput(f"{other.where}: trained on another language adapter than {first.where}; expected the same")
-    return first.language
-
-
-def _same(one: Stored | None, two: Stored | None) -> bool:
-    if one is None or two is None:
-        return one is two
-    return one.spec == two.spec and all(
-        name in two.weights and torch.equal(value, two.weights[name]) for name, value in one.weights.items()
-    )
