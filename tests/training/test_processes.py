@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from synthetic import config, write_rows
@@ -24,21 +25,27 @@ fit(json.loads(sys.argv[1]), run_dir=sys.argv[2])
 """
 
 
-def test_two_processes_are_one_with_accumulated_batches(tiny_trunk_dir, tmp_path):
-    rows = write_rows(tmp_path / "rows.jsonl", 300)
-    values = config(tiny_trunk_dir, rows, epochs=2, schedule="constant", warmup=0.0)
-    values["method"]["dropout"] = 0.0
-    script = tmp_path / "launched.py"
+def launch(values, run, folder):
+    """Two processes of one launch that train `values`."""
+    script = folder / "launched.py"
     script.write_text(SCRIPT)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = ["--master_addr=127.0.0.1", f"--master_port={free.getsockname()[1]}"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *address, str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *address, str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [*launch, json.dumps(values), str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=300
+        [*command, json.dumps(values), str(run)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("states", [{}, {"states_budget_gb": 1e-6}], ids=["stored", "too large to be stored"])
+def test_two_processes_are_one_with_accumulated_batches(states, tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 300)
+    values = config(tiny_trunk_dir, rows, epochs=2, schedule="constant", warmup=0.0, **states)
+    values["method"]["dropout"] = 0.0
+    launch(values, tmp_path / "two", tmp_path)
     one = fit({**values, "training": {**values["training"], "accumulation": 2}}, run_dir=tmp_path / "one")
     two = json.loads((tmp_path / "two" / "result.json").read_text())
     assert [entry["step"] for entry in two["history"]] == [entry["step"] for entry in one.summary["history"]]

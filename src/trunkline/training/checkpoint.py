@@ -38,7 +38,7 @@ def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], 
     """Write everything needed to go on, atomically, in the place of the checkpoint before."""
     tensors: dict[str, Tensor] = {}
     for name, learner in learners.items():
-        tensors.update({f"{name}/now/{key}": value for key, value in learner.weights().items()})
+        tensors.update({f"{name}/now/{key}": value for key, value in learner.weights(copy=False).items()})
         tensors.update({f"{name}/best/{key}": value for key, value in learner.best.items()})
         for index, moments in learner.optimizer.state_dict()["state"].items():
             tensors.update({f"{name}/optimizer/{index}/{key}": value.cpu() for key, value in moments.items()})

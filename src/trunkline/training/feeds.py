@@ -60,8 +60,9 @@ class Feeds:
         assert split.encoded is not None
         budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
         began = time.monotonic()
-        try:
-            with self.accelerator.main_process_first():
+        store = None
+        with self.accelerator.main_process_first():  # no error leaves this block, as the other processes would wait for ever
+            try:
                 store = build_store(
                     trunk,
                     split.encoded,
@@ -71,10 +72,12 @@ class Feeds:
                     budget_bytes=budget,
                     progress=lambda done, total: self.say("states", split=split.name, done=done, total=total),
                 )
-        except OverBudget as error:
+            except OverBudget as error:
+                over = error
+        if store is None:
             if training.states == "store":
-                raise
-            self.say("finding", text=f"{error}; the trunk runs in every epoch instead (training.states: live)")
+                raise over
+            self.say("finding", text=f"{over}; the trunk runs in every epoch instead (training.states: live)")
             return None
         cost.states_seconds += time.monotonic() - began
         cost.states_bytes += directory_bytes(store.path)

@@ -96,9 +96,9 @@ class Learner:
         """Number of all weights of its modules, frozen ones included, shared ones once."""
         return sum(p.numel() for p in {id(p): p for module in self.modules() for p in module.parameters()}.values())
 
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of all weights of its own on the CPU."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self._named().items()}
+    def weights(self, copy: bool = True) -> dict[str, Tensor]:
+        """All weights of its own on the CPU; `copy`: those that are there already are copied too."""
+        return {name: value.detach().to("cpu", copy=copy) for name, value in self._named().items()}
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Put `weights` (as `weights()` gave them) into the modules."""
@@ -150,6 +150,7 @@ class Learner:
         better = score is not None and (own.best_score is None or sign * score > sign * own.best_score)
         if better or not own.judged:
             own.judged, own.best_step = True, step
+            self.best = {}  # first, so that there is never a third copy of them
             self.best = self.weights()
         if better:
             own.best_score, own.since_best, own.since_halving = score, 0, 0
