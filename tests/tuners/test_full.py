@@ -120,3 +120,21 @@ def test_what_is_trained_in_part_computes_in_bf16_too(tmp_path, method, name):
         assert any(gradient.any() for gradient in gradients)
     near = (found["bf16"].float() - found["fp32"]).norm() / found["fp32"].norm()
     assert near < 0.05
+
+
+def test_attention_with_dropout_is_not_widened_in_bf16(tmp_path):
+    """What torch keeps of it for the backward pass, and that its setting for the whole process is left as it was found."""
+    trunk = load_trunk(make(tmp_path / "trunk", "bert"), dtype="fp32", device="cpu")
+    kind, before = methods.get("full"), torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    tuned = TunedTrunk(trunk, kind(kind.Config(name="full")), "bf16").train()
+    kept = []
+
+    def see(value):
+        kept.append((tuple(value.shape), value.dtype))
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda value: value):
+        TunedStates(tuned, trunk.encode(TEXTS)).feed([0, 1, 2], [trunk.num_layers], lambda layer, rows: None)
+    between_tokens = {dtype for shape, dtype in kept if len(shape) >= 3 and shape[-1] == shape[-2]}
+    assert torch.bfloat16 in between_tokens and torch.float32 not in between_tokens
+    assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == before

@@ -238,7 +238,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         active = self.active()
-        if any(learner.tuned for learner in active.values()):  # the larger batches would come on top of what steps have freed
+        # Steps, judging and keeping the best weights need memory in other pieces each, so what is free is given back between.
+        tuned = any(learner.tuned for learner in active.values())
+        if tuned:
             give_back_freed_memory()
         for learner in active.values():
             learner.train(False)
@@ -252,6 +254,8 @@ class Loop:
                 if not math.isfinite(found["loss"]):
                     raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
                 metrics[name] = found
+        if tuned:
+            give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
         for learner in active.values():
             better = learner.judge({name: metrics[name] for name in learner.parts}, self.position.step)

@@ -204,7 +204,7 @@ def compare(
         for sequence in range(len(PROBES)):
             inputs = trunk.collate(encoded, [sequence])
             rows: list[Tensor] = []
-            with torch.autocast(tuned.device.type, torch.bfloat16, enabled=bf16):
+            with tuned.computing():
                 run_layers(tuned, inputs, head.layers, partial(_keep, rows))
                 length = inputs["input_ids"].shape[1]
                 carry = rows[0][0, -length:]
