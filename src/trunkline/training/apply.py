@@ -39,7 +39,7 @@ def collect_logits(
     *,
     precision: str,
     device: torch.device,
-    batch_tokens: int | None = None,
+    batch_tokens: int = 4096,
     progress: Callable[[int], None] | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def collect_logits(
         feed: where layer states come from; each batch is read once for all branches.
         encoded: the texts; long ones are read at text level from their first window.
         precision: fp32 or bf16, of the branches.
-        batch_tokens: padded tokens in a batch; by default 4,096, and half on a CPU, which is no faster with more.
+        batch_tokens: padded tokens in a batch.
         progress: called with the number of sequences done after each batch.
         share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
     """
@@ -62,7 +62,7 @@ def collect_logits(
     first[encoded.first_sequence()] = True
     whole = any(task.level == "unit" for task, _ in branches.values())
     group = BranchGroup({name: branch for name, (_, branch) in branches.items()})
-    batches = token_batches(encoded.lengths, tokens=batch_tokens or (2048 if device.type == "cpu" else 4096))
+    batches = token_batches(encoded.lengths, tokens=batch_tokens)
     for sequences in batches[share[0] :: share[1]]:
         if not whole:  # text-level tasks read first windows only
             sequences = sequences[first[sequences]]

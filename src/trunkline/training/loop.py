@@ -279,6 +279,7 @@ class Loop:
             split.encoded,
             precision=self.precision,
             device=self.device,
+            batch_tokens=2048 if self.device.type == "cpu" else 4096,  # beside an optimiser's memory, so less than to predict
             share=(index, world),
         )
         if world == 1:
