@@ -9,6 +9,14 @@ from clitools import done, fails, made_up, write_jsonl
 from safetensors.numpy import load_file
 
 
+def fit_made_up(tiny_overrides, config):
+    """Train `config` (YAML; data: rows.jsonl) for an epoch on made-up rows, into `run`; return what `fit` has printed."""
+    write_jsonl(Path("rows.jsonl"), made_up(60))
+    Path("rows.yaml").write_text(config)
+    tiny = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
+    return done("fit", "rows.yaml", *tiny, "--run-dir", "run").stdout
+
+
 def test_a_branch_shows_which_layers_it_reads_and_how_much(trained):
     branch = trained / "branches" / "mood"
     facts = json.loads(done("info", branch, "--json").stdout)
@@ -81,18 +89,16 @@ def test_a_run_and_a_branch_are_drawn(trained):
 
 
 def test_a_sequence_on_a_changed_trunk_is_drawn_and_its_plain_heads_have_no_bars(tiny_overrides, own_folder):
-    write_jsonl(Path("rows.jsonl"), made_up(60))
-    Path("rows.yaml").write_text(
+    shown = fit_made_up(
+        tiny_overrides,
         "data: {train: rows.jsonl, validation: 20%, test: 20%}\n"
         "tasks:\n  mood: {kind: sequence, label: mood}\n  score: {kind: regression, target: score}\n"
-        "method: {name: full, top: 1}\n"
+        "method: {name: full, top: 1}\ntraining: {regime: sequential}\n",
     )
-    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
-    result = done("fit", "rows.yaml", *overrides, "training.regime=sequential", "--run-dir", "together")
-    assert "after" in result.stdout and "reads layer" not in result.stdout
-    done("info", "together", "--picture", "together.pdf")
+    assert "after" in shown and "reads layer" not in shown
+    done("info", "run", "--picture", "together.pdf")
     assert Path("together.pdf").read_bytes().startswith(b"%PDF-")
-    for branch in ("together/branches/mood", "together/stages/1-mood/mood"):
+    for branch in ("run/branches/mood", "run/stages/1-mood/mood"):
         assert "share of each layer" not in done("info", branch).stdout
         assert "nothing to draw" in fails(2, "info", branch, "--picture", "branch.png")
     assert not Path("branch.png").exists()
@@ -133,14 +139,12 @@ def test_a_token_task_shows_its_types_as_fit_does(trained):
 def test_stored_and_trained_weights_are_told_apart(trained, tiny_overrides):
     facts = json.loads(done("info", trained / "branches" / "mood", "--json").stdout)
     assert facts["trained_parameters"] == facts["cost"]["trained_parameters"] <= facts["parameters"]
-    write_jsonl(Path("rows.jsonl"), made_up(60))
-    Path("rows.yaml").write_text(
+    fit_made_up(
+        tiny_overrides,
         "data: {train: rows.jsonl}\n"
         "tasks:\n  mood: {kind: sequence, label: mood}\n  score: {kind: regression, target: score}\n"
-        "method: {name: lora, r: 2}\ntraining: {regime: joint}\n"
+        "method: {name: lora, r: 2}\ntraining: {regime: joint}\n",
     )
-    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
-    done("fit", "rows.yaml", *overrides, "--run-dir", "run")
     facts = json.loads(done("info", "run/branches/mood", "--json").stdout)
     weights = load_file(Path("run/branches/mood/weights.safetensors"))
     pooler = sum(value.size for name, value in weights.items() if "pooler" in name and "lora" not in name)
@@ -150,13 +154,11 @@ def test_stored_and_trained_weights_are_told_apart(trained, tiny_overrides):
     assert f"{facts['parameters']:,} stored" in line and f"{facts['trained_parameters']:,} of them trained" in line
 
 
-def test_what_an_adapter_is_made_of_inside_is_not_printed(trained, tiny_overrides):
-    overrides = [text for text in tiny_overrides if not text.startswith("method.")] + ["training.epochs=1"]
-    write_jsonl(Path("rows.jsonl"), made_up(60))
-    Path("rows.yaml").write_text(
-        "data: {train: rows.jsonl}\ntasks:\n  mood: {kind: sequence, label: mood}\nmethod: {name: adapter, reduction: 4}\n"
+def test_what_an_adapter_is_made_of_inside_is_not_printed(own_folder, tiny_overrides):
+    fit_made_up(
+        tiny_overrides,
+        "data: {train: rows.jsonl}\ntasks:\n  mood: {kind: sequence, label: mood}\nmethod: {name: adapter, reduction: 4}\n",
     )
-    done("fit", "rows.yaml", *overrides, "--run-dir", "run")
     assert json.loads(done("info", "run/branches/mood", "--json").stdout)["method"]["specs"]["task"]
     shown = done("info", "run/branches/mood").stdout
     assert "reduction 4" in shown and "specs" not in shown

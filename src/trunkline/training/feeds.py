@@ -61,8 +61,8 @@ class Feeds:
         budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
         began = time.monotonic()
         store = None
-        with self.accelerator.main_process_first():  # no error leaves this block, as the other processes would wait for ever
-            try:
+        with self.accelerator.main_process_first():
+            try:  # within, as an error that leaves the block and is caught lets the other processes wait for ever
                 store = build_store(
                     trunk,
                     split.encoded,
