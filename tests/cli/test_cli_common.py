@@ -1,12 +1,14 @@
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from trunkline.cli.common import below, program
+from trunkline.cli.common import below, guarded, program
 
 
 @pytest.fixture
@@ -57,3 +59,15 @@ def test_started_from_python_it_is_named_by_its_name(script, monkeypatch):
 def test_a_path_is_shown_from_the_working_directory(tmp_path):
     assert below(tmp_path / "runs" / "a") == below(Path("runs/a")) == "runs/a"
     assert below(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_the_place_of_an_unexpected_error_is_in_the_package_whatever_the_folder_of_its_caller_is_called(capsys):
+    code = compile("def command(make):\n    make(None)\n", "/home/me/trunkline/tests/mine.py", "exec")  # a clone's natural name
+    exec(code, found := {})
+    with pytest.raises(typer.Exit):
+        guarded(found["command"])(below)  # os.path.abspath(None) in common.py, below the caller and above the library
+    assert re.fullmatch(r"trunkline: unexpected TypeError in common\.py line \d+; .*\n", capsys.readouterr().err)
+    exec(compile("def command():\n    raise KeyError\n", "/home/me/trunkline/tests/mine.py", "exec"), found)
+    with pytest.raises(typer.Exit):
+        guarded(found["command"])()
+    assert "unexpected KeyError in common.py line" in capsys.readouterr().err

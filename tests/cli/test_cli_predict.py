@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
 
 
 def test_a_closed_pipe_is_quiet_and_nothing_but_results_reaches_the_user(trained, environment):
-    trunkline = Path(sys.executable).with_name("trunkline")
+    trunkline = shlex.quote(str(Path(sys.executable).with_name("trunkline")))  # its path may have a space in it
     script = f"yes 'a good film' | head -3000 | {trunkline} predict {trained} | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=120)
     assert json.loads(result.stdout)["text"] == "a good film"

@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+import trunkline
 from trunkline.errors import BadInput, TrunklineError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 P = ParamSpec("P")
+
+PACKAGE = Path(trunkline.__file__).parent
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -153,7 +156,7 @@ def _unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}"
     frames = traceback.extract_tb(error.__traceback__)
-    inner = next((f for f in reversed(frames) if f"{os.sep}trunkline{os.sep}" in f.filename), frames[-1])
+    inner = next((f for f in reversed(frames) if Path(f.filename).is_relative_to(PACKAGE)), frames[-1])
     return f"unexpected {type(error).__name__} in {Path(inner.filename).name} line {inner.lineno}"
 
 
