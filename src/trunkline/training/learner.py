@@ -82,6 +82,7 @@ class Learner:
         self.optimizer = optimizer(groups, lr=training.learning_rate, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the weights that were judged best; none before the first evaluation
+        self.batches = 0  # that the gradients at hand are the sum over
 
     def modules(self) -> list[nn.Module]:
         """Everything that is put into training mode."""
@@ -133,6 +134,16 @@ class Learner:
         total = torch.stack(list(losses.values())).sum() if self.balance is None else self.balance(losses)
         return total if self.tuned is None else total + self.tuned.tuner.penalty()
 
+    def average(self) -> None:
+        """Make the gradients, a sum over batches, their mean: penalties too then count once, however many batches there are."""
+        if self.batches > 1:
+            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], self.batches)
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.batches = 0
+
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""
         training = self.training
@@ -142,7 +153,7 @@ class Learner:
         if training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters(), training.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.clear()
 
     def judge(self, metrics: Mapping[str, dict[str, Any]], step: int) -> bool:
         """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""

@@ -124,7 +124,7 @@ class Loop:
             start = position.batch // training.accumulation * training.accumulation  # first batch of this step
             chunk = batches[position.batch * world : (position.batch + 1) * world]
             mine = self.accelerator.process_index
-            losses = self._batch(chunk[mine] if mine < len(chunk) else None, min(training.accumulation, rounds - start))
+            losses = self._batch(chunk[mine] if mine < len(chunk) else None)
             self.say("batch", epoch=position.epoch, batch=position.batch + 1, batches=rounds, losses=losses)
             tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
             position.batch += 1
@@ -162,8 +162,8 @@ class Loop:
         self.say("epoch", epoch=position.epoch + 1, epochs=self.training.epochs, **tally)
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
-    def _batch(self, batch: Batch | None, of: int) -> dict[str, torch.Tensor]:
-        """Add one batch's gradients to what is there; return its losses by task. `of`: batches in the optimiser's step."""
+    def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
+        """Add one batch's gradients to what is there; return its losses by task."""
         torch.manual_seed(
             mixed_seed(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
         )
@@ -195,15 +195,17 @@ class Loop:
                 logits = part.branch.finish(carries[name], layout, chosen.rows).float()
                 if chosen.keep is not None and len(chosen.keep) < len(logits):
                     logits = logits[chosen.keep]
-                loss = part.criterion.loss(logits, chosen.targets, chosen.groups) + part.branch.penalty()
-                losses[name] = loss / of
+                losses[name] = part.criterion.loss(logits, chosen.targets, chosen.groups) + part.branch.penalty()
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise self._not_a_number(f"the loss of task {name} is {loss.item()}")
-        own = [{name: losses[name] for name in learner.parts if name in losses} for learner in self.active().values()]
-        totals = [learner.loss(of_it) for learner, of_it in zip(self.active().values(), own, strict=True) if of_it]
+        totals = []
+        for learner in self.active().values():
+            if own := {name: losses[name] for name in learner.parts if name in losses}:
+                totals.append(learner.loss(own))
+                learner.batches += 1
         torch.stack(totals).sum().backward()
-        return {name: loss.detach() * of for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _not_a_number(self, what: str) -> TrunklineError:
         kept = f"the last good checkpoint is in {self.checkpoint}" if self.checkpoint.exists() else "no checkpoint was made yet"
@@ -214,24 +216,21 @@ class Loop:
 
     def _step(self, progress: float) -> None:
         """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
-        if self.accelerator.num_processes > 1:
-            self._join_gradients()
         for learner in self.active().values():
-            if any(p.grad is not None for p in learner.parameters()):
+            if self.accelerator.num_processes > 1:
+                self._join_gradients(learner)
+            if learner.batches:
+                learner.average()
                 learner.step(progress)
         self.position.step += 1
 
-    def _join_gradients(self) -> None:
-        """Mean of the gradients over the processes that had a batch with targets, for each task."""
-        for learner in self.active().values():
-            parameters = learner.parameters()
-            had = any(p.grad is not None for p in parameters)
-            flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-            flat = torch.cat([flat, flat.new_tensor([float(had)])])
-            flat = self.accelerator.reduce(flat, "sum")
-            if flat[-1] == 0:
-                continue
-            flat = flat / flat[-1]
+    def _join_gradients(self, learner: Learner) -> None:
+        """Sum a learner's gradients, and the batches that they come from, over all processes."""
+        parameters = learner.parameters()
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
+        flat = self.accelerator.reduce(torch.cat([flat, flat.new_tensor([float(learner.batches)])]), "sum")
+        learner.batches = round(flat[-1].item())
+        if learner.batches:
             for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
                 # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
                 p.grad = part.view_as(p).clone() if part.any() else None
