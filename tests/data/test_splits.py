@@ -32,12 +32,23 @@ def test_a_draw_divides_the_rows_by_seed(strata, share, seed, stratified):
         assert len(drawn) == wanted
         return
     sizes, taken = Counter(strata), Counter(strata[i] for i in drawn.columns["i"])
-    if max(sizes.values()) == 1:
-        assert len(drawn) == wanted
-        return
-    assert len(drawn) <= wanted
-    for stratum, size in sizes.items():  # its share to within a row, and never its last one
-        assert taken[stratum] <= size - 1 and abs(taken[stratum] - size * wanted / n) <= 1 + (size - 1 < size * wanted / n)
+    assert len(drawn) == wanted
+    for stratum, size in sizes.items():  # the integer below its exact share, or the one above
+        assert taken[stratum] - size * wanted // n in (0, 1)
+    spare = sum(size - 1 - size * wanted // n > 0 for size in sizes.values())
+    if sum(size * wanted // n for size in sizes.values()) + spare >= wanted:  # enough without anybody's last row
+        assert all(taken[stratum] < size for stratum, size in sizes.items())
+
+
+def test_labels_that_occur_once_give_their_share_too():
+    strata = ["many"] * 100 + [f"single {i}" for i in range(100)]
+    draws = [draw_validation(table(200), 0.1, seed, strata)[1] for seed in (0, 0, 1)]
+    for drawn in draws:
+        assert len(drawn) == 20 and 9 <= sum(i < 100 for i in drawn.columns["i"]) <= 11
+    assert draws[0].columns == draws[1].columns != draws[2].columns
+    with_rare = ["a"] * 96 + ["b"] * 2 + ["c"] * 2  # b and c lose their last row only where there is no other way
+    drawn = draw_validation(table(100), 0.5, 0, with_rare)[1]
+    assert Counter(with_rare[i] for i in drawn.columns["i"]) == {"a": 48, "b": 1, "c": 1}
 
 
 def test_a_sorted_file_gives_every_label_its_share():

@@ -20,8 +20,9 @@ def draw_validation(table: Table, share: float, seed: int, strata: Sequence[Hash
         table (Table): at least 2 rows.
         share (float): between 0 and 1; at least one row is drawn and at least one left.
         seed (int): of the draw.
-        strata (Sequence[Hashable] | None): one per row. Each stratum gives its share (largest remainders first), and
-            none gives its last row, so that every label stays in training. None as a stratum is one like others.
+        strata (Sequence[Hashable] | None): one per row. Each stratum gives its share, rounded up for the largest
+            remainders; its last row, so that every label stays in training, only where the others are not enough. None as
+            a stratum is one like others.
 
     Returns:
         tuple[Table, Table]: what is left and what was drawn, each in the order of the table.
@@ -41,19 +42,17 @@ def draw_validation(table: Table, share: float, seed: int, strata: Sequence[Hash
 
 
 def _stratified(order: np.ndarray, strata: Sequence[Hashable], wanted: int) -> np.ndarray:
-    """Take `wanted` rows from the front of each stratum's rows in the drawn order; fewer where all strata are down to one."""
+    """Take `wanted` rows: the front of each stratum's rows in the drawn order, as many as its share rounded down or up."""
     rows: dict[Hashable, list[int]] = defaultdict(list)
     for row in order:
         rows[strata[row]].append(int(row))
     groups = list(rows.values())  # in the drawn order, so that ties between remainders fall by seed too
-    quota = np.array([len(group) * wanted / len(order) for group in groups])
-    most = np.array([len(group) - 1 for group in groups])
-    take = np.minimum(np.floor(quota).astype(int), most)
-    for group in np.argsort(-(quota - np.floor(quota)), kind="stable"):
-        if take.sum() < wanted and take[group] < most[group]:
-            take[group] += 1
-    if take.sum() == 0:  # every stratum has one row: there is nothing to keep in proportion
-        return order[:wanted]
+    sizes = np.array([len(group) for group in groups])
+    quota = sizes * wanted / len(order)
+    take = np.floor(quota).astype(int)
+    # One more from the largest remainders; a stratum that would give its last row comes after all that would not.
+    first = np.lexsort((take - quota, take == sizes - 1))
+    take[first[: wanted - take.sum()]] += 1
     return np.array([row for group, count in zip(groups, take, strict=True) for row in group[:count]])
 
 
