@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from trunkline.files import atomic_directory, recover_directory, sweep
+from trunkline.errors import BadInput
+from trunkline.files import atomic_directory, distinct_names, recover_directory, safe_name, sweep
 
 
 class Killed(BaseException):
@@ -73,3 +74,28 @@ def test_sweeping_puts_back_what_was_moved_aside_and_clears_the_rest(tmp_path, m
     held = {str(path.relative_to(tmp_path / "branches")): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert held == {"moved.aside/text": "first", "kept/text": "third"}
     assert {path.name for path in (tmp_path / "branches").iterdir()} == {"moved.aside", "kept"}
+
+
+UNSAFE = [None, 3, True, ["a"], "", ".", "..", "/abs/victim", "a/b", "a\\b", "../a", ".hidden", "-o", "a\0b", "a\nb"]
+UNSAFE += ["\x1b[31m", "[/b]", " a", "a b", "a,b", "a:b", "a" * 201, "\u6587" * 67, "e\u0301", "\u202ea"]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_name_that_is_no_folder_of_its_own_is_refused_without_printing_it_raw(name):
+    with pytest.raises(BadInput, match=r"^branch.json: name: found ") as error:
+        safe_name(name, "branch.json: name")
+    assert str(error.value).isprintable() and len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["a", "Intent", "sst-2", "a.b", "_", "2", "감정", "x" * 200, "a..b"])
+def test_a_name_that_is_one_is_returned(name):
+    assert safe_name(name, "tasks") == name
+
+
+@pytest.mark.parametrize(
+    "pair", [("intent", "Intent"), ("straße", "STRASSE"), ("감정", "\u1100\u1161\u11b7\u110c\u1165\u11bc"), ("ﬁ", "fi")]
+)
+def test_names_that_some_disks_take_for_one_are_refused(pair):
+    with pytest.raises(BadInput, match=r"tasks: found .* one folder on some disks"):
+        distinct_names(["other", *pair], "tasks")
+    distinct_names(["intent", "intents", "감정", "감"], "tasks")

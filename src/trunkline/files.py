@@ -1,18 +1,22 @@
-"""Writing so that a kill at any moment leaves the old file or the new one, never half of one; and hashing."""
+"""Writing so that a kill at any moment leaves the old file or the new one, never half of one; safe names; hashing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput
+
+NAME_BYTES = 200  # of a safe name: file systems take 255, and a stage or a temporary file adds something to it
 
 
 def cache_dir() -> Path:
@@ -20,6 +24,33 @@ def cache_dir() -> Path:
     if own := os.environ.get("TRUNKLINE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trunkline"
+
+
+def safe_name(name: object, where: str) -> str:
+    """Return `name` if it is fit to be a part of a path and of a tensor's name; `where` opens the message otherwise.
+
+    Raises:
+        BadInput: it is no string, empty, long, or has other characters than letters, digits, '_', '-' and '.' (the last two not
+            first), so that it could lead out of a folder, hide a file or break a terminal.
+    """
+    if not isinstance(name, str):
+        raise BadInput(f"{where}: found {type(name).__name__}, expected a name")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise BadInput(
+            f"{where}: found the name {name[:40]!r}, expected letters, digits, '_', '-' and '.', the last two not first"
+        )
+    if len(name.encode()) > NAME_BYTES:
+        raise BadInput(f"{where}: found a name of {len(name.encode())} bytes, expected at most {NAME_BYTES}")
+    return name
+
+
+def distinct_names(names: Iterable[str], where: str) -> None:
+    """BadInput if two of the names are one on disks that tell neither case nor Unicode's forms of a character apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        if (other := seen.setdefault(folded, name)) != name:
+            raise BadInput(f"{where}: found {other!r} and {name!r}, which are one folder on some disks; expected other names")
 
 
 def _sync(path: Path) -> None:

@@ -54,6 +54,8 @@ def test_identity_changes_with_any_value():
         ({"training__learning_rate": -1}, ["training.learning_rate: found -1, expected a number greater than 0"]),
         ({"data__validation": "150%"}, ["data.validation", "between 0% and 100%"]),
         ({"trainin": 3}, ["trainin", "did you mean 'training'"]),
+        ({"tasks": {"Intent": {}, "intent": {}}}, ["tasks: found 'Intent' and 'intent'"]),
+        ({"tasks": {"../intent": {}}}, ["tasks: found the name '../intent'"]),
         ({"preset": "adalayers-imbd"}, ["preset", "did you mean 'adalayers-imdb'"]),
         ({"training__learning_rate": ".inf"}, ["training.learning_rate", "finite"]),
         ({"training__evaluate_every": 0}, ["training.evaluate_every", "at least 1"]),

@@ -194,8 +194,11 @@ def test_adapters_that_do_not_go_together_are_refused(trunk, tmp_path):
 
 BAD = [
     ([], "method.adapters: found none"),
-    (["a", "a"], "found the name 'a', expected names without dots and commas, each once"),
+    (["a", "a"], "found the name 'a', expected names without dots, each once"),
     ({"x.y": "a"}, "found the name 'x.y'"),
+    ({"type": "a"}, "found the name 'type', which PyTorch's modules use themselves"),
+    ({"B": "a", "b": "a"}, "found 'B' and 'b', which are one folder on some disks"),
+    ({"../a": "a"}, "found the name '../a', expected letters"),
     (["nowhere"], "nowhere: found no adapter"),
     (["lora"], "branch.json: method.name: found 'lora', expected 'adapter'"),
 ]
@@ -209,6 +212,28 @@ def test_bad_lists_are_refused(given, sentence, trunk, tmp_path, monkeypatch):
     (tmp_path / "lora" / "branch.json").write_text('{"method": {"name": "lora"}, "trunk": {}}')
     with pytest.raises(BadInput, match=sentence):
         TunedTrunk(trunk, Fusion(FusionConfig(adapters=given)), "fp32")
+
+
+@pytest.mark.parametrize("through", ["branch.json", "adapter_config.json", "python"])
+def test_a_name_that_is_a_path_leads_nowhere(through, trunk, tmp_path):
+    """An export writes a folder for each adapter: one called by a path would be written over what is there."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "work.txt").write_text("mine")
+    path, tuned = branch(tmp_path / "a", trunk)
+    with pytest.raises(BadInput, match=f"found the name '{victim}"[:40]):
+        if through == "branch.json":
+            described = TunedTrunk(trunk, Fusion(FusionConfig(adapters=[path])), "fp32").tuner.described()
+            described["specs"]["fused"][str(victim)] = described["specs"]["fused"].pop("a")
+            TunedTrunk(trunk, fusion := Fusion(FusionConfig(**described)), "fp32")
+        elif through == "adapter_config.json":
+            tuned.tuner.export(str(tmp_path / "files"), str(victim))
+            TunedTrunk(trunk, fusion := Fusion(FusionConfig(adapters=[str(tmp_path / "files")])), "fp32")
+        else:
+            TunedTrunk(trunk, fusion := Fusion(FusionConfig(adapters=[path])), "fp32")
+            fusion.specs = {str(victim): fusion.specs.pop("a")}
+        fusion.export(str(tmp_path / "out"))
+    assert (victim / "work.txt").read_text() == "mine"
 
 
 def test_a_fusion_goes_on_from_an_exported_one(tmp_path):

@@ -23,7 +23,7 @@ from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
 from trunkline.data.batching import Layout
 from trunkline.data.encode import Encoded
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import atomic_directory, read_object
+from trunkline.files import atomic_directory, read_object, safe_name
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.training.apply import autocast
 from trunkline.training.config import resolve_head, validate_section
@@ -129,8 +129,10 @@ def save_branch(branch: Branch, path: Path) -> None:
     """Write `branch` to the directory `path` atomically, after reloading it and comparing its outputs bit for bit.
 
     Raises:
+        BadInput: the name of its task is no name for a folder.
         TrunklineError: the reloaded branch answers differently; nothing is left at `path` then.
     """
+    safe_name(branch.task.name, "task")
     described = {
         "schema": SCHEMA,
         "name": branch.task.name,
@@ -189,6 +191,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from error
 
+    part("name", lambda value: safe_name(value, "name"))
     kind = part("kind", lambda value: kinds.get(value, f"{path}/branch.json: kind"))
     task = part("task", lambda value: kind.from_state(described["name"], value))
     method = part("method", lambda value: methods.get(value["name"], f"{path}/branch.json: method.name"))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from trunkline import branches, tasks
 from trunkline.errors import BadInput, TrunklineError, unknown_name
+from trunkline.files import distinct_names, safe_name
 from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
 from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
 from trunkline.training.paths import locate_paths
@@ -189,10 +190,10 @@ def resolve(
     config._origin = origin
     config.method = _named(config.method, "name", branches.methods, where, "method")
     resolve_head(config.method, where)
-    config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
     for name in config.tasks:
-        if not re.fullmatch(r"[\w][\w.-]*", name):
-            raise BadInput(f"{where}: tasks: found the name {name!r}, expected letters, digits, '_', '-' and '.' only")
+        safe_name(name, f"{where}: tasks")
+    distinct_names(config.tasks, f"{where}: tasks")
+    config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
     for name, task in config.tasks.items():
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")

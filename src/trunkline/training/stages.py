@@ -7,12 +7,14 @@ each task and then, for each task, a fusion of all of them (Pfeiffer et al. 2021
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput, unknown_name
+from trunkline.files import NAME_BYTES
 from trunkline.training.config import RunConfig, TrainingSection, validate_section
 from trunkline.training.tuning import is_tuner
 
@@ -74,7 +76,7 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
             raise BadInput(
                 f"{where}: found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner"
             )
-        return [Stage("+".join(group) if len(groups) > 1 else "", group, method) for group in groups]
+        return [Stage(_joined(group) if len(groups) > 1 else "", group, method) for group in groups]
     if regime == "joint":
         return [Stage("", tasks, method)]
     if regime == "sequential":
@@ -88,15 +90,24 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
                 f"{where}: found fusion with one task, expected at least two; "
                 "adapters that are there already are fused by method fusion"
             )
+        from trunkline.tuners.fusion import FusionConfig, adapter_names  # here, as only this regime needs it
+
+        adapter_names(tasks, "tasks")
         first = [Stage(f"adapter-{task}", (task,), method, final=False) for task in tasks]
         adapters = {task: str(run / "stages" / f"adapter-{task}" / task) for task in tasks}
-        from trunkline.tuners.fusion import FusionConfig  # here, as only this regime needs it
-
         fusion = validate_section(
             FusionConfig, {"name": "fusion", "adapters": adapters, "head": method.head}, "config", "method"
         )
         return [*first, *(Stage(f"fusion-{task}", (task,), fusion) for task in tasks)]
     return [Stage(task if len(tasks) > 1 else "", (task,), method) for task in tasks]
+
+
+def _joined(tasks: tuple[str, ...]) -> str:
+    """A stage's name that tells its tasks, as long as a folder's name may be."""
+    name = "+".join(tasks)
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    return f"{tasks[0]}+{len(tasks) - 1}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _order(order: list[str] | None, tasks: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from trunkline.branches.fold import methods
 from trunkline.errors import BadInput
+from trunkline.files import distinct_names, safe_name
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
 from trunkline.tuners.adapter_files import read_adapter, read_fusion, write_adapter, write_fusion
@@ -158,8 +159,9 @@ class Fusion(Tuner):
 
     def parts(self) -> dict[str, Stored | StoredFusion]:
         """What `export` writes, by folder; BadInput as there."""
+        adapter_names(self.specs, "export")
         for taken in ("fusion", *([LANGUAGE] if self.language is not None else [])):
-            if taken in self.specs:
+            if taken in map(str.casefold, self.specs):
                 raise BadInput(f"export: found an adapter called {taken}, as another folder is; expected another name")
         parts: dict[str, Stored | StoredFusion] = {}
         if self.language is not None:
@@ -173,6 +175,7 @@ class Fusion(Tuner):
     def _chosen(self, model: Any) -> tuple[list[Stored], Stored | None, StoredFusion]:
         specs = self.config.specs
         if specs is not None:  # a saved branch: its own file brings the weights
+            adapter_names(specs["fused"], "method.specs.fused")
             adapters = [
                 Stored(name, parse_spec(spec, f"method.specs.fused.{name}"), {}) for name, spec in specs["fused"].items()
             ]
@@ -208,11 +211,20 @@ class Fusion(Tuner):
         for name, path in named:
             stored = read_adapter(path, home)
             read.append(Stored(name or stored.name, stored.spec, stored.weights, stored.where, stored.trunk, stored.language))
-        names = [stored.name for stored in read]
-        for name in names:
-            if not name or "." in name or "," in name or names.count(name) > 1:
-                raise BadInput(f"method.adapters: found the name {name!r}, expected names without dots and commas, each once")
+        adapter_names([stored.name for stored in read], "method.adapters")
         return read
+
+
+def adapter_names(names: Iterable[str], where: str) -> None:
+    """BadInput unless all are fit to name the adapters of one fusion: in paths, in tensors' names, and beside each other."""
+    names = list(names)
+    for name in names:
+        safe_name(name, where)
+        if "." in name or names.count(name) > 1:
+            raise BadInput(f"{where}: found the name {name!r}, expected names without dots, each once")
+        if hasattr(nn.ModuleDict, name) or hasattr(nn.Module(), name):
+            raise BadInput(f"{where}: found the name {name!r}, which PyTorch's modules use themselves; expected another")
+    distinct_names(names, where)
 
 
 def _check_alike(adapters: list[Stored]) -> None:
