@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -16,6 +18,7 @@ from typing import Any
 
 from trunkline.errors import BadInput
 
+JSON_BYTES = 1 << 28  # the longest JSON file that is read into memory
 NAME_BYTES = 200  # of a safe name: file systems take 255, and a stage or a temporary file adds something to it
 
 
@@ -139,15 +142,39 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; BadInput if there is none that can be read."""
+def check_regular(path: Path) -> None:
+    """Raise BadInput if what lies at `path` is no regular file: opening a FIFO or a device could wait for ever."""
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "FIFO" if stat.S_ISFIFO(mode) else "device or socket"
+        raise BadInput(f"{path}: found a {kind}, expected a file")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; BadInput if there is none that can be read.
+
+    JSON is read as it is defined: NaN, infinity, numbers too large for a float and halves of surrogate pairs are refused.
+    """
+    check_regular(path)
+    if (size := path.stat().st_size) > JSON_BYTES:
+        raise BadInput(f"{path}: found a file of {size} bytes, expected JSON of at most {JSON_BYTES}")
+    try:
+        described = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+        json.dumps(described, ensure_ascii=False).encode("utf-8")
+    except (ValueError, OSError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read as JSON ({type(error).__name__})") from None
     if not isinstance(described, dict):
         raise BadInput(f"{path}: found {type(described).__name__}, expected an object")
     return described
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError("not a number that JSON has")
+    return value
 
 
 def sha256_file(path: Path) -> str:
