@@ -16,7 +16,7 @@ from common import finish, interleave, parser, ratio_of, result, runs_of
 from shapes import bert_base
 
 from trunkline.branches import BranchGroup, Output, SideBranch, TrunkShape, methods
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 from trunkline.trunk import Trunk, run_layers
 
 BATCH, LENGTH = 8, 128

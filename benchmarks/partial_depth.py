@@ -13,8 +13,8 @@ from shapes import bert_base, vocabulary
 
 from trunkline.branches import Output, TrunkShape, methods
 from trunkline.data.sources import read_table
+from trunkline.model.apply import collect_logits
 from trunkline.states.live import LiveStates
-from trunkline.training.apply import collect_logits
 
 
 class Task:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_project.py holds the two lists together
     from trunkline.errors import BadInput as BadInput
     from trunkline.errors import TrunklineError as TrunklineError
-    from trunkline.serving.bundle import Bundle as Bundle
-    from trunkline.training.branch import load_branch as load_branch
+    from trunkline.model.branch import load_branch as load_branch
+    from trunkline.model.bundle import Bundle as Bundle
     from trunkline.training.fit import fit as fit
     from trunkline.trunk.load import load_trunk as load_trunk
     from trunkline.trunk.stream import attach as attach
@@ -30,11 +30,11 @@ if "OMP_WAIT_POLICY" not in os.environ:
 # public name -> the module that defines it
 _PUBLIC = {
     "BadInput": "trunkline.errors",
-    "Bundle": "trunkline.serving.bundle",
+    "Bundle": "trunkline.model.bundle",
     "TrunklineError": "trunkline.errors",
     "attach": "trunkline.trunk.stream",
     "fit": "trunkline.training.fit",
-    "load_branch": "trunkline.training.branch",
+    "load_branch": "trunkline.model.branch",
     "load_trunk": "trunkline.trunk.load",
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trunkline.branches import BranchGroup, LayerState, Output, SideBranch, TrunkShape, methods
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 TRUNK = TrunkShape(num_layers=6, hidden_size=32)
 LAYOUT = Layout(torch.tensor([5, 3, 7, 1]))

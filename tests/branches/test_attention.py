@@ -10,8 +10,8 @@ from torch import nn
 from trunkline.branches import Output
 from trunkline.branches.attention import SHORT, TINY, TinyHeads, attend
 from trunkline.branches.heads import Dropout, FeatureHead, PooledHead, encoder_layer, positions, self_attention
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 
 LENGTHS = {
     "ragged": [5, 1, 9, 9, 2],

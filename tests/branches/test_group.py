@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from riding import LAYOUT, TRUNK, make, ride, ride_group, states_of
 
 from trunkline.branches import BranchGroup, TrunkShape
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 ADA = {"dim": 16, "heads": 4, "feed_forward": 24}
 BRANCHES = [

@@ -19,12 +19,12 @@ from tiny import tiny_bert
 
 from trunkline.branches.fold import LayerState
 from trunkline.data.sources import read_table
-from trunkline.serving.bundle import Bundle
+from trunkline.model.bundle import Bundle
 from trunkline.training.fit import fit
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter, AdapterConfig
-from trunkline.tuners.adapter_heads import read_head
+from trunkline.tuners.adapters.heads import read_head
 from trunkline.tuners.fusion import Fusion, FusionConfig
 from trunkline.tuners.tuned import TunedStates
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from synthetic import config, write_rows
 from tiny import tiny_bert
 
-from trunkline.training.branch import load_branch
+from trunkline.model.branch import load_branch
 from trunkline.training.fit import fit
 
 WIDTH, BLOCKS = 32, 3

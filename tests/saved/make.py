@@ -105,6 +105,7 @@ def main() -> None:
 
 def make_run(work: Path, trunk: Path, rows: Path, run: str) -> None:
     from trunkline.serving.bundle import Bundle
+
     from trunkline.training.fit import fit
 
     folder = work / "runs" / run

@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trunkline.serving.bundle import Bundle
+from trunkline.model.branch import load_branch
+from trunkline.model.bundle import Bundle
 from trunkline.states.live import LiveStates
 from trunkline.states.store import StatesStore
-from trunkline.training.branch import load_branch
 from trunkline.training.checkpoint import load_checkpoint
 from trunkline.training.config import resolve
 from trunkline.training.result import read_result
 from trunkline.training.run import Run, quiet
 from trunkline.trunk.load import load_trunk
-from trunkline.tuners.adapter_files import read_adapter, read_fusion
+from trunkline.tuners.adapters.files import read_adapter, read_fusion
 
 SAVED = Path(__file__).parent
 TRUNK = str(SAVED / "trunk")

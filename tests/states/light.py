@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from trunkline.data.encode import Encoded
+from trunkline.inputs.text import Encoded
 from trunkline.states.store import StatesStore, build_store
 
 
@@ -119,7 +119,7 @@ def build_and_die(root, event):
 
 def peak_memory(root, texts, pipe):
     """Build a store and read it in shuffled batches; send its size and by how many bytes the peak of this process rose."""
-    from trunkline.data.batching import token_batches
+    from trunkline.inputs.batching import token_batches
 
     def peak():
         status = Path("/proc/self/status").read_text()

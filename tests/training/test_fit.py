@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.serving.bundle import Bundle
-from trunkline.training.branch import load_branch
+from trunkline.model.branch import load_branch
+from trunkline.model.bundle import Bundle
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
 from trunkline.training.run import Run, quiet

@@ -101,7 +101,7 @@ def test_killed_while_a_trunk_is_changed_and_resumed_ends_with_the_same_bits(val
 
 
 def test_what_a_kill_left_half_written_is_no_branch_and_is_cleared_away(values, tmp_path):
-    from trunkline.serving.bundle import branch_folders
+    from trunkline.model.folders import branch_folders
     from trunkline.training.fit import fit
 
     values["training"]["epochs"] = 1

@@ -13,8 +13,8 @@ from synthetic import config, write_rows
 
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.serving.bundle import Bundle
-from trunkline.training.branch import load_branch
+from trunkline.model.branch import load_branch
+from trunkline.model.bundle import Bundle
 from trunkline.training.fit import fit
 from trunkline.training.sampling import shares
 from trunkline.training.stages import Stage

@@ -18,9 +18,9 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.trunk.stream import attach
 from trunkline.tuners.adapter import Adapter, AdapterConfig
-from trunkline.tuners.adapter_files import import_bin, read_adapter
-from trunkline.tuners.adapter_heads import read_head, write_head
-from trunkline.tuners.adapter_weights import Home
+from trunkline.tuners.adapters.files import import_bin, read_adapter
+from trunkline.tuners.adapters.heads import read_head, write_head
+from trunkline.tuners.adapters.weights import Home
 from trunkline.tuners.fusion import Fusion, FusionConfig
 from trunkline.tuners.tuned import private_copy
 

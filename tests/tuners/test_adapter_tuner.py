@@ -16,9 +16,10 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.trunk.stream import run_layers
-from trunkline.tuners import TunedTrunk, bottleneck
+from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter, AdapterConfig
-from trunkline.tuners.places import PLACES
+from trunkline.tuners.adapters import bottleneck
+from trunkline.tuners.adapters.places import PLACES
 from trunkline.tuners.tuned import private_copy
 
 VARIANTS = ("pfeiffer", "houlsby", "parallel")

@@ -10,8 +10,8 @@ from tiny_zoo import MODELS, make
 from tunertools import apply, frozen, trained
 
 from trunkline.branches.fold import LayerState, Output, methods
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners import TunedTrunk

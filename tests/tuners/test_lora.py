@@ -12,8 +12,8 @@ from transformers import BertConfig, BertModel
 from tunertools import apply, frozen, ids, randomise, states, trained
 
 from trunkline.branches.fold import Output
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners.lora import Lora, LoraConfig

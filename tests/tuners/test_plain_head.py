@@ -9,7 +9,7 @@ from tiny_zoo import MODELS, build
 from torch import nn
 
 from trunkline.branches.fold import LayerState, Output
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 from trunkline.tuners.plain import PlainHead
 
 LENGTHS = [5, 1, 7]

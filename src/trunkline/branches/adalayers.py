@@ -31,7 +31,7 @@ from trunkline.branches.fold import (
 )
 from trunkline.branches.heads import FeatureHead, HeadKind
 from trunkline.branches.products import linear
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 
 class FeatureConfig(BranchConfig):

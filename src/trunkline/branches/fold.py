@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 from trunkline.registry import Registry
 
 # Side branches and tuners: `method:` of a config names either.

@@ -24,7 +24,7 @@ from trunkline.branches.adalayers import AdaLayers
 from trunkline.branches.fold import LayerState, SideBranch
 from trunkline.branches.products import linear
 from trunkline.branches.stacked import StackedHead
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 EPS = 1e-5  # of torch's layer norm
 AT_ONCE = 1 << 19  # projected numbers that are normed and added at a time

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from trunkline.branches.attention import attend
 from trunkline.branches.fold import Output
 from trunkline.branches.products import linear
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 
 HeadKind = Literal["attention", "encoder", "linear"]
 Pooling = Literal["cls", "mean", "last", "token"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layer, methods
 from trunkline.branches.heads import PooledHead, Pooling
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 
 class ProbeConfig(BranchConfig):

@@ -26,7 +26,7 @@ from trunkline.branches.fold import (
     methods,
 )
 from trunkline.branches.heads import PooledHead, Pooling
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 
 class ScalarMixConfig(BranchConfig):

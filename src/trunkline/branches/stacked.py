@@ -11,7 +11,7 @@ from torch import Tensor
 from trunkline.branches.attention import attend
 from trunkline.branches.heads import FeatureHead, mean, padded, positions
 from trunkline.branches.products import linear
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 
 ROWS = 16384  # rows times branches that go through a head at once: enough to fill the machine, and little to hold
 

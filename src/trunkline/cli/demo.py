@@ -28,7 +28,7 @@ def demo(fresh: Fresh = False, as_json: Json = False, debug: Debug = False) -> d
     trunkline demo
     """
     from trunkline.cli.fit import train
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
     from trunkline.training.config import load_config
 
     tell("Two tasks on one frozen transformer: the intent of a spoken command (7), and its slots (39). Data: SNIPS, CC0.")

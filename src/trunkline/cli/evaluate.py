@@ -14,7 +14,7 @@ from trunkline.errors import BadInput
 if TYPE_CHECKING:
     from trunkline.data.corpus import Corpus
     from trunkline.data.table import Table
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
     from trunkline.tasks import Targets
     from trunkline.trunk import Trunk
 
@@ -45,7 +45,7 @@ def evaluate(
     trunkline evaluate runs/reviews-1a2b3c4d
     trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
     """
-    from trunkline.serving.bundle import branch_folders
+    from trunkline.model.folders import branch_folders
 
     branches, data = divide(places)
     results: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def _by_run(branches: Iterable[Path]) -> dict[Path, list[Path]]:
 
 
 def _open(paths: list[Path], trunk: Trunk | str | None) -> Bundle:
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
 
     with err().status("loading the trunk"):
         return Bundle.open(paths, trunk=trunk)
@@ -228,7 +228,7 @@ def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Co
 
 def subset(bundle: Bundle, names: list[str]) -> Bundle:
     """The bundle with these branches only."""
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
 
     return Bundle(bundle.trunk, {name: bundle.branches[name] for name in names})
 

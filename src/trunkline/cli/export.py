@@ -12,7 +12,7 @@ from trunkline.cli.evaluate import TrunkName
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
-    from trunkline.training.branch import Branch
+    from trunkline.model.branch import Branch
 
 
 @guarded
@@ -43,9 +43,9 @@ def export(
     inside = sorted(place.glob("branches/[!.]*/branch.json"))
     if inside and not (place / "branch.json").is_file():
         raise BadInput(f"{place}: a run; expected one of its branches, such as {inside[0].parent}")
-    from trunkline.serving.export import export_branch
-    from trunkline.training.branch import load_branch
-    from trunkline.training.cost import directory_bytes
+    from trunkline.export.branch import export_branch
+    from trunkline.files import directory_bytes
+    from trunkline.model.branch import load_branch
 
     with err().status("loading the trunk"):
         branch = load_branch(place, trunk, device="cpu")
@@ -66,7 +66,7 @@ def export(
 
 
 def _show(facts: dict[str, Any], target: Path, branch: Branch) -> None:
-    from trunkline.serving.export import loading
+    from trunkline.export.branch import loading
     from trunkline.states.budget import readable
 
     console = out()

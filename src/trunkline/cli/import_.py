@@ -30,7 +30,7 @@ def import_(
     """
     target = new_folder(folder)
     from trunkline.files import read_object
-    from trunkline.tuners.adapter_files import CONFIG, FUSION_CONFIG, import_bin
+    from trunkline.tuners.adapters.files import CONFIG, FUSION_CONFIG, import_bin
 
     files = import_bin(source, target)
     found = next((name for name in (CONFIG, FUSION_CONFIG) if name in files), None)

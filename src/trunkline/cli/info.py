@@ -101,8 +101,8 @@ def _branch(path: Path) -> dict[str, Any]:
     """Everything about a branch that is not a weight; the branch is loaded, so a broken one is refused."""
     from dataclasses import asdict
 
-    from trunkline.training.branch import load_branch
-    from trunkline.training.cost import directory_bytes
+    from trunkline.files import directory_bytes
+    from trunkline.model.branch import load_branch
 
     branch = load_branch(path)
     modules = [branch.module, branch.criterion, *([] if branch.tuned is None else [branch.tuned])]

@@ -22,7 +22,7 @@ from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
     from trunkline.data.table import Table
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
 
 CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
 
@@ -78,7 +78,7 @@ def predict(
     if as_json and output is None and form is Format.csv:
         raise BadInput("found --json with --format csv and no --output, expected one format for standard output")
     form = form or (Format.csv if output is not None and output.suffix.lower() == ".csv" else Format.jsonl)
-    from trunkline.serving.bundle import Bundle
+    from trunkline.model.bundle import Bundle
 
     with err().status("loading the trunk"):
         bundle = Bundle.open(branches, trunk=trunk)

@@ -25,7 +25,7 @@ from trunkline.states.live import LiveStates
 from trunkline.states.quantise import quantise
 
 if TYPE_CHECKING:
-    from trunkline.data.encode import Encoded
+    from trunkline.inputs.text import Encoded
     from trunkline.trunk.load import Trunk
 
 Progress = Callable[[int, int], None]  # tokens done, tokens to do

@@ -29,7 +29,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_file, write_json
 
 if TYPE_CHECKING:
-    from trunkline.data.encode import Encoded
+    from trunkline.inputs.text import Encoded
     from trunkline.trunk.load import Trunk
 
 FORMAT = 1

@@ -35,7 +35,7 @@ from trunkline.states.live import ReceiveRows
 from trunkline.states.quantise import dequantise
 
 if TYPE_CHECKING:
-    from trunkline.data.encode import Encoded
+    from trunkline.inputs.text import Encoded
     from trunkline.trunk.load import Trunk
 
 log = logging.getLogger(__name__)

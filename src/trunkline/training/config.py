@@ -21,10 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from trunkline import branches, tasks
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.files import distinct_names, safe_name
-from trunkline.training.checking import Origin, at, not_a_key, number, read_yaml
-from trunkline.training.checking import validate_section as validate_section  # also for those who import it from here
+from trunkline.model.checking import Origin, at, named_section, number, read_yaml, validate_section
+from trunkline.model.method import resolve_head
 from trunkline.training.paths import locate_paths
-from trunkline.tuners.base import Tuner
 
 Share = float
 Weight = Annotated[float, Field(ge=0)]
@@ -188,12 +187,13 @@ def resolve(
     values = _with_preset(values, where)
     config = validate_section(RunConfig, values, where, "")
     config._origin = origin
-    config.method = _named(config.method, "name", branches.methods, where, "method")
+    config.method = named_section(config.method, "name", branches.methods, where, "method")
     resolve_head(config.method, where)
     for name in config.tasks:
         safe_name(name, f"{where}: tasks")
     distinct_names(config.tasks, f"{where}: tasks")
-    config.tasks = {name: _named(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
+    named = {name: named_section(task, "kind", tasks.kinds, where, f"tasks.{name}") for name, task in config.tasks.items()}
+    config.tasks = named
     for name, task in config.tasks.items():
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
@@ -267,26 +267,3 @@ def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
             own = {"name": own}
         values[section] = {**content, **own} if own.get("name", content.get("name")) == content.get("name") else own
     return values
-
-
-def _named(value: Any, key: str, registry: Any, where: str, place: str) -> BaseModel:
-    """Check one `method:` or task section against the Config of the thing that it names."""
-    if isinstance(value, BaseModel):
-        return value
-    if not isinstance(value, dict) or key not in value:
-        raise BadInput(f"{at(where, place)}: expected a section with {key!r}, one of {', '.join(registry.names())}")
-    thing = registry.get(value[key], at(where, f"{place}.{key}"))
-    if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
-        raise not_a_key(unknown, key, value[key], registry, where, place)
-    return validate_section(thing.Config, value, where, place)
-
-
-def resolve_head(method: Any, where: str) -> None:
-    """Check the `head` of a tuner: "plain", or the section of the side branch that reads the changed trunk."""
-    head = getattr(method, "head", None)
-    if head is None or head == "plain" or not issubclass(branches.methods.get(method.name), Tuner):
-        return
-    head = {"name": head} if isinstance(head, str) else head
-    method.head = _named(head, "name", branches.methods, where, "method.head")
-    if issubclass(branches.methods.get(method.head.name), Tuner):
-        raise BadInput(f"{at(where, 'method.head')}: found the tuner {method.head.name}, expected plain or a side branch")

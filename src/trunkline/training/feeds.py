@@ -7,12 +7,12 @@ from collections.abc import Collection
 
 from accelerate import Accelerator
 
-from trunkline.files import cache_dir
+from trunkline.files import cache_dir, directory_bytes
 from trunkline.states.budget import OverBudget
 from trunkline.states.live import Feed, LiveStates
 from trunkline.states.store import build_store
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost, directory_bytes
+from trunkline.training.cost import Cost
 from trunkline.training.loop import Say
 from trunkline.training.prepare import Split
 from trunkline.trunk.load import Trunk, load_trunk

@@ -17,14 +17,15 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.branches import LayerState
-from trunkline.data.batching import Layout
 from trunkline.errors import TrunklineError
-from trunkline.training.apply import as_precision, autocast, collect_logits
+from trunkline.inputs.batching import Layout
+from trunkline.model.apply import as_precision, autocast, collect_logits
+from trunkline.model.part import Part, mixed_seed
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.heap import give_back_freed_memory
-from trunkline.training.learner import Learner, Part, mixed_seed
+from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
 from trunkline.training.signals import StopRequest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trunkline.data.sources import locate
-from trunkline.training.checking import Origin
+from trunkline.model.checking import Origin
 
 if TYPE_CHECKING:
     from trunkline.training.config import RunConfig

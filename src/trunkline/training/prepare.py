@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from trunkline.data.corpus import Corpus, build_corpus
-from trunkline.data.encode import Encoded
 from trunkline.data.sources import read_table
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
+from trunkline.inputs.text import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.labels import clipped
 from trunkline.training.config import DataSection, RunConfig

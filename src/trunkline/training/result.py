@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput
+from trunkline.model.folders import unfinished
 
 _KEYS = {"identity": str, "trunk": dict, "rows": dict, "tasks": dict, "cost": dict}
-
-
-def unfinished(run: Path) -> BadInput:
-    """The error for a run that has no result or no branches yet."""
-    return BadInput(f"{run}: this run is not finished; the command that began it goes on where it stopped")
 
 
 def read_result(run: Path) -> dict[str, Any]:

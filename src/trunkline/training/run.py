@@ -15,21 +15,23 @@ from accelerate.utils import set_seed
 
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
-from trunkline.files import write_json
+from trunkline.files import directory_bytes, write_json
+from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
+from trunkline.model.method import is_tuner
+from trunkline.model.part import Part, make_part
+from trunkline.model.tuning import tune
 from trunkline.states.live import Feed, LiveStates
 from trunkline.training.balance import Balance
-from trunkline.training.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost, count_parameters, directory_bytes, peak_memory
+from trunkline.training.cost import Cost, count_parameters, peak_memory
 from trunkline.training.feeds import Feeds
 from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
-from trunkline.training.learner import Learner, Part, make_part
+from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop, Say
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.sampling import Source, SplitFeed
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
-from trunkline.training.tuning import is_tuner, tune
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.trunk.machine import pick_dtype
 from trunkline.tuners import TunedStates, TunedTrunk

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trunkline.data.batching import token_batches
+from trunkline.inputs.batching import token_batches
 from trunkline.states.live import Feed
 from trunkline.training.config import TrainingSection
 from trunkline.training.supervision import Supervision

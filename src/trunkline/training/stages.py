@@ -15,8 +15,9 @@ from typing import Any
 
 from trunkline.errors import BadInput, unknown_name
 from trunkline.files import NAME_BYTES
-from trunkline.training.config import RunConfig, TrainingSection, validate_section
-from trunkline.training.tuning import is_tuner
+from trunkline.model.checking import validate_section
+from trunkline.model.method import is_tuner
+from trunkline.training.config import RunConfig, TrainingSection
 
 
 @dataclass(frozen=True)

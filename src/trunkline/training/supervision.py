@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trunkline.data.batching import Layout
-from trunkline.data.encode import Encoded
+from trunkline.inputs.batching import Layout
+from trunkline.inputs.text import Encoded
 from trunkline.tasks import Criterion, Targets, Task
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from trunkline.data.encode import Encoded, encode
 from trunkline.errors import BadInput
+from trunkline.inputs.text import Encoded, encode
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
 from trunkline.trunk.fingerprint import Fingerprint, tokenizer_digest, weights_digest
 from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype

@@ -19,8 +19,11 @@ from trunkline.branches.fold import methods
 from trunkline.errors import BadInput, unknown_name
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
-from trunkline.tuners.adapter_files import read_adapter, write_adapter
-from trunkline.tuners.adapter_weights import (
+from trunkline.tuners.adapters.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
+from trunkline.tuners.adapters.files import read_adapter, write_adapter
+from trunkline.tuners.adapters.places import find_spots, left_out
+from trunkline.tuners.adapters.stack import put_adapters
+from trunkline.tuners.adapters.weights import (
     LANGUAGE,
     Home,
     Stored,
@@ -31,9 +34,6 @@ from trunkline.tuners.adapter_weights import (
     without_inverse,
 )
 from trunkline.tuners.base import Tuner, TunerConfig
-from trunkline.tuners.bottleneck import ACTIVATIONS, VARIANTS, Spec, parse_spec
-from trunkline.tuners.places import find_spots, left_out
-from trunkline.tuners.stack import put_adapters
 
 
 class AdapterConfig(TunerConfig):

@@ -18,8 +18,11 @@ from trunkline.errors import BadInput
 from trunkline.files import distinct_names, safe_name
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
-from trunkline.tuners.adapter_files import read_adapter, read_fusion, write_adapter, write_fusion
-from trunkline.tuners.adapter_weights import (
+from trunkline.tuners.adapters.bottleneck import parse_spec
+from trunkline.tuners.adapters.files import read_adapter, read_fusion, write_adapter, write_fusion
+from trunkline.tuners.adapters.fusing import FusionSpec
+from trunkline.tuners.adapters.stack import put_adapters
+from trunkline.tuners.adapters.weights import (
     LANGUAGE,
     Home,
     Stored,
@@ -32,9 +35,6 @@ from trunkline.tuners.adapter_weights import (
     without_inverse,
 )
 from trunkline.tuners.base import Tuner, TunerConfig
-from trunkline.tuners.bottleneck import parse_spec
-from trunkline.tuners.fusing import FusionSpec
-from trunkline.tuners.stack import put_adapters
 
 # What transformers' configs call the dropout of attention, where it is not `attention_probs_dropout_prob`.
 _DROPOUT = {

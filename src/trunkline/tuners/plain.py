@@ -26,7 +26,7 @@ from transformers import (
 
 from trunkline.branches.fold import LayerState, Output, SideBranch, TrunkShape
 from trunkline.branches.heads import PooledHead
-from trunkline.data.batching import Layout
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.architectures import StackName, find_taps
 
 # The made-up ids that tell a head where a text ends: GPT-2's looks for the last token that is no padding, BART's for the end.

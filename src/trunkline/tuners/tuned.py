@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.branches.heads import Dropout
-from trunkline.data.encode import Encoded
 from trunkline.errors import BadInput
+from trunkline.inputs.text import Encoded
 from trunkline.states.live import Feed, ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk

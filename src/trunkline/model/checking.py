@@ -140,6 +140,18 @@ def validate_section(model: type[BaseModel], values: dict[str, Any], where: str,
         raise _sentence(model, error, where, place) from None
 
 
+def named_section(value: Any, key: str, registry: Any, where: str, place: str) -> BaseModel:
+    """Check one `method:` or task section against the Config of the thing that it names."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or key not in value:
+        raise BadInput(f"{at(where, place)}: expected a section with {key!r}, one of {', '.join(registry.names())}")
+    thing = registry.get(value[key], at(where, f"{place}.{key}"))
+    if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
+        raise not_a_key(unknown, key, value[key], registry, where, place)
+    return validate_section(thing.Config, value, where, place)
+
+
 def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], where: str, place: str) -> BadInput:
     """Return the error for a key that the thing called `name` does not have: it is one of others of its kind, or mistyped.
 

@@ -17,11 +17,11 @@ import torch
 
 from trunkline.data.corpus import Corpus, segment
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.model.apply import collect_logits
+from trunkline.model.branch import Branch, load_branch
+from trunkline.model.folders import branch_folders
 from trunkline.states.live import LiveStates
 from trunkline.tasks import Targets
-from trunkline.training.apply import collect_logits
-from trunkline.training.branch import Branch, load_branch
-from trunkline.training.result import unfinished
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedStates, TunedTrunk
 
@@ -153,15 +153,6 @@ class Bundle:
                 offsets = encoded.unit_offsets if branch.task.level == "unit" else None
                 found[name] = (branch, logits[name], offsets)
         return found
-
-
-def branch_folders(path: Path) -> list[Path]:
-    """The branch directories that `path` stands for: itself, or those of a run directory."""
-    if (path / "branch.json").is_file() or not ((path / "branches").is_dir() or (path / "config.yaml").is_file()):
-        return [path]
-    if not (found := sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))):  # no half-written ones
-        raise unfinished(path)
-    return found
 
 
 def _changed_alike(one: Branch, two: Branch) -> bool:

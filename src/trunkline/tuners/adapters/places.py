@@ -14,7 +14,7 @@ from torch import nn
 from trunkline.branches.fold import TrunkShape, choose_layers
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps, find_taps
-from trunkline.tuners.bottleneck import Location
+from trunkline.tuners.adapters.bottleneck import Location
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from peft import PeftModel, TaskType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.card import write_card
+from trunkline.export.transformers import AUTO, answers, check_plain, compare, quoted, trunk_arguments, whole_model
 from trunkline.files import atomic_directory
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import hub_place, public_name
-from trunkline.tuners.card import write_card
-from trunkline.tuners.export import AUTO, answers, check_plain, compare, quoted, trunk_arguments, whole_model
 from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before

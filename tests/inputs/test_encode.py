@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tiny import WORDS, tiny_tokenizer
 from tokenizers import processors
 
-from trunkline.data import encode as module
-from trunkline.data.batching import padding_share, token_batches
 from trunkline.data.corpus import build_corpus, segment
-from trunkline.data.encode import encode
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput
+from trunkline.inputs import text as module
+from trunkline.inputs.batching import padding_share, token_batches
+from trunkline.inputs.text import encode
 
 SETTINGS = settings(max_examples=15, deadline=None)
 KINDS = {

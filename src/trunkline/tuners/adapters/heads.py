@@ -17,9 +17,9 @@ from torch import Tensor
 
 from trunkline.errors import BadInput
 from trunkline.files import read_object
-from trunkline.tuners.adapter_files import VERSION, load_tensors
-from trunkline.tuners.adapter_weights import Home
-from trunkline.tuners.bottleneck import activation
+from trunkline.tuners.adapters.bottleneck import activation
+from trunkline.tuners.adapters.files import VERSION, load_tensors
+from trunkline.tuners.adapters.weights import Home
 
 HEAD_CONFIG, HEAD_WEIGHTS = "head_config.json", "model_head.safetensors"
 Kind = Literal["classification", "multilabel_classification", "tagging"]

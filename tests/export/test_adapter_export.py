@@ -8,16 +8,16 @@ from tiny_zoo import make
 from tunertools import randomise, states
 
 from trunkline.branches.fold import Output, methods
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput
+from trunkline.export.adapters import linear_head, loading, save_adapters
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter, AdapterConfig
-from trunkline.tuners.adapter_export import linear_head, loading, save_adapters
-from trunkline.tuners.adapter_files import read_adapter
-from trunkline.tuners.adapter_heads import read_head
-from trunkline.tuners.adapter_weights import weights_of
-from trunkline.tuners.bottleneck import VARIANTS
+from trunkline.tuners.adapters.bottleneck import VARIANTS
+from trunkline.tuners.adapters.files import read_adapter
+from trunkline.tuners.adapters.heads import read_head
+from trunkline.tuners.adapters.weights import weights_of
 from trunkline.tuners.fusion import Fusion, FusionConfig
 from trunkline.tuners.plain import PlainHead
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from trunkline.errors import BadInput
-from trunkline.tuners.bottleneck import own_dtype
+from trunkline.tuners.adapters.bottleneck import own_dtype
 
 PENALTY = 0.01  # the weight of the penalty, in the `adapters` package
 

@@ -14,13 +14,13 @@ from tiny_zoo import build, make, tokenizer_of
 from tunertools import randomise
 
 from trunkline.branches.fold import LayerState, Output, methods
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.training.apply import autocast
+from trunkline.export.peft import save_adapter
+from trunkline.export.transformers import save_model
+from trunkline.inputs.batching import Layout
+from trunkline.model.apply import autocast
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedTrunk
-from trunkline.tuners.export import save_model
-from trunkline.tuners.peft_export import save_adapter
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedStates
 
@@ -146,7 +146,7 @@ def test_a_prompt_that_the_librarys_head_would_read_is_refused_before_anything_i
     tmp_path, method, config, name, monkeypatch
 ):
     trunk, tuned, head = learned(tmp_path, name, "text", method, **config)
-    monkeypatch.setattr("trunkline.tuners.peft_export.get_peft_model", lambda *args: pytest.fail("has begun"))
+    monkeypatch.setattr("trunkline.export.peft.get_peft_model", lambda *args: pytest.fail("has begun"))
     with pytest.raises(BadInput, match=f"method {method}: the peft library's head would read the first virtual token"):
         save_adapter(trunk, tuned, head, LABELS, tmp_path / "deep" / "out")
     assert not (tmp_path / "deep").exists()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.batching import Layout, padding_share, token_batches
+from trunkline.inputs.batching import Layout, padding_share, token_batches
 
 SETTINGS = settings(max_examples=50, deadline=None)
 LENGTHS = st.lists(st.integers(1, 60), max_size=80)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
-from trunkline.tuners.bottleneck import Spec
-from trunkline.tuners.fusing import FusionSpec
-from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
-from trunkline.tuners.stack import Place
+from trunkline.tuners.adapters.bottleneck import Spec
+from trunkline.tuners.adapters.fusing import FusionSpec
+from trunkline.tuners.adapters.places import PLACES, Spot, encoder_alone, find_spots
+from trunkline.tuners.adapters.stack import Place
 
 LANGUAGE = "language"  # the adapter below: its name in a model and its folder in an export
 

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.errors import BadInput
+from trunkline.export import adapters as adapter_export
+from trunkline.export import peft as peft_export
+from trunkline.export import transformers as export
+from trunkline.export.adapters import save_adapters
+from trunkline.export.peft import save_adapter
+from trunkline.export.transformers import check_plain, save_model
+from trunkline.model.branch import Branch
 from trunkline.tasks.regression import RegressionTask
-from trunkline.training.branch import Branch
 from trunkline.trunk.source import public_name
-from trunkline.tuners import adapter_export, export, peft_export
 from trunkline.tuners.adapter import Adapter
-from trunkline.tuners.adapter_export import save_adapters
-from trunkline.tuners.adapter_heads import Kind
-from trunkline.tuners.export import check_plain, save_model
+from trunkline.tuners.adapters.heads import Kind
 from trunkline.tuners.fusion import Fusion
-from trunkline.tuners.peft_export import save_adapter
 
 Format = Literal["transformers", "peft", "adapters"]
 # By kind of task, what transformers calls the problem (a config for tokens names none) and the adapters package the head.

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from trunkline.errors import BadInput
 from trunkline.files import atomic_directory, read_object
-from trunkline.tuners.adapter_weights import Home, Stored, StoredFusion, split_name
-from trunkline.tuners.bottleneck import Spec, parse_spec
-from trunkline.tuners.fusing import parse_fusion
+from trunkline.tuners.adapters.bottleneck import Spec, parse_spec
+from trunkline.tuners.adapters.fusing import parse_fusion
+from trunkline.tuners.adapters.weights import Home, Stored, StoredFusion, split_name
 
 VERSION = "adapters.1.3.0"  # the release whose format is written
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter.safetensors", "pytorch_adapter.bin"

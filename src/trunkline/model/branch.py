@@ -20,15 +20,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
-from trunkline.data.batching import Layout
-from trunkline.data.encode import Encoded
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory, read_object, safe_name
+from trunkline.inputs.batching import Layout
+from trunkline.inputs.text import Encoded
+from trunkline.model.apply import autocast
+from trunkline.model.checking import validate_section
+from trunkline.model.method import is_tuner, resolve_head
+from trunkline.model.part import build_branch, named_weights
+from trunkline.model.tuning import tune
 from trunkline.tasks import Criterion, Task, kinds
-from trunkline.training.apply import autocast
-from trunkline.training.config import resolve_head, validate_section
-from trunkline.training.learner import build_branch, named_weights
-from trunkline.training.tuning import is_tuner, tune
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedStates, TunedTrunk

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from trunkline.branches.heads import Dropout
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
-from trunkline.tuners.bottleneck import Bottleneck, Nice, Spec
-from trunkline.tuners.fusing import FusionLayer, FusionSpec
-from trunkline.tuners.places import PLACES, Spot, encoder_alone, find_spots
+from trunkline.tuners.adapters.bottleneck import Bottleneck, Nice, Spec
+from trunkline.tuners.adapters.fusing import FusionLayer, FusionSpec
+from trunkline.tuners.adapters.places import PLACES, Spot, encoder_alone, find_spots
 
 
 class Place(nn.Module):

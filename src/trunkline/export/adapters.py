@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.card import write_card
+from trunkline.export.transformers import answers, check_plain, quoted, rescale, trunk_arguments
 from trunkline.files import atomic_directory
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.adapter import Adapter
-from trunkline.tuners.adapter_files import read_adapter, read_fusion
-from trunkline.tuners.adapter_heads import Head, Kind, read_head, write_head
-from trunkline.tuners.adapter_weights import LANGUAGE, Stored, StoredFusion
-from trunkline.tuners.bottleneck import ACTIVATIONS
-from trunkline.tuners.card import write_card
-from trunkline.tuners.export import answers, check_plain, quoted, rescale, trunk_arguments
+from trunkline.tuners.adapters.bottleneck import ACTIVATIONS
+from trunkline.tuners.adapters.files import read_adapter, read_fusion
+from trunkline.tuners.adapters.heads import Head, Kind, read_head, write_head
+from trunkline.tuners.adapters.weights import LANGUAGE, Stored, StoredFusion
 from trunkline.tuners.fusion import Fusion
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedTrunk

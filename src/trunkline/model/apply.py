@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from trunkline.branches import BranchGroup, SideBranch
-from trunkline.data.batching import Layout, token_batches
-from trunkline.data.encode import Encoded
+from trunkline.inputs.batching import Layout, token_batches
+from trunkline.inputs.text import Encoded
 from trunkline.states.live import Feed
 from trunkline.tasks import Task
 

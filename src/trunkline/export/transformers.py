@@ -20,12 +20,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
 
-from trunkline.data.batching import Layout
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.card import write_card
 from trunkline.files import atomic_directory
+from trunkline.inputs.batching import Layout
 from trunkline.trunk.load import Trunk, quiet_loading
 from trunkline.trunk.stream import run_layers
-from trunkline.tuners.card import write_card
 from trunkline.tuners.peft import Shared
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.prompt import Before

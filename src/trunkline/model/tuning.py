@@ -8,16 +8,11 @@ from typing import Any
 import torch
 
 from trunkline.branches import Output, SideBranch, TrunkShape, methods
+from trunkline.model.part import Part, build_branch, mixed_seed
 from trunkline.tasks import Task
-from trunkline.training.learner import Part, build_branch, mixed_seed
 from trunkline.trunk.load import Trunk
-from trunkline.tuners import TunedTrunk, Tuner
+from trunkline.tuners import TunedTrunk
 from trunkline.tuners.plain import PlainHead
-
-
-def is_tuner(config: Any) -> bool:
-    """Whether a `method:` section names a tuner."""
-    return issubclass(methods.get(config.name), Tuner)
 
 
 def tune(

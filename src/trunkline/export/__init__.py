@@ -1,0 +1,1 @@
+"""Branches written for other libraries, a file per target."""

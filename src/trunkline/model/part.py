@@ -1,0 +1,48 @@
+"""A task with the module that reads layer states for it: what is trained, judged, saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.branches import Output, SideBranch, TrunkShape, methods
+from trunkline.tasks import Criterion, Task
+
+
+@dataclass(frozen=True)
+class Part:
+    """A task being learned: the module that reads layer states for it, and what turns its logits into a loss."""
+
+    task: Task
+    branch: SideBranch
+    criterion: Criterion
+
+
+def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:
+    """A part with fresh weights, for the side branch that `config` describes."""
+    # Seeded by the task's name too, so that a task starts the same whatever other tasks there are.
+    torch.manual_seed(mixed_seed(seed, "weights", task.name))
+    return Part(task, build_branch(config, trunk, task), task.criterion())
+
+
+def build_branch(config: Any, trunk: TrunkShape, task: Task) -> SideBranch:
+    """The module that `config` (a method's Config) describes, for a trunk of this shape and this task's outputs."""
+    return methods.get(config.name)(config, trunk, Output(task.level, task.outputs))
+
+
+def named_weights(branch: nn.Module, criterion: nn.Module) -> dict[str, Tensor]:
+    """The weights of a branch under the names they have on disk: `branch.*` and `criterion.*`."""
+    return {
+        **{f"branch.{name}": value for name, value in branch.state_dict().items()},
+        **{f"criterion.{name}": value for name, value in criterion.state_dict().items()},
+    }
+
+
+def mixed_seed(*parts: object) -> int:
+    """A seed that depends on every part, the same on every machine."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "little")
