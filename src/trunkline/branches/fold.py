@@ -19,8 +19,8 @@ from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
 from trunkline.registry import Registry
 
-# Side branches and tuners: `method:` of a config names either.
-methods: Registry[Any] = Registry("method", "trunkline.branches", "trunkline.tuners")
+# What `method:` of a config may name: the side branches of this package, and what floors above add.
+methods: Registry[Any] = Registry("method", __package__)
 
 ActivationName = Literal["gelu", "relu", "silu", "tanh", "none"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

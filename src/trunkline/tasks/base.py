@@ -20,7 +20,7 @@ from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.registry import Registry
 
-kinds: Registry[type[Task]] = Registry("task kind", "trunkline.tasks")
+kinds: Registry[type[Task]] = Registry("task kind", __package__)
 
 SCHEMA = 1
 LOWER_IS_BETTER = frozenset({"loss", "mse", "mae"})

@@ -4,7 +4,10 @@ The trunk itself stays as it is: a tuner works on a private copy that shares eve
 head, which is a side branch, reads the copy's layer states as it would read the trunk's.
 """
 
+from trunkline.branches.fold import methods
 from trunkline.tuners.base import Tuner, TunerConfig
 from trunkline.tuners.tuned import TunedStates, TunedTrunk
+
+methods.add_package(__name__)  # `method:` of a config names tuners like side branches
 
 __all__ = ["TunedStates", "TunedTrunk", "Tuner", "TunerConfig"]

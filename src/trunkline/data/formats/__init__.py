@@ -29,7 +29,7 @@ class Format:
     gzipped: bool = True
 
 
-formats: Registry[Format] = Registry("data format", "trunkline.data.formats")
+formats: Registry[Format] = Registry("data format", __name__)
 
 
 def all_suffixes() -> list[str]:
