@@ -149,6 +149,8 @@ def _orders(reports: Sequence[Mapping[str, Any]]) -> Section:
             texts = _heat(axes, rows, names, [columns[task] for task in order], (low, high), 3, levels)
             for i in range(len(order)):
                 texts[i][i].set_fontweight("bold")  # the task that this stage has trained
+                for later in texts[i][i + 1 :]:
+                    later.set_text("")  # not trained yet, which is something else than undefined
             axes.axhline(len(order), color="white", linewidth=5)
             means = [f"{key.replace('_', ' ')} {_signed(report[key])}" for key in MEANS]
             title = ([f"order {number}"] if len(reports) > 1 else []) + means
@@ -249,7 +251,7 @@ def _heat(
         texts.append([])
         for j, value in enumerate(row):
             dark = not math.isnan(values[i][j]) and (values[i][j] - low) / (high - low) > 0.75
-            said = "" if value is None else f"{value:.{digits}f}"
+            said = "-" if value is None else f"{value:.{digits}f}"
             colour = "white" if dark else "black"
             place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": LABEL - 0.5, "color": colour}
             texts[-1].append(axes.text(j + 0.5, i + 0.5, said, **place))

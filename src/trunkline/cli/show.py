@@ -151,8 +151,9 @@ def _order(report: Mapping[str, Any], title: str) -> RenderableType:
     """One order as a heat map: a row for each stage, a column for each task, its score after that stage."""
     order = report["order"]
     made = table("after", *(f">{task} ({report['metric'][task]})" for task in order))
-    for task, row in zip(order, report["matrix"], strict=True):
-        made.add_row(Text(task, style="bold"), *(_heat(score) for score in row))
+    for stage, (task, row) in enumerate(zip(order, report["matrix"], strict=True)):
+        cells = (_heat(score) if j <= stage else Text("") for j, score in enumerate(row))  # the others are not trained yet
+        made.add_row(Text(task, style="bold"), *cells)
     made.add_section()
     made.add_row(Text("alone", style="bold"), *(_heat(score) for score in report["alone"]))
     means = {key.replace("_", " "): report[key] for key in ("forgetting", "backward_transfer", "forward_transfer")}
@@ -169,9 +170,9 @@ def attention(task: str, shares: Mapping[str, Mapping[str, float]]) -> Renderabl
 
 
 def _heat(score: float | None) -> Text:
-    """A score on a ground that is the greener the nearer it is to 1."""
+    """A score on a ground that is the greener the nearer it is to 1; '-' where it is undefined."""
     if score is None:
-        return Text("")
+        return Text(" - ")
     level = round(40 + 120 * min(max(score, 0.0), 1.0))
     return Text(f" {score:.4f} ", style=f"white on rgb(20,{level},60)")
 

@@ -86,5 +86,6 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) 
                 moments.setdefault(int(index), {})[moment] = value
         groups = learner.optimizer.state_dict()["param_groups"]
         learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        learner.progress = Progress(**state["learners"][name])
+        # Only what is known: version 0.1 wrote one more field.
+        learner.progress = Progress(**{key: state["learners"][name][key] for key in Progress.__dataclass_fields__})
     return Position(**state["position"]), Cost.from_dict(state["cost"])

@@ -7,6 +7,7 @@ its task, or with all tasks that are learned jointly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,6 @@ class Progress:
     since_halving: int = 0
     scale: float = 1.0  # what the plateau schedule has left of the learning rate
     stopped: bool = False
-    judged: bool = False
 
 
 class Learner:
@@ -148,8 +148,8 @@ class Learner:
         """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""
         own, score, sign = self.progress, *self._score(metrics)
         better = score is not None and (own.best_score is None or sign * score > sign * own.best_score)
-        if better or not own.judged:
-            own.judged, own.best_step = True, step
+        if better or own.best_score is None:  # while no score is defined, the latest weights are the best known
+            own.best_step = step
             self.best = {}  # first, so that there is never a third copy of them
             self.best = self.weights()
         if better:
@@ -163,10 +163,12 @@ class Learner:
         return False
 
     def _score(self, metrics: Mapping[str, dict[str, Any]]) -> tuple[float | None, int]:
-        """The monitored metric and whether more (1) or less (-1) of it is better; the mean of all, with signs, for several."""
+        """The monitored metric, None if undefined, and 1 or -1: more or less of it is better. For several, the signed mean."""
         signs = {name: 1 if part.task.higher_is_better else -1 for name, part in self.parts.items()}
         scores = {name: metrics[name].get(part.task.monitor) for name, part in self.parts.items()}
-        if len(scores) == 1:
-            return next(iter(scores.values())), next(iter(signs.values()))
-        known = [signs[name] * score for name, score in scores.items() if score is not None]
-        return (sum(known) / len(known) if len(known) == len(scores) else None), 1
+        known = {name: score for name, score in scores.items() if score is not None and math.isfinite(score)}
+        if len(known) < len(scores):
+            return None, 1
+        if len(known) == 1:
+            return next(iter(known.values())), next(iter(signs.values()))
+        return sum(signs[name] * score for name, score in known.items()) / len(known), 1

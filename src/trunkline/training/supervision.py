@@ -13,6 +13,7 @@ from torch import Tensor
 from trunkline.inputs.batching import Layout
 from trunkline.inputs.text import Encoded
 from trunkline.tasks import Criterion, Targets, Task
+from trunkline.tasks.base import number_or_none
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Supervision:
         with torch.no_grad():
             loss = criterion.loss(answers[present], torch.from_numpy(self.targets.values)[present], groups)
         metrics = self.task.score(criterion.decode(answers, offsets), self.targets)
+        # Nothing that is no number goes into comparisons and files: an error may overflow.
+        metrics = {name: number_or_none(value) if isinstance(value, float) else value for name, value in metrics.items()}
         return {"loss": float(loss), **metrics}
 
     def pick(self, sequences: np.ndarray, layout: Layout, device: torch.device) -> Picked | None:

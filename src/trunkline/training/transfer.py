@@ -30,10 +30,11 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], known: Mapping[s
 
     Returns:
         list: ``{"order", "metric", "matrix", "alone", "forgetting", "backward_transfer", "forward_transfer"}``;
-        `matrix[i][j]` is None where task j had not been trained yet, and the means are None for a single task.
+        `matrix[i][j]` is None where task j had not been trained yet or its score is undefined (a correlation with
+        something constant); the means are None for a single task, and where a score that they need is undefined.
     """
 
-    def score(stage: Stage, task: str) -> Any:  # float, or None where the task was not trained yet
+    def score(stage: Stage, task: str) -> float | None:
         metrics = scored[stages.index(stage)].get(task)
         return None if metrics is None else (metrics.get("test") or metrics["validation"])[known[task].monitor]
 
@@ -47,8 +48,13 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], known: Mapping[s
         before, after = range(last), range(1, len(tasks))
         signs = [1 if known[task].higher_is_better else -1 for task in tasks]
 
-        def gain(later: float, j: int, earlier: float, signs: list[int] = signs) -> float:
-            return signs[j] * (later - earlier)
+        def gain(later: float | None, j: int, earlier: float | None, signs: list[int] = signs) -> float | None:
+            return None if later is None or earlier is None else signs[j] * (later - earlier)
+
+        def lost(j: int, matrix: list[list[float | None]] = matrix, last: int = last) -> float | None:
+            gains = [gain(matrix[last][j], j, matrix[i][j]) for i in range(j, last)]
+            known = [value for value in gains if value is not None]
+            return -min(known) if len(known) == len(gains) else None
 
         reports.append(
             {
@@ -56,7 +62,7 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], known: Mapping[s
                 "metric": {task: known[task].monitor for task in tasks},
                 "matrix": matrix,
                 "alone": alone,
-                "forgetting": _mean([max(-gain(matrix[last][j], j, matrix[i][j]) for i in range(j, last)) for j in before]),
+                "forgetting": _mean([lost(j) for j in before]),
                 "backward_transfer": _mean([gain(matrix[last][j], j, matrix[j][j]) for j in before]),
                 "forward_transfer": _mean([gain(matrix[j][j], j, alone[j]) for j in after]),
             }
@@ -64,5 +70,6 @@ def transfer(stages: list[Stage], scored: list[dict[str, Any]], known: Mapping[s
     return reports
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
