@@ -11,7 +11,6 @@ import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 
 from trunkline.inputs.text import Encoded
 from trunkline.states.store import StatesStore, build_store
+from trunkline.trunk.fingerprint import Fingerprint
 
 
 class LightTrunk:
@@ -26,7 +26,7 @@ class LightTrunk:
 
     def __init__(self, layers=3, hidden=8, weights="w", tokenizer="t", padding=0.0, seconds=0.0):
         self.num_layers, self.hidden_size, self.padding, self.seconds = layers, hidden, padding, seconds
-        self.fingerprint = SimpleNamespace(weights=weights, tokenizer=tokenizer)
+        self.fingerprint = Fingerprint(weights, tokenizer, config="c", tokenizer_settings="s")
         self.passes = 0
 
     def collate(self, encoded, sequences):

@@ -66,6 +66,11 @@ def test_a_finished_run_is_not_trained_again_unless_asked(tiny_trunk_dir, rows, 
     second = fit(config(tiny_trunk_dir, rows), **arguments)
     assert "epoch" not in events and "finished_before" in events and second.summary == first.summary
     events.clear()
+    older = Run(resolve(config(tiny_trunk_dir, rows)), quiet).older_identity
+    (tmp_path / "run" / "result.json").write_text(json.dumps({**first.summary, "identity": older}))
+    fit(config(tiny_trunk_dir, rows), **arguments)
+    assert "epoch" not in events and older != first.summary["identity"]
+    events.clear()
     fit(config(tiny_trunk_dir, rows), fresh=True, **arguments)
     assert "epoch" in events
 

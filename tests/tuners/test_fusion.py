@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,11 @@ def branch(folder: Path, trunk: Trunk, seed: int = 1, **config) -> tuple[str, Tu
     described = {
         "name": folder.name,
         "method": tuner.described(),
-        "trunk": {"weights": trunk.fingerprint.weights, "hidden_size": trunk.hidden_size},
+        "trunk": {
+            "weights": trunk.fingerprint.weights,
+            "config": trunk.fingerprint.config,
+            "hidden_size": trunk.hidden_size,
+        },
     }
     (folder / "branch.json").write_text(json.dumps(described))
     save_file({f"trunk.{key}": p.detach().clone() for key, p in tuned.own().items()}, folder / "weights.safetensors")
@@ -132,6 +137,10 @@ def test_another_trunk_is_refused(trunk, tiny_trunk_dir, tmp_path):
     other = load_trunk(tiny_bert(tmp_path / "other", seed=1), dtype="fp32")
     with pytest.raises(BadInput, match=r"a: made for a trunk with weights sha256 .* give the trunk it belongs to"):
         Fusion(FusionConfig(adapters=paths)).check(other)
+    settings = shutil.copytree(tiny_trunk_dir, tmp_path / "settings") / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"layer_norm_eps": 1e-3}))
+    with pytest.raises(BadInput, match=r"a: made for a trunk with settings in config.json of sha256 .* give the trunk"):
+        Fusion(FusionConfig(adapters=paths)).check(load_trunk(settings.parent, dtype="fp32"))
     paths.append(branch(tmp_path / "b", other)[0])
     with pytest.raises(BadInput, match=r"b: made for a trunk with weights sha256"):
         TunedTrunk(trunk, Fusion(FusionConfig(adapters=paths)), "fp32")

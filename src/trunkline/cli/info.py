@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,8 +162,7 @@ def _trunk(name: str) -> dict[str, Any]:
         "device": str(trunk.device),
         "max_length": trunk.max_length,
         "longest_input": trunk.longest_input,
-        "weights": found.weights,
-        "tokenizer": found.tokenizer,
+        **asdict(found),
     }
 
 

@@ -40,7 +40,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class TrunkRef:
-    """The trunk that a branch belongs to; `weights` and `tokenizer` are the sha256 of its fingerprint."""
+    """The trunk that a branch belongs to, with the four sha256 of its fingerprint; older branches have two of them."""
 
     name: str
     revision: str | None
@@ -50,6 +50,8 @@ class TrunkRef:
     tokenizer: str
     num_layers: int
     hidden_size: int
+    config: str | None = None
+    tokenizer_settings: str | None = None
 
     @classmethod
     def of(cls, trunk: Trunk) -> TrunkRef:
@@ -63,6 +65,8 @@ class TrunkRef:
             print_.tokenizer,
             trunk.num_layers,
             trunk.hidden_size,
+            print_.config,
+            print_.tokenizer_settings,
         )
 
     @property
@@ -108,6 +112,15 @@ class Branch:
                 f"{where}: trained with a tokenizer of sha256 {self.trunk.tokenizer[:12]}, "
                 f"found {found.tokenizer[:12]} in {trunk.name}; give the tokenizer it belongs to"
             )
+        for what, trained, here in (
+            ("config.json", self.trunk.config, found.config),
+            ("tokenizer", self.trunk.tokenizer_settings, found.tokenizer_settings),
+        ):
+            if trained not in (None, here):
+                raise BadInput(
+                    f"{where}: trained on trunk {self.trunk.name} with settings of its {what} of sha256 {trained[:12]}, "
+                    f"found {here[:12]} in {trunk.name}; give the trunk it belongs to, with its {what} as it was"
+                )
 
     def weights(self) -> dict[str, Tensor]:
         """All weights that are its own, under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""

@@ -46,6 +46,8 @@ def key_parts(trunk: Trunk, encoded: Encoded, dtype: str, batch_tokens: int) -> 
         "format": FORMAT,
         "weights": trunk.fingerprint.weights,
         "tokenizer": trunk.fingerprint.tokenizer,
+        "config": trunk.fingerprint.config,
+        "tokenizer_settings": trunk.fingerprint.tokenizer_settings,
         "stack": trunk.stack,
         "computed_in": trunk.dtype,
         "texts": encoded.digest(),

@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -86,12 +87,11 @@ class StatesStore:
         manifest, lengths = m.read_manifest(path)
         given: dict[str, object] = {}
         if trunk is not None:
-            print_ = trunk.fingerprint
-            given |= {"weights": print_.weights, "tokenizer": print_.tokenizer, "stack": trunk.stack}
+            given |= {**asdict(trunk.fingerprint), "stack": trunk.stack}
         if encoded is not None:
             given |= {"texts": encoded.digest()}
         for part, value in given.items():
-            if manifest.key[part] != value:
+            if manifest.key.get(part, value) != value:  # stores of older versions know less of their trunk
                 raise BadInput(f"{path}: a store of another trunk or corpus (its {part} differ); build one for this")
         if not manifest.complete():
             raise TrunklineError(f"{path}: no layer of this store is finished; build it again, it goes on where it stopped")

@@ -83,7 +83,7 @@ def fit(
         if run.accelerator.is_main_process:
             sweep(path)
         run.accelerator.wait_for_everyone()
-        if done := finished(path, run.identity):
+        if done := finished(path, run.identity, run.older_identity):
             shutil.rmtree(path / "checkpoint", ignore_errors=True)  # of a run that was killed at its very end
             run.say("finished_before", path=path)
             return done
@@ -94,12 +94,12 @@ def fit(
     return RunResult(path, summary)
 
 
-def finished(path: Path, identity: str) -> RunResult | None:
-    """The result of an earlier run in `path`, if it is finished and of the same identity."""
+def finished(path: Path, *identities: str) -> RunResult | None:
+    """The result of an earlier run in `path`, if it is finished and of one of these identities."""
     if not (path / "result.json").exists():
         return None
     summary = read_result(path)
-    if summary["identity"] != identity:
+    if summary["identity"] not in identities:
         raise BadInput(f"{path}: holds a run of another config, other data or another trunk; give another directory or --fresh")
     return RunResult(path, summary)
 

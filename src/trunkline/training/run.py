@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Run:
             for finding in group.findings:
                 self.say("finding", text=finding)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
+        self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
         self.feeds = Feeds(config, self.trunk, self.precision, self.accelerator, self.say)
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
@@ -312,14 +314,12 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
 
 
-def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str) -> str:
-    """sha256 (hex) of all that the result depends on: config, data, trunk, and the precisions that `auto` stood for."""
-    parts = [
-        config.identity(),
-        data_digest(groups),
-        trunk.fingerprint.weights,
-        trunk.fingerprint.tokenizer,
-        trunk.dtype,
-        precision,
-    ]
+def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str, older: bool = False) -> str:
+    """sha256 (hex) of all that the result depends on: config, data, trunk, and the precisions that `auto` stood for.
+
+    With `older`, the one of runs that were finished before the settings of the trunk were part of its fingerprint.
+    """
+    found = trunk.fingerprint
+    prints = (found.weights, found.tokenizer) if older else astuple(found)
+    parts = [config.identity(), data_digest(groups), *prints, trunk.dtype, precision]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -1,6 +1,7 @@
-"""Which trunk is this: a sha256 of the weights it computes with, and one of what its tokenizer does.
+"""Which trunk is this: a sha256 each of its weights, of what its tokenizer does, and of the settings of the model and of the
+tokenizer.
 
-Both are the same wherever a trunk lies, in however many files, and in whatever precision it was loaded, so a branch can
+All are the same wherever a trunk lies, in however many files, and in whatever precision it was loaded, so a branch can
 tell that it meets the trunk it was made for.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 # What a tokenizer does is told by its vocabulary and by what it makes of these: case, accents, blanks, numbers, marks,
 # scripts, composed and decomposed letters, emoji with joiners, control characters.
@@ -28,12 +29,30 @@ _PROBES = [
 ]  # fmt: skip
 
 
+# Keys of a config that no computation depends on: where a checkpoint comes from, what a call returns, the labels of a head.
+# Whatever is not known to be of this kind counts, as some models read keys that their config class does not declare.
+_NOT_COMPUTED = frozenset(
+    "architectures auto_map dtype finetuning_task gradient_checkpointing id2label label2id name_or_path num_labels "
+    "output_attentions output_hidden_states problem_type return_dict task_specific_params tokenizer_class torch_dtype "
+    "transformers_version use_cache".split()
+)
+
+
 @dataclass(frozen=True)
 class Fingerprint:
-    """sha256 of a trunk's weights and of its tokenizer, 64 hex digits each."""
+    """sha256 of a trunk, 64 hex digits each.
+
+    Attributes:
+        weights: of the weights that run.
+        tokenizer: of the vocabulary, and of what the tokenizer makes of fixed texts.
+        config: of the settings in config.json.
+        tokenizer_settings: of the settings of the tokenizer.
+    """
 
     weights: str
     tokenizer: str
+    config: str
+    tokenizer_settings: str
 
 
 def weights_digest(model: nn.Module, stored: torch.dtype) -> str:
@@ -71,3 +90,46 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
         "pairs": [two["input_ids"], two["token_type_ids"]],
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def config_digest(config: PretrainedConfig) -> str:
+    """Hash the settings of a model that differ from the defaults of its class, as transformers has read them.
+
+    A setting that a later release adds has a default that computes what was computed before, so it does not count. Nor does
+    `_NOT_COMPUTED`.
+    """
+    settings, defaults = config.to_dict(), type(config)().to_dict()
+    if "encoder_layers" in settings:  # which older releases keep under this name too
+        settings.pop("num_hidden_layers", None)
+    told = {
+        key: value
+        for key, value in settings.items()
+        if not (key in _NOT_COMPUTED or key.startswith("_") or (key in defaults and value == defaults[key]))
+    }
+    return _digest(told)
+
+
+def tokenizer_settings_digest(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Hash the settings of a tokenizer: every step before and after the model, the model's options, added tokens and sides.
+
+    Settings that are off or empty do not count, so that an option which a later release adds changes nothing.
+    """
+    backend: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    told = {name: backend.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor", "added_tokens")}
+    told["model"] = {key: value for key, value in backend["model"].items() if key not in ("vocab", "merges")}
+    told["sides"] = [tokenizer.truncation_side, tokenizer.padding_side]
+    told["pad"] = tokenizer.pad_token_id
+    told["split_special_tokens"] = tokenizer.split_special_tokens
+    return _digest(_set(told))
+
+
+def _set(value: Any) -> Any:
+    """`value` without what is off or empty in the objects within it; zero is a number and stays."""
+    if isinstance(value, dict):
+        kept = {key: _set(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in (None, "", [], {}) and item is not False}
+    return [_set(item) for item in value] if isinstance(value, list) else value
+
+
+def _digest(told: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

@@ -23,7 +23,13 @@ from transformers.utils import logging as transformers_logging
 from trunkline.errors import BadInput
 from trunkline.inputs.text import Encoded, encode
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
-from trunkline.trunk.fingerprint import Fingerprint, tokenizer_digest, weights_digest
+from trunkline.trunk.fingerprint import (
+    Fingerprint,
+    config_digest,
+    tokenizer_digest,
+    tokenizer_settings_digest,
+    weights_digest,
+)
 from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype
 from trunkline.trunk.source import Source, find_source, read_config, stored_dtype
 
@@ -127,8 +133,13 @@ class Trunk:
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """sha256 of the weights that run, as stored, and of the tokenizer; independent of path, files and `dtype`."""
-        return Fingerprint(self._weights or weights_digest(self.model, self._stored), tokenizer_digest(self.tokenizer))
+        """sha256 of the weights that run, as stored, of the tokenizer and of the settings; independent of path and `dtype`."""
+        return Fingerprint(
+            weights=self._weights or weights_digest(self.model, self._stored),
+            tokenizer=tokenizer_digest(self.tokenizer),
+            config=config_digest(self.model.config),
+            tokenizer_settings=tokenizer_settings_digest(self.tokenizer),
+        )
 
     @contextmanager
     def weights_set_aside(self, used: Iterable[Tensor]) -> Iterator[None]:

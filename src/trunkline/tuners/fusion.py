@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -210,7 +211,7 @@ class Fusion(Tuner):
         read = []
         for name, path in named:
             stored = read_adapter(path, home)
-            read.append(Stored(name or stored.name, stored.spec, stored.weights, stored.where, stored.trunk, stored.language))
+            read.append(replace(stored, name=name or stored.name))
         adapter_names([stored.name for stored in read], "method.adapters")
         return read
 

@@ -225,12 +225,12 @@ def _read_branch(path: Path, home: Home) -> Stored:
         for start, (part, place) in starts.items():
             if key.startswith(start):
                 parts[part][f"{place}.{key.removeprefix(start)}"] = value
-    name, known = str(described.get("name", path.name)), trunk.get("weights")
+    name, known, config = str(described.get("name", path.name)), trunk.get("weights"), trunk.get("config")
     language = specs.get("language")
     below = None
     if isinstance(language, dict):
         below = Stored("language", parse_spec(language, f"{file}: method.specs.language"), parts["language"], str(path), known)
-    return Stored(name, parse_spec(specs["task"], f"{file}: method.specs.task"), parts["task"], str(path), known, below)
+    return Stored(name, parse_spec(specs["task"], f"{file}: method.specs.task"), parts["task"], str(path), known, below, config)
 
 
 def _described(home: Home, name: str, config: dict[str, Any], model_name: str | None) -> dict[str, Any]:

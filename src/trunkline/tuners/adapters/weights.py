@@ -67,6 +67,7 @@ class Stored:
         where: its path, for messages.
         trunk: sha256 of the weights of the trunk it was made for, where that is known (a branch knows it).
         language: the adapter below it that it was trained on, in a branch that has one.
+        config: sha256 of the settings in that trunk's config.json, where that is known.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Stored:
     where: str = ""
     trunk: str | None = None
     language: Stored | None = None
+    config: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,17 @@ class StoredFusion:
 
 def refuse_others(adapters: Iterable[Stored], trunk: Trunk) -> None:
     """Raise BadInput if one of the adapters is known to belong to another trunk; files of the `adapters` package know none."""
-    found = trunk.fingerprint.weights
+    found = trunk.fingerprint
     for stored in adapters:
-        if stored.trunk is not None and stored.trunk != found:
-            raise BadInput(
-                f"{stored.where}: made for a trunk with weights sha256 {stored.trunk[:12]}, found {found[:12]} in "
-                f"{trunk.name}; give the trunk it belongs to"
-            )
+        for what, made, here in (
+            ("weights", stored.trunk, found.weights),
+            ("settings in config.json of", stored.config, found.config),
+        ):
+            if made not in (None, here):
+                raise BadInput(
+                    f"{stored.where}: made for a trunk with {what} sha256 {made[:12]}, found {here[:12]} in "
+                    f"{trunk.name}; give the trunk it belongs to"
+                )
 
 
 def without_inverse(stored: Stored) -> Stored:
