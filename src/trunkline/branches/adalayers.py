@@ -4,8 +4,12 @@
     p~  = softmax(alpha * p)      p: one learned number per layer, starting equal
     F   = sum_i p~_i f_i          (N, k), packed
 
-Then a head (heads.py). Components of p~ at or below `cutoff` become 0 and the rest is renormalised, and those layers are
-not read. `entropy` times H(p~) may be added to the loss. F is summed layer by layer, so a branch costs one (N, k) tensor.
+Then a head (heads.py). Only the `top_layers` largest p may be kept. Components of p~ at or below `cutoff` become 0 and the
+rest is renormalised, and those layers are not read. `entropy` times H(p~) / l, for l layers, may be added to the loss. F is
+summed layer by layer, so a branch costs one (N, k) tensor.
+
+The published code (github.com/alexdremov/adalayers) is followed where the text says otherwise or nothing; docs/methods.md
+has the differences.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from trunkline.branches.fold import (
     methods,
     widened,
 )
-from trunkline.branches.heads import FeatureHead, HeadKind
+from trunkline.branches.heads import Dropout, FeatureHead, FeedForwardActivation, HeadKind
 from trunkline.branches.products import linear
 from trunkline.inputs.batching import Layout
 
@@ -45,6 +49,15 @@ class FeatureConfig(BranchConfig):
     feed_forward: int = Field(512, ge=1, description="width of the encoder head's feed-forward maps")
     positions: bool | None = Field(None, description="add sinusoidal positions to the features; by default for words only")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the head")
+    feature_dropout: float = Field(0.0, ge=0, lt=1, description="on the features of each layer, before they are added up")
+    position_dropout: float = Field(0.0, ge=0, lt=1, description="after positions are added")
+    positions_first: bool = Field(False, description="add positions before the GELU on the features, not after it")
+    feed_forward_activation: FeedForwardActivation = Field("gelu", description="gelu | relu, in the encoder head")
+
+    @classmethod
+    def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
+        earlier = {"positions_first": True, "feed_forward_activation": "relu"} if schema < 2 else {}
+        return {**earlier, **section}
 
 
 class AdaLayersConfig(FeatureConfig):
@@ -53,8 +66,11 @@ class AdaLayersConfig(FeatureConfig):
     name: Literal["adalayers"] = "adalayers"
     layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
     alpha: float = Field(16.0, gt=0, description="sharpness of softmax(alpha * p)")
+    top_layers: int | None = Field(None, ge=1, description="read only so many layers, those with the largest weights")
     cutoff: float = Field(0.01, ge=0, lt=1, description="layers whose weight is at or below are dropped")
-    entropy: float = Field(0.0, description="lambda: this times the entropy of the weights is added to the loss")
+    entropy: float = Field(
+        0.0, description="lambda: this times the entropy of the weights, divided by the number of layers, is added to the loss"
+    )
 
 
 @methods.register("adalayers")
@@ -81,19 +97,26 @@ class AdaLayers(SideBranch):
             feed_forward=config.feed_forward,
             dropout=config.dropout,
             positions=unit if config.positions is None else config.positions,
+            position_dropout=config.position_dropout,
+            positions_first=config.positions_first,
+            feed_forward_activation=config.feed_forward_activation,
         )
+        self.feature_dropout = Dropout(config.feature_dropout)
 
     def _choose(self) -> tuple[int, ...]:
         return choose_layers(self.config.layers, self.trunk)
 
     def distribution(self) -> tuple[tuple[int, ...], Tensor]:
-        """The layers above the cut-off, and their renormalised weights, differentiable in p.
+        """The layers that are read, and their renormalised weights, differentiable in p.
 
-        Renormalising what is left of a softmax is the softmax over what is left. The largest component always stays.
+        Renormalising what is left of a softmax is the softmax over what is left. The largest component always stays, and
+        of equal ones the lower layer. A p that is not kept has no gradient.
         """
         logits = self.config.alpha * self.p
         with torch.no_grad():
-            shares = torch.softmax(logits.float(), 0)
+            order = torch.argsort(logits, descending=True, stable=True)  # what is not a number counts as largest
+            shares = torch.zeros_like(logits).float()
+            shares[order[: self.config.top_layers]] = torch.softmax(logits[order[: self.config.top_layers]].float(), 0)
             # "Not at or below" keeps what is not a number too: a training that went wrong must show it, not drop all layers.
             kept = (~(shares <= self.config.cutoff) | (shares == shares.max())).nonzero().flatten()
         return tuple(self.layers[i] for i in kept.tolist()), torch.softmax(logits[kept], 0)
@@ -112,7 +135,7 @@ class AdaLayers(SideBranch):
             return carry
         activation, weight = self.projection(layer)
         projected = widened(linear(state.activated(activation), weight))
-        return carry.add(layer, F.layer_norm(projected, projected.shape[-1:]))
+        return carry.add(layer, self.feature_dropout(F.layer_norm(projected, projected.shape[-1:])))
 
     def _open(self) -> WeightedSum:
         kept, weights = self.distribution()
@@ -122,11 +145,11 @@ class AdaLayers(SideBranch):
         return self.head((carry or self._open()).finished(), layout, rows)
 
     def penalty(self) -> Tensor | float:
-        """lambda * H(p~), in nats, over the layers that are left."""
+        """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over."""
         if not self.config.entropy:
             return 0.0
         _, weights = self.distribution()
-        return self.config.entropy * torch.special.entr(weights).sum()
+        return self.config.entropy * torch.special.entr(weights).sum() / len(self.layers)
 
     @torch.no_grad()
     def layer_weights(self) -> dict[int, float]:

@@ -1,13 +1,15 @@
 """The heads: from features (N, k) to logits.
 
-`FeatureHead` is the document's pair (AdaLayers; docs/methods.md): for texts self-attention over the features, GELU,
-dropout, mean over real tokens, linear; for units a pre-norm transformer encoder, dropout, linear. `PooledHead` is the
-plain one: pool, dropout, linear. Weights lie in torch's own `MultiheadAttention` and `TransformerEncoderLayer`.
+`FeatureHead` is the pair of AdaLayers (docs/methods.md), as in its published code: GELU on the features, then positions; then
+for texts self-attention, GELU, dropout, mean over real tokens, linear; for units a pre-norm transformer encoder, dropout,
+linear. `PooledHead` is the plain one: pool, dropout, linear. Weights lie in torch's own `MultiheadAttention` and
+`TransformerEncoderLayer`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
@@ -16,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trunkline.branches.attention import attend
-from trunkline.branches.fold import Output
+from trunkline.branches.fold import ACTIVATIONS, Output
 from trunkline.branches.products import linear
 from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
 
 HeadKind = Literal["attention", "encoder", "linear"]
 Pooling = Literal["cls", "mean", "last", "token"]
+FeedForwardActivation = Literal["gelu", "relu"]
 
 
 class FeatureHead(nn.Module):
@@ -36,6 +39,9 @@ class FeatureHead(nn.Module):
         layers, feed_forward: of ``encoder``: how many layers, and the width between their two linear maps.
         dropout: before the last linear map and, in ``encoder``, after both halves of each layer.
         positions: add sinusoidal position embeddings to the features.
+        position_dropout: after positions are added.
+        positions_first: add them before the first GELU, not after it.
+        feed_forward_activation: of ``encoder``, between its two linear maps.
     """
 
     def __init__(
@@ -49,12 +55,16 @@ class FeatureHead(nn.Module):
         feed_forward: int,
         dropout: float,
         positions: bool,
+        position_dropout: float = 0.0,
+        positions_first: bool = False,
+        feed_forward_activation: FeedForwardActivation = "gelu",
     ) -> None:
         super().__init__()
         if kind != "linear" and dim % heads:
             raise BadInput(f"method.heads: found {heads} heads for dim {dim}, expected a divisor of dim")
         self.dim, self.output, self.kind, self.heads, self.positions = dim, output, kind, heads, positions
-        self.dropout = Dropout(dropout)
+        self.positions_first, self.feed_forward_activation = positions_first, feed_forward_activation
+        self.dropout, self.position_dropout = Dropout(dropout), Dropout(position_dropout)
         self.attention = nn.MultiheadAttention(dim, heads) if kind == "attention" else None
         self.layers, self.feed_forward = (layers, feed_forward) if kind == "encoder" else (0, 0)
         self.encoder = nn.ModuleList(
@@ -66,14 +76,18 @@ class FeatureHead(nn.Module):
 
     def shape(self) -> tuple[object, ...]:
         """Heads of equal shape can be stacked, whatever their outputs."""
-        return self.kind, self.dim, self.heads, self.layers, self.feed_forward, self.positions
+        encoder = (self.layers, self.feed_forward, self.feed_forward_activation) if self.layers else None
+        return self.kind, self.dim, self.heads, encoder, self.positions and (True, self.positions_first)
 
     def forward(self, features: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
         """(N, k) to (B, C) at text level, to (len(rows), C) at unit level."""
         x, mask = padded(features, layout)
-        if self.positions:
-            x = x + positions(x.shape[1], self.dim).to(x)
-        x = F.gelu(x)
+        if self.positions and self.positions_first:
+            x = F.gelu(self.position_dropout(x + positions(x.shape[1], self.dim).to(x)))
+        elif self.positions:
+            x = self.position_dropout(F.gelu(x) + positions(x.shape[1], self.dim).to(x))
+        else:
+            x = F.gelu(x)
         kept = None  # at unit level, the cells of the padded form that are asked for
         if self.output.level == "unit":
             kept = layout.cells if rows is None else layout.cells[rows]
@@ -82,7 +96,9 @@ class FeatureHead(nn.Module):
         elif self.layers:
             for number, layer in enumerate(self.encoder, 1):
                 assert isinstance(layer, nn.TransformerEncoderLayer)
-                x = encoder_layer(x, layer, mask, kept if number == self.layers else None)
+                x = encoder_layer(
+                    x, layer, mask, kept if number == self.layers else None, ACTIVATIONS[self.feed_forward_activation]
+                )
         elif kept is not None:
             x = x.flatten(0, 1)[kept]
         x = self.dropout(x)
@@ -115,7 +131,13 @@ def self_attention(x: Tensor, weights: nn.MultiheadAttention, mask: Tensor | Non
     return linear(out if kept is None else out.flatten(0, 1)[kept], weights.out_proj.weight, weights.out_proj.bias)
 
 
-def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, mask: Tensor | None, kept: Tensor | None = None) -> Tensor:
+def encoder_layer(
+    x: Tensor,
+    weights: nn.TransformerEncoderLayer,
+    mask: Tensor | None,
+    kept: Tensor | None = None,
+    activation: Callable[[Tensor], Tensor] = F.gelu,
+) -> Tensor:
     """What `weights` computes within each sequence: (B, T, k) to (B, T, k), or to (M, k) for M kept cells of the B * T.
 
     Dropout is on the output of both halves, not on the attention weights and the feed-forward units within: those are
@@ -123,7 +145,7 @@ def encoder_layer(x: Tensor, weights: nn.TransformerEncoderLayer, mask: Tensor |
     """
     attended = self_attention(weights.norm1(x), weights.self_attn, mask, kept)
     x = (x if kept is None else x.flatten(0, 1)[kept]) + weights.dropout1(attended)
-    hidden = F.relu(linear(weights.norm2(x), weights.linear1.weight, weights.linear1.bias))
+    hidden = activation(linear(weights.norm2(x), weights.linear1.weight, weights.linear1.bias))
     return x + weights.dropout2(linear(hidden, weights.linear2.weight, weights.linear2.bias))
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trunkline.branches.attention import attend
+from trunkline.branches.fold import ACTIVATIONS
 from trunkline.branches.heads import FeatureHead, mean, padded, positions
 from trunkline.branches.products import linear
 from trunkline.inputs.batching import Layout
@@ -27,7 +28,8 @@ class StackedHead:
     def __init__(self, heads: Sequence[FeatureHead]) -> None:
         first = heads[0]
         self.kind, self.dim, self.heads = first.kind, first.dim, first.heads
-        self.layers, self.positions = first.layers, first.positions
+        self.layers, self.positions, self.positions_first = first.layers, first.positions, first.positions_first
+        self.activation = ACTIVATIONS[first.feed_forward_activation]
         self.outputs = [head.output for head in heads]
         named = [dict(head.named_parameters()) for head in heads]
         shared = [name for name in named[0] if not name.startswith("linear.")]
@@ -60,9 +62,12 @@ class StackedHead:
     def _body(self, x: Tensor, mask: Tensor | None, part: slice) -> Tensor:
         """What comes before pooling: (n, B, T, k) to (n, B, T, k)."""
         weights = {name: weight[part] for name, weight in self.weights.items()}
-        if self.positions:
-            x = x + positions(x.shape[2], self.dim).to(x)
-        x = F.gelu(x)
+        if self.positions and self.positions_first:
+            x = F.gelu(x + positions(x.shape[2], self.dim).to(x))
+        elif self.positions:
+            x = F.gelu(x) + positions(x.shape[2], self.dim).to(x)
+        else:
+            x = F.gelu(x)
         if self.kind == "attention":
             return F.gelu(self._attention(x, mask, weights, "attention."))
         for layer in range(self.layers):
@@ -70,7 +75,7 @@ class StackedHead:
             normed = _norm(x, weights[own + "norm1.weight"], weights[own + "norm1.bias"])
             x = x + self._attention(normed, mask, weights, own + "self_attn.")
             normed = _norm(x, weights[own + "norm2.weight"], weights[own + "norm2.bias"])
-            hidden = F.relu(_linear(normed, weights[own + "linear1.weight"], weights[own + "linear1.bias"]))
+            hidden = self.activation(_linear(normed, weights[own + "linear1.weight"], weights[own + "linear1.bias"]))
             x = x + _linear(hidden, weights[own + "linear2.weight"], weights[own + "linear2.bias"])
         return x
 

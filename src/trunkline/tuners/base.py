@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trunkline.branches.fold import BranchConfig
+from trunkline.branches.fold import BranchConfig, methods
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.trunk.load import Trunk
@@ -21,6 +21,14 @@ class TunerConfig(BranchConfig):
     PATHS: ClassVar[tuple[str, ...]] = ()  # keys that hold paths, alone or several
 
     head: Any = Field("plain", description="plain (the published recipes' own) or a side branch: {name: adalayers, dim: 64}")
+
+    @classmethod
+    def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
+        head = section.get("head", "plain")
+        head = {"name": head} if isinstance(head, str) and head != "plain" else head
+        if not isinstance(head, dict) or (upgraded := methods.get(head["name"]).Config.upgrade(head, schema)) == head:
+            return section
+        return {**section, "head": upgraded}
 
 
 class Tuner:
