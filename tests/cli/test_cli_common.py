@@ -1,3 +1,4 @@
+import logging
 import os
 import re
 import shlex
@@ -71,3 +72,18 @@ def test_the_place_of_an_unexpected_error_is_in_the_package_whatever_the_folder_
     with pytest.raises(typer.Exit):
         guarded(found["command"])()
     assert "unexpected KeyError in common.py line" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_own_warnings_are_said_and_those_of_libraries_are_not(rank, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", rank)
+
+    def command():
+        logging.getLogger("trunkline.states.budget").warning("a store is in use, so it stays")
+        logging.getLogger("transformers.models").warning("of no interest")
+
+    before = logging.getLogger("trunkline").level
+    guarded(command)()
+    said = "trunkline: a store is in use, so it stays\n" if rank == "0" else ""  # one process of several talks
+    assert capsys.readouterr().err == said
+    assert logging.getLogger("trunkline").level == before

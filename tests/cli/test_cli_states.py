@@ -4,6 +4,7 @@ import pytest
 from clitools import done, fails, made_up, write_jsonl
 
 from trunkline.files import cache_dir
+from trunkline.states.manifest import lock_of
 
 
 @pytest.fixture
@@ -47,6 +48,14 @@ def test_stores_are_listed_and_removed(config):
     assert json.loads(done("states", "prune", "--older-than", "1", "--json").stdout)["left"] == 1
     assert json.loads(done("states", "prune", "--keep-gb", "0", "--json").stdout)["left"] == 0
     assert json.loads(done("states", "info", "--json").stdout)["stores"] == []
+
+
+def test_a_store_that_is_being_built_stays_and_that_is_said(config):
+    (first, _) = json.loads(done("states", "build", config, "--json").stdout)["stores"]
+    with lock_of(cache_dir() / "states" / first["key"]):
+        pruned = done("states", "prune", "--all", "--json")
+    assert json.loads(pruned.stdout)["left"] == 1
+    assert f"trunkline: {cache_dir() / 'states' / first['key']} is being built, so it stays\n" in pruned.stderr
 
 
 def test_bad_input_is_one_sentence(config, tmp_path):

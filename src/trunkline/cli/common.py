@@ -174,9 +174,10 @@ def _quiet_libraries(debug: bool) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("trunkline: %(message)s"))
     own, root = logging.getLogger("trunkline"), logging.getLogger()
-    propagates, level = own.propagate, root.level
+    propagates, own_level, level = own.propagate, own.level, root.level
     own.addHandler(handler)
     own.propagate = False
+    own.setLevel(logging.WARNING if leads() else logging.CRITICAL)  # of its own, as the root's is changed below
     if not debug:
         root.setLevel(logging.CRITICAL)
     try:
@@ -187,4 +188,5 @@ def _quiet_libraries(debug: bool) -> Iterator[None]:
     finally:
         own.removeHandler(handler)
         own.propagate = propagates
+        own.setLevel(own_level)
         root.setLevel(level)
