@@ -11,6 +11,8 @@ import pytest
 from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
+from trunkline.cli.predict import Format, _writer
+
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
 NAMES = ["city", "mood", "score", "topics"]
 
@@ -177,3 +179,24 @@ def test_a_closed_pipe_is_quiet_and_nothing_but_results_reaches_the_user(trained
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=120)
     assert json.loads(result.stdout)["text"] == "a good film"
     assert result.stderr == ""
+
+
+def test_a_wide_csv_output_looks_each_name_up(tmp_path):
+    """Counts comparisons of column names while rows are written: a search through the header makes their square."""
+    compared = [0]
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared[0] += 1
+            return str.__eq__(self, other)
+
+    def row():
+        return {Name(f"n{i}"): "1" for i in range(300)}
+
+    with _writer(tmp_path / "out.csv", Format.csv) as write:
+        for _ in range(3):
+            write([row()])
+    assert compared[0] < 10_000 and len((tmp_path / "out.csv").read_text().splitlines()) == 4

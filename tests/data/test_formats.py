@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.formats import all_suffixes, format_of
-from trunkline.data.sources import read_table
+from trunkline.data.formats import csv as csv_format
+from trunkline.data.sources import read_chunks, read_table
 from trunkline.errors import BadInput
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -216,3 +217,33 @@ def test_parquet_gives_back_what_pyarrow_wrote(tmp_path):
 
 def test_a_broken_parquet_file_is_told(tmp_path):
     refused(tmp_path / "x.parquet", b"PAR1 but not really", r"x\.parquet: not a Parquet file that can be read")
+
+
+def test_a_wide_header_is_looked_at_once_and_each_name_once(tmp_path, monkeypatch):
+    """Counts comparisons of names: with one look at each, there are about as many as names, not their square."""
+    compared = [0]
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared[0] += 1
+            return str.__eq__(self, other)
+
+        def strip(self, *characters):
+            return Name(str.strip(self, *characters))
+
+    wide = 300
+    header, row = [Name(f"n{i}") for i in range(wide)], ["1"] * wide
+    tables = list(csv_format.rows_to_tables(iter([(1, header), *((i, row) for i in range(2, 32))]), "x.csv", 2))
+    assert [len(table) for table in tables] == [2] * 15 and compared[0] < 3 * wide * len(tables)
+    with pytest.raises(BadInput, match=r"x\.csv line 1: the header names column 'n7' twice"):
+        csv_format.rows_to_table(iter([(1, [*header, Name("n7")]), (2, [*row, "1"])]), "x.csv")
+
+
+def test_rows_of_a_parquet_file_keep_their_numbers_from_chunk_to_chunk(tmp_path):
+    pq.write_table(pa.table({"text": [f"t{i}" for i in range(10)]}), tmp_path / "a.parquet")
+    assert [table.where(len(table) - 1) for table in read_chunks(str(tmp_path / "a.parquet"), 4)] == [
+        f"{tmp_path / 'a.parquet'} row {row}" for row in (4, 8, 10)
+    ]

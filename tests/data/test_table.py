@@ -33,3 +33,32 @@ def test_concatenating_orders_columns_by_name_not_place():
 def test_other_columns_are_refused_and_named():
     with pytest.raises(BadInput, match=r"b: its columns differ from those of a in 'y'"):
         concatenate([Table("a", {"x": [1], "y": [2]}), Table("b", {"x": [3]})])
+
+
+def test_rows_keep_the_number_that_they_have_in_their_file():
+    one, two = Table("a.parquet", {"x": [1, 2, 3]}), Table("b.parquet", {"x": [4, 5]})
+    assert [one.select([2, 0]).where(row) for row in (0, 1)] == ["a.parquet row 3", "a.parquet row 1"]
+    both = concatenate([one, two])
+    assert [both.where(row) for row in (0, 3)] == ["a.parquet row 1", "b.parquet row 1"]
+    assert both.select([4]).select([0]).where(0) == "b.parquet row 2"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"what a good film this was, I liked it": ["bad film"], "1": ["0"]},
+        {"play jazz": ["stop it", "play Cher", "go"], "PlayMusic": ["Stop", "PlayMusic", "PlayMusic"]},
+    ],
+)
+def test_a_header_that_is_a_row_is_said_and_not_shown(columns):
+    table = Table("a.csv", columns)
+    with pytest.raises(BadInput, match=r"a\.csv: column for data\.text: unknown name 'text', and .* look like a row") as error:
+        table.column("text", "data.text")
+    assert not any(name in str(error.value) for name in columns)
+
+
+def test_other_columns_that_differ_are_not_all_listed():
+    many = Table("a", {f"n{i}": [1] for i in range(5000)})
+    with pytest.raises(BadInput) as error:
+        concatenate([many, Table("b", {"x": [1]})])
+    assert len(str(error.value)) < 400

@@ -100,3 +100,14 @@ def test_a_number_of_rows_is_drawn_by_the_seed_and_fewer_are_among_more(tiny_tru
     assert len(texts(30)) == 30 and set(texts(10)) < set(texts(30)) and texts(30) != texts(30, seed=4)
     with pytest.raises(BadInput, match=r"data\.rows: found 61, but .* has 60 rows"):
         texts(61)
+
+
+def test_words_that_the_tokenizer_makes_nothing_of_are_refused_before_work_starts(tiny_trunk_dir, numbered, tmp_path):
+    """With `mixing: uniform` such a task was drawn for ever: there is no batch of it."""
+    words = {"tokens": ["\u200b", "\u200c"], "tags": ["B-city", "O"]}
+    edited(numbered, lambda row: row.update(words if row["id"] % 2 else {"tags": None}))
+    values = config(tiny_trunk_dir, numbered, regime="joint", mixing="uniform", epochs=1)
+    values["method"] = {"name": "full"}
+    with pytest.raises(BadInput, match=r"rows\.jsonl: in the train split, task cities: .* no token of any word"):
+        fit(values, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, tell, write_stdout
 from trunkline.cli.evaluate import TrunkName, corpus_for, is_branch_or_run, subset, views
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
 if TYPE_CHECKING:
     from trunkline.data.table import Table
@@ -172,7 +172,7 @@ class _writer:
 
     def __init__(self, output: Path | None, form: Format) -> None:
         self.output, self.form, self.stack = output, form, ExitStack()
-        self.header: list[str] | None = None
+        self.header: dict[str, None] | None = None  # the names of the columns, in order
         self.rows = 0
 
     def __enter__(self) -> Callable[[list[dict[str, Any]]], None]:
@@ -197,13 +197,13 @@ class _writer:
         flat = [_cells(row) for row in rows]
         text = io.StringIO()
         if self.header is None:
-            self.header = list(dict.fromkeys(name for row in flat for name in row))
+            self.header = dict.fromkeys(name for row in flat for name in row)
             csv.writer(text, lineterminator="\n").writerow(self.header)
         for row, cells in enumerate(flat, start=self.rows + 1):
             if new := [name for name in cells if name not in self.header]:
                 raise BadInput(
-                    f"row {row}: column {new[0]!r} is not in the CSV header already written, which the first {CHUNK:,} rows "
-                    "set; expected all columns there, or --format jsonl"
+                    f"row {row}: column {shown(new[0])} is not in the CSV header already written, which the first {CHUNK:,} "
+                    "rows set; expected all columns there, or --format jsonl"
                 )
         self.rows += len(flat)
         csv.DictWriter(text, self.header, lineterminator="\n").writerows(flat)

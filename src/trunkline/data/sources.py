@@ -60,8 +60,7 @@ def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
 def read_chunks(source: str, size: int, *, base: Path = Path(".")) -> Iterator[Table]:
     """Read a source at most `size` rows at a time, so that a file of any size takes little memory.
 
-    A source that is no file (an embedded set, a saved folder, the hub) is read whole and handed out in pieces. Row numbers
-    in messages count from the piece's start where the file has no lines (Parquet).
+    A source that is no file (an embedded set, a saved folder, the hub) is read whole and handed out in pieces.
 
     Raises:
         BadInput: as `read_table`, when the piece that is broken is reached.

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trunkline.errors import BadInput, unknown_name
+from trunkline.errors import BadInput, listed, unknown_name
+
+NO_HEADER = "the names of the columns look like a row of data; expected a header, a first row that names them"
+LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,14 @@ class Table:
     columns (dict[str, list]): all of one length; None is a missing value.
     lines (Sequence[int] | None): 1-based line of each row in its file, where the file has lines.
     files (Sequence[str] | None): the file of each row, where several were read as one source.
+    rows (Sequence[int] | None): 1-based row of each row in its file, where that is not its place here.
     """
 
     source: str
     columns: dict[str, list]
     lines: Sequence[int] | None = None
     files: Sequence[str] | None = None
+    rows: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -30,13 +35,25 @@ class Table:
     def where(self, row: int) -> str:
         """Name a row (0-based) as a user finds it: ``"reviews.csv line 12"``, or ``"reviews.parquet row 12"``, from 1."""
         source = self.files[row] if self.files is not None else self.source
-        return f"{source} line {self.lines[row]}" if self.lines is not None else f"{source} row {row + 1}"
+        if self.lines is not None:
+            return f"{source} line {self.lines[row]}"
+        return f"{source} row {row + 1 if self.rows is None else self.rows[row]}"
 
     def column(self, name: str, where: str = "") -> list:
         """Return a column; BadInput names the nearest one there is. `where` is what asked for it, e.g. ``"data.text"``."""
         if name not in self.columns:
-            raise unknown_name(f"{self.source}: column" + (f" for {where}" if where else ""), name, self.columns)
+            opening = f"{self.source}: column" + (f" for {where}" if where else "")
+            if self.lacks_header():
+                raise BadInput(f"{opening}: unknown name {name!r}, and {NO_HEADER}")
+            raise unknown_name(opening, name, self.columns)
         return self.columns[name]
+
+    def lacks_header(self) -> bool:
+        """Whether the names of the columns look like a row: one is a text, or a value that its own column repeats."""
+        return any(
+            len(name) > LONGEST_NAME or name.count(" ") >= MOST_BLANKS or values.count(name) > 1
+            for name, values in self.columns.items()
+        )
 
     def select(self, rows: Iterable[int]) -> Table:
         """Return the table of the given rows (0-based), in that order."""
@@ -50,6 +67,7 @@ class Table:
             {name: pick(values) for name, values in self.columns.items()},
             None if self.lines is None else pick(self.lines),
             None if self.files is None else pick(self.files),
+            pick(range(1, len(self) + 1) if self.rows is None else self.rows) if self.lines is None else None,
         )
 
 
@@ -58,9 +76,9 @@ def concatenate(tables: Sequence[Table]) -> Table:
     first = tables[0]
     for other in tables[1:]:
         if different := first.columns.keys() ^ other.columns.keys():
-            names = ", ".join(repr(name) for name in sorted(different))
             raise BadInput(
-                f"{other.source}: its columns differ from those of {first.source} in {names}; expected the same columns"
+                f"{other.source}: its columns differ from those of {first.source} in {listed(sorted(different))}; "
+                "expected the same columns"
             )
     if len(tables) == 1:
         return first
@@ -72,4 +90,5 @@ def concatenate(tables: Sequence[Table]) -> Table:
         {name: [value for table in tables for value in table.columns[name]] for name in first.columns},
         lines,
         [table.source for table in tables for _ in range(len(table))],
+        [row for table in tables for row in table.rows or range(1, len(table) + 1)] if lines is None else None,
     )

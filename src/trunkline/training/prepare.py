@@ -172,6 +172,18 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
             prepared.findings.append(
                 f"{name}: {long} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
             )
+    refuse_untaught(prepared)
+
+
+def refuse_untaught(prepared: Prepared) -> None:
+    """Raise BadInput for a task that no sequence of a split has anything for: the tokenizer makes nothing of its words."""
+    for name, split in prepared.splits.items():
+        for key, supervision in split.supervision(prepared.tasks).items():
+            if not supervision.taught.any():
+                raise BadInput(
+                    f"{split.corpus.table.source}: in the {name} split, task {key}: the trunk's tokenizer makes no token of "
+                    "any word with a tag, expected some; are the words in a script that it knows?"
+                )
 
 
 def split_digest(split: Split) -> str:

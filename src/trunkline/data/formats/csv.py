@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 
 from trunkline.data.formats import Format, formats, read_lines
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
 csv.field_size_limit(2**31 - 1)  # the module's own 128 KiB, one limit for the whole process, is less than a text may have
 
@@ -21,12 +22,20 @@ def rows_to_table(rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
     Raises BadInput for a row with more or fewer cells than the header, and for a column name given twice.
     """
     rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
-        return Table(source, {}, [])
-    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(first[1])]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise BadInput(f"{source} line {first[0]}: the header names column {twice[0]!r} twice, expected each name once")
+    return _table(_header(rows, source), rows, source)
+
+
+def _header(rows: Iterator[tuple[int, list[str]]], source: str) -> list[str]:
+    """Take the first row as the names of the columns; none where there is no row."""
+    line, cells = next(rows, (1, []))
+    names = [name.strip() or f"column {i + 1}" for i, name in enumerate(cells)]
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise BadInput(f"{source} line {line}: the header names column {shown(twice)} twice, expected each name once")
+    return names
+
+
+def _table(names: list[str], rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
     columns: list[list[str | None]] = [[] for _ in names]
     lines = []
     for line, cells in rows:
@@ -68,9 +77,9 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
 def rows_to_tables(rows: Iterable[tuple[int, list[str]]], source: str, size: int) -> Iterator[Table]:
     """`rows_to_table` for `size` rows at a time, each under the one header; nothing where there are no rows."""
     rows = iter(rows)
-    header = list(islice(rows, 1))
+    names = _header(rows, source)
     while part := list(islice(rows, size)):
-        yield rows_to_table([*header, *part], source)
+        yield _table(names, part, source)
 
 
 def _separated(rows: Iterator[tuple[int, list[str]]], source: str) -> Iterator[tuple[int, list[str]]]:

@@ -26,10 +26,13 @@ def read(path: Path, source: str) -> Table:
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     """Yield the same as tables of at most `size` rows."""
+    begin = 1
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=size):
-                yield Table(source, arrow_columns(pa.Table.from_batches([batch], file.schema_arrow)))
+                columns = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
+                yield Table(source, columns, rows=range(begin, begin + len(batch)))
+                begin += len(batch)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
