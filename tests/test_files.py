@@ -1,79 +1,151 @@
+import errno
 import os
-import shutil
-from contextlib import suppress
 
 import pytest
 
+from trunkline import files
 from trunkline.errors import BadInput
-from trunkline.files import atomic_directory, distinct_names, recover_directory, safe_name, sweep
+from trunkline.files import NotWritten, atomic_directory, distinct_names, recover_directory, safe_name, sweep, write_text
 
 
-class Killed(BaseException):
-    pass
+def killed(work, rename: int) -> None:
+    """Do `work` in a process that dies at its `rename`-th rename, as by SIGKILL: nothing is cleared away."""
+    child = os.fork()
+    if child == 0:
+        real, calls = os.replace, []
+
+        def replace(source, target):
+            calls.append(source)
+            if len(calls) == rename:
+                os._exit(0)
+            real(source, target)
+
+        os.replace = replace
+        if rename == LATER:  # after all renames, before anything is cleared away
+            files._remove = lambda left, path: os._exit(0)
+        work()
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize("rename", [1, 2, 3])
-def test_a_directory_is_whole_whichever_rename_a_kill_falls_on(tmp_path, monkeypatch, rename):
-    path = tmp_path / "checkpoint"
+LATER = 3
+
+
+def write(path, text):
     with atomic_directory(path) as temporary:
-        (temporary / "state").write_text("old")
+        (temporary / "state").write_text(text)
+
+
+@pytest.mark.parametrize("rename", [1, 2, LATER])
+@pytest.mark.parametrize("next_to_come", ["recover", "write", "sweep"])
+def test_a_directory_is_whole_whichever_rename_a_kill_falls_on(tmp_path, rename, next_to_come):
+    path = tmp_path / "check.point"
+    write(path, "old")
+    killed(lambda: write(path, "new"), rename)
+    if next_to_come == "recover":
+        recover_directory(path)
+        assert (path / "state").read_text() == ("new" if rename == LATER else "old")
+        return
+    if next_to_come == "sweep":
+        sweep(tmp_path)
+        assert (path / "state").read_text() == ("new" if rename == LATER else "old")
+    else:
+        with pytest.raises(ZeroDivisionError), atomic_directory(path):
+            assert (path / "state").read_text() == ("new" if rename == LATER else "old")
+            raise ZeroDivisionError
+        write(path, "newest")
+        assert (path / "state").read_text() == "newest"
+    assert os.listdir(tmp_path) == ["check.point"]
+
+
+@pytest.mark.parametrize("rename", [1, 2])
+def test_a_rename_that_fails_leaves_the_old_directory(tmp_path, monkeypatch, rename):
+    path = tmp_path / "checkpoint"
+    write(path, "old")
     real, calls = os.replace, []
 
-    def killed(source, target):
+    def fails(source, target):
         calls.append(source)
         if len(calls) == rename:
-            raise Killed
+            raise OSError(errno.ENOSPC, "full")
         real(source, target)
 
-    monkeypatch.setattr(os, "replace", killed)
-    try:
-        with atomic_directory(path) as temporary:
-            (temporary / "state").write_text("new")
-    except Killed:
-        pass
-    monkeypatch.undo()
-    recover_directory(path)
-    assert (path / "state").read_text() == ("old" if rename <= 2 else "new")
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(NotWritten, match=r"checkpoint: cannot be written \(No space left on device\)"):
+        write(path, "new")
+    assert (path / "state").read_text() == "old" and os.listdir(tmp_path) == ["checkpoint"]
 
 
 def test_a_block_that_fails_leaves_the_old_directory_and_no_rest(tmp_path):
     path = tmp_path / "checkpoint"
-    with atomic_directory(path) as temporary:
-        (temporary / "state").write_text("old")
-    with pytest.raises(RuntimeError), atomic_directory(path) as temporary:
+    write(path, "old")
+    with pytest.raises(RuntimeError), atomic_directory(path):
         raise RuntimeError
     assert (path / "state").read_text() == "old" and os.listdir(tmp_path) == ["checkpoint"]
 
 
-def test_sweeping_puts_back_what_was_moved_aside_and_clears_the_rest(tmp_path, monkeypatch):
-    def write(name, text, killed_at=None):
-        """Write a directory; killed before its renames, between them or after them: what a SIGKILL leaves."""
-        original, calls = os.replace, []
+def test_a_directory_has_what_the_umask_leaves_and_a_new_one_the_mode_of_the_old(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "new", "a")
+        write_text(tmp_path / "file", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750 and (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "new").chmod(0o700)
+    write(tmp_path / "new", "b")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
-        def replace(source, target):
-            calls.append(target)
-            if len(calls) == killed_at:
-                raise Killed
-            original(source, target)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", replace)
-            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # a killed process clears nothing away
-            with suppress(Killed), atomic_directory(tmp_path / "branches" / name) as folder:
-                (folder / "text").write_text(text)
-
-    for name in ("moved.aside", "kept"):
-        write(name, "first")
-    write("moved.aside", "second", killed_at=2)  # between the two renames
-    write("kept", "second", killed_at=1)  # before both
-    write("kept", "third")  # after both: the older one is left beside it
-    (tmp_path / "branches" / ".result.json.abc.tmp").write_text("half")
-    left = {path.name.rsplit(".")[-1] for path in (tmp_path / "branches").iterdir() if path.name.startswith(".")}
-    assert left == {"tmp", "old"}
+def test_only_names_of_this_package_are_swept_and_only_in_the_folder_that_is_named(tmp_path):
+    theirs = [".data.old", ".mine.tmp", ".model.abcdefgh.tmp", ".a.trunkline-12.tmp", "a.trunkline-12345678.tmp"]
+    for name in theirs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "work").write_text("mine")
+    below = tmp_path / ".mine.tmp" / ".a.trunkline-12345678.tmp"
+    below.mkdir()
+    (tmp_path / ".result.json.trunkline-0123abcd.tmp").write_text("half")
     sweep(tmp_path)
-    held = {str(path.relative_to(tmp_path / "branches")): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    assert held == {"moved.aside/text": "first", "kept/text": "third"}
-    assert {path.name for path in (tmp_path / "branches").iterdir()} == {"moved.aside", "kept"}
+    write(tmp_path / "model", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*theirs, "model"]) and below.is_dir()
+
+
+def test_an_older_directory_goes_back_to_its_own_name_alone(tmp_path):
+    """A name may begin like another one."""
+    (tmp_path / ".a.b.trunkline-01234567.old" / "was").mkdir(parents=True)
+    (tmp_path / ".a.b.abcdefgh.old" / "was").mkdir(parents=True)
+    recover_directory(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    recover_directory(tmp_path / "a.b")
+    assert (tmp_path / "a.b").is_dir()
+
+
+def test_a_directory_that_somebody_writes_is_not_cleared_away_by_the_next(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_directory(tmp_path / "a") as mine:
+        write(tmp_path / "a", "of another writer")
+        assert mine.is_dir()
+        raise ZeroDivisionError
+    assert (tmp_path / "a" / "state").read_text() == "of another writer" and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        Exception("No space left on device (os error 28)"),  # of tokenizers
+        RuntimeError('I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }'),  # of safetensors
+    ],
+)
+def test_a_full_disk_is_one_sentence_whichever_library_notices(tmp_path, error):
+    write(tmp_path / "a", "old")
+    with (
+        pytest.raises(NotWritten, match=r"^[^\n]*a: cannot be written \(No space left on device\)$"),
+        atomic_directory(tmp_path / "a"),
+    ):
+        raise error
+    assert (tmp_path / "a" / "state").read_text() == "old" and os.listdir(tmp_path) == ["a"]
+    with pytest.raises(FileNotFoundError), atomic_directory(tmp_path / "a"):  # of reading something else
+        (tmp_path / "b").read_text()
 
 
 UNSAFE = [None, 3, True, ["a"], "", ".", "..", "/abs/victim", "a/b", "a\\b", "../a", ".hidden", "-o", "a\0b", "a\nb"]

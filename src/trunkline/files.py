@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, TrunklineError
 
 JSON_BYTES = 1 << 28  # the longest JSON file that is read into memory
 NAME_BYTES = 200  # of a safe name: file systems take 255, and a stage or a temporary file adds something to it
@@ -56,7 +58,39 @@ def distinct_names(names: Iterable[str], where: str) -> None:
             raise BadInput(f"{where}: found {other!r} and {name!r}, which are one folder on some disks; expected other names")
 
 
-def _sync(path: Path) -> None:
+class NotWritten(TrunklineError, OSError):
+    """A file or a folder that could not be written, as the disk is full, say. What was there before is there still."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def write_errors(path: Path, numbers: Collection[int] | None = None) -> Iterator[None]:
+    """Say in one sentence that `path` cannot be written, whichever library found that out.
+
+    Args:
+        path: as the message names it.
+        numbers: the errors of the system that mean this; any by default.
+    """
+    try:
+        yield
+    except TrunklineError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # What libraries in Rust (safetensors, tokenizers) make of it is an error of their own, with the number in its text.
+        if number is None and (found := re.search(r"\(os error (\d+)\)|\bOs \{ code: (\d+)", str(error))):
+            number = int(found[1] or found[2])
+        if isinstance(error, BrokenPipeError) or number is None or (numbers is not None and number not in numbers):
+            raise
+        raise NotWritten(f"{path}: cannot be written ({os.strerror(number)})") from error
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # only writing fails like this
+
+
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -64,21 +98,64 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def temporary_name(path: Path, kind: Literal["tmp", "old"]) -> Path:
+    return path.with_name(f".{path.name}.trunkline-{secrets.token_hex(4)}.{kind}")
+
+
+def _lock(handle: int) -> bool | None:
+    """Hold an open file or folder until it is closed; False if somebody else does, None on a disk without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it is fsynced and renamed over `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+def temporary_beside(path: Path, kind: Literal["tmp", "old"], *, folder: bool) -> Iterator[Path]:
+    """Make a temporary file or folder beside `path` that nobody clears away within the block.
+
+    Afterwards it is gone, and what was moved aside into it is back where nothing has taken its place.
+    """
+    while True:
+        temporary = temporary_name(path, kind)
+        if folder:
+            temporary.mkdir()  # with the rights that the umask leaves, as the file
+        else:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        with suppress(FileNotFoundError):
+            handle = os.open(temporary, os.O_RDONLY)
+            if _lock(handle) is not False and temporary.exists():
+                break  # else somebody who clears this place was quicker than the lock
+            os.close(handle)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+        _remove(temporary, path)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well it is fsynced and renamed over `path`.
+
+    For folders of Trunkline's own, whose only writer clears away what killed ones have left.
+    """
+    temporary = temporary_name(path, "tmp")
+    with write_errors(path, FULL):
+        try:
+            with write_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.touch(exist_ok=False)  # with the rights that the umask leaves
+            yield temporary
+            with write_errors(path):
+                sync(temporary)
+                os.replace(temporary, path)
+                sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -87,48 +164,86 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
     An older `path` is moved aside first and removed last, so one of the two is always whole on disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
+    with write_errors(path, FULL), ExitStack() as stack:
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(path)
+            temporary = stack.enter_context(temporary_beside(path, "tmp", folder=True))
         yield temporary
-        os.chmod(temporary, 0o755)
-        for file in temporary.rglob("*"):
-            _sync(file)
-        _sync(temporary)
-        old = None
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            os.replace(path, old / "was")
-        os.replace(temporary, path)
-        _sync(path.parent)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with write_errors(path):
+            for file in temporary.rglob("*"):
+                sync(file)
+            sync(temporary)
+            if path.exists():
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+                os.replace(path, stack.enter_context(temporary_beside(path, "old", folder=True)) / "was")
+            os.replace(temporary, path)
+            sync(path.parent)
+
+
+def new_folder(path: Path) -> Path:
+    """Return `path` if nothing is there that writing it as a whole would remove; BadInput otherwise."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise BadInput(f"{path}: {'is not empty' if path.is_dir() else 'is a file'}; expected a new or an empty folder")
+    return path
+
+
+# How a temporary name goes on behind the name it stands for; before the mark of this package there was none.
+_MARK, _EARLIER = r"\.trunkline-[0-9a-f]{8}", r"\.[a-z0-9_]{8}"
+
+
+def clear_leftovers(path: Path) -> None:
+    """Clear away what killed writers of `path` have left beside it; what somebody is writing now stays.
+
+    An older directory that was moved aside is put back where nothing has taken its place.
+    """
+    for left in _left(path.parent, re.escape(path.name), _MARK):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if _lock(handle):
+                    _remove(left, path)
+            finally:
+                os.close(handle)
 
 
 def recover_directory(path: Path) -> None:
     """Put back the older directory if a kill fell between the two renames of `atomic_directory`, when nothing is at `path`."""
-    if not path.exists():
-        for old in sorted(path.parent.glob(f".{path.name}.*.old/was")):
-            os.replace(old, path)
-            old.parent.rmdir()
-            return
+    for left in _left(path.parent, re.escape(path.name), f"(?:{_MARK}|{_EARLIER})"):
+        if left.suffix == ".old":
+            _remove(left, path)
 
 
-def sweep(path: Path) -> None:
-    """Clear away what killed writers have left below the directory `path`, in which nobody is writing now.
+def sweep(folder: Path, earlier: Callable[[Path], bool] = lambda left: False) -> None:
+    """Clear away what killed writers have left in `folder` (not below), whatever they were writing.
 
-    An older directory that was moved aside is put back where nothing has taken its place.
+    Args:
+        folder: in which nobody but the caller is to write now.
+        earlier: tells which of the names that versions before the mark may have made are the caller's to clear, too.
     """
-    for old in list(path.rglob(".*.old")):
-        recover_directory(old.with_name(old.name[1:].rsplit(".", 2)[0]))
-        shutil.rmtree(old, ignore_errors=True)
-    for left in list(path.rglob(".*.tmp")):
-        if left.is_dir():
+    for mark in (_MARK, _EARLIER):
+        for left in _left(folder, ".+", mark):
+            if mark is _MARK or earlier(left):
+                _remove(left, folder / re.sub(rf"^\.|{mark}\.(tmp|old)$", "", left.name))
+
+
+def _left(folder: Path, name: str, mark: str) -> list[Path]:
+    pattern = re.compile(rf"\.{name}{mark}\.(tmp|old)")
+    try:
+        return sorted(entry for entry in folder.iterdir() if pattern.fullmatch(entry.name))
+    except OSError:
+        return []
+
+
+def _remove(left: Path, path: Path) -> None:
+    """Remove what a writer of `path` has left, or put it back."""
+    with suppress(OSError):
+        if left.suffix == ".old" and not path.exists() and (left / "was").exists():
+            os.replace(left / "was", path)
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,12 @@
 import csv
 import io
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -200,3 +202,22 @@ def test_a_wide_csv_output_looks_each_name_up(tmp_path):
         for _ in range(3):
             write([row()])
     assert compared[0] < 10_000 and len((tmp_path / "out.csv").read_text().splitlines()) == 4
+
+
+def test_an_output_keeps_its_mode_and_a_link_or_a_pipe_stays_what_it_is(trained, tmp_path):
+    (tmp_path / "there.jsonl").write_text("old")
+    (tmp_path / "there.jsonl").chmod(0o600)
+    (tmp_path / "link.jsonl").symlink_to("there.jsonl")
+    done("predict", trained, "--text", "a great film", "-o", "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink() and (tmp_path / "there.jsonl").stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / "there.jsonl").read_text())["text"] == "a great film"
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    done("predict", trained, "--text", "a great film", "-o", "pipe")
+    reader.join(10)
+    assert read == [(tmp_path / "there.jsonl").read_text()] and (tmp_path / "pipe").is_fifo()
+    assert "/dev/full: cannot be written (No space left on device)" in fails(
+        1, "predict", trained, "--text", "a", "-o", "/dev/full"
+    )

@@ -107,9 +107,9 @@ def test_what_a_kill_left_half_written_is_no_branch_and_is_cleared_away(values, 
     values["training"]["epochs"] = 1
     run = tmp_path / "run"
     branches = fit(values, run_dir=run).branches
-    for name in branches:
-        shutil.copytree(run / "branches" / name, run / "branches" / f".{name}.k3j2.tmp")
-        (run / "branches" / f".{name}.k3j2.tmp" / "weights.safetensors").unlink()
+    for name, mark in zip(branches, ("k3_2abcd", "trunkline-0123abcd"), strict=True):  # of an earlier version, and of this one
+        shutil.copytree(run / "branches" / name, left := run / "branches" / f".{name}.{mark}.tmp")
+        (left / "weights.safetensors").unlink()
     (run / "checkpoint").mkdir()
     assert branch_folders(run) == sorted(branches.values())
     fit(values, run_dir=run)

@@ -22,7 +22,7 @@ from matplotlib.textpath import text_to_path
 
 from trunkline.cli.show import weighs_layers
 from trunkline.errors import BadInput
-from trunkline.files import atomic_file
+from trunkline.outputs import output_file
 from trunkline.tasks.base import LOWER_IS_BETTER
 
 # No date in the file, so that the same numbers give the same bytes.
@@ -76,10 +76,10 @@ def check_target(path: Path) -> None:
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Write a picture atomically, in the format of the file's extension."""
+    """Write a picture, whole or not at all, in the format of the file's extension."""
     form = path.suffix.lower()
-    with atomic_file(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "trunkline"}):
-        figure.savefig(temporary, format=form[1:], dpi=DPI, metadata=FORMATS[form])
+    with output_file(path) as file, matplotlib.rc_context({"svg.hashsalt": "trunkline"}):
+        figure.savefig(file, format=form[1:], dpi=DPI, metadata=FORMATS[form])
 
 
 def draw(tasks: Mapping[str, Mapping[str, Any]], transfer: Sequence[Mapping[str, Any]] = ()) -> Figure | None:

@@ -33,7 +33,7 @@ def init(
     from trunkline.cli.guessed import commented, config_for
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
-    from trunkline.files import write_text
+    from trunkline.outputs import output_file
     from trunkline.training.config import resolve
 
     config = output or Path(run_name(source) + ".yaml")
@@ -45,7 +45,8 @@ def init(
     guess = guess_columns(table)
     train = relative(source, config.parent)
     resolve(config_for(guess, train, len(table)), str(config), config.parent)
-    write_text(config, commented(guess, train, len(table), str(config)))
+    with output_file(config) as file:
+        file.write(commented(guess, train, len(table), str(config)).encode("utf-8"))
     if not as_json:
         for sentence in guess.sentences:
             typer.echo(sentence)

@@ -178,17 +178,20 @@ class _writer:
     def __enter__(self) -> Callable[[list[dict[str, Any]]], None]:
         self.put: Callable[[str], object] = write_stdout
         if self.output is not None:
-            from trunkline.files import atomic_file
+            from trunkline.outputs import output_file
 
             if self.output.is_dir() or not self.output.parent.is_dir():
                 raise BadInput(f"{self.output}: expected a file to write in a folder that exists")
-            temporary = self.stack.enter_context(atomic_file(self.output))
-            file = self.stack.enter_context(open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-            self.put = file.write
+            self.file = self.stack.enter_context(output_file(self.output))
+            self.put = self._put
         return self._rows
 
     def __exit__(self, *error: Any) -> None:
         self.stack.__exit__(*error)
+
+    def _put(self, text: str) -> None:
+        self.file.write(text.encode("utf-8", "backslashreplace"))
+        self.file.flush()  # who reads a pipe sees each chunk when it is there
 
     def _rows(self, rows: list[dict[str, Any]]) -> None:
         if self.form is Format.jsonl:

@@ -81,7 +81,8 @@ def fit(
         if fresh and run.accelerator.is_main_process:
             _clear(path)
         if run.accelerator.is_main_process:
-            sweep(path)
+            for folder in (path, path / "branches", path / "checkpoint", *path.glob("stages/*")):
+                sweep(folder, earlier=lambda left: True)
         run.accelerator.wait_for_everyone()
         if done := finished(path, run.identity, run.older_identity):
             shutil.rmtree(path / "checkpoint", ignore_errors=True)  # of a run that was killed at its very end
