@@ -172,10 +172,10 @@ def test_no_file_names_a_floor_above_its_own():
 def test_names_of_floors_are_found_wherever_they_stand():
     text = """# see training/loop.py
     x = Registry("method", "trunkline.tuners")  # and cli/
-    from trunkline import serving
+    from trunkline import export
     y = "a/data/b and/or 1/training"
     """
-    assert floors_named(text) == ["training", "tuners", "cli", "serving"]
+    assert floors_named(text) == ["training", "tuners", "cli", "export"]
 
 
 def test_every_public_name_resolves_and_has_a_docstring():

@@ -15,7 +15,7 @@ from trunkline.tasks.sequence import SequenceConfig
 def test_labels_are_sorted_and_missing_rows_are_absent():
     corpus = corpus_of(label=["b", None, "a", "b", ""])
     task = fitted("sequence", corpus, label="label")
-    assert task.labels == ["a", "b"] and task.outputs == 2 and task.level == "text" and task.columns() == ["label"]
+    assert task.labels == ["a", "b"] and task.outputs == 2 and task.answers.level == "text" and task.columns() == ["label"]
     targets = task.targets(corpus)
     assert targets.values[targets.present].tolist() == [1, 0, 1]
     assert targets.present.tolist() == [True, False, True, True, False]

@@ -36,7 +36,7 @@ def test_targets_from_tags():
     corpus = tagged()
     task = fit_tags(corpus)
     assert task.labels == ["O", "B-artist", "I-artist", "B-city", "I-city"] and task.types == ["artist", "city"]
-    assert task.outputs == 5 and task.level == "unit" and task.columns() == ["tokens", "tags"]
+    assert task.outputs == 5 and task.answers.level == "unit" and task.columns() == ["tokens", "tags"]
     targets = task.targets(corpus)
     assert targets.offsets.tolist() == [0, 3, 4, 7, 9, 9]
     assert targets.values.tolist() == [0, 1, 0, 0, 3, 4, 3, 0, 0]

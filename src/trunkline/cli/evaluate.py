@@ -167,7 +167,7 @@ def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
             found = subset(bundle, names).score(corpus, targets, progress=count)
         for name, metrics in found.items():
             task = bundle.branches[name].task
-            rows = int(targets[name].present.sum()) if task.level == "text" else len(corpus)
+            rows = task.answers.scored(targets[name], corpus)
             results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
     return {name: results[name] for name in bundle.branches}
 
@@ -222,7 +222,7 @@ def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Co
     from trunkline.data.corpus import build_corpus
 
     text, pair, tokens = view
-    units = any(bundle.branches[name].task.level == "unit" for name in names)
+    units = any(bundle.branches[name].task.answers.units for name in names)
     return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units)
 
 

@@ -18,8 +18,6 @@ from trunkline.inputs.text import Encoded
 from trunkline.states.live import Feed
 from trunkline.tasks import Task
 
-SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
-
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Mixed precision for the side branches: matrix products in bf16, weights and norms in fp32."""
@@ -54,47 +52,32 @@ def collect_logits(
         progress: called with the number of sequences done after each batch.
         share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
     """
-    logits = {}
-    for name, (task, _) in branches.items():
-        size = encoded.n_texts if task.level == "text" else len(_units(encoded))
-        logits[name] = np.zeros((size, task.outputs), np.float32)
-    first = np.zeros(len(encoded.text_of), bool)
-    first[encoded.first_sequence()] = True
-    whole = any(task.level == "unit" for task, _ in branches.values())
+    if not branches:
+        return {}
+    answers = {name: task.answers(encoded) for name, (task, _) in branches.items()}
+    logits = {name: np.zeros((answers[name].count, task.outputs), np.float32) for name, (task, _) in branches.items()}
+    read = np.logical_or.reduce([own.read for own in answers.values()])
     group = BranchGroup({name: branch for name, (_, branch) in branches.items()})
     batches = token_batches(encoded.lengths, tokens=batch_tokens)
     for sequences in batches[share[0] :: share[1]]:
-        if not whole:  # text-level tasks read first windows only
-            sequences = sequences[first[sequences]]
+        sequences = sequences[read[sequences]]
         if len(sequences) == 0:
             continue
         layout = Layout(torch.from_numpy(encoded.lengths[sequences].astype(np.int64)).to(device))
-        units, rows = encoded.units_of(sequences) if whole else (None, None)
-        wanted = {
-            name: torch.from_numpy(rows).to(device) if task.level == "unit" else None for name, (task, _) in branches.items()
-        }
+        places = {name: own.places(sequences) for name, own in answers.items()}
+        rows = {name: None if own.rows is None else torch.from_numpy(own.rows).to(device) for name, own in places.items()}
         with autocast(device, precision):
             group.start()
             feed.feed(
                 sequences, group.wanted(), lambda layer, state: group.read(layer, as_precision(state.to(device), precision))
             )
-            answers = group.finish(layout, wanted)
-        for name, (task, _) in branches.items():
-            answer = answers[name].float().cpu().numpy()
-            if task.level == "unit":
-                logits[name][units] = answer
-            else:
-                kept = first[sequences]
-                logits[name][encoded.text_of[sequences[kept]]] = answer[kept]
+            found = group.finish(layout, rows)
+        for name, place in places.items():
+            answer = found[name].float().cpu().numpy()
+            logits[name][place.into] = answer if place.kept is None else answer[place.kept]
         if progress:
             progress(len(sequences))
     if share[0] == 0:
-        for name, (task, _) in branches.items():
-            if task.level == "unit":
-                logits[name][_units(encoded) < 0, 0] = SURE
+        for name, own in answers.items():
+            own.complete(logits[name])
     return logits
-
-
-def _units(encoded: Encoded) -> np.ndarray:
-    assert encoded.unit_rows is not None, "encoded without units, but a task needs them"
-    return encoded.unit_rows

@@ -283,7 +283,7 @@ def _try(branch: Branch) -> Tensor:
     if branch.tuned is not None:
         return _try_tuned(branch, branch.tuned, layout)
     states = torch.randn(branch.trunk.num_layers + 1, layout.total, branch.trunk.hidden_size, generator=generator)
-    rows = torch.arange(layout.total) if branch.task.level == "unit" else None
+    rows = branch.task.answers.every_row(layout)
     carry = None
     for layer in branch.module.wanted():
         carry = branch.module.read(carry, layer, LayerState(states[layer]))
@@ -300,7 +300,7 @@ def _try_tuned(branch: Branch, tuned: TunedTrunk, layout: Layout) -> Tensor:
         nonlocal carry
         carry = branch.module.read(carry, layer, LayerState(rows))
 
-    rows = torch.arange(layout.total) if branch.task.level == "unit" else None
+    rows = branch.task.answers.every_row(layout)
     device = tuned.device
     with autocast(device, branch.precision):
         TunedStates(tuned, encoded).feed(np.arange(len(lengths)), branch.module.wanted(), receive)

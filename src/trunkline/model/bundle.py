@@ -121,7 +121,7 @@ class Bundle:
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise BadInput(f"text {row + 1}: found {type(text).__name__}, expected a string")
-        if units is None and any(branch.task.level == "unit" for branch in self.branches.values()):
+        if units is None and any(branch.task.answers.units for branch in self.branches.values()):
             units = [segment(text) for text in texts]
         return Corpus(Table("texts", {"text": texts}, None), texts, pairs, units)
 
@@ -133,7 +133,7 @@ class Bundle:
             groups.setdefault((branch.max_length, branch.precision, branch.tuned), {})[name] = branch
         found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
         for (max_length, precision, tuned), members in groups.items():
-            windows = any(branch.task.level == "unit" for branch in members.values())
+            windows = any(branch.task.answers.units for branch in members.values())
             encoded = self.trunk.encode(
                 corpus.texts,
                 pairs=corpus.pairs,
@@ -150,8 +150,7 @@ class Bundle:
                 progress=progress,
             )
             for name, branch in members.items():
-                offsets = encoded.unit_offsets if branch.task.level == "unit" else None
-                found[name] = (branch, logits[name], offsets)
+                found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
         return found
 
 

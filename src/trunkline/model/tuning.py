@@ -47,7 +47,7 @@ def tune(
     for name, task in tasks.items():
         torch.manual_seed(mixed_seed(seed, "weights", name))
         if config.head == "plain":
-            heads[name] = PlainHead(trunk.model.config, Output(task.level, task.outputs), folder, stack=trunk.stack)
+            heads[name] = PlainHead(trunk.model.config, Output(task.answers.level, task.outputs), folder, stack=trunk.stack)
         else:
             heads[name] = build_branch(config.head, shape, task)
     plain = [head for head in heads.values() if isinstance(head, PlainHead)]

@@ -1,5 +1,6 @@
 """Tasks: what to predict. One file per kind holds its YAML, its label space, its loss, its decoding and its metrics."""
 
-from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+from trunkline.tasks.answers import Answers, Targets, TextAnswers, UnitAnswers
+from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
 
-__all__ = ["Criterion", "Decoded", "Targets", "Task", "TaskConfig", "kinds"]
+__all__ = ["Answers", "Criterion", "Decoded", "Targets", "Task", "TaskConfig", "TextAnswers", "UnitAnswers", "kinds"]

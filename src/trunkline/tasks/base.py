@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,25 +19,12 @@ from torch import Tensor, nn
 from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.registry import Registry
+from trunkline.tasks.answers import Answers, Targets
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
 
 SCHEMA = 1
 LOWER_IS_BETTER = frozenset({"loss", "mse", "mae"})
-
-
-@dataclass
-class Targets:
-    """What is right, for each text or for each unit of each text.
-
-    values (np.ndarray): (texts,) or (texts, L); for a task at unit level (U,), the units of all texts end to end.
-    present (np.ndarray): bool, as long as `values`; False where a row lacks this task's label.
-    offsets (np.ndarray | None): only at unit level, (texts + 1,): the units of text t are offsets[t]:offsets[t + 1].
-    """
-
-    values: np.ndarray
-    present: np.ndarray
-    offsets: np.ndarray | None = None
 
 
 @dataclass
@@ -115,7 +102,7 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]
-    level: ClassVar[Literal["text", "unit"]]
+    answers: ClassVar[type[Answers]]
     Config: ClassVar[type[TaskConfig]]
     Learned: ClassVar[type[Learned]] = Learned
     default_metric: ClassVar[str]

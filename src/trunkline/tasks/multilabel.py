@@ -16,7 +16,8 @@ from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
-from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+from trunkline.tasks.answers import Targets, TextAnswers
+from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
 
 UNTUNED = 0.5
 # Evenly spaced in logits: finer towards 0 and 1, where the thresholds of rare labels and of weighted losses lie.
@@ -67,7 +68,7 @@ class MultilabelTask(Task):
     """Any number of labels per text. Labels in a column are sorted; columns of 0 and 1 keep the order they are named in."""
 
     kind: ClassVar[str] = "multilabel"
-    level = "text"
+    answers = TextAnswers
     Config = MultilabelConfig
     Learned = MultilabelLearned
     default_metric = "f1_micro"

@@ -15,7 +15,8 @@ from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
-from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+from trunkline.tasks.answers import Targets, TextAnswers
+from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
 
 BINS = 10  # quantile groups of a stratified draw
 
@@ -55,7 +56,7 @@ class RegressionTask(Task):
     """A number per text. Cells may be numbers or their text, as CSV has them."""
 
     kind: ClassVar[str] = "regression"
-    level = "text"
+    answers = TextAnswers
     Config = RegressionConfig
     Learned = RegressionLearned
     default_metric = "pearson"

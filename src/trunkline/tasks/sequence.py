@@ -15,7 +15,8 @@ from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
-from trunkline.tasks.base import Criterion, Decoded, Targets, Task, TaskConfig, kinds
+from trunkline.tasks.answers import Targets, TextAnswers
+from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
 
 
 class LossConfig(TaskConfig):
@@ -75,7 +76,7 @@ class SequenceTask(Task):
     """
 
     kind: ClassVar[str] = "sequence"
-    level = "text"
+    answers = TextAnswers
     Config = SequenceConfig
     Learned = SequenceLearned
     default_metric = "accuracy"

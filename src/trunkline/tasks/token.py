@@ -15,7 +15,8 @@ from trunkline.data.tags import spans_to_tags
 from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
-from trunkline.tasks.base import Criterion, Decoded, Targets, Task, kinds
+from trunkline.tasks.answers import Targets, UnitAnswers
+from trunkline.tasks.base import Criterion, Decoded, Task, kinds
 from trunkline.tasks.crf import CRF
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.spans import find_spans, repair, tag_names
@@ -86,7 +87,7 @@ class TokenTask(Task):
     """Spans in a text. `labels` are the tags: O, then B-x and I-x of each entity type in order."""
 
     kind: ClassVar[str] = "token"
-    level = "unit"
+    answers = UnitAnswers
     Config = TokenConfig
     default_metric = "f1"
     config: TokenConfig

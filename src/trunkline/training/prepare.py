@@ -140,7 +140,7 @@ def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
     if len(tokens) > 1:
         raise BadInput(f"tasks: found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks")
     column = next(iter(tokens), None)
-    units = any(kinds.get(section.kind).level == "unit" for section in config.tasks.values())
+    units = any(kinds.get(section.kind).answers.units for section in config.tasks.values())
 
     def see(table: Table) -> Corpus:
         text = None if column and config.data.text not in table.columns else config.data.text
@@ -164,7 +164,7 @@ def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> 
 
 def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
     """Tokenise all splits; add a finding where texts had to be cut."""
-    windows = any(task.level == "unit" for task in prepared.tasks.values())
+    windows = any(task.answers.units for task in prepared.tasks.values())
     for name, split in prepared.splits.items():
         encoded = encode_split(split, trunk, max_length, windows)
         long = encoded.truncated or len(encoded.text_of) - encoded.n_texts

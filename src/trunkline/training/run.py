@@ -63,7 +63,7 @@ class Run:
         self.tunes = is_tuner(config.method)
         self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
-        self._texts = any(task.level == "text" for task in self.tasks.values())
+        self._texts = any(task.answers.pooled for task in self.tasks.values())
         stages = self.plan(Path())
         self.trunk = open_trunk(config, self.accelerator)
         self.max_length = config.trunk.max_length or self.trunk.max_length

@@ -1,0 +1,240 @@
+"""Where the answers of a task lie in encoded texts: one for each text, or one for each unit (word) of the texts.
+
+A task kind names one of these classes as its `answers`. What reads, trains, applies and scores tasks asks them for rows,
+targets and offsets, and does not know which it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.data.corpus import Corpus
+from trunkline.inputs.batching import Layout
+from trunkline.inputs.text import Encoded
+
+SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
+
+
+@dataclass
+class Targets:
+    """What is right, for each text or for each unit of each text.
+
+    values (np.ndarray): (texts,) or (texts, L); for a task at unit level (U,), the units of all texts end to end.
+    present (np.ndarray): bool, as long as `values`; False where a row lacks this task's label.
+    offsets (np.ndarray | None): only at unit level, (texts + 1,): the units of text t are offsets[t]:offsets[t + 1].
+    """
+
+    values: np.ndarray
+    present: np.ndarray
+    offsets: np.ndarray | None = None
+
+
+class Places(NamedTuple):
+    """Where the answers of a batch lie.
+
+    Attributes:
+        rows: packed row numbers that a head answers for; None where it gives one answer for each sequence.
+        kept: which of a head's answers count; None: all.
+        into: the rows of the split's logits that those are.
+    """
+
+    rows: np.ndarray | None
+    kept: np.ndarray | None
+    into: np.ndarray
+
+
+@dataclass
+class Picked:
+    """What a task learns from one batch.
+
+    `rows` (M,) are packed row numbers for a unit-level head, None for a text-level one; `keep` (M,) are the sequences of
+    the batch with a target at text level; `targets` (M, ...); `groups` (M,) the sequence that a unit belongs to.
+    """
+
+    rows: Tensor | None
+    keep: Tensor | None
+    targets: Tensor
+    groups: Tensor | None
+
+
+class Answers(ABC):
+    """The answers of a task in `encoded` texts.
+
+    Attributes:
+        level: what a head is asked for: an answer for each "text" or each "unit".
+        units: whether texts must be divided into units; long texts are then read whole, as overlapping windows.
+        pooled: whether a head makes one answer of all rows of a text.
+    """
+
+    level: ClassVar[Literal["text", "unit"]]
+    units: ClassVar[bool]
+    pooled: ClassVar[bool]
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+
+    @staticmethod
+    @abstractmethod
+    def every_row(layout: Layout) -> Tensor | None:
+        """Packed row numbers (N,) for a head that answers for every row of a batch; None for one that pools."""
+
+    @staticmethod
+    @abstractmethod
+    def scored(targets: Targets, corpus: Corpus) -> int:
+        """How many rows of the corpus a score is over."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Rows of the logits of all texts."""
+
+    @property
+    @abstractmethod
+    def read(self) -> np.ndarray:
+        """(S,) whether an answer lies in a sequence."""
+
+    @abstractmethod
+    def places(self, sequences: np.ndarray) -> Places:
+        """Where the answers of the batch `sequences` lie."""
+
+    def complete(self, logits: np.ndarray) -> None:  # noqa: B027 (most have a row for every answer)
+        """Fill in, in place, answers that no row of the encoded texts gives."""
+
+    @property
+    @abstractmethod
+    def offsets(self) -> np.ndarray | None:
+        """(texts + 1,) answers of text t are rows offsets[t]:offsets[t + 1]; None: one for each text."""
+
+    @property
+    @abstractmethod
+    def groups(self) -> Tensor | None:
+        """(count,) the text that each answer belongs to; None: its own."""
+
+    @abstractmethod
+    def taught(self, targets: Targets) -> np.ndarray:
+        """(S,) whether anything is learned from a sequence."""
+
+    @abstractmethod
+    def pick(
+        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+    ) -> Picked | None:
+        """What is learned from the batch `sequences`, with `taught` as `taught(targets)`; None where it has no target."""
+
+
+class TextAnswers(Answers):
+    """One answer for each text, read from its first window."""
+
+    level = "text"
+    units = False
+    pooled = True
+
+    @staticmethod
+    def every_row(layout: Layout) -> Tensor | None:
+        return None
+
+    @staticmethod
+    def scored(targets: Targets, corpus: Corpus) -> int:
+        return int(targets.present.sum())
+
+    @property
+    def count(self) -> int:
+        return self.encoded.n_texts
+
+    @cached_property
+    def read(self) -> np.ndarray:
+        first = np.zeros(len(self.encoded.text_of), bool)
+        first[self.encoded.first_sequence()] = True
+        return first
+
+    def places(self, sequences: np.ndarray) -> Places:
+        kept = self.read[sequences]
+        return Places(None, kept, self.encoded.text_of[sequences[kept]])
+
+    @property
+    def offsets(self) -> np.ndarray | None:
+        return None
+
+    @property
+    def groups(self) -> Tensor | None:
+        return None
+
+    def taught(self, targets: Targets) -> np.ndarray:
+        return self.read & targets.present[self.encoded.text_of]
+
+    def pick(
+        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+    ) -> Picked | None:
+        keep = np.flatnonzero(taught[sequences])
+        if len(keep) == 0:
+            return None
+        values = targets.values[self.encoded.text_of[sequences[keep]]]
+        return Picked(None, torch.from_numpy(keep).to(device), torch.from_numpy(values).to(device), None)
+
+
+class UnitAnswers(Answers):
+    """One answer for each unit of the texts, read from the row of its first sub-word."""
+
+    level = "unit"
+    units = True
+    pooled = False
+
+    def __init__(self, encoded: Encoded) -> None:
+        super().__init__(encoded)
+        if encoded.unit_rows is None or encoded.unit_offsets is None:
+            raise ValueError("encoded without units, but a task needs them")
+        self._rows, self._offsets = encoded.unit_rows, encoded.unit_offsets
+
+    @staticmethod
+    def every_row(layout: Layout) -> Tensor | None:
+        return torch.arange(layout.total, device=layout.lengths.device)
+
+    @staticmethod
+    def scored(targets: Targets, corpus: Corpus) -> int:
+        return len(corpus)
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    @property
+    def read(self) -> np.ndarray:
+        return np.ones(len(self.encoded.text_of), bool)
+
+    def places(self, sequences: np.ndarray) -> Places:
+        units, rows = self.encoded.units_of(sequences)
+        return Places(rows, None, units)
+
+    def complete(self, logits: np.ndarray) -> None:
+        logits[self._rows < 0, 0] = SURE
+
+    @property
+    def offsets(self) -> np.ndarray | None:
+        return self._offsets
+
+    @property
+    def groups(self) -> Tensor | None:
+        return torch.from_numpy(np.repeat(np.arange(len(self._offsets) - 1), np.diff(self._offsets)))
+
+    def taught(self, targets: Targets) -> np.ndarray:
+        rows = self._rows[targets.present]
+        taught = np.zeros(len(self.encoded.text_of), bool)
+        taught[np.searchsorted(self.encoded.offsets, rows[rows >= 0], side="right") - 1] = True
+        return taught
+
+    def pick(
+        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+    ) -> Picked | None:
+        units, rows = self.encoded.units_of(sequences)
+        present = targets.present[units]
+        if not present.any():
+            return None
+        packed = torch.from_numpy(rows[present]).to(device)
+        values = torch.from_numpy(targets.values[units[present]]).to(device)
+        return Picked(packed, None, values, layout.sequence_of[packed])
