@@ -29,6 +29,7 @@ from trunkline.model.checking import validate_section
 from trunkline.model.method import is_tuner, resolve_head
 from trunkline.model.part import build_branch, named_weights
 from trunkline.model.tuning import tune
+from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk, load_trunk
@@ -224,8 +225,9 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
         branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, tuned.eval())
         branch.check_trunk(source)
     else:
-        module = part("method", lambda _: build_branch(config, ref.shape, task))
-        branch = Branch(task, config, module, task.criterion(), ref, *read, *rest, path)
+        with seeded("loading"):  # the weights are drawn first, and then replaced
+            module = part("method", lambda _: build_branch(config, ref.shape, task))
+            branch = Branch(task, config, module, task.criterion(), ref, *read, *rest, path)
     _load_weights(path, branch.weights())
     branch.module.eval()
     branch.criterion.eval()

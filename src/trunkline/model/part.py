@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from trunkline.branches import Output, SideBranch, TrunkShape, methods
+from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task
 
 
@@ -25,8 +24,8 @@ class Part:
 def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:
     """A part with fresh weights, for the side branch that `config` describes."""
     # Seeded by the task's name too, so that a task starts the same whatever other tasks there are.
-    torch.manual_seed(mixed_seed(seed, "weights", task.name))
-    return Part(task, build_branch(config, trunk, task), task.criterion())
+    with seeded(seed, "weights", task.name):
+        return Part(task, build_branch(config, trunk, task), task.criterion())
 
 
 def build_branch(config: Any, trunk: TrunkShape, task: Task) -> SideBranch:
@@ -40,9 +39,3 @@ def named_weights(branch: nn.Module, criterion: nn.Module) -> dict[str, Tensor]:
         **{f"branch.{name}": value for name, value in branch.state_dict().items()},
         **{f"criterion.{name}": value for name, value in criterion.state_dict().items()},
     }
-
-
-def mixed_seed(*parts: object) -> int:
-    """A seed that depends on every part, the same on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:7], "little")

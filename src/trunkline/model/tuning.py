@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from trunkline.branches import Output, SideBranch, TrunkShape, methods
-from trunkline.model.part import Part, build_branch, mixed_seed
+from trunkline.model.part import Part, build_branch
+from trunkline.seeding import seeded
 from trunkline.tasks import Task
 from trunkline.trunk.load import Trunk
 from trunkline.tuners import TunedTrunk
@@ -45,18 +44,18 @@ def tune(
     folder = trunk.folder if pretrained else None
     shape = TrunkShape(trunk.num_layers, trunk.hidden_size)
     for name, task in tasks.items():
-        torch.manual_seed(mixed_seed(seed, "weights", name))
-        if config.head == "plain":
-            heads[name] = PlainHead(trunk.model.config, Output(task.answers.level, task.outputs), folder, stack=trunk.stack)
-        else:
-            heads[name] = build_branch(config.head, shape, task)
+        with seeded(seed, "weights", name):
+            if config.head == "plain":
+                heads[name] = PlainHead(trunk.model.config, Output(task.answers.level, task.outputs), folder, stack=trunk.stack)
+            else:
+                heads[name] = build_branch(config.head, shape, task)
     plain = [head for head in heads.values() if isinstance(head, PlainHead)]
     poolers: list[Any] = [head.pooler for head in plain if head.pooler is not None]
     if pooler and not poolers and onto is None:
-        torch.manual_seed(mixed_seed(seed, "pooler"))
-        poolers = [PlainHead(trunk.model.config, Output("text", 1), folder, stack=trunk.stack).pooler]
-    torch.manual_seed(mixed_seed(seed, "tuner", *tasks))
-    tuned = onto or TunedTrunk(trunk, methods.get(config.name)(config), precision, next(iter(poolers), None))
-    for head in plain:
-        head.bind(tuned.model)  # one pooler, the trunk's, for all of them
-    return tuned, {name: Part(task, heads[name], task.criterion()) for name, task in tasks.items()}
+        with seeded(seed, "pooler"):
+            poolers = [PlainHead(trunk.model.config, Output("text", 1), folder, stack=trunk.stack).pooler]
+    with seeded(seed, "tuner", *tasks):
+        tuned = onto or TunedTrunk(trunk, methods.get(config.name)(config), precision, next(iter(poolers), None))
+        for head in plain:
+            head.bind(tuned.model)  # one pooler, the trunk's, for all of them
+        return tuned, {name: Part(task, heads[name], task.criterion()) for name, task in tasks.items()}

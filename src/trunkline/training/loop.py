@@ -20,7 +20,8 @@ from trunkline.branches import LayerState
 from trunkline.errors import TrunklineError
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import as_precision, autocast, collect_logits
-from trunkline.model.part import Part, mixed_seed
+from trunkline.model.part import Part
+from trunkline.seeding import seeded
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
@@ -165,9 +166,6 @@ class Loop:
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
         """Add one batch's gradients to what is there; return its losses by task."""
-        torch.manual_seed(
-            mixed_seed(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
-        )
         if batch is None:
             return {}
         sequences, train = batch.sequences, batch.source.train
@@ -189,7 +187,8 @@ class Loop:
                     carries[name] = parts[name].branch.read(carry, layer, state)
 
         losses = {}
-        with autocast(self.device, self.precision):
+        draws = seeded(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
+        with draws, autocast(self.device, self.precision):
             train.feed.feed(sequences, sorted(set().union(*wanted.values())), receive)
             for name, chosen in picked.items():
                 part = parts[name]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
@@ -59,7 +58,6 @@ class Run:
         self.config = config
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
         self.say = say if self.accelerator.is_main_process else quiet
-        set_seed(config.training.seed)
         self.tunes = is_tuner(config.method)
         self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
