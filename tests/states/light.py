@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from trunkline.inputs.text import Encoded
+from trunkline.states import fill
 from trunkline.states.store import StatesStore, build_store
 from trunkline.trunk.fingerprint import Fingerprint
 
@@ -89,6 +90,11 @@ BUILD = {"shard_bytes": 1500, "layers": [0, 2, 3], "dtype": "int8", "batch_token
 def reference_build(root, seconds=0.0):
     trunk = LightTrunk(padding=1 / 512, seconds=seconds)
     return light_build(trunk, light_corpus(LENGTHS), root, **BUILD), trunk
+
+
+def fill_light(trunk, encoded, path, job):
+    with mock.patch("trunkline.states.live.run_layers", light_pass):
+        return fill.fill_shard(trunk, encoded, path, job)
 
 
 def build_and_report(root, seconds, pipe):

@@ -1,6 +1,8 @@
 import os
+import shutil
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 from light import LightTrunk, feed, light_build, light_corpus
@@ -93,6 +95,31 @@ def test_a_broken_store_is_listed_with_its_problem_and_can_be_pruned(tmp_path, t
     assert "store.json is corrupt" in problem
     prune(tmp_path, keys=[three[1].name])
     assert left(tmp_path) == {three[0], three[2]}
+
+
+def test_one_broken_store_hides_no_other(tmp_path, three, monkeypatch):
+    (three[0] / "store.json").write_text('{"layers":' * 100_000)
+    (three[1] / "store.json").unlink()
+    os.mkfifo(three[1] / "store.json")
+    (three[2] / "lengths").write_bytes(b"")
+    infos = list_stores(tmp_path)
+    assert {info.path for info in infos} == set(three) and all(info.problem for info in infos)
+    assert {info.path for info in prune(tmp_path, all=True)} == set(three)
+
+
+def test_a_store_that_changes_while_it_is_listed(tmp_path, three, monkeypatch):
+    (three[0] / ".lengths.x.tmp").write_bytes(b"1234")
+    status = Path.stat
+
+    def just_renamed(path, **options):
+        if path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
+        if path == three[1] and options.get("follow_symlinks", True):  # removed by another process in between
+            shutil.rmtree(path, ignore_errors=True)
+        return status(path, **options)
+
+    monkeypatch.setattr(Path, "stat", just_renamed)
+    assert {info.path for info in list_stores(tmp_path)} == {three[0], three[2]}
 
 
 def test_prune_by_size_by_age_by_key_and_all(tmp_path, three):

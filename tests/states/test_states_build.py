@@ -16,6 +16,7 @@ from light import (
     build_and_die,
     build_and_report,
     content,
+    fill_light,
     light_build,
     light_corpus,
     light_pass,
@@ -24,6 +25,7 @@ from light import (
 )
 
 from trunkline.errors import TrunklineError
+from trunkline.states import fill
 from trunkline.states.manifest import lock_of
 from trunkline.states.store import StatesStore
 
@@ -197,3 +199,18 @@ def test_memory_stays_flat_when_the_corpus_grows_tenfold(processes, tmp_path):
     (small, few), (large, many) = found
     assert large > 9 * small > 200e6
     assert many - few < 25e6
+
+
+def test_a_shard_is_filled_alike_in_any_order_and_by_any_process(processes, tmp_path, uninterrupted):
+    encoded, trunk = light_corpus(LENGTHS), LightTrunk(padding=1 / 512)
+    store = light_build(trunk, encoded, tmp_path, **BUILD)
+    missing = [BUILD["layers"]] * len(store.manifest.shards)
+    jobs = list(fill._jobs(store.manifest, encoded.lengths, missing, BUILD["batch_tokens"]))
+    (tmp_path / "elsewhere").mkdir()
+    with processes.Pool(2) as pool:
+        filled = pool.starmap(fill_light, [(trunk, encoded, tmp_path / "elsewhere", job) for job in jobs[::-1]], chunksize=1)
+    assert [dict(store.manifest.layers)[str(layer)] for layer in BUILD["layers"]] == [
+        [one[layer] for one in filled[::-1]] for layer in BUILD["layers"]
+    ]
+    states = {name: data for name, data in uninterrupted.items() if name.startswith("layer-")}
+    assert content(tmp_path / "elsewhere") == states

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -14,7 +15,8 @@ from pathlib import Path
 import filelock
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.states.manifest import Manifest, bytes_per_token, lock_of, read_manifest
+from trunkline.states.checks import broken_shards, read_manifest
+from trunkline.states.manifest import Manifest, bytes_per_token, lock_of
 
 log = logging.getLogger(__name__)
 
@@ -83,26 +85,42 @@ class StoreInfo:
 def list_stores(root: Path) -> list[StoreInfo]:
     """All stores under `root`, the most recently used first."""
     found = [_describe(path) for path in root.iterdir() if _is_store(path)] if root.is_dir() else []
-    return sorted(found, key=lambda info: (-info.last_used, info.key))
+    return sorted((info for info in found if info is not None), key=lambda info: (-info.last_used, info.key))
 
 
 def _is_store(path: Path) -> bool:
     return re.fullmatch("[0-9a-f]{64}", path.name) is not None and path.is_dir()
 
 
-def _describe(path: Path) -> StoreInfo:
-    sizes = [file.stat().st_size for file in path.iterdir()]
-    used = path / "used" if (path / "used").exists() else path
-    last = used.stat().st_mtime
+def _describe(path: Path) -> StoreInfo | None:
+    """What is known of the store at `path`, which another process may be building or removing; None where it is gone."""
+    used = path / "used"
+    try:
+        sizes = [status.st_size for file in path.iterdir() if (status := _status(file))]
+        last = (_status(used) or path.stat()).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return StoreInfo(path.name, path, 0, 0.0, problem=f"{path}: cannot be read ({error.strerror})")
     try:
         manifest, _ = read_manifest(path)
-    except TrunklineError as error:
+        broken = broken_shards(path, manifest)
+    except (TrunklineError, OSError) as error:
         return StoreInfo(path.name, path, sum(sizes), last, problem=str(error))
     layers = manifest.complete()
     problem = None if layers else "not finished; a build of it goes on where it stopped"
+    if broken:
+        problem = f"{broken[0].what}; a build of it computes that again"
     return StoreInfo(
         path.name, path, sum(sizes), last, manifest.trunk, manifest.dtype, layers, manifest.texts, manifest.tokens, problem
     )
+
+
+def _status(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except FileNotFoundError:  # a temporary file of a build that has just been given its name
+        return None
 
 
 def prune(
@@ -122,7 +140,6 @@ def prune(
         older_than_days (float): remove those not used for so long.
         keys (Collection[str]): remove these; the first digits of a key are enough if no other key begins with them.
         all (bool): remove every store.
-        dry_run (bool): remove nothing, only say what would be.
         dry_run (bool): remove nothing; return those that would be.
     """
     if keep_bytes is None and older_than_days is None and not keys and not all:

@@ -1,14 +1,18 @@
 """Computing what a store lacks: the trunk runs over a shard's batches and each layer goes to its file while it runs.
 
-Nothing is held but one batch. The batches of a shard follow from the key alone (they never reach across shards and do not
-depend on which layers or shards are there already), so a build that was killed ends with the bytes of one that was not.
+Nothing is held but one batch. `fill_shard` is a pure function of a shard: the batches follow from the key alone (they never
+reach across shards and do not depend on which layers or shards are there already), and it writes the files of its own shard
+only. So shards can be filled in any order and by several processes, and a build that was killed ends with the bytes of one
+that was not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +25,7 @@ from trunkline.errors import TrunklineError
 from trunkline.files import atomic_file
 from trunkline.states import manifest as m
 from trunkline.states.budget import check_budget
+from trunkline.states.checks import Corrupt, broken_shards, read_manifest
 from trunkline.states.live import LiveStates
 from trunkline.states.quantise import quantise
 
@@ -28,7 +33,20 @@ if TYPE_CHECKING:
     from trunkline.inputs.text import Encoded
     from trunkline.trunk.load import Trunk
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]  # tokens done, tokens to do
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to fill: its number, its sequences in the store's order, and the layers that it lacks."""
+
+    number: int
+    sequences: np.ndarray
+    layers: tuple[int, ...]
+    dtype: str
+    batch_tokens: int
 
 
 def complete(
@@ -39,42 +57,84 @@ def complete(
     wanted: list[int],
     budget_bytes: int | None,
     progress: Progress | None,
-) -> set[tuple[int, int]]:
-    """Write the `wanted` layers that the store at `path` lacks, beginning the store if need be. The caller holds its lock.
+) -> None:
+    """Write what the store at `path` lacks of the `wanted` layers, beginning the store if need be. The caller holds its lock.
 
-    Returns:
-        set: (layer, shard) of everything that was written.
+    What is broken is computed again, with a warning.
     """
-    there = (path / "store.json").exists()
-    manifest = m.read_manifest(path)[0] if there else m.plan(trunk, encoded, parts)
+    manifest, begun = _begin(path, trunk, encoded, parts, wanted)
     missing = [manifest.missing(shard, wanted) for shard in range(len(manifest.shards))]
     check_budget(manifest, missing, path.parent, budget_bytes)
-    if not there:
+    if begun:
+        manifest.write(path)
+    else:
         manifest.create(path, encoded)
     for left in path.glob(".*.tmp"):  # of a build that was killed; nobody else writes here, as we hold the lock
         left.unlink()
-    live = LiveStates(trunk, encoded)
-    order, lengths = m.length_order(encoded.lengths), np.asarray(encoded.lengths)
-    to_do = sum(shard.tokens for shard, layers in zip(manifest.shards, missing, strict=True) if layers)
-    done = start = 0
+    lengths = np.asarray(encoded.lengths)
+    todo = list(_jobs(manifest, lengths, missing, int(parts["batch_tokens"])))
+    total, done = sum(int(lengths[job.sequences].sum()) for job in todo), 0
+
+    def count(tokens: int) -> None:
+        nonlocal done
+        done += tokens
+        if progress:
+            progress(done, total)
+
+    count(0)
+    for job in todo:
+        manifest.record(job.number, fill_shard(trunk, encoded, path, job, count))
+        manifest.write(path)
+
+
+def _begin(
+    path: Path, trunk: Trunk, encoded: Encoded, parts: dict[str, str | int], wanted: list[int]
+) -> tuple[m.Manifest, bool]:
+    """The manifest of what is there and sound, and whether the store has been begun."""
+    if not (path / "store.json").exists():
+        return m.plan(trunk, encoded, parts), False
+    try:
+        manifest, _ = read_manifest(path)
+    except Corrupt as error:
+        log.warning("%s: %s; it is computed again", path, error.what)
+        return m.plan(trunk, encoded, parts), False
+    for one in broken_shards(path, manifest, hashed=wanted):
+        log.warning("%s: %s; it is computed again", path, one.what)
+        manifest.forget(one.layer, one.shard)
+    return manifest, True
+
+
+def _jobs(manifest: m.Manifest, lengths: np.ndarray, missing: list[list[int]], batch_tokens: int) -> Iterator[Job]:
+    order, start = m.length_order(lengths), 0
     for number, (shard, layers) in enumerate(zip(manifest.shards, missing, strict=True)):
         sequences = order[start : start + shard.sequences]
         start += shard.sequences
-        if not layers:
-            continue
-        with ExitStack() as stack:
-            writers = {layer: _Writer(stack, path, layer, number, manifest.dtype) for layer in layers}
-            for batch in _batches(sequences, lengths, int(parts["batch_tokens"])):
-                if progress:
-                    progress(done, to_do)
-                live.feed(batch, layers, partial(_write, writers))
-                done += int(lengths[batch].sum())
-            entries = {layer: writer.close(shard.tokens) for layer, writer in writers.items()}
-        manifest.record(number, entries)
-        manifest.write(path)
-    if progress:
-        progress(done, to_do)
-    return {(layer, number) for number, layers in enumerate(missing) for layer in layers}
+        if layers:
+            yield Job(number, sequences, tuple(layers), manifest.dtype, batch_tokens)
+
+
+def fill_shard(
+    trunk: Trunk, encoded: Encoded, path: Path, job: Job, count: Callable[[int], None] = lambda tokens: None
+) -> dict[int, m.LayerShard]:
+    """Compute one shard's layers into their files in the directory `path`; the bytes depend on trunk, corpus and job alone.
+
+    Args:
+        trunk: whose states.
+        encoded: the corpus.
+        path: the directory of the store, which exists.
+        job: the shard.
+        count: called with the tokens of each batch when it is done.
+
+    Returns:
+        dict: by layer the checksums, for the manifest.
+    """
+    live, lengths = LiveStates(trunk, encoded), np.asarray(encoded.lengths)
+    with ExitStack() as stack:
+        writers = {layer: _Writer(stack, path, layer, job.number, job.dtype) for layer in job.layers}
+        for batch in _batches(job.sequences, lengths, job.batch_tokens):
+            live.feed(batch, job.layers, partial(_write, writers))
+            count(int(lengths[batch].sum()))
+        return {layer: writer.close(int(lengths[job.sequences].sum())) for layer, writer in writers.items()}
 
 
 def _write(writers: dict[int, _Writer], layer: int, rows: Tensor) -> None:

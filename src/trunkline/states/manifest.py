@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import filelock
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput
 from trunkline.files import atomic_file, write_json
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHARD_BYTES = 64 << 20  # of one layer at most: few files, yet a killed build loses little
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "int8": torch.int8}
-BUILD_AGAIN = "delete this directory and it is computed again"
 
 
 def key_parts(trunk: Trunk, encoded: Encoded, dtype: str, batch_tokens: int) -> dict[str, str | int]:
@@ -130,6 +128,10 @@ class Manifest(_Strict):
         # Rising layers, whatever the order they were asked for in: the file's bytes then depend on its content only.
         self.layers = dict(sorted(self.layers.items(), key=lambda item: int(item[0])))
 
+    def forget(self, layer: int, shard: int) -> None:
+        """Note that a shard of a layer has to be computed again."""
+        self.layers[str(layer)][shard] = None
+
     def files(self, layer: int, shard: int) -> list[tuple[str, int, str]]:
         """(name, bytes, sha256) of each file of a layer's shard; empty where it is not built."""
         entry = self.layers[str(layer)][shard]
@@ -179,7 +181,7 @@ def plan_shards(lengths: np.ndarray, token_bytes: int, shard_bytes: int) -> list
     """Cut the sequences, in the store's order, into the fewest shards of `shard_bytes`, as equal as whole sequences allow."""
     ends = np.cumsum(lengths[length_order(lengths)], dtype=np.int64)
     tokens = int(ends[-1])
-    count = math.ceil(tokens * token_bytes / shard_bytes)
+    count = min(-(-tokens * token_bytes // shard_bytes), tokens)
     cuts = np.unique(np.searchsorted(ends, tokens * np.arange(1, count + 1) // count))  # the last sequence of each shard
     sequences = np.diff(cuts, prepend=-1)
     rows = np.diff(ends[cuts], prepend=0)
@@ -208,61 +210,3 @@ def plan(trunk: Trunk, encoded: Encoded, parts: dict[str, str | int]) -> Manifes
         shards=plan_shards(lengths, bytes_per_token(trunk.hidden_size, str(parts["dtype"])), int(parts["shard_bytes"])),
         layers={},
     )
-
-
-def read_manifest(path: Path) -> tuple[Manifest, np.ndarray]:
-    """Read and check what is cheap to check of the store at `path`: all but the checksums of the states themselves.
-
-    Returns:
-        tuple: the manifest and the lengths int32 (S,).
-
-    Raises:
-        BadInput: there is no store at `path`.
-        TrunklineError: it is of a newer format, or corrupt; the sentence says what to do.
-    """
-    try:
-        found = json.loads((path / "store.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{path}: not a states store (it has no store.json)") from None
-    except ValueError:
-        raise TrunklineError(f"{path}: store.json is corrupt (not JSON); {BUILD_AGAIN}") from None
-    version = found.get("format") if isinstance(found, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise TrunklineError(
-            f"{path}: written by a newer Trunkline (format {version}, this one reads {FORMAT}); upgrade, or {BUILD_AGAIN}"
-        )
-    try:
-        manifest = Manifest.model_validate(found)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "the top level"
-        raise TrunklineError(f"{path}: store.json is corrupt (at {where}); {BUILD_AGAIN}") from None
-    if store_key(manifest.key) != path.resolve().name:
-        raise TrunklineError(f"{path}: a foreign store (its name is not the key of its store.json); {BUILD_AGAIN}")
-    return manifest, _check(path, manifest)
-
-
-def _check(path: Path, manifest: Manifest) -> np.ndarray:
-    def corrupt(what: str) -> TrunklineError:
-        return TrunklineError(f"{path}: corrupt ({what}); {BUILD_AGAIN}")
-
-    try:
-        data = (path / "lengths").read_bytes()
-    except FileNotFoundError:
-        raise corrupt("the file lengths is missing") from None
-    if hashlib.sha256(data).hexdigest() != manifest.lengths:
-        raise corrupt("the file lengths has another checksum than store.json says")
-    lengths = np.frombuffer(data, dtype="<i4")
-    planned = plan_shards(lengths, manifest.bytes_per_token, int(manifest.key["shard_bytes"]))
-    if manifest.shards != planned or any(len(shards) != len(planned) for shards in manifest.layers.values()):
-        raise corrupt("the shard table of store.json does not fit its lengths")
-    entries = [entry for shards in manifest.layers.values() for entry in shards if entry is not None]
-    if any((entry.scales is None) == (manifest.dtype == "int8") for entry in entries):
-        raise corrupt("int8 and its scales do not go together in store.json")
-    for name, size, _ in manifest.all_files():
-        try:
-            found = (path / name).stat().st_size
-        except FileNotFoundError:
-            raise corrupt(f"{name} is missing") from None
-        if found != size:
-            raise corrupt(f"{name} has {found} bytes, expected {size}")
-    return lengths

@@ -3,13 +3,13 @@
 `build_store` runs the trunk over a corpus and `StatesStore` is the feed that training reads instead of the trunk.
 The files are described in manifest.py.
 
-A shard's checksum is compared when the first row of it is read in a process (but not in the one that has just written it), so
-nothing corrupt is ever trained on and opening stays cheap: sha256 runs at 1.4 GB/s on one core, which is one to two seconds for
-16,000 tweets x 7 layers, once. Rows are read in place from the system's cache of the files (preadv), one call for rows that lie
-end to end, and not through a memory map: the pages of a map count as resident memory until it is given up, and faulting them in
-again costs more than the call. An epoch of 350,000 tokens x 7 layers x 384 in shuffled batches took 0.50 s of processor time
-with preadv and nothing resident, 0.58 s and 350 MB with maps given up every 32 MB, and 0.40 s with maps that are kept and the
-whole store resident.
+The checksums of the layers that a run asks for are compared when `build_store` finds them built, and what is broken is computed
+again; in a store that is merely opened, a shard's are compared when the first row of it is read. So nothing corrupt is ever
+trained on: sha256 runs at 1.4 GB/s on one core, which is one to two seconds for 16,000 tweets x 7 layers, once. Rows are read
+in place from the system's cache of the files (preadv), one call for rows that lie end to end, and not through a memory map: the
+pages of a map count as resident memory until it is given up, and faulting them in again costs more than the call. An epoch of
+350,000 tokens x 7 layers x 384 in shuffled batches took 0.50 s of processor time with preadv and nothing resident, 0.58 s and
+350 MB with maps given up every 32 MB, and 0.40 s with maps that are kept and the whole store resident.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +28,9 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import cache_dir, sha256_file
+from trunkline.files import cache_dir
 from trunkline.states import manifest as m
+from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes, read_manifest
 from trunkline.states.fill import Progress, complete
 from trunkline.states.live import ReceiveRows
 from trunkline.states.quantise import dequantise
@@ -84,7 +84,9 @@ class StatesStore:
             TrunklineError: corrupt, unfinished or of a newer format. Checksums of the states are compared when first read.
         """
         path = Path(path)
-        manifest, lengths = m.read_manifest(path)
+        manifest, lengths = read_manifest(path)
+        if broken := broken_shards(path, manifest):
+            raise Corrupt(path, f"corrupt ({broken[0].what})")
         given: dict[str, object] = {}
         if trunk is not None:
             given |= {**asdict(trunk.fingerprint), "stack": trunk.stack}
@@ -140,7 +142,7 @@ class StatesStore:
         for shard, first, start, stop in runs:  # the hot loop of training: 1 to 2 microseconds a run besides the copying
             read += os.preadv(handles[shard], (data[start * width : stop * width],), first * width)
         if read != len(data):
-            raise TrunklineError(f"{self.path}: layer {layer} has changed since it was opened; {m.BUILD_AGAIN}")
+            raise TrunklineError(f"{self.path}: layer {layer} has changed since it was opened; {BUILD_AGAIN}")
 
     def _open(self, name: Callable[[int, int], str], layer: int, shard: int) -> BinaryIO:
         if (layer, shard) not in self._sound:
@@ -153,9 +155,6 @@ class StatesStore:
                 self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115 - kept open between batches
         return self._files[path]
 
-    def _corrupt(self, name: str) -> TrunklineError:
-        return TrunklineError(f"{self.path}: corrupt ({name} has changed since it was written); {m.BUILD_AGAIN}")
-
     @contextmanager
     def _gone(self, name: str) -> Iterator[None]:
         try:
@@ -164,19 +163,15 @@ class StatesStore:
             raise TrunklineError(f"{self.path}: {name} was removed while the store was in use; build the store again") from None
 
     def verify(self, layers: Collection[int] | None = None) -> None:
-        """Compare the checksums of `layers` (all by default) in full; raise TrunklineError naming the first bad file."""
+        """Compare the checksums of `layers` (all by default) in full; raise Corrupt naming the first bad file."""
         wanted = self.layers if layers is None else layers
-        jobs = [(layer, shard) for layer in wanted for shard in range(len(self.manifest.shards))]
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # hashing leaves the interpreter's lock
-            for _ in pool.map(lambda job: self._verify(*job), jobs):
-                pass
+        if broken := broken_shards(self.path, self.manifest, hashed=wanted):
+            raise Corrupt(self.path, f"corrupt ({broken[0].what})")
+        self._sound |= {(layer, shard) for layer in wanted for shard in range(len(self.manifest.shards))}
 
     def _verify(self, layer: int, shard: int) -> None:
-        for name, _, expected in self.manifest.files(layer, shard):
-            with self._gone(name):
-                found = sha256_file(self.path / name)
-            if found != expected:
-                raise self._corrupt(name)
+        if what := hashes(self.path, self.manifest, layer, shard):
+            raise Corrupt(self.path, f"corrupt ({what})")
         self._sound.add((layer, shard))
 
 
@@ -193,7 +188,8 @@ def build_store(
     """Return the store of `encoded` with at least `layers`, computing what is missing of it.
 
     A killed build goes on at the first shard that is not there and ends with the same bytes: the batches are fixed by the
-    key. Two processes that build one store take turns.
+    key. What is there but broken (missing, of another size or checksum) is computed again, with a warning. Two processes
+    that build one store take turns.
 
     Args:
         trunk (Trunk): whose states.
@@ -207,7 +203,8 @@ def build_store(
 
     Raises:
         OverBudget: before anything is written.
-        TrunklineError: a corrupt store is in the way, the disk is full, or the trunk gives numbers that are not finite.
+        TrunklineError: a store of a newer format is in the way, the disk is full, or the trunk gives numbers that are not
+            finite.
     """
     wanted = sorted(set(range(trunk.num_layers + 1) if layers is None else layers))
     if not wanted or wanted[0] < 0 or wanted[-1] > trunk.num_layers:
@@ -215,19 +212,29 @@ def build_store(
     parts = m.key_parts(trunk, encoded, dtype, batch_tokens)
     root = cache_dir() / "states" if root is None else Path(root)
     path = root / m.store_key(parts)
-    if (path / "store.json").exists() and set(wanted) <= set(m.read_manifest(path)[0].complete()):
-        return StatesStore.open(path)  # without the lock, so that a finished store may be on a disk that is read-only
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _turn(path):
-            written = complete(path, trunk, encoded, parts, wanted, budget_bytes, progress)
-    except OSError as error:
-        raise TrunklineError(
-            f"{path}: cannot write the states store ({error.strerror or error}); what is built is kept, a later build goes on"
-        ) from error
+    if not _is_built(path, wanted):  # tried without the lock, so that a finished store may be on a disk that is read-only
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with _turn(path):
+                complete(path, trunk, encoded, parts, wanted, budget_bytes, progress)
+        except OSError as error:
+            raise TrunklineError(
+                f"{path}: cannot write the states store ({error.strerror or error}); what is built is kept, a later build "
+                "goes on"
+            ) from error
     store = StatesStore.open(path)
-    store._sound |= written  # hashed on their way to the disk a moment ago
+    # Hashed a moment ago, on their way to the disk or when they were found there.
+    store._sound |= {(layer, shard) for layer in wanted for shard in range(len(store.manifest.shards))}
     return store
+
+
+def _is_built(path: Path, wanted: Collection[int]) -> bool:
+    """Whether all shards of the `wanted` layers are there, with their checksums."""
+    try:
+        manifest, _ = read_manifest(path)
+    except (BadInput, Corrupt):
+        return False
+    return set(wanted) <= set(manifest.complete()) and not broken_shards(path, manifest, hashed=wanted)
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import cache_dir
 from trunkline.states.budget import needed_bytes
-from trunkline.states.manifest import key_parts, read_manifest, store_key
+from trunkline.states.checks import read_manifest
+from trunkline.states.manifest import key_parts, store_key
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.training.config import RunConfig
 from trunkline.training.loop import Say
@@ -67,7 +68,10 @@ def _look(run: Run) -> list[SplitStates]:
         assert encoded is not None
         key = store_key(key_parts(run.trunk, encoded, dtype, BATCH_TOKENS))
         path = cache_dir() / "states" / key
-        built = read_manifest(path)[0].complete() if (path / "store.json").exists() else ()
+        try:
+            built = read_manifest(path)[0].complete()
+        except TrunklineError:  # none there, or one that has to be built again
+            built = ()
         tokens = len(encoded.ids)
         size = needed_bytes(tokens, run.trunk.hidden_size, len(layers), dtype)
         found.append(SplitStates(split.name, key, path, encoded.n_texts, tokens, layers, size, built))
