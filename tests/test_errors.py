@@ -1,10 +1,61 @@
-"""The word that was meant, as messages guess it."""
+"""Sentences of where, what was found and what was expected; what they show of a value; the word that was meant."""
 
 from __future__ import annotations
 
-import pytest
+import pickle
 
-from trunkline.errors import shown, unknown_name
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.errors import LONGEST, BadInput, TrunklineError, clipped, literal, shown, unknown_name
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"problem": "a.csv: empty"}, "a.csv: empty"),
+        ({"where": "run.yaml", "key": "method.dim", "found": "0", "expected": "more"},
+         "run.yaml: method.dim: found 0, expected more"),
+        ({"where": "run.yaml", "found": "a list", "expected": "a mapping"}, "run.yaml: found a list, expected a mapping"),
+        ({"key": "method", "expected": "a section"}, "method: expected a section"),
+        ({"key": "trunk", "found": "'x'", "problem": "none", "expected": "a folder"}, "trunk 'x': none; expected a folder"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_of_its_parts(parts, sentence):
+    for kind in (BadInput, TrunklineError):
+        error = kind(**parts)
+        assert str(error) == sentence and sentence in repr(error)
+        assert str(pickle.loads(pickle.dumps(error))) == sentence  # as it comes out of another process
+
+
+def test_a_floor_above_says_where_it_was_if_nothing_did():
+    error = BadInput(key="layers", found="9", expected="at most 6")
+    placed = error.at("run.yaml", "method.layers")
+    assert str(placed) == "run.yaml: method.layers: found 9, expected at most 6" and type(placed) is BadInput
+    assert str(error) == "layers: found 9, expected at most 6"
+    assert str(placed.at("elsewhere")) == str(placed)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "null"), (True, "true"), (3, "3"), (0.5, "0.5"), ({"a": 1}, "a mapping"), ([1], "a list"), ("tpu9", "'tpu9'"),
+        (10**5000, "a number of more than 20 digits"), ("a text of a user " * 9, f"'{('a text of a user ' * 9)[:37]}...'"),
+        ("\ud800\x1b[0m", "'\\ud800\\x1b[0m'"), (b"x" * 99, "a bytes"),
+    ],
+    ids=lambda value: str(type(value)),
+)  # fmt: skip
+def test_values_of_a_config_are_shown_short(value, said):
+    assert literal(value) == said
+
+
+@given(st.text() | st.integers() | st.floats() | st.binary() | st.dates() | st.lists(st.text()))
+@settings(max_examples=50, deadline=None)
+def test_whatever_is_shown_is_one_short_line_that_can_be_printed(value):
+    for said in (literal(value), clipped(value)):
+        assert said.isprintable() and len(said) <= 10 * LONGEST + 2
+        said.encode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,56 @@
-"""The two errors that Trunkline raises on purpose, and the sentence that names the nearest known word."""
+"""The two errors that Trunkline raises on purpose, and the sentence that names the nearest known word.
+
+A sentence has up to four parts: `where` (a file and its line, an override), `key` (of a config or a described thing), what was
+`found` there, and what was `expected`; or a `problem` in words of its own instead of the last two. Floors above add what a
+floor below cannot know by `at`; nobody reads a sentence again to take it apart.
+"""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 LISTED = 30  # names that a message lists at most
+LONGEST = 40  # characters of a config's value that a message shows: enough to find it again
 _NAME = re.compile(r"[\w.:/+-]{1,40}", re.ASCII)
 
 
 class TrunklineError(Exception):
-    """Work that failed for a reason worth one sentence (command-line exit code 1)."""
+    """Work that failed for a reason worth one sentence (command-line exit code 1).
+
+    Args:
+        problem (str): what is wrong, in words; with `found` and `expected` none is needed.
+        where (str): the file, line, override or source.
+        key (str): of a config or of a file's mapping, e.g. ``"method.layers"``.
+        found (str): what was found, as it is to be shown (see `shown` and `literal`); with a problem it is shown by the key.
+        expected (str): what would have been right.
+    """
+
+    def __init__(self, problem: str = "", *, where: str = "", key: str = "", found: str = "", expected: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.where, self.key, self.found, self.expected = problem, where, key, found, expected
+
+    def __str__(self) -> str:
+        if self.problem:
+            opening, body = f"{self.key} {self.found}".strip(), self.problem
+            body += f"; expected {self.expected}" if self.expected else ""
+        else:
+            parts = (f"found {self.found}" if self.found else "", f"expected {self.expected}" if self.expected else "")
+            opening, body = self.key, ", ".join(filter(None, parts))
+        return ": ".join(filter(None, (self.where, opening, body)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def at(self, where: str, key: str | None = None) -> Self:
+        """Return the same error with its place: `where` if it does not say one itself, and `key` for its own if given."""
+        placed = copy.copy(self)
+        placed.where = self.where or where
+        placed.key = self.key if key is None else key
+        return placed
 
 
 class BadInput(TrunklineError, ValueError):
@@ -32,16 +71,45 @@ def listed(names: Sequence[object], most: int = LISTED, quoted: bool = True) -> 
     return ", ".join(few) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
-def unknown_name(where: str, found: object, known: Iterable[str]) -> BadInput:
+def literal(value: object) -> str:
+    """Return how a message shows a value of a config: the start of a long string, the kind of what has parts, one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "a list"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    if isinstance(value, str):
+        return ascii_controls(repr(value if len(value) <= LONGEST else value[: LONGEST - 3] + "..."))
+    text = repr(value)
+    return text if len(text) <= LONGEST and text.isprintable() else f"a {type(value).__name__}"
+
+
+def ascii_controls(text: str) -> str:
+    """Return a text with what is no printable character escaped, lone surrogates included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def clipped(name: object) -> str:
+    """Return how a message shows a key or a name from outside as it stands: one line, and not a long one."""
+    text = str(name) if isinstance(name, str) else literal(name)
+    return ascii_controls(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+
+
+def unknown_name(where: str, found: object, known: Iterable[object], key: str = "") -> BadInput:
     """Return the error for a word that is not among the `known` ones; it names the nearest, or the first few.
 
     Args:
-        where (str): file, key or column and what the word stands for, e.g. ``"run.yaml: method.name"``.
+        where (str): file or column, and what the word stands for, e.g. ``"run.yaml: method.name"``.
         found (object): the word that was given.
         known (Iterable[str]): the words that would have been right.
+        key (str): of a config that a floor above knows the file of.
     """
     known = sorted(map(str, known))
-    near = difflib.get_close_matches(str(found), known, n=3, cutoff=0.6)
-    near.sort(key=lambda word: sorted(word) != sorted(str(found)))  # difflib thinks little of swapped letters
+    word = found if isinstance(found, str) else literal(found)
+    near = difflib.get_close_matches(word[: 2 * LONGEST], known, n=3, cutoff=0.6)
+    near.sort(key=lambda one: sorted(one) != sorted(word))  # difflib thinks little of swapped letters
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {listed(known, quoted=False) or '(none)'}"
-    return BadInput(f"{where}: unknown name {found!r}; {hint}")
+    return BadInput(f"unknown name {literal(found)}; {hint}", where=where, key=key)

@@ -65,11 +65,11 @@ class Registry(Generic[T]):
         self._look()
         return sorted({*self._things, *self._modules})
 
-    def get(self, name: str, where: str | None = None) -> T:
-        """Return the thing called `name`; raise BadInput that names the nearest known one (`where` opens the message)."""
+    def get(self, name: str, where: str = "", key: str = "") -> T:
+        """Return the thing called `name`; raise BadInput that names the nearest known one (`where` and `key` open it)."""
         known = self.names()
         if name not in known:
-            raise unknown_name(where or self.what, name, known)
+            raise unknown_name(where, name, known, key or ("" if where else self.what))
         if name not in self._things:
             importlib.import_module(self._modules[name])
         return self._things[name]

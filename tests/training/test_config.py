@@ -165,31 +165,29 @@ def test_merged_keys_may_be_given_again(tmp_path):
     assert load_config(file).tasks["other"].label == "mood"
 
 
-def test_a_key_that_fits_not_the_trunk_or_the_data_is_told_where_it_was_given():
-    config = resolve(with_(method__layers="[1, 99]"), "run.yaml", overrides=["method.heads=3", "training.loss_weights.slot=2"])
-    for said, expected in (
-        ("method.layers: found layer 99", "run.yaml: method.layers: found layer 99"),
-        ("method.heads: found 3 heads", "override 'method.heads=3': method.heads: found 3 heads"),
-        ("tasks.intent.label_list: found 'a' twice: so", "run.yaml: tasks.intent.label_list: found 'a' twice: so"),
-        ("device: unknown name 'tpu9'", "run.yaml: trunk.device: unknown name 'tpu9'"),
-        ("training.seed: found 3", "run.yaml: training.seed: found 3"),
-        ("training.loss_weights.slot: unknown", "override 'training.loss_weights.slot=2': training.loss_weights.slot: unknown"),
-        ("training.loss_weights.slots: found", "run.yaml: training.loss_weights.slots: found"),
-        ("tasks.csv: no rows found", "tasks.csv: no rows found"),
-        ("method.csv line 3: no text", "method.csv line 3: no text"),
-    ):
-        with pytest.raises(BadInput) as error, config.naming():
-            raise BadInput(said)
-        assert str(error.value) == expected
-
-
-def test_a_trunk_that_is_not_there_is_told_where_it_was_named():
-    config = resolve(with_(trunk="nosuch"), "run.yaml", overrides=["trunk=nosuch"])
-    for kind in (BadInput, TrunklineError):
-        with pytest.raises(TrunklineError) as error, config.naming():
-            raise kind("trunk 'nosuch': no such folder here")
-        assert type(error.value) is kind
-        assert str(error.value) == "override 'trunk=nosuch': trunk.name 'nosuch': no such folder here"
+@pytest.mark.parametrize("kind", [BadInput, TrunklineError])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"key": "method.layers", "found": "layer 99"}, "run.yaml: method.layers: found layer 99"),
+        ({"key": "method.heads", "problem": "odd"}, "override 'method.heads=3': method.heads: odd"),
+        ({"key": "tasks.intent.label_list", "found": "'a: b' twice"}, "run.yaml: tasks.intent.label_list: found 'a: b' twice"),
+        ({"key": "device", "found": "'tpu9'"}, "run.yaml: trunk.device: found 'tpu9'"),
+        ({"key": "training.loss_weights.slot", "problem": "unknown"},
+         "override 'training.loss_weights.slot=2': training.loss_weights.slot: unknown"),
+        ({"key": "training.loss_weights.slots", "problem": "unknown"}, "run.yaml: training.loss_weights.slots: unknown"),
+        ({"problem": "tasks.csv: no rows found"}, "tasks.csv: no rows found"),
+        ({"where": "other.json", "key": "method.layers", "found": "layer 99"}, "other.json: method.layers: found layer 99"),
+        ({"key": "trunk", "found": "'nosuch'", "problem": "none"}, "override 'trunk.name=nosuch': trunk.name 'nosuch': none"),
+        ({"key": "trunk", "found": "'another'", "problem": "none"}, "trunk 'another': none"),
+    ],
+)  # fmt: skip
+def test_a_key_that_fits_not_the_trunk_or_the_data_is_told_where_it_was_given(kind, said, expected):
+    overrides = ["method.heads=3", "training.loss_weights.slot=2", "trunk.name=nosuch"]
+    config = resolve(with_(method__layers="[1, 99]", trunk="nosuch"), "run.yaml", overrides=overrides)
+    with pytest.raises(TrunklineError) as error, config.naming():
+        raise kind(**said)
+    assert type(error.value) is kind and str(error.value) == expected
 
 
 def test_both_batch_measures_are_refused_and_one_replaces_the_other():

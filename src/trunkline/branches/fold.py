@@ -188,9 +188,9 @@ def choose_layers(chosen: list[int] | str | None, trunk: TrunkShape, lowest: int
     else:
         numbers = [choose_layer(number, trunk, where, lowest) for number in chosen]
     if not numbers:
-        raise BadInput(f"{where}: no layer is chosen, expected at least one of {lowest} to {top}")
+        raise BadInput(f"no layer is chosen, expected at least one of {lowest} to {top}", key=where)
     if len(set(numbers)) < len(numbers):
-        raise BadInput(f"{where}: found {chosen!r}, which names a layer twice; expected each once")
+        raise BadInput(f"found {chosen!r}, which names a layer twice; expected each once", key=where)
     return tuple(sorted(numbers))
 
 
@@ -200,7 +200,7 @@ def choose_layer(layer: int, trunk: TrunkShape, where: str = "method.layer", low
     least = lowest - top - 1
     if not (lowest <= layer <= top or least <= layer < 0):
         raise BadInput(
-            f"{where}: found layer {layer}, expected {lowest} to {top} (or -1 to {least}, from the top) for this trunk"
+            f"found layer {layer}, expected {lowest} to {top} (or -1 to {least}, from the top) for this trunk", key=where
         )
     return layer % (top + 1)
 
@@ -215,8 +215,8 @@ def _range(part: str, trunk: TrunkShape, where: str, lowest: int) -> list[int]:
         if isinstance(error, BadInput):
             raise
         raise BadInput(
-            f"{where}: found {part!r}, expected layer numbers or a range such as '{lowest}-{trunk.num_layers}'"
+            f"found {part!r}, expected layer numbers or a range such as '{lowest}-{trunk.num_layers}'", key=where
         ) from None
     if end < start:
-        raise BadInput(f"{where}: found the range {part!r}, which ends before it starts")
+        raise BadInput(f"found the range {part!r}, which ends before it starts", key=where)
     return list(range(start, end + 1))

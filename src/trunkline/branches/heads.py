@@ -61,7 +61,7 @@ class FeatureHead(nn.Module):
     ) -> None:
         super().__init__()
         if kind != "linear" and dim % heads:
-            raise BadInput(f"method.heads: found {heads} heads for dim {dim}, expected a divisor of dim")
+            raise BadInput(f"found {heads} heads for dim {dim}, expected a divisor of dim", key="method.heads")
         self.dim, self.output, self.kind, self.heads, self.positions = dim, output, kind, heads, positions
         self.positions_first, self.feed_forward_activation = positions_first, feed_forward_activation
         self.dropout, self.position_dropout = Dropout(dropout), Dropout(position_dropout)
@@ -182,7 +182,7 @@ class PooledHead(nn.Module):
             expected = (
                 "token, as the task labels words" if output.level == "unit" else "cls, mean or last, as the task labels texts"
             )
-            raise BadInput(f"method.pooling: found {self.pooling}, expected {expected}")
+            raise BadInput(f"found {self.pooling}, expected {expected}", key="method.pooling")
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(width, output.size)
 

@@ -72,7 +72,7 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Forma
         save_model(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
         return "transformers"
     except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error
+        raise error.at(str(where)) from error
 
 
 def loading(branch: Branch, library: Format, folder: str) -> list[str]:

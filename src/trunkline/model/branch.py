@@ -201,8 +201,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
         try:
             return make(described[name])
         except BadInput as error:  # from floors below, which know keys and no file
-            said = str(error)
-            raise BadInput(said if said.startswith(f"{path}/branch.json: ") else f"{path}/branch.json: {said}") from error
+            raise error.at(f"{path}/branch.json") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from error
 

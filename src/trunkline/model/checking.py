@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from trunkline.errors import BadInput, unknown_name
+from trunkline.errors import BadInput, clipped, literal, unknown_name
 from trunkline.registry import Registry
 
 _WORDS = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
@@ -45,9 +45,9 @@ class Origin(str):
         return str(self) if text is None else f"override {text!r}"
 
 
-def at(where: str, key: str) -> str:
-    """Return how a message opens: where `key` was given, and the key."""
-    return f"{where.of(key) if isinstance(where, Origin) else where}: {key}"
+def at(where: str, key: str) -> dict[str, str]:
+    """Return where `key` was given, and the key, as errors take them."""
+    return {"where": where.of(key) if isinstance(where, Origin) else where, "key": key}
 
 
 class _GivenTwice(yaml.MarkedYAMLError):
@@ -145,8 +145,8 @@ def named_section(value: Any, key: str, registry: Any, where: str, place: str) -
     if isinstance(value, BaseModel):
         return value
     if not isinstance(value, dict) or key not in value:
-        raise BadInput(f"{at(where, place)}: expected a section with {key!r}, one of {', '.join(registry.names())}")
-    thing = registry.get(value[key], at(where, f"{place}.{key}"))
+        raise BadInput(expected=f"a section with {key!r}, one of {', '.join(registry.names())}", **at(where, place))
+    thing = registry.get(value[key], **at(where, f"{place}.{key}"))
     if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
         raise not_a_key(unknown, key, value[key], registry, where, place)
     return validate_section(thing.Config, value, where, place)
@@ -164,12 +164,12 @@ def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], whe
         place: key of the section.
     """
     fields = {other: registry.get(other).Config.model_fields.keys() - {key} for other in registry.names()}
-    opening, own = at(where, f"{place}.{unknown}"), sorted(fields[name])
+    opening, own = at(where, f"{place}.{clipped(unknown)}"), sorted(fields[name])
     owners = [other for other in fields if unknown in fields[other]]
     if not owners and difflib.get_close_matches(str(unknown), own, n=1, cutoff=0.6):
-        return unknown_name(opening, unknown, own)
+        return unknown_name(found=unknown, known=own, **opening)
     others = f" but of {' and '.join(owners)}" if owners else ""
-    return BadInput(f"{opening}: not a key of {name}{others}; the keys of {name} are {', '.join(own)}")
+    return BadInput(f"not a key of {name}{others}; the keys of {name} are {', '.join(own)}", **opening)
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str, place: str) -> BadInput:
@@ -185,14 +185,14 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str, place:
         owner: Any = model
         for part in path[:-1]:
             owner = owner.model_fields[part].annotation
-        return unknown_name(opening, path[-1], [*owner.model_fields, *getattr(owner, "ALSO", ())])
+        return unknown_name(found=path[-1], known=[*owner.model_fields, *getattr(owner, "ALSO", ())], **opening)
     if kind == "missing":
-        return BadInput(f"{opening}: missing, expected a value")
+        return BadInput("missing, expected a value", **opening)
     if kind == "value_error":
         found = chosen[0]["input"]
-        shown = "" if isinstance(found, (dict, list)) else f"found {found!r}, "
-        return BadInput(f"{opening}: {shown}{chosen[0]['msg'].removeprefix('Value error, ')}")
-    return BadInput(f"{opening}: found {_found(chosen[0])}, expected {' or '.join(dict.fromkeys(map(_expected, chosen)))}")
+        before = "" if isinstance(found, (dict, list)) else f"found {literal(found)}, "
+        return BadInput(f"{before}{chosen[0]['msg'].removeprefix('Value error, ')}", **opening)
+    return BadInput(found=_found(chosen[0]), expected=" or ".join(dict.fromkeys(map(_expected, chosen))), **opening)
 
 
 def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
         if get_origin(annotation) in (Union, UnionType) and len(members) > 1:
             annotation = None
         elif part != "[key]":
-            keys.append(str(part))
+            keys.append(clipped(part))
             fields = getattr(annotation, "model_fields", {})
             annotation = fields[part].annotation if part in fields else None
     return tuple(keys)
@@ -214,8 +214,7 @@ def _found(one: Any) -> str:
     value = one["input"]
     if "actual_length" in one.get("ctx", {}):
         return f"{one['ctx']['actual_length']} of them"
-    plain = {dict: "a mapping", list: "a list", NoneType: "null", bool: str(value).lower()}
-    return plain.get(type(value), repr(value))
+    return literal(value.value if isinstance(value, _Truth) else value)
 
 
 def _expected(one: Any) -> str:

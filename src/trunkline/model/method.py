@@ -23,4 +23,5 @@ def resolve_head(method: Any, where: str) -> None:
     head = {"name": head} if isinstance(head, str) else head
     method.head = named_section(head, "name", methods, where, "method.head")
     if issubclass(methods.get(method.head.name), Tuner):
-        raise BadInput(f"{at(where, 'method.head')}: found the tuner {method.head.name}, expected plain or a side branch")
+        found = f"the tuner {method.head.name}"
+        raise BadInput(found=found, expected="plain or a side branch", **at(where, "method.head"))

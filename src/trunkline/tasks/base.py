@@ -110,7 +110,7 @@ class Task(ABC):
     def __init__(self, name: str, config: Any, labels: list[str], learned: Any) -> None:
         self.name, self.config, self.labels, self.learned = name, config, labels, learned
         if config.metric is not None and config.metric not in (known := {*self.metric_names(), "loss"}):
-            raise unknown_name(f"tasks.{name}.metric", config.metric, known)
+            raise unknown_name("", config.metric, known, key=f"tasks.{name}.metric")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self.labels)} labels)"
@@ -207,7 +207,7 @@ class Task(ABC):
             raise BadInput(f"{where}: found schema version {version!r}, expected {SCHEMA}")
         try:
             read = _State.model_validate(state)
-            kind = kinds.get(read.kind, f"{where}: kind")
+            kind = kinds.get(read.kind, key=f"{where}: kind")
             if len(set(read.labels)) != len(read.labels):
                 raise BadInput(f"{where}: labels: found one twice, expected each once")
             config, learned = kind.Config.model_validate(read.config), kind.Learned.model_validate(read.learned)

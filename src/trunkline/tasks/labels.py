@@ -56,7 +56,8 @@ def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
     near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
     listed = ", ".join(map(clipped, known[:8])) + (", ..." if len(known) > 8 else "")
     hint = f"did you mean {clipped(near[0])}?" if near else f"expected one of {listed}"
-    return BadInput(f"{where}: found the label {clipped(label)}, which is not among the {len(known)} of training; {hint}")
+    problem = f"found the label {clipped(label)}, which is not among the {len(known)} of training; {hint}"
+    return BadInput(problem, where=where)
 
 
 def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> BadInput:
@@ -64,22 +65,22 @@ def unknown_in_row(table: Table, row: int, column: str, label: str, known: Itera
     return unknown_label(f"{table.where(row)}, column {column!r}", label, known)
 
 
-def label_space(seen: Iterable[str], listed: list[str] | None, where: str) -> list[str]:
+def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list[str]:
     """Return the labels in order: as `listed` by the user, else sorted. BadInput for a list that is not a set."""
     if listed is None:
         return sorted(set(seen))
     if twice := [label for label, n in Counter(listed).items() if n > 1]:
-        raise BadInput(f"{where}: found {clipped(twice[0])} twice, expected each label once")
+        raise BadInput(key=key, found=f"{clipped(twice[0])} twice", expected="each label once")
     return list(listed)
 
 
-def named_weights(setting: Any, labels: list[str], where: str) -> list[float] | None:
+def named_weights(setting: Any, labels: list[str], key: str) -> list[float] | None:
     """Return the weights that the user gave by label, in the order of `labels`, 1 for others; None if none were given."""
     if not isinstance(setting, dict):
         return None
     for label in setting:
         if label not in labels:
-            raise unknown_label(where, label, labels)
+            raise unknown_label("", label, labels).at("", key)
     return [float(setting.get(label, 1.0)) for label in labels]
 
 

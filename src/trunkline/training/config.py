@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from trunkline import branches, tasks
-from trunkline.errors import BadInput, TrunklineError, unknown_name
+from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.checking import Origin, at, named_section, number, read_yaml, validate_section
 from trunkline.model.method import resolve_head
@@ -145,23 +145,21 @@ class RunConfig(Section):
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """Let an error that opens with one of this config's keys, or with the trunk's name, say where that was given.
+        """Let an error about one of this config's keys, or about the trunk, say where that was given.
 
         What does not fit the data or the trunk is found by floors below, which know keys and no file.
         """
         try:
             yield
         except TrunklineError as error:
-            key, _, rest = str(error).partition(": ")
-            if key.startswith(f"trunk {self.trunk.name!r}"):
-                raise type(error)(f"{at(self._origin, 'trunk.name')}{key.removeprefix('trunk')}: {rest}") from None
-            key = f"trunk.{key}" if key in TrunkSection.model_fields else key  # which is asked for its settings by plain names
-            sections = {name: getattr(self, name) for name in ("trunk", "data", "method", "training")}
-            sections |= {f"tasks.{name}": task for name, task in self.tasks.items()}
-            known = (f"{place}.{own}" for place, section in sections.items() for own in type(section).model_fields)
-            if not any(key == own or key.startswith(f"{own}.") for own in known):
+            key = error.key
+            if not key or error.where or (key == "trunk" and not error.found.startswith(repr(self.trunk.name))):
                 raise
-            raise type(error)(f"{at(self._origin, key)}: {rest}") from None
+            if key == "trunk":
+                key = "trunk.name"
+            elif key in TrunkSection.model_fields:  # the trunk is asked for its settings by plain names
+                key = f"trunk.{key}"
+            raise error.at(self._origin.of(key), key) from None
 
 
 def resolve(
@@ -183,7 +181,7 @@ def resolve(
     """
     where = origin = Origin(where, overrides)
     if not isinstance(values, dict):
-        raise BadInput(f"{where}: found {type(values).__name__}, expected a mapping with the keys data and tasks")
+        raise BadInput(where=where, found=literal(values), expected="a mapping with the keys data and tasks")
     values = _with_preset(values, where)
     config = validate_section(RunConfig, values, where, "")
     config._origin = origin
@@ -259,7 +257,7 @@ def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
     known = {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
     name = values.pop("preset")
     if name not in known:
-        raise unknown_name(at(where, "preset"), name, known)
+        raise unknown_name(found=name, known=known, **at(where, "preset"))
     preset = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     for section, content in preset.items():
         own = values.get(section) or {}

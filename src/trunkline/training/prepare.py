@@ -130,7 +130,9 @@ def _untaught(task: Task, targets: Targets) -> str | None:
 def _draw(table: Table, rows: int, seed: int) -> Table:
     """`rows` rows in their order; a smaller draw by the same seed is within a larger one."""
     if rows > len(table):
-        raise BadInput(f"data.rows: found {rows}, but {table.source} has {len(table)} rows to train on; expected at most those")
+        raise BadInput(
+            f"found {rows}, but {table.source} has {len(table)} rows to train on; expected at most those", key="data.rows"
+        )
     return table.select(sorted(np.random.default_rng(seed).permutation(len(table))[:rows].tolist()))
 
 
@@ -138,7 +140,9 @@ def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
     """How this config sees a table as texts: which column is the text, which holds the tokens, whether words are needed."""
     tokens = {section.tokens for section in config.tasks.values() if getattr(section, "tokens", None)}
     if len(tokens) > 1:
-        raise BadInput(f"tasks: found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks")
+        raise BadInput(
+            f"found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks", key="tasks"
+        )
     column = next(iter(tokens), None)
     units = any(kinds.get(section.kind).answers.units for section in config.tasks.values())
 

@@ -55,27 +55,28 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
     training, method, tasks = config.training, config.method, tuple(config.tasks)
     regime, where = training.regime, "training.regime"
     if training.order is not None and regime != "sequential":
-        raise BadInput(f"training.order: given, but training.regime is {regime}; expected it with sequential only")
+        raise BadInput(f"given, but training.regime is {regime}; expected it with sequential only", key="training.order")
     if training.mixing != "rows" and regime != "joint":
         raise BadInput(
-            f"training.mixing: found {training.mixing}, but training.regime is {regime}; expected it with joint only"
+            f"found {training.mixing}, but training.regime is {regime}; expected it with joint only", key="training.mixing"
         )
     # A resolved config has the default, so that cannot be told from nothing.
     if training.temperature != TrainingSection.model_fields["temperature"].default and training.mixing != "temperature":
         raise BadInput(
-            f"training.temperature: given, but training.mixing is {training.mixing}; expected it with mixing: temperature only"
+            f"given, but training.mixing is {training.mixing}; expected it with mixing: temperature only",
+            key="training.temperature",
         )
     if training.loss_weights is not None and regime != "joint":
-        raise BadInput(f"training.loss_weights: given, but training.regime is {regime}; expected them with joint only")
+        raise BadInput(f"given, but training.regime is {regime}; expected them with joint only", key="training.loss_weights")
     if isinstance(weights := training.loss_weights, dict):
         for name in sorted(weights.keys() - set(tasks)):
-            raise unknown_name(f"training.loss_weights.{name}", name, tasks)
+            raise unknown_name("", name, tasks, key=f"training.loss_weights.{name}")
         if not any(weights.get(name, 1) for name in tasks):
-            raise BadInput("training.loss_weights: found 0 for every task, expected more for at least one")
+            raise BadInput("found 0 for every task, expected more for at least one", key="training.loss_weights")
     if not is_tuner(method):
         if regime != "separate":
             raise BadInput(
-                f"{where}: found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner"
+                f"found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner", key=where
             )
         return [Stage(_joined(group) if len(groups) > 1 else "", group, method) for group in groups]
     if regime == "joint":
@@ -85,11 +86,11 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
         return _sequence(every if training.order == "all" else [_order(training.order, tasks)], method)
     if regime == "fusion":
         if method.name != "adapter":
-            raise BadInput(f"{where}: found fusion with method {method.name}, expected method adapter")
+            raise BadInput(f"found fusion with method {method.name}, expected method adapter", key=where)
         if len(tasks) == 1:
             raise BadInput(
-                f"{where}: found fusion with one task, expected at least two; "
-                "adapters that are there already are fused by method fusion"
+                "found fusion with one task, expected at least two; adapters that are there already are fused by method fusion",
+                key=where,
             )
         from trunkline.tuners.fusion import FusionConfig, adapter_names  # here, as only this regime needs it
 
@@ -115,9 +116,9 @@ def _order(order: list[str] | None, tasks: tuple[str, ...]) -> tuple[str, ...]:
     if order is None:
         return tasks
     if unknown := [name for name in order if name not in tasks]:
-        raise BadInput(f"training.order: found {unknown[0]!r}, which is no task; expected the tasks {', '.join(tasks)}")
+        raise BadInput(f"found {unknown[0]!r}, which is no task; expected the tasks {', '.join(tasks)}", key="training.order")
     if sorted(order) != sorted(tasks):
-        raise BadInput(f"training.order: found {', '.join(order)}, expected each of {', '.join(tasks)} once")
+        raise BadInput(f"found {', '.join(order)}, expected each of {', '.join(tasks)} once", key="training.order")
     return tuple(order)
 
 

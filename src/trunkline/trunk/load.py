@@ -62,7 +62,9 @@ def load_trunk(
     row = architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
     if stack not in row.stacks:
         raise BadInput(
-            f"trunk {str(name)!r}: stack {stack!r} asked for, but {row.model_type} has {' and '.join(row.stacks)} only"
+            f"stack {stack!r} asked for, but {row.model_type} has {' and '.join(row.stacks)} only",
+            key="trunk",
+            found=repr(str(name)),
         )
     stored = stored_dtype(source.folder)
     place = pick_device(device)
@@ -185,7 +187,7 @@ class Trunk:
             max_length = self.max_length
         elif self.longest_input is not None and max_length > self.longest_input:
             raise BadInput(
-                f"max_length: found {max_length}; expected at most {self.longest_input}, the positions of {self.name}"
+                f"found {max_length}; expected at most {self.longest_input}, the positions of {self.name}", key="max_length"
             )
         encoded = encode(texts, self.tokenizer, pairs=pairs, units=units, max_length=max_length, windows=windows)
         if len(encoded.ids) and (worst := int(encoded.ids.max())) >= self.vocabulary:

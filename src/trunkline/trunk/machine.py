@@ -29,9 +29,9 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise BadInput(f"device: unknown name {device!r}; expected auto, cpu, cuda or cuda:N") from None
+        raise BadInput(f"unknown name {device!r}; expected auto, cpu, cuda or cuda:N", key="device") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"device: {device!r} asked for, but {torch.cuda.device_count()} CUDA devices found")
+        raise BadInput(f"{device!r} asked for, but {torch.cuda.device_count()} CUDA devices found", key="device")
     return found
 
 
@@ -40,7 +40,7 @@ def pick_dtype(dtype: str, device: torch.device) -> str:
     if dtype in DTYPES:
         return dtype
     if dtype != "auto":
-        raise BadInput(f"dtype: unknown name {dtype!r}; expected auto, fp32 or bf16")
+        raise BadInput(f"unknown name {dtype!r}; expected auto, fp32 or bf16", key="dtype")
     path, key = cache_dir() / "machine.json", _machine(device)
     known = _remembered(path)
     if known.get(key, {}).get("dtype") not in DTYPES:

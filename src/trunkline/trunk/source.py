@@ -64,7 +64,7 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
     text = str(name)
     if text in ALIASES and not isinstance(name, Path):
         if revision is not None:
-            raise BadInput(f"trunk {text!r}: found revision {revision!r}; an alias is pinned and takes none")
+            raise BadInput(f"found revision {revision!r}; an alias is pinned and takes none", key="trunk", found=repr(text))
         return Source(text, None, _alias_folder(text, ALIASES[text]))
     path = Path(name).expanduser()
     if text and path.is_dir():
@@ -75,7 +75,10 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
         raise BadInput(f"{path}: is a file; expected the folder that holds config.json and {WEIGHTS}")
     if isinstance(name, Path) or looks_like_path(text) or not _HUB_ID.fullmatch(text):
         raise BadInput(
-            f"trunk {text!r}: no such file or folder; expected an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name"
+            "no such file or folder",
+            key="trunk",
+            found=repr(text),
+            expected=f"an alias ({', '.join(ALIASES)}), a folder or a hub id owner/name",
         )
     return _from_hub(text, revision, "no such folder here, ")
 
@@ -108,33 +111,33 @@ def _alias_folder(name: str, alias: Alias) -> Path:
         folder, remedy = _from_hub(alias.hub, alias.revision).folder, "remove it from the hub's cache and try again"
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise BadInput(f"trunk {name!r}: {folder} holds no {WEIGHTS}; {remedy}")
+        raise BadInput(f"{folder} holds no {WEIGHTS}; {remedy}", key="trunk", found=repr(name))
     if (found := sha256_file(weights)) != alias.sha256:
-        raise BadInput(f"trunk {name!r}: {weights} has sha256 {found}, expected {alias.sha256}; {remedy}")
+        raise BadInput(f"{weights} has sha256 {found}, expected {alias.sha256}; {remedy}", key="trunk", found=repr(name))
     return folder
 
 
 def _from_hub(name: str, revision: str | None, here: str = "") -> Source:
     """Return a repository's snapshot; `here` says in messages where else the name was looked for."""
-    at = f"trunk {name!r}" + (f" at revision {revision!r}" if revision else "")
+    trunk = {"key": "trunk", "found": f"{name!r}" + (f" at revision {revision!r}" if revision else "")}
     near = difflib.get_close_matches(name, [*ALIASES, *_beside(name)], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
     except GatedRepoError:
-        raise BadInput(f"{at}: its owner must grant access on the hub first; log in with `hf auth login`") from None
+        raise BadInput("its owner must grant access on the hub first; log in with `hf auth login`", **trunk) from None
     except RevisionNotFoundError:
-        raise BadInput(f"{at}: the hub's repository has no such revision") from None
+        raise BadInput("the hub's repository has no such revision", **trunk) from None
     except RepositoryNotFoundError:
-        raise BadInput(f"{at}: {here}and no such repository on the hub{hint}") from None
+        raise BadInput(f"{here}and no such repository on the hub{hint}", **trunk) from None
     except HFValidationError:
-        raise BadInput(f"{at}: {here}and the hub has no names like this{hint}") from None
+        raise BadInput(f"{here}and the hub has no names like this{hint}", **trunk) from None
     except LocalEntryNotFoundError:
         if is_offline_mode():  # asked for, so that what is not in the cache cannot be had by trying again
-            raise BadInput(f"{at}: {here}not in the hub's cache, and the hub is off (HF_HUB_OFFLINE){hint}") from None
-        raise TrunklineError(f"{at}: {here}not in the hub's cache, and the hub cannot be reached{hint}") from None
+            raise BadInput(f"{here}not in the hub's cache, and the hub is off (HF_HUB_OFFLINE){hint}", **trunk) from None
+        raise TrunklineError(f"{here}not in the hub's cache, and the hub cannot be reached{hint}", **trunk) from None
     except Exception as error:  # whatever the network library throws
-        raise TrunklineError(f"{at}: {here}and the hub failed with {type(error).__name__}{hint}") from error
+        raise TrunklineError(f"{here}and the hub failed with {type(error).__name__}{hint}", **trunk) from error
     return Source(name, folder.name, folder)
 
 

@@ -69,7 +69,7 @@ class Adapter(Tuner):
         language, task = self._chosen(model, architecture, taps)
         if language is not None and task.spec.is_parallel:
             raise BadInput(
-                "method.variant: found parallel, which reads past the language adapter; expected pfeiffer or houlsby"
+                "found parallel, which reads past the language adapter; expected pfeiffer or houlsby", key="method.variant"
             )
         task = without_inverse(task) if language is not None else task
         self.spec, self.language = task.spec, language.spec if language else None

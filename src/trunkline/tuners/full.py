@@ -31,7 +31,7 @@ class Full(Tuner):
         if top is None:
             return model.requires_grad_(True)
         if top > count:
-            raise BadInput(f"method.top: found {top} blocks, expected 1 to {count} for this trunk")
+            raise BadInput(f"found {top} blocks, expected 1 to {count} for this trunk", key="method.top")
         after = [taps.states[-1], getattr(model, "pooler", None)]
         for module in (*taps.blocks[count - top :], *after):
             if module is not None:

@@ -207,7 +207,7 @@ class Fusion(Tuner):
         given = self.config.adapters
         named = list(given.items()) if isinstance(given, dict) else [(None, path) for path in given]
         if not named:
-            raise BadInput("method.adapters: found none, expected at least one")
+            raise BadInput("found none, expected at least one", key="method.adapters")
         read = []
         for name, path in named:
             stored = read_adapter(path, home)
@@ -222,9 +222,9 @@ def adapter_names(names: Iterable[str], where: str) -> None:
     for name in names:
         safe_name(name, where)
         if "." in name or names.count(name) > 1:
-            raise BadInput(f"{where}: found the name {name!r}, expected names without dots, each once")
+            raise BadInput(key=where, found=f"the name {name!r}", expected="names without dots, each once")
         if hasattr(nn.ModuleDict, name) or hasattr(nn.Module(), name):
-            raise BadInput(f"{where}: found the name {name!r}, which PyTorch's modules use themselves; expected another")
+            raise BadInput(f"found the name {name!r}, which PyTorch's modules use themselves; expected another", key=where)
     distinct_names(names, where)
 
 

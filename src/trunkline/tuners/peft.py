@@ -110,7 +110,7 @@ class Peft(Tuner):
         known = {field.name for field in dataclasses.fields(self.library_config) if field.init} - set(UNUSED)
         for name in parameters:
             if name not in known or name in SHAPE:
-                raise unknown_name(f"method.parameters.{name}", name, known - set(SHAPE))
+                raise unknown_name("", name, known - set(SHAPE), key=f"method.parameters.{name}")
         expected = get_type_hints(self.library_config)
         for name, found in parameters.items():
             _check_type(name, found, expected[name])
@@ -118,7 +118,7 @@ class Peft(Tuner):
             count = parameters.get("num_virtual_tokens")
             if count is None or count < 1:
                 what = "missing" if count is None else f"found {count}"
-                raise BadInput(f"method.parameters.num_virtual_tokens: {what}, expected a whole number from 1")
+                raise BadInput(f"{what}, expected a whole number from 1", key="method.parameters.num_virtual_tokens")
             self.positions = count
             self.virtual_tokens = 0 if self.kind is PeftType.PREFIX_TUNING else count
 
@@ -172,10 +172,10 @@ def _method(name: str) -> str:
     method, known = name.upper(), {kind.name for kind in PeftType} - REFUSED.keys()
     if method in REFUSED:
         raise BadInput(
-            f"method.method: {method} cannot be trained here, as {REFUSED[method]}; expected one of {_listed(known)}"
+            f"{method} cannot be trained here, as {REFUSED[method]}; expected one of {_listed(known)}", key="method.method"
         )
     if method not in known:
-        raise unknown_name("method.method", method, known)
+        raise unknown_name("", method, known, key="method.method")
     return method
 
 
@@ -191,7 +191,7 @@ def _check_type(name: str, found: Any, expected: Any) -> None:
     if not fits:
         shown = {bool: str(found).lower(), list: "a list", dict: "a mapping"}.get(type(found), repr(found))
         words = "true or false" if not numbers else "a whole number" if whole else "a number"
-        raise BadInput(f"method.parameters.{name}: found {shown}, expected {words}")
+        raise BadInput(f"found {shown}, expected {words}", key=f"method.parameters.{name}")
 
 
 def _listed(names: set[str]) -> str:

@@ -79,8 +79,9 @@ class Before(nn.Module):
     def _check(self, longest: int) -> None:
         if self.limit is not None and self.count + longest > self.limit:
             raise BadInput(
-                f"method.virtual_tokens: found {self.count} with {longest} tokens of text, "
-                f"expected at most {self.limit} in all, the positions of this trunk"
+                f"found {self.count} with {longest} tokens of text, "
+                f"expected at most {self.limit} in all, the positions of this trunk",
+                key="method.virtual_tokens",
             )
 
     def _lengthened(self, mask: Tensor) -> Tensor:
@@ -96,8 +97,9 @@ class Prompted(Before):
         super().__init__(model, architecture, encoder, count)
         if hasattr(model, "decoder") and hasattr(model, "encoder"):
             raise BadInput(
-                f"method: found a prompt for the decoder of {architecture.model_type}, which makes its own input from its "
-                "encoder's; expected a trunk with one stack"
+                f"found a prompt for the decoder of {architecture.model_type}, which makes its own input from its "
+                "encoder's; expected a trunk with one stack",
+                key="method",
             )
         # Models that count positions by the padding that they see in the ids do not see it in embeddings.
         counts = architecture.left == "itself" and self.limit is not None

@@ -101,7 +101,7 @@ def find_targets(
     """
     asked = [targets] if isinstance(targets, str) else targets
     if not asked:
-        raise BadInput(f"{where}: found an empty list, expected {', '.join(GROUPS)} or names of modules")
+        raise BadInput(f"found an empty list, expected {', '.join(GROUPS)} or names of modules", key=where)
     found: set[str] = set()
     for target in asked:
         found |= set(
@@ -123,8 +123,9 @@ def _group(group: str, model: PreTrainedModel, architecture: Architecture, taps:
         return [name for name, module in model.named_modules() if id(module) in inside]
     if group == "qv" and PARTS[architecture.model_type].fused:
         raise BadInput(
-            f"{where}: found 'qv', but one matrix makes query, key and value in {architecture.model_type}; "
-            "expected qkv, attention or linear"
+            f"found 'qv', but one matrix makes query, key and value in {architecture.model_type}; "
+            "expected qkv, attention or linear",
+            key=where,
         )
     parts = {"qv": ("query", "value"), "qkv": ("query", "key", "value"), "attention": ("query", "key", "value", "output")}
     return part_names(model, architecture, taps, *parts[group])
@@ -146,7 +147,7 @@ def _named(target: str, model: PreTrainedModel, kinds: tuple[type[nn.Module], ..
         return found
     if other := next((name for name in named if name == target or name.endswith(f".{target}")), None):
         expected = " or ".join(kind.__name__ for kind in kinds)
-        raise BadInput(f"{where}: {target!r} is a {type(named[other]).__name__}, expected a {expected}")
+        raise BadInput(f"{target!r} is a {type(named[other]).__name__}, expected a {expected}", key=where)
     # Blocks are numbers and containers have no weights of their own: nobody means them.
     ends = {name.rpartition(".")[2] for name in fitting if any(True for _ in named[name].parameters(recurse=False))}
-    raise unknown_name(where, target, {*GROUPS, *(end for end in ends if end and not end.isdigit())})
+    raise unknown_name("", target, {*GROUPS, *(end for end in ends if end and not end.isdigit())}, key=where)

@@ -184,8 +184,9 @@ class TunedStates:
         longest, taken = tuned.trunk.longest_input, tuned.tuner.positions
         if longest and taken and self._lengths.max(initial=0) + taken > longest:
             raise BadInput(
-                f"trunk.max_length: texts of {self._lengths.max()} tokens and {taken} virtual ones found, expected at most "
-                f"{longest} together, the positions of {tuned.trunk.name}; set trunk.max_length to {longest - taken}"
+                f"texts of {self._lengths.max()} tokens and {taken} virtual ones found, expected at most "
+                f"{longest} together, the positions of {tuned.trunk.name}; set trunk.max_length to {longest - taken}",
+                key="trunk.max_length",
             )
 
     @property

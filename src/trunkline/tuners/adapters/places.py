@@ -203,7 +203,8 @@ def left_out(layers: list[int] | str | None, spots: list[Spot], taps: Taps, mode
     for numbers in present.values():
         if 0 < len(chosen & set(numbers)) < len(numbers):
             raise BadInput(
-                f"method.layers: found {layers!r}; layers {', '.join(map(str, numbers))} of this trunk are one shared block, "
-                "so choose all of them or none"
+                f"found {layers!r}; layers {', '.join(map(str, numbers))} of this trunk are one shared block, "
+                "so choose all of them or none",
+                key="method.layers",
             )
     return tuple(sorted(absent | {index for index, numbers in present.items() if not chosen & set(numbers)}))

@@ -183,7 +183,9 @@ def put_adapters(
         if not place.empty:
             places.append(place)
     if not places:
-        raise BadInput(f"method: the adapters have no place in this {architecture.model_type}; expected at least one block")
+        raise BadInput(
+            f"the adapters have no place in this {architecture.model_type}; expected at least one block", key="method"
+        )
     # Of several, the `adapters` package uses the first one's invertible adapter: the one below.
     lowest = language or task or next(iter((fused or {}).values()))
     if lowest.inv_adapter is not None:

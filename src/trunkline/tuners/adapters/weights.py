@@ -133,7 +133,9 @@ def language_of(stored: Stored, given: Stored | None) -> Stored | None:
     if given is not None and given.language is not None:
         raise BadInput(f"{given.where}: sits on a language adapter itself; method.stack_on expected one that sits on none")
     if stored.language is not None and given is not None and not same(stored.language, given):
-        raise BadInput(f"method.stack_on: found another language adapter than {stored.where} was trained on; leave it out")
+        raise BadInput(
+            f"found another language adapter than {stored.where} was trained on; leave it out", key="method.stack_on"
+        )
     return stored.language or given
 
 
