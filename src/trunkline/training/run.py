@@ -78,6 +78,8 @@ class Run:
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
         self.cost = self._count(self.first[0])
+        parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
+        self.layers: list[int] = sorted(set().union(*(part.branch.layers for part in parts)))  # that some task may read
 
     def _learners(self, stage: Stage, onto: TunedTrunk | None = None) -> tuple[dict[str, Learner], TunedTrunk | None]:
         """Learners with fresh weights for the tasks of a stage, and the trunk that they change if its method is a tuner."""
@@ -114,12 +116,6 @@ class Run:
     def plan(self, path: Path) -> list[Stage]:
         """The stages of the run, with its directory at `path`."""
         return plan(self.config, path, [tuple(group.tasks) for group in self.groups])
-
-    @property
-    def layers(self) -> list[int]:
-        """Every layer that some task may read."""
-        parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
-        return sorted(set().union(*(part.branch.layers for part in parts)))
 
     def loop(self, path: Path) -> Loop:
         """The training loop of the first stage, with its checkpoint below `path`."""
@@ -198,6 +194,7 @@ class Run:
 
     def _stage(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any]:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
+        first, self.first = self.first, ({}, None)  # not held beside the learners of later stages, even if it is done already
         if record := self._done(stage, path):
             return record
         folder = path / "stages" / stage.name
@@ -205,7 +202,8 @@ class Run:
         onto = None
         if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
             onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).tuned
-        learners, tuned = self._learners(stage, onto) if before else self.first
+        learners, tuned = self._learners(stage, onto) if before else first
+        del first
         cost = self._count(learners) if before else self.cost
         if stage.name:
             self.say("stage", name=stage.name, tasks=stage.tasks, weights=sum(cost.trained_parameters.values()))
