@@ -7,6 +7,7 @@ batched differently the second time would write other bytes.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from contextlib import ExitStack
@@ -140,3 +141,20 @@ def peak_memory(root, texts, pipe):
         store.feed(batch, [1], lambda layer, rows: None)
     size = sum(file.stat().st_size for file in store.path.iterdir())
     pipe.send((size, peak() - before))
+
+
+def few_files(root, limit, pipe):
+    """Build and read stores with more shards, and one with more layers, than files may be open; send what the test asks for."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    encoded = light_corpus([2] * (limit + 8))
+    with mock.patch("os.fsync"):  # hundreds of files
+        stores = [light_build(LightTrunk(weights=str(i)), encoded, root, shard_bytes=16, layers=[1]) for i in range(2)]
+        stores.append(light_build(LightTrunk(layers=limit), encoded, root, dtype="int8"))
+    plain, equal, most = light_state(encoded.ids, 1, 8), True, 0
+    for order in (np.arange(limit), np.random.default_rng(0).permutation(limit)):
+        rows = np.concatenate([np.arange(encoded.offsets[s], encoded.offsets[s + 1]) for s in order])
+        for store in stores:
+            found = feed(store, order, store.layers)
+            equal &= torch.allclose(found[1].float(), plain[rows], atol=0.02)
+            most = max(most, len(os.listdir("/proc/self/fd")))
+    pipe.send((len(stores[0].manifest.shards), equal, most))

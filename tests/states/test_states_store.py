@@ -1,4 +1,5 @@
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from light import LightTrunk, content, feed, light_build, light_corpus, light_state
+from light import LightTrunk, content, feed, few_files, light_build, light_corpus, light_state
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import cache_dir
+from trunkline.states.handles import Handles
 from trunkline.states.live import LiveStates
 from trunkline.states.store import StatesStore, build_store
 from trunkline.trunk.load import load_trunk
@@ -106,13 +108,30 @@ def test_layers_that_nobody_reads_are_not_opened(tmp_path):
     assert not {name for name in opened if name.startswith(("layer-00", "layer-01", "layer-03"))}
 
 
-def test_more_shards_than_files_that_may_be_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("trunkline.states.store.OPEN_FILES", 3)
-    encoded = light_corpus([2] * 40)
-    store = light_build(LightTrunk(), encoded, tmp_path, shard_bytes=64, dtype="int8")
-    assert len(store.manifest.shards) > 6
-    found = feed(store, range(40), [1, 2])
-    assert torch.equal(found[2], on_disk(light_state(encoded.ids, 2, 8), "int8"))
+def test_a_process_that_may_open_few_files(processes, tmp_path):
+    parent, child = processes.Pipe()
+    process = processes.Process(target=few_files, args=(tmp_path, 48, child))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    shards, equal, most = parent.recv()
+    assert shards > 48 and equal and most < 48
+
+
+def test_the_file_used_longest_ago_is_closed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.states.handles.most_open", lambda: 2)
+    monkeypatch.setattr("trunkline.states.handles._live", weakref.WeakSet())
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    handles = Handles()
+    a, b = (handles.open(tmp_path / name) for name in "ab")
+    assert handles.open(tmp_path / "a") is a
+    handles.open(tmp_path / "c")
+    assert handles.open(tmp_path / "a") is a and handles.open(tmp_path / "b") is not b
+    assert b.read() == b"b"  # whoever holds it still can read
+    another = Handles()
+    assert list(handles._files) == [tmp_path / "b"]  # the two share
+    del another
 
 
 def test_the_key_is_of_all_that_the_bytes_depend_on(tmp_path):

@@ -156,8 +156,7 @@ class _Writer:
     def __init__(self, stack: ExitStack, path: Path, layer: int, shard: int, dtype: str) -> None:
         self._layer, self._dtype, self._tokens = layer, dtype, 0
         names = [m.states_name(layer, shard)] + ([m.scales_name(layer, shard)] if dtype == "int8" else [])
-        temporary = [stack.enter_context(atomic_file(path / name)) for name in names]
-        self._files = [stack.enter_context(file.open("wb")) for file in temporary]
+        self._files = [stack.enter_context(atomic_file(path / name)) for name in names]
         self._hashes = [hashlib.sha256() for _ in names]
 
     def write(self, rows: Tensor) -> None:
@@ -172,7 +171,8 @@ class _Writer:
         self._tokens += len(rows)
         for tensor, file, digest in zip(tensors, self._files, self._hashes, strict=True):
             data = tensor.contiguous().view(torch.uint8).cpu().numpy().data
-            file.write(data)
+            with open(file, "ab", buffering=0) as opened:  # not kept open: a process may have fewer files than a trunk layers
+                opened.write(data)
             digest.update(data)
 
     def close(self, tokens: int) -> m.LayerShard:

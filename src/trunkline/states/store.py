@@ -32,6 +32,7 @@ from trunkline.files import cache_dir
 from trunkline.states import manifest as m
 from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes, read_manifest
 from trunkline.states.fill import Progress, complete
+from trunkline.states.handles import Handles
 from trunkline.states.live import ReceiveRows
 from trunkline.states.quantise import dequantise
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 4096
-OPEN_FILES = 256  # of one store at a time; a process may have few
 
 
 class _Run(NamedTuple):
@@ -72,7 +72,7 @@ class StatesStore:
         self._first = np.empty(len(lengths), dtype=np.int64)  # row of each sequence's first token, through all shards
         self._first[order] = np.cumsum(lengths[order], dtype=np.int64) - lengths[order]
         self._shard_starts = np.cumsum([0] + [shard.tokens for shard in manifest.shards])
-        self._files: dict[Path, BinaryIO] = {}
+        self._files = Handles()
         self._sound: set[tuple[int, int]] = set()  # (layer, shard) whose checksums have been compared
 
     @classmethod
@@ -121,7 +121,7 @@ class StatesStore:
             receive(layer, states)
 
     def _locate(self, sequences: np.ndarray) -> tuple[list[_Run], int]:
-        """Return where the rows of a batch lie, in its order, and how many there are."""
+        """Return where the rows of a batch lie, shard after shard, and how many there are."""
         firsts, lengths = self._first[sequences], self.lengths[sequences].astype(np.int64)
         if not len(sequences):
             return [], 0
@@ -130,17 +130,19 @@ class StatesStore:
         heads = np.concatenate([[0], np.flatnonzero(breaks) + 1])
         edges = np.append((np.cumsum(lengths) - lengths)[heads], lengths.sum())
         columns = shards[heads], (firsts - self._shard_starts[shards])[heads], edges[:-1], edges[1:]
-        return [_Run(*run) for run in zip(*(column.tolist() for column in columns), strict=True)], int(edges[-1])
+        by_shard = np.argsort(shards[heads], kind="stable")  # each of its files is opened once a batch
+        return [_Run(*run) for run in zip(*(column[by_shard].tolist() for column in columns), strict=True)], int(edges[-1])
 
     def _read(self, name: Callable[[int, int], str], layer: int, runs: list[_Run], out: Tensor) -> None:
         """Fill `out` (N, ...) from the files of one layer that are called `name(layer, shard)`."""
         data = out.view(torch.uint8).numpy().reshape(-1).data
         width = len(data) // len(out) if len(out) else 0
-        files = {shard: self._open(name, layer, shard) for shard in dict.fromkeys(run.shard for run in runs)}
-        handles = {shard: file.fileno() for shard, file in files.items()}
-        read = 0
+        read, opened = 0, None
         for shard, first, start, stop in runs:  # the hot loop of training: 1 to 2 microseconds a run besides the copying
-            read += os.preadv(handles[shard], (data[start * width : stop * width],), first * width)
+            if shard != opened:
+                opened, file = shard, self._open(name, layer, shard)
+                handle = file.fileno()
+            read += os.preadv(handle, (data[start * width : stop * width],), first * width)
         if read != len(data):
             raise TrunklineError(f"{self.path}: layer {layer} has changed since it was opened; {BUILD_AGAIN}")
 
@@ -148,12 +150,8 @@ class StatesStore:
         if (layer, shard) not in self._sound:
             self._verify(layer, shard)
         path = self.path / name(layer, shard)
-        if path not in self._files:
-            if len(self._files) >= OPEN_FILES:
-                self._files.clear()
-            with self._gone(path.name):
-                self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115 - kept open between batches
-        return self._files[path]
+        with self._gone(path.name):
+            return self._files.open(path)
 
     @contextmanager
     def _gone(self, name: str) -> Iterator[None]:
