@@ -221,3 +221,15 @@ def test_an_output_keeps_its_mode_and_a_link_or_a_pipe_stays_what_it_is(trained,
     assert "/dev/full: cannot be written (No space left on device)" in fails(
         1, "predict", trained, "--text", "a", "-o", "/dev/full"
     )
+
+
+def test_a_csv_file_without_a_header_is_told_without_its_texts(trained, tmp_path):
+    rows = [("SECRET one", "positive"), ("SECRET two", "negative"), ("SECRET three", "positive"), ("four", "positive")]
+    (tmp_path / "new.csv").write_text("".join(f"{text},{mood}\n" for text, mood in rows))
+    (tmp_path / "run.yaml").write_text("data: {train: new.csv}\ntasks: {mood: {kind: sequence, label: mood}}\n")
+    for command in (
+        ("predict", trained, "-i", "new.csv"), ("evaluate", trained, "new.csv"), ("fit", "new.csv"), ("init", "new.csv"),
+        ("fit", "run.yaml"),
+    ):  # fmt: skip
+        sentence = fails(2, *command)
+        assert "new.csv" in sentence and "expected a header" in sentence and "SECRET" not in sentence

@@ -60,6 +60,12 @@ def test_indicators():
     refused(r"x line 7: column 'a' holds '2', expected 0 or 1", columns.indicators, Table("x", {"a": [2]}, [7]), ["a"])
 
 
+def test_what_may_be_a_text_is_not_shown():
+    refused(r"line 10: column 'c' holds a string, expected 0 or 1", columns.indicators, table("SECRET words"), ["c"])
+    for tag in ("SECRET", "SECRET-words"):
+        refused(r"line 10: .* found a word that is no tag", columns.tag_lists, table([tag], tokens=[["x"]]), "c", "tokens")
+
+
 def test_numbers():
     assert columns.numbers(table(1, 2.5, "3e1", " -4 ", None), "c") == [1.0, 2.5, 30.0, -4.0, None]
     for bad in ("SECRET", float("nan"), float("inf"), "1e999", True, [1], 10**400):
@@ -72,7 +78,9 @@ def test_tags_belong_to_their_tokens():
     short = table(["O"], ["O"], tokens=[["x"], ["SECRET", "y"]])
     refused(r"line 20: 2 tokens in column 'tokens' but 1 tags in column 'c'", columns.tag_lists, short, "c", "tokens")
     noun = table(["NOUN"], tokens=[["x"]])
-    refused(r"line 10: column 'c', found the tag 'NOUN', expected O or one of B- I-", columns.tag_lists, noun, "c", "tokens")
+    refused(
+        r"line 10: column 'c', found a word that is no tag, expected O or one of B- I-", columns.tag_lists, noun, "c", "tokens"
+    )
     words = table(["O"], tokens=["SECRET"])
     refused(r"line 10: column 'tokens' holds a string, expected a list of strings", columns.tag_lists, words, "c", "tokens")
 

@@ -157,3 +157,20 @@ def test_nothing_to_learn_is_one_sentence():
 def test_a_guess_is_plain_data():
     found = guess(t=cycle(["a|b", "b", "a"], 60), u=cycle("ab", 60))
     assert json.loads(json.dumps(found.config("x.csv"))) == found.config("x.csv")
+
+
+def test_words_of_a_text_are_no_labels():
+    texts = sentences(60)
+    lists = [text.split() for text in texts]
+    assert roles(guess(pieces=lists, mood=cycle("ab", 60))) == {"text": "text", "pieces": "unused", "mood": "sequence"}
+    plots = [["plot", "film"], ["actor"], ["actor", "plot"], []]
+    assert roles(guess(tokens=lists, topics=cycle(plots, 60)))["topics"] == "multilabel"
+    bare = guess_columns(Table("x", {"body": ["-".join(words) for words in lists], "tokens": lists, "y": cycle("ab", 60)}))
+    assert roles(bare)["tokens"] == "unused"
+
+
+def test_a_file_without_a_header_is_refused_without_its_texts():
+    rows = Table("x.csv", {"SECRET one": [f"SECRET {i}" for i in range(20)], "good": cycle(["bad", "good"], 20)})
+    with pytest.raises(BadInput, match=r"x\.csv: the names of the columns look like a row of data; expected a header") as error:
+        guess_columns(rows)
+    assert "SECRET" not in str(error.value)

@@ -1,3 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
+
 import pytest
 
 from trunkline.data.table import Table, concatenate
@@ -62,3 +66,39 @@ def test_other_columns_that_differ_are_not_all_listed():
     with pytest.raises(BadInput) as error:
         concatenate([many, Table("b", {"x": [1]})])
     assert len(str(error.value)) < 400
+
+
+def test_a_parser_runs_once_for_a_key_and_a_selection_takes_what_it_made():
+    table, runs = Table("a", {"x": [1, 2, 3]}), []
+
+    def double(of):
+        runs.append(of)
+        return [2 * value for value in of.columns["x"]]
+
+    assert table.parsed("double", lambda: double(table)) == table.parsed("double", lambda: double(table)) == [2, 4, 6]
+    chosen = table.select([2, 0])
+    assert chosen.parsed("double", lambda: double(chosen)) == [6, 2] and runs == [table]
+    assert chosen.parsed("other", lambda: double(chosen)) == [6, 2]
+    assert table.parsed("other", lambda: double(table)) == [2, 4, 6]
+    assert concatenate([table, chosen]).parsed("double", lambda: [0] * 5) == [0] * 5  # made anew for another table
+    with pytest.raises(BadInput):
+        table.parsed("bad", lambda: table.column("y"))
+    assert table.parsed("bad", lambda: [1, 1, 1]) == [1, 1, 1]  # what failed is not kept
+
+
+def test_threads_that_parse_at_once_share_one_run():
+    table, runs = Table("a", {"x": list(range(100))}), []
+    gate = Barrier(8)
+
+    def parse():
+        runs.append(1)
+        sleep(0.01)
+        return list(table.columns["x"])
+
+    def ask(_):
+        gate.wait()
+        return table.parsed("x", parse)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert len(runs) == 1 and all(one is found[0] for one in found)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.tags import spans_to_tags, tags_to_spans, to_iob2
+from trunkline.data.tags import Placed, spans_to_tags, tags_to_spans, to_iob2
 from trunkline.errors import BadInput
 
 SETTINGS = settings(max_examples=50, deadline=None)
@@ -118,22 +118,25 @@ def test_spans_on_word_edges_come_back(units, data):
     edges = sorted(data.draw(st.sets(st.integers(0, len(units)), max_size=6)))
     chunks = [("L" + str(i % 2), a, b) for i, (a, b) in enumerate(pairwise(edges)) if i % 3 != 2]
     spans = [(units[first][0], units[last - 1][1], label) for label, first, last in chunks]
-    tags, missed = spans_to_tags(data.draw(st.permutations(spans)), units)
-    assert missed == 0 and tags_to_spans(tags) == chunks
-    assert spans_to_tags([{"start": s, "end": e, "label": x} for s, e, x in spans], units) == (tags, 0)
+    placed = spans_to_tags(data.draw(st.permutations(spans)), units)
+    assert placed == Placed(placed.tags) and tags_to_spans(placed.tags) == chunks
+    assert spans_to_tags([{"start": s, "end": e, "label": x} for s, e, x in spans], units) == placed
 
 
 @SETTINGS
 @given(words(), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=5))
 def test_any_spans_take_the_words_they_touch(units, raw):
-    """Against a character-by-character search: the earlier, then longer, span wins; what is not exact is counted."""
+    """Against a character-by-character search: the earlier, then longer, span is kept; all others are accounted for."""
     spans = [(start, start + size, f"L{i}") for i, (start, size) in enumerate(raw)]
-    taken, missed = {}, 0
+    taken, widened, overlapping, wordless = {}, 0, [], []
     for start, end, label in sorted(spans, key=lambda s: (s[0], -s[1])):
         touched = [i for i, (a, b) in enumerate(units) if any(start <= c < end for c in range(a, b))]
-        exact = touched and all(start <= units[i][0] and units[i][1] <= end for i in touched)
-        free = touched and not any(i in taken for i in touched)
-        missed += not (exact and free)
-        if free:
+        if not touched:
+            wordless.append(label)
+        elif any(i in taken for i in touched):
+            overlapping.append(label)
+        else:
+            widened += not all(start <= units[i][0] and units[i][1] <= end for i in touched)
             taken.update({i: ("B-" if i == touched[0] else "I-") + label for i in touched})
-    assert spans_to_tags(spans, units) == ([taken.get(i, "O") for i in range(len(units))], missed)
+    tags = [taken.get(i, "O") for i in range(len(units))]
+    assert spans_to_tags(spans, units) == Placed(tags, widened, tuple(overlapping), tuple(wordless))

@@ -51,7 +51,26 @@ def test_targets_from_spans_are_those_of_the_units_they_cover():
     task = fitted("token", corpus, spans="spans")
     targets = task.targets(corpus)
     assert targets.values.tolist() == [0, 1, 0, 0, 0, 0] and targets.present.tolist() == [True] * 4 + [False] * 2
-    assert [task.labels[v] for v in targets.values[:3]] == spans_to_tags(spans[0], corpus.units[0])[0]
+    assert [task.labels[v] for v in targets.values[:3]] == spans_to_tags(spans[0], corpus.units[0]).tags
+
+
+def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
+    spans = [
+        [{"start": 0, "end": 13, "label": "city"}, {"start": 9, "end": 18, "label": "org"}],
+        [{"start": 5, "end": 7, "label": "artist"}, {"start": 4, "end": 5, "label": "gap"}],
+    ]
+    corpus = corpus_of(units=True, text=["New York City Hall", "play Cher now"], spans=spans)
+    task = fitted("token", corpus, spans="spans")
+    assert task.types == ["artist", "city", "gap", "org"]
+    assert [task.labels[v] for v in task.targets(corpus).values] == ["B-city", "I-city", "I-city", "O", "O", "B-artist", "O"]
+    assert task.untaught(task.targets(corpus)) == ["gap", "org"]
+    assert task.findings(corpus) == [
+        "1 of the 4 spans of 't' not on word edges: every word that is touched was taken.",
+        "1 of the 4 spans of 't' left out, as they share a word with an earlier span.",
+        "1 of the 4 spans of 't' left out, as they touch no word.",
+        "no span of 't' is left of 'gap', 'org'.",
+    ]
+    assert fit_tags().findings(tagged()) == []
 
 
 @pytest.mark.parametrize(

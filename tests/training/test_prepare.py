@@ -111,3 +111,15 @@ def test_words_that_the_tokenizer_makes_nothing_of_are_refused_before_work_start
     with pytest.raises(BadInput, match=r"rows\.jsonl: in the train split, task cities: .* no token of any word"):
         fit(values, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_spans_that_are_left_out_are_told_for_each_split(tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    one, other = {"start": 0, "end": 3, "label": "first"}, {"start": 1, "end": 3, "label": "second"}
+    edited(rows, lambda row: row.update(text="abc " + row["text"], spans=[one, other]))
+    values = config(tmp_path, rows, tasks=("mood",))
+    values["tasks"]["slots"] = {"kind": "token", "spans": "spans"}
+    said = prepare(resolve(values))[0].findings
+    for split, count in (("train", 36), ("validation", 12), ("test", 12)):
+        lost = f"{split}: {count} of the {2 * count} spans of 'slots' left out, as they share a word with an earlier span."
+        assert lost in said and f"{split}: no span of 'slots' is left of 'second'." in said

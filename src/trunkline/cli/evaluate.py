@@ -163,6 +163,8 @@ def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for corpus, targets in _answers(bundle, table):
         names = list(targets)
+        for sentence in (said for name in names for said in bundle.branches[name].task.findings(corpus)):
+            tell(f"{table.source}: {sentence}")
         with counting(err(), "scoring", len(corpus)) as count:
             found = subset(bundle, names).score(corpus, targets, progress=count)
         for name, metrics in found.items():

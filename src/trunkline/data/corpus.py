@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import regex
@@ -24,15 +25,21 @@ class Corpus:
     texts (list[str]): lone surrogates are replaced by U+FFFD, so lengths and offsets are those of the source.
     pairs (list[str] | None): the second text of a sentence pair.
     units (list[list[tuple[int, int]]] | None): character spans, end exclusive, of the words of each text.
+    read_from (tuple[str | None, str | None] | None): the columns of texts and tokens that texts and units were made from.
     """
 
     table: Table
     texts: list[str]
     pairs: list[str] | None = None
     units: list[list[Unit]] | None = None
+    read_from: tuple[str | None, str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
+        """`Table.parsed` for what depends on texts and units too."""
+        return parse() if self.read_from is None else self.table.parsed((key, self.read_from), parse)
 
 
 def segment(text: str) -> list[Unit]:
@@ -66,17 +73,24 @@ def build_corpus(
     pairs = None if text_pair is None else columns.texts(table, text_pair, "data.text_pair")
     if tokens is None:
         texts = columns.texts(table, text or "")
-        return Corpus(table, texts, pairs, [segment(one) for one in texts] if units else None)
+        made = table.parsed(("units", text), lambda: [segment(one) for one in texts]) if units else None
+        return Corpus(table, texts, pairs, made, (text, None))
     lists = columns.token_lists(table, tokens)
     given = [None] * len(table) if text is None else columns.optional_texts(table, text)
-    texts, spans = [], []
-    for row, (words, value) in enumerate(zip(lists, given, strict=True)):
-        if words is None and value is None:
-            raise BadInput(f"{table.where(row)}: no text, expected a string in column {text!r} or a list in column {tokens!r}")
-        found = segment(value) if words is None and value is not None else _look_up(words or [], value)
-        texts.append(" ".join(words or []) if value is None or found is None else value)
-        spans.append(_joined(words or []) if found is None else found)
-    return Corpus(table, texts, pairs, spans)
+
+    def parse() -> list[tuple[str, list[Unit]]]:
+        rows = []
+        for row, (words, value) in enumerate(zip(lists, given, strict=True)):
+            if words is None and value is None:
+                where = table.where(row)
+                raise BadInput(f"{where}: no text, expected a string in column {text!r} or a list in column {tokens!r}")
+            found = segment(value) if words is None and value is not None else _look_up(words or [], value)
+            seen = " ".join(words or []) if value is None or found is None else value
+            rows.append((seen, _joined(words or []) if found is None else found))
+        return rows
+
+    rows = table.parsed(("texts and units", text, tokens), parse)
+    return Corpus(table, [seen for seen, _ in rows], pairs, [found for _, found in rows], (text, tokens))
 
 
 def _look_up(words: list[str], text: str | None) -> list[Unit] | None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline.data.columns import as_number
-from trunkline.data.table import Table
+from trunkline.data.table import NO_HEADER, Table
 from trunkline.data.tags import to_iob2
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed, shown
 
 TEXT_NAMES = (
     "text sentence review utterance content body comment message tweet query question document description premise"
@@ -26,6 +26,7 @@ PAIR_NAMES = (
     ("query", "passage"), ("query", "document"),
 )  # fmt: skip
 _ID = re.compile(r"(.*[_\W])?(id|idx|index|uid|uuid|guid|row|url|hash)|column \d+|.*[a-z]I[dD]", re.DOTALL)
+_WORD_NAMES = {"tokens", "words"}
 _DIVISION = {"fold", "split", "partition"}
 _SEPARATORS = "|;,"
 MOST_LABELS, MOST_LABEL_LENGTH, MOST_CLASS_NUMBERS = 500, 80, 20
@@ -43,7 +44,7 @@ class Decision:
     def sentence(self) -> str:
         taken = {"text": "is the text", "text_pair": "is the second text of a pair", "unused": "is not used"}
         taken["tokens"] = "holds the words that tags belong to"
-        return f"{self.column!r} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
+        return f"{shown(self.column)} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def guess_columns(table: Table) -> Guess:
 
     Raises BadInput where no column looks like a text, or none like a task: then a config has to say it.
     """
+    if table.lacks_header():
+        raise BadInput(f"{table.source}: {NO_HEADER}")
     looks = {name: _Look(name, values) for name, values in table.columns.items()}
     text, pair = _find_texts(looks)
     made: dict[str, Decision] = {}
@@ -89,18 +92,20 @@ def guess_columns(table: Table) -> Guess:
         if name == text:
             made[name] = Decision(name, "text", f"{look.describe_text()}{look.missing}")
         elif name == pair:
-            made[name] = Decision(name, "text_pair", f"its name goes with {text!r}, {look.describe_text()}{look.missing}")
+            made[name] = Decision(name, "text_pair", f"its name goes with {shown(text)}, {look.describe_text()}{look.missing}")
         elif name == tokens:
-            made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {tags!r} in every row")
+            made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {shown(tags)} in every row")
         elif name == tags:
-            made[name] = Decision(name, "token", f"lists of tags, one for each string of {tokens!r}{look.missing}")
+            made[name] = Decision(name, "token", f"lists of tags, one for each string of {shown(tokens)}{look.missing}")
             tasks[_task_name(name, tasks)] = {"kind": "token", "tokens": tokens, "tags": tags}
         elif look.spans and tags is not None:
             made[name] = Decision(
-                name, "unused", f"{tags!r} and {tokens!r} already mark words; name it as `spans` to use it instead"
+                name, "unused", f"{shown(tags)} and {shown(tokens)} already mark words; name it as `spans` to use it instead"
             )
         else:
             made[name], task = _one_column(look, text)
+            if look.word_lists and text is not None and _words_of(table.columns[name], table.columns[text]):
+                made[name], task = Decision(name, "unused", f"its lists hold the words of {shown(text)}"), None
             if task is not None:
                 tasks[_task_name(name, tasks)] = task
     if not tasks:
@@ -213,6 +218,13 @@ def _are_tags(lists: Iterable[list[str]]) -> bool:
         return False
 
 
+def _words_of(lists: list[list[str] | None], texts: list[str | None]) -> bool:
+    """Whether lists are the texts in words, most of them: what stands in a list is in its text, and makes up half of it."""
+    rows = [(words, text) for words, text in zip(lists, texts, strict=True) if words and text]
+    held = sum(2 * sum(map(len, words)) >= len(text) and all(word in text for word in words) for words, text in rows)
+    return 2 * held > len(rows)
+
+
 def _one_column(look: _Look, text: str | None) -> tuple[Decision, dict[str, Any] | None]:
     """Decide about a column by itself: the decision, and the task if it is one."""
 
@@ -225,8 +237,10 @@ def _one_column(look: _Look, text: str | None) -> tuple[Decision, dict[str, Any]
     if not look.n:
         return unused("no row has a value")
     if look.spans and text is not None:
-        return task("token", f"spans with start, end and label on {text!r}", spans=look.name)
+        return task("token", f"spans with start, end and label on {shown(text)}", spans=look.name)
     if look.lists:
+        if look.name.lower() in _WORD_NAMES:
+            return unused("its name says that it holds the words of a text")
         labels = Counter(str(part) for value in look.there for part in value if isinstance(part, str | int))
         if len(labels) < 2 or any(isinstance(part, dict | list) for value in look.there for part in value):
             return unused("its lists do not hold labels")
@@ -299,5 +313,4 @@ def _task_name(column: str, taken: Iterable[str]) -> str:
 
 
 def _listed(looks: dict[str, _Look]) -> str:
-    names = [repr(name) for name in looks]
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return listed(list(looks), 10)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 from trunkline.errors import BadInput, listed, unknown_name
@@ -14,7 +15,7 @@ LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a source, kept by column.
+    """Rows of a source, kept by column. Nothing in it is changed once it is made, nor is anything that `parsed` returns.
 
     source (str): how messages name it: a path as the user wrote it, or ``"snips:train"``.
     columns (dict[str, list]): all of one length; None is a missing value.
@@ -28,6 +29,8 @@ class Table:
     lines: Sequence[int] | None = None
     files: Sequence[str] | None = None
     rows: Sequence[int] | None = None
+    _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -48,6 +51,19 @@ class Table:
             raise unknown_name(opening, name, self.columns)
         return self.columns[name]
 
+    def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
+        """Return what `parse` makes of the rows, one value for each; it runs once for a `key`, also in several threads.
+
+        What it returned is kept as long as the table, and `select` hands on the values of the rows that it takes. Parsers keep
+        the strings and lists of the column itself where nothing in them has to change, so that they are not held twice.
+        """
+        with self._parsing:
+            if key not in self._parsed:
+                values = parse()
+                assert len(values) == len(self), "a parser gives a value for each row"
+                self._parsed[key] = values
+            return self._parsed[key]
+
     def lacks_header(self) -> bool:
         """Whether the names of the columns look like a row: one is a text, or a value that its own column repeats."""
         return any(
@@ -62,13 +78,16 @@ class Table:
         def pick(values: Sequence[Any]) -> list:
             return [values[row] for row in rows]
 
-        return Table(
+        chosen = Table(
             self.source,
             {name: pick(values) for name, values in self.columns.items()},
             None if self.lines is None else pick(self.lines),
             None if self.files is None else pick(self.files),
             pick(range(1, len(self) + 1) if self.rows is None else self.rows) if self.lines is None else None,
         )
+        with self._parsing:
+            chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})
+        return chosen
 
 
 def concatenate(tables: Sequence[Table]) -> Table:

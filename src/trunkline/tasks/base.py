@@ -138,6 +138,10 @@ class Task(ABC):
         """Return the logits (C,) that a head should begin with, for training on `targets`; None if any will do."""
         return None
 
+    def findings(self, corpus: Corpus) -> list[str]:
+        """Return what of the annotation of `corpus` could not be taken as it is, a sentence each."""
+        return []
+
     def untaught(self, targets: Targets) -> list[str]:
         """Return the labels that no row of `targets` has; none for a kind without labels."""
         return []

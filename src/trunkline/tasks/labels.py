@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from trunkline.data.corpus import Corpus
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed, shown
 
 
 def _as_text(value: Any) -> Any:
@@ -34,11 +34,6 @@ Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
 
 
-def clipped(label: str) -> str:
-    """Return a label for a message; cut, so that a column of texts taken for labels is not printed."""
-    return repr(label if len(label) <= 40 else label[:37] + "...")
-
-
 def place(table: Table, columns: Sequence[str]) -> str:
     """Return how messages name whole columns of a source."""
     return f"{table.source}, column {' and '.join(map(repr, columns))}"
@@ -54,9 +49,8 @@ def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
     """Return the error for a label that is not among the `known` ones; it names the nearest, or the first few."""
     known = list(known)
     near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
-    listed = ", ".join(map(clipped, known[:8])) + (", ..." if len(known) > 8 else "")
-    hint = f"did you mean {clipped(near[0])}?" if near else f"expected one of {listed}"
-    problem = f"found the label {clipped(label)}, which is not among the {len(known)} of training; {hint}"
+    hint = f"did you mean {shown(near[0])}?" if near else f"expected one of {listed(known, 8)}"
+    problem = f"found the label {shown(label)}, which is not among the {len(known)} of training; {hint}"
     return BadInput(problem, where=where)
 
 
@@ -70,7 +64,7 @@ def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list
     if listed is None:
         return sorted(set(seen))
     if twice := [label for label, n in Counter(listed).items() if n > 1]:
-        raise BadInput(key=key, found=f"{clipped(twice[0])} twice", expected="each label once")
+        raise BadInput(key=key, found=f"{shown(twice[0])} twice", expected="each label once")
     return list(listed)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
@@ -94,7 +94,7 @@ class SequenceTask(Task):
         labels = space.label_space(counts, config.label_list, f"tasks.{name}.label_list")
         if len(labels) < 2:
             where = space.place(corpus.table, [config.label])
-            raise BadInput(f"{where}: found only the label {space.clipped(labels[0])}, expected at least two different ones")
+            raise BadInput(f"{where}: found only the label {shown(labels[0])}, expected at least two different ones")
         task = cls(name, config, labels, SequenceLearned())
         task.targets(corpus)  # a label that label_list lacks
         task.learn(corpus)

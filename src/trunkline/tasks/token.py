@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.data.tags import spans_to_tags
-from trunkline.errors import BadInput
+from trunkline.data.tags import Placed, spans_to_tags
+from trunkline.errors import BadInput, listed
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, UnitAnswers
@@ -103,7 +103,9 @@ class TokenTask(Task):
     @classmethod
     def fit(cls, name: str, config: TokenConfig, corpus: Corpus) -> TokenTask:
         seen = {tag[2:] for row in _tag_rows(name, config, corpus) if row is not None for tag in row if tag != "O"}
-        types = space.label_space(seen, config.label_list, f"tasks.{name}.label_list")
+        # A type of the annotation is an answer even where each of its spans overlaps another: so its loss shows, and is told.
+        left_out = {label for row in _placed(name, config, corpus) for label in (*row.overlapping, *row.wordless)}
+        types = space.label_space(seen | left_out, config.label_list, f"tasks.{name}.label_list")
         if not seen:
             where = space.place(corpus.table, [config.tags or config.spans or ""])
             raise BadInput(f"{where}: found no span in any row, expected at least one")
@@ -140,6 +142,25 @@ class TokenTask(Task):
     def untaught(self, targets: Targets) -> list[str]:
         seen = set(targets.values[targets.present].tolist())
         return [label for number, label in enumerate(self.types) if 1 + 2 * number not in seen]  # tag B-label
+
+    def findings(self, corpus: Corpus) -> list[str]:
+        placed = _placed(self.name, self.config, corpus)
+        kept = {tag[2:] for row in placed for tag in row.tags if tag != "O"}
+        overlapping = [label for row in placed for label in row.overlapping]
+        wordless = [label for row in placed for label in row.wordless]
+        widened = sum(row.widened for row in placed)
+        total = sum(tag.startswith("B-") for row in placed for tag in row.tags) + len(overlapping) + len(wordless)
+        gone = sorted({*overlapping, *wordless} - kept)
+        of = f"of the {total:,} spans of {self.name!r}"
+        found = []
+        if widened:
+            found.append(f"{widened:,} {of} not on word edges: every word that is touched was taken.")
+        for lost, why in ((overlapping, "share a word with an earlier span"), (wordless, "touch no word")):
+            if lost:
+                found.append(f"{len(lost):,} {of} left out, as they {why}.")
+        if gone:
+            found.append(f"no span of {self.name!r} is left of {listed(gone, 8)}.")
+        return found
 
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
@@ -193,6 +214,20 @@ def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] 
                     f"expected as many; the words must be those of column {config.tokens!r}"
                 )
         return rows
+    return [None if own is None else own.tags for own in _placed_rows(name, config, corpus)]
+
+
+def _placed(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed]:
+    """What became of the spans of each row that has any list of them; nothing where the task reads tags."""
+    return [] if config.spans is None else [own for own in _placed_rows(name, config, corpus) if own is not None]
+
+
+def _placed_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed | None]:
     assert config.spans is not None
-    spans = columns.span_lists(corpus.table, config.spans, corpus.texts, f"tasks.{name}.spans")
-    return [None if own is None else spans_to_tags(own, units[row])[0] for row, own in enumerate(spans)]
+    column, units = config.spans, _units(corpus)
+
+    def parse() -> list[Placed | None]:
+        spans = columns.span_lists(corpus.table, column, corpus.texts, f"tasks.{name}.spans")
+        return [None if own is None else spans_to_tags(own, units[row]) for row, own in enumerate(spans)]
+
+    return corpus.parsed(("spans", column), parse)

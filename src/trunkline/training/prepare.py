@@ -14,10 +14,9 @@ from trunkline.data.corpus import Corpus, build_corpus
 from trunkline.data.sources import read_table
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 from trunkline.inputs.text import Encoded
 from trunkline.tasks import Targets, Task, kinds
-from trunkline.tasks.labels import clipped
 from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.supervision import Supervision
 from trunkline.trunk.load import Trunk
@@ -114,6 +113,7 @@ def _prepare(config: RunConfig) -> Prepared:
                     f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
                 )
     findings = check_splits(corpora, label_columns(config, corpora))
+    findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
     return Prepared(data, tasks, splits, findings)
 
@@ -122,7 +122,7 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     """What to say of labels that nothing can be learned about."""
     if not (labels := task.untaught(targets)):
         return None
-    named = ", ".join(map(clipped, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+    named = ", ".join(map(shown, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
     return f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from: {named}."
 
