@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from trunkline.errors import BadInput, clipped, literal, unknown_name
 from trunkline.registry import Registry
 
+DEEPEST = 20  # sections within sections: no config needs half as many
 _WORDS = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
 _WORDS |= {"list": "a list", "dict": "a mapping", "model": "a section"}
 
@@ -74,11 +75,30 @@ def read_yaml(text: str, where: str) -> Any:
     """Return what YAML `text` says; BadInput opened by `where` and the line if it is not YAML or gives a key twice."""
     try:
         return yaml.load(text, _Loader)
+    except (ValueError, RecursionError) as error:  # no such date, thousands of digits; thousands of brackets
+        raise BadInput(f"not YAML that can be read ({type(error).__name__})", where=where) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark and "\n" in text else ""
         problem = getattr(error, "problem", None) or "not valid"
         raise BadInput(f"{where}{line}: {'' if isinstance(error, _GivenTwice) else 'not YAML: '}{problem}") from None
+
+
+def refuse_extremes(values: Any, where: str, place: str, depth: int = 0) -> None:
+    """Raise BadInput for what no setting means and what libraries break at: whole numbers of more than 32 bits, text with NUL
+    or with half a character, sections within sections without end.
+    """
+    if isinstance(values, (dict, list, tuple)):
+        if depth > DEEPEST:
+            raise BadInput(f"found sections nested more than {DEEPEST} deep, expected fewer", **at(where, place))
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            refuse_extremes(key, where, place)
+            inner = ".".join(filter(None, (place, clipped(key)))) if isinstance(values, dict) else place
+            refuse_extremes(value, where, inner, depth + 1)
+    elif isinstance(values, int) and abs(values) >= 2**32:
+        raise BadInput(found=literal(values), expected="a number of at most 32 bits", **at(where, place))
+    elif isinstance(values, str) and re.search("[\0\ud800-\udfff]", values):
+        raise BadInput("found a character that is no Unicode text, expected text", **at(where, place))
 
 
 def number(value: object) -> object:

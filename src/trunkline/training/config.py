@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from trunkline import branches, tasks
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
-from trunkline.model.checking import Origin, at, named_section, number, read_yaml, validate_section
+from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
 from trunkline.model.method import resolve_head
 from trunkline.training.paths import locate_paths
 
@@ -83,8 +83,8 @@ class TrainingSection(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
     states: Literal["auto", "store", "live"] = "auto"
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
-    states_budget_gb: float | None = Field(None, gt=0)
-    seed: int = Field(0, ge=0)
+    states_budget_gb: float | None = Field(None, gt=0, le=1e9)
+    seed: int = Field(0, ge=0, lt=2**32)  # as numpy takes it
     # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
     regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
     mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
@@ -101,6 +101,8 @@ class TrainingSection(Section):
             if values.get("batch_tokens") is not None:
                 raise ValueError("give batch_tokens or batch_size, not both")
             values = {**values, "batch_tokens": None}
+        elif isinstance(values, dict) and values.get("batch_tokens", 0) is None:
+            raise ValueError("found null for batch_tokens and no batch_size, expected one of them")
         return values
 
     @field_validator("evaluate_every")
@@ -182,6 +184,7 @@ def resolve(
     where = origin = Origin(where, overrides)
     if not isinstance(values, dict):
         raise BadInput(where=where, found=literal(values), expected="a mapping with the keys data and tasks")
+    refuse_extremes(values, where, "")
     values = _with_preset(values, where)
     config = validate_section(RunConfig, values, where, "")
     config._origin = origin
@@ -256,7 +259,7 @@ def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
     values = dict(values)
     known = {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
     name = values.pop("preset")
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise unknown_name(found=name, known=known, **at(where, "preset"))
     preset = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     for section, content in preset.items():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trunkline.data.sources import locate
-from trunkline.model.checking import Origin
+from trunkline.errors import BadInput, literal
+from trunkline.model.checking import Origin, at
 
 if TYPE_CHECKING:
     from trunkline.training.config import RunConfig
@@ -27,7 +28,12 @@ def locate_paths(config: RunConfig, origin: Origin, base: Path) -> None:
             return {name: located(one, f"{key}.{name}", find) for name, one in value.items()}
         if isinstance(value, list):
             return [located(one, key, find) for one in value]
-        return find(value, Path() if origin.override(key) else base) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return find(value, Path() if origin.override(key) else base)
+        except (OSError, RuntimeError):  # longer than a path may be; a home directory of nobody
+            raise BadInput(found=literal(value), expected="a path or a name", **at(origin, key)) from None
 
     config.trunk.name = located(config.trunk.name, "trunk.name", _folder_or_name)
     for key in getattr(config.method, "PATHS", ()):
