@@ -198,13 +198,8 @@ def clear_leftovers(path: Path) -> None:
     An older directory that was moved aside is put back where nothing has taken its place.
     """
     for left in _left(path.parent, re.escape(path.name), _MARK):
-        with suppress(OSError):
-            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if _lock(handle):
-                    _remove(left, path)
-            finally:
-                os.close(handle)
+        if _abandoned(left):
+            _remove(left, path)
 
 
 def recover_directory(path: Path) -> None:
@@ -218,13 +213,24 @@ def sweep(folder: Path, earlier: Callable[[Path], bool] = lambda left: False) ->
     """Clear away what killed writers have left in `folder` (not below), whatever they were writing.
 
     Args:
-        folder: in which nobody but the caller is to write now.
+        folder: in which nobody but the caller is to write now, but with a lock.
         earlier: tells which of the names that versions before the mark may have made are the caller's to clear, too.
     """
     for mark in (_MARK, _EARLIER):
         for left in _left(folder, ".+", mark):
-            if mark is _MARK or earlier(left):
+            if (mark is _MARK or earlier(left)) and _abandoned(left, without_locks=True):
                 _remove(left, folder / re.sub(rf"^\.|{mark}\.(tmp|old)$", "", left.name))
+
+
+def _abandoned(left: Path, *, without_locks: bool = False) -> bool:
+    """Whether the writer of `left` is gone; `without_locks` is the answer on a disk that has none."""
+    with suppress(OSError):
+        handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return without_locks if (found := _lock(handle)) is None else found
+        finally:
+            os.close(handle)
+    return False
 
 
 def _left(folder: Path, name: str, mark: str) -> list[Path]:

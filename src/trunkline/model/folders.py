@@ -17,5 +17,7 @@ def branch_folders(path: Path) -> list[Path]:
 
 
 def unfinished(run: Path) -> BadInput:
-    """The error for a run that has no result or no branches yet."""
+    """The error for a run that has no result or no branches yet, or none any more."""
+    if (run / "result.json").is_file():
+        return BadInput(f"{run}: this run is finished, but its branches are gone; put them back, or train anew with --fresh")
     return BadInput(f"{run}: this run is not finished; the command that began it goes on where it stopped")

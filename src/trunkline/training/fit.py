@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from accelerate import Accelerator
 
-from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import sweep, write_text
+from trunkline.errors import BadInput
+from trunkline.files import write_text
+from trunkline.training import rundir
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.loop import Say
 from trunkline.training.result import read_result
@@ -60,13 +57,13 @@ def fit(
     Args:
         config: a YAML file, the same as a mapping, or a resolved config.
         run_dir: where to keep the run; by default `runs/<name>-<hash of config, data and trunk>`.
-        fresh: throw away what an earlier run of the same config has left.
+        fresh: throw away what an earlier run in this directory has left.
         overrides: `key.sub=value`, for a YAML file.
         name: of the run; by default that of the YAML file, or "run".
         say: told of what happens, for a progress display.
 
     Raises:
-        BadInput: the config or the data cannot be used; nothing was written.
+        BadInput: the config, the data or the directory cannot be used; nothing was written.
         Interrupted: stopped by a signal, after saving.
     """
     began = time.monotonic()
@@ -74,22 +71,26 @@ def fit(
         name, config = name or Path(config).stem, load_config(config, overrides)
     elif isinstance(config, dict):
         config = resolve(config)
+    if name is not None and ("/" in name or "\0" in name):
+        raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
     with config.naming():
         run = Run(config, say)
     path = Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{run.identity[:8]}"
-    with claimed(path, run.accelerator):
-        if fresh and run.accelerator.is_main_process:
-            _clear(path)
-        if run.accelerator.is_main_process:
-            for folder in (path, path / "branches", path / "checkpoint", *path.glob("stages/*")):
-                sweep(folder, earlier=lambda left: True)
+    leads = run.accelerator.is_main_process
+    with rundir.claimed(path) if leads else nullcontext():  # for its siblings of one launch, too
+        if leads:
+            rundir.tidy(path)
+        if leads and fresh:
+            rundir.clear(path)
         run.accelerator.wait_for_everyone()
         if done := finished(path, run.identity, run.older_identity):
-            shutil.rmtree(path / "checkpoint", ignore_errors=True)  # of a run that was killed at its very end
+            if leads:
+                rundir.drop_checkpoint(path)  # of a run that was killed at its very end
             run.say("finished_before", path=path)
             return done
-        if run.accelerator.is_main_process:
-            write_text(path / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+        rundir.check(path, run.identity)
+        if leads:
+            write_text(path / rundir.CONFIG, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
         summary = run.train(path, began)
         run.accelerator.wait_for_everyone()
     return RunResult(path, summary)
@@ -97,30 +98,12 @@ def fit(
 
 def finished(path: Path, *identities: str) -> RunResult | None:
     """The result of an earlier run in `path`, if it is finished and of one of these identities."""
-    if not (path / "result.json").exists():
+    if not (path / rundir.RESULT).exists():
         return None
     summary = read_result(path)
     if summary["identity"] not in identities:
-        raise BadInput(f"{path}: holds a run of another config, other data or another trunk; give another directory or --fresh")
-    return RunResult(path, summary)
-
-
-@contextmanager
-def claimed(path: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the run's directory for this process alone (with its siblings of one launch) while the block runs."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrunklineError(f"{path}: another process is training this run") from None
-        yield
-
-
-def _clear(path: Path) -> None:
-    for name in ("checkpoint", "stages", "branches"):
-        shutil.rmtree(path / name, ignore_errors=True)
-    (path / "result.json").unlink(missing_ok=True)
+        raise rundir.foreign(path)
+    result = RunResult(path, summary)
+    if gone := [folder for folder in result.branches.values() if rundir.missing_branch(folder)]:
+        raise BadInput(f"{gone[0]}: this branch is gone, though its run is finished; put it back, or train anew with --fresh")
+    return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from accelerate import Accelerator
 
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
-from trunkline.files import directory_bytes, write_json
+from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.model.method import is_tuner
 from trunkline.model.part import Part, make_part
@@ -29,6 +28,7 @@ from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop, Say
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
+from trunkline.training.rundir import drop_checkpoint, missing_branch
 from trunkline.training.sampling import Source, SplitFeed
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
@@ -146,7 +146,7 @@ class Run:
         before = time.monotonic() - began
         stages = self.plan(path)
         self.say("tasks", tasks=self.tasks, trunk=self.trunk, path=path, cost=self.cost, staged=bool(stages[0].name))
-        if done := [stage.name for stage in stages if self._done(stage, path)]:
+        if done := [stage.name for number, stage in enumerate(stages) if self._done(stage, stages[:number], path)]:
             self.say("stages_done", names=done, stages=len(stages))
         splits = {
             f"{group.name}/{name}" if len(self.groups) > 1 else name: split
@@ -181,24 +181,38 @@ class Run:
         summary["seconds"] = round(self.cost.seconds, 2)
         if self.accelerator.is_main_process:
             write_json(path / "result.json", summary)
-            shutil.rmtree(path / "checkpoint", ignore_errors=True)
+            drop_checkpoint(path)
         return summary
 
-    def _done(self, stage: Stage, path: Path) -> dict[str, Any] | None:
-        """The record of a stage, if this run has finished it before."""
+    def _earlier(self, stage: Stage, before: list[Stage]) -> list[Stage]:
+        """The stages of the same sequence before this one."""
+        return [past for past in before if past.order is not None and past.order == stage.order]
+
+    def _places(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, list[Path]]:
+        """Where the branches of a stage are saved, by task; those of earlier tasks of a sequence only at its end."""
+        earlier = self._earlier(stage, before)
+        last = stage.order is None or len(earlier) + 1 == len(self.tasks)
+        places = {name: [path / "stages" / stage.name / name] if stage.name else [] for name in stage.tasks}
+        for name in (*stage.tasks, *(past.tasks[0] for past in earlier)):
+            places.setdefault(name, []).extend([path / "branches" / name] if stage.final and last else [])
+        return places
+
+    def _done(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any] | None:
+        """The record of a stage, if this run has finished it before and its branches are still there."""
         file = path / "stages" / stage.name / "stage.json"
         if not stage.name or not file.exists():
             return None
-        record = json.loads(file.read_text(encoding="utf-8"))
-        return record if record["identity"] == self.identity else None
+        record = read_object(file)
+        places = [place for several in self._places(stage, before, path).values() for place in several]
+        return record if record.get("identity") == self.identity and not any(map(missing_branch, places)) else None
 
     def _stage(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any]:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
         first, self.first = self.first, ({}, None)  # not held beside the learners of later stages, even if it is done already
-        if record := self._done(stage, path):
+        if record := self._done(stage, before, path):
             return record
         folder = path / "stages" / stage.name
-        earlier = [s for s in before if s.order is not None and s.order == stage.order]
+        earlier = self._earlier(stage, before)
         onto = None
         if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
             onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).tuned
@@ -217,11 +231,9 @@ class Run:
         metrics = self._judge(parts, stage.tasks, tuned, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
-        last = stage.order is None or len(earlier) + 1 == len(self.tasks)
-        tasks = {}
+        tasks, saved = {}, self._places(stage, before, path)
         for name, part in parts.items():
-            places = [folder / name] if stage.name and name in stage.tasks else []
-            places += [path / "branches" / name] if stage.final and last else []
+            places = saved[name]
             branch = self._branch(part, tuned, stage.method, metrics[name], cost)
             for place in places:
                 if self.accelerator.is_main_process:

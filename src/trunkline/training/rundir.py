@@ -1,0 +1,186 @@
+"""A run's directory, and what in it is the run's own: nothing else is ever swept, deleted or replaced.
+
+    run.json                 the mark, written before anything else
+    .lock                    held while the run trains
+    config.yaml, result.json
+    checkpoint/              where the run stands; a folder in it for each stage of a run of several
+    stages/NAME/             stage.json, and a branch for each task of the stage
+    branches/TASK/           the results
+
+Other files may lie beside these, but not within the three folders, which are written and deleted as a whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.files import read_object, sweep, temporary_name, write_json
+
+MARK, LOCK, CONFIG, RESULT = "run.json", ".lock", "config.yaml", "result.json"
+_MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a run: checkpoint, stages and branches here are its own"}
+_BRANCH: dict[str, Any] = {"branch.json": None, "weights.safetensors": None}
+_CHECKPOINT: dict[str, Any] = {"state.json": None, "tensors.safetensors": None}
+# By name what a folder of a run holds: None is a file, a mapping a folder, and "*" stands for every other name.
+_FOLDERS: dict[str, Any] = {
+    "checkpoint": {**_CHECKPOINT, "*": _CHECKPOINT},
+    "stages": {"*": {"stage.json": None, "*": _BRANCH}},
+    "branches": {"*": _BRANCH},
+}
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Hold the directory of a run for this process alone while the block runs; make and mark it if it is new.
+
+    Raises:
+        BadInput: it holds other things than a run; nothing in it was touched.
+        TrunklineError: another process holds it.
+    """
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path}: is a file; expected a new or an empty folder, or that of a run")
+    if not is_run(path) and (other := next(_unknown(path), None)):
+        raise BadInput(
+            f"{path}: is no run of Trunkline's, but holds {other.name!r}; expected a new or an empty folder, or that of a run"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / LOCK, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TrunklineError(f"{path}: another process is training this run") from None
+        if not (path / MARK).exists():
+            write_json(path / MARK, _MARKED)
+        yield
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is the directory of a run: it is marked, or holds what a run of a version before the mark has left."""
+    if _object(path / MARK).get("written_by") == _MARKED["written_by"]:
+        return True
+    if _object(path / RESULT).keys() >= {"identity", "tasks", "trunk"} or any(map(_identity, _states(path))):
+        return True
+    # Such a run that was stopped before its first checkpoint, or between the renames of one.
+    known = "|".join(map(re.escape, (LOCK, CONFIG, RESULT, *_FOLDERS)))
+    known = rf"{known}|\.({known})\.[a-z0-9_]{{8}}\.(tmp|old)"
+    if not (path / LOCK).is_file() or any(_strangers(path)):
+        return False
+    if not all(re.fullmatch(known, entry.name) for entry in path.iterdir()):
+        return False
+    try:
+        config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(config, dict) and config.keys() == {"trunk", "data", "tasks", "method", "training"}
+
+
+def tidy(path: Path) -> None:
+    """Clear away what killed writers have left in a run that this process holds."""
+    for folder in (path, path / "branches", path / "checkpoint", *path.glob("stages/*")):
+        if not folder.is_symlink():
+            sweep(folder, _is_of_earlier_version)
+
+
+def check(path: Path, identity: str) -> None:
+    """Raise BadInput unless a run of this identity may go on in `path`: before anything in it is changed."""
+    for file in _states(path):
+        try:
+            found = read_object(file).get("identity")
+        except BadInput as error:
+            raise BadInput(f"{error}; --fresh trains anew") from None
+        if found != identity:
+            raise foreign(path)
+    _refuse_strangers(path)
+
+
+def foreign(path: Path) -> BadInput:
+    """The error for a directory with another run in it."""
+    return BadInput(f"{path}: holds a run of another config, other data or another trunk; give another directory or --fresh")
+
+
+def clear(path: Path) -> None:
+    """Delete the results of a run, and where it stood; BadInput if something that the run has not written would go too."""
+    _refuse_strangers(path)
+    (path / RESULT).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
+            os.replace(path / name, doomed := temporary_name(path / name, "tmp"))
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def drop_checkpoint(path: Path) -> None:
+    """Delete the checkpoint of a finished run, if it is all the run's own."""
+    if not any(stranger.is_relative_to(path / "checkpoint") for stranger in _strangers(path)):
+        shutil.rmtree(path / "checkpoint", ignore_errors=True)
+
+
+def missing_branch(folder: Path) -> bool:
+    """Whether a branch that was saved in `folder` is not there whole any more."""
+    return not all((folder / name).is_file() for name in _BRANCH)
+
+
+def _unknown(path: Path) -> Iterator[Path]:
+    """What lies in a folder that is no run and is not to become one."""
+    for entry in sorted(path.iterdir()) if path.is_dir() else ():
+        begun = entry.name == LOCK or re.fullmatch(rf"\.{MARK}\.trunkline-[0-9a-f]+\.tmp", entry.name)
+        if not begun or not entry.is_file() or (entry.name == LOCK and entry.stat().st_size):
+            yield entry
+
+
+def _refuse_strangers(path: Path) -> None:
+    if stranger := next(_strangers(path), None):
+        raise BadInput(
+            f"{path}: found {str(stranger.relative_to(path))!r}, which no run has written, where this one deletes and replaces "
+            "what is there; move it, or give another directory"
+        )
+
+
+def _strangers(path: Path) -> Iterator[Path]:
+    """What lies in the folders of a run that no run has written."""
+    found = {name: inside for name, inside in _FOLDERS.items() if (path / name).exists() or (path / name).is_symlink()}
+    for name, inside in found.items():
+        yield from _strange(path / name, inside)
+
+
+def _strange(entry: Path, inside: Mapping[str, Any] | None) -> Iterator[Path]:
+    if entry.is_symlink() or not (entry.is_file() if inside is None else entry.is_dir()):
+        yield entry
+        return
+    for inner in sorted(entry.iterdir()) if inside is not None else ():
+        if inside is not None and (inner.name in inside or "*" in inside):
+            yield from _strange(inner, inside.get(inner.name, inside.get("*")))
+        else:
+            yield inner
+
+
+def _states(path: Path) -> list[Path]:
+    """The files that say which run has got how far."""
+    patterns = ("checkpoint/state.json", "checkpoint/*/state.json", "stages/*/stage.json")
+    return [file for pattern in patterns for file in sorted(path.glob(pattern))]
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        return read_object(file)
+    except BadInput:
+        return {}
+
+
+def _identity(file: Path) -> bool:
+    return isinstance(_object(file).get("identity"), str)
+
+
+def _is_of_earlier_version(left: Path) -> bool:
+    """Whether a temporary name without this package's mark is that of a writer of runs, by what is in it."""
+    if left.is_dir():
+        return not left.is_symlink() and {entry.name for entry in left.iterdir()} <= {*_BRANCH, *_CHECKPOINT, "was"}
+    return left.name.startswith((f".{CONFIG}.", f".{RESULT}.", ".stage.json."))

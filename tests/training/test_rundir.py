@@ -1,0 +1,229 @@
+"""What of a directory is a run's own: the rest is not touched, whatever is trained there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from synthetic import config, write_rows
+from tiny import tiny_bert
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.files import atomic_directory
+from trunkline.model.bundle import Bundle
+from trunkline.training import rundir
+from trunkline.training.fit import fit
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory) -> dict:
+    home = tmp_path_factory.mktemp("home")
+    rows = write_rows(home / "rows.jsonl", 60)
+    return config(tiny_bert(home / "trunk"), rows, tasks=("mood",), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def staged(values) -> dict:
+    tasks = {"mood": values["tasks"]["mood"], "stars": {"kind": "regression", "target": "stars"}}
+    return {**values, "tasks": tasks, "method": {"name": "bitfit"}, "training": {**values["training"], "regime": "sequential"}}
+
+
+@pytest.fixture(scope="module")
+def finished(values, tmp_path_factory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUNKLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return fit(values, run_dir=tmp_path_factory.mktemp("run") / "run").path
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped(values: dict, path: Path, event: str = "evaluation", **options) -> None:
+    """Fit, and stop as a kill would at the first event of a kind: with a checkpoint if there was a step before."""
+
+    def say(found, **fields):
+        if found == event:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(values, run_dir=path, say=say, **options)
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+FOLDERS = {
+    "project": ["branches/my_work.txt", ".data.old/work.txt", "stages/one.txt", "checkpoint/two.txt"],
+    "sources": ["config.yaml"],
+    "runs": ["a-12345678/run.json", "a-12345678/branches/.mood.trunkline-01234567.tmp/branch.json"],
+    "notes": [".notes.txt.abcdefgh.tmp"],
+    "other tool's run": ["run.json", "checkpoint/model.bin"],
+}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("held", FOLDERS.values(), ids=FOLDERS)
+def test_a_folder_with_other_things_is_refused_and_stays_as_it_is(held, fresh, values, tmp_path):
+    for name in held:
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_text("mine")
+    before = everything(tmp_path / "p")
+    with pytest.raises(BadInput, match=r"p: is no run of Trunkline's, but holds '.*'; expected a new or an empty folder"):
+        fit(values, run_dir=tmp_path / "p", fresh=fresh)
+    assert everything(tmp_path / "p") == before
+    with pytest.raises(BadInput, match="is a file"):
+        fit(values, run_dir=tmp_path / "p" / held[0], fresh=fresh)
+
+
+def test_a_run_of_an_earlier_version_is_known_by_what_it_left(values, run, tmp_path):
+    """Such a run has no mark: it may be finished, on its way, stopped before its first checkpoint, or between two renames."""
+    (run / "run.json").unlink()
+    assert fit(values, run_dir=run).summary == json.loads((run / "result.json").read_text())
+    for name, event in (("way", "epoch"), ("renames", "epoch"), ("begun", "tasks")):
+        stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / name, event)
+        (path / "run.json").unlink()
+        if name == "renames":
+            (path / ".checkpoint.a1_b2c3d.old").mkdir()
+            (path / "checkpoint").rename(path / ".checkpoint.a1_b2c3d.old" / "was")
+        assert rundir.is_run(path)
+        with rundir.claimed(path):
+            rundir.tidy(path)
+        assert (path / "checkpoint" / "state.json").is_file() == (name != "begun")
+        assert rundir.is_run(path) and {entry.name for entry in path.iterdir()} <= {
+            "run.json", ".lock", "config.yaml", "checkpoint",
+        }  # fmt: skip
+
+
+def test_an_empty_folder_becomes_a_run_and_two_processes_do_not_share_it(tmp_path):
+    (tmp_path / "run").mkdir()
+    with rundir.claimed(tmp_path / "run"):
+        assert rundir.is_run(tmp_path / "run")
+        with pytest.raises(TrunklineError, match="another process is training this run"), rundir.claimed(tmp_path / "run"):
+            pass
+
+
+def test_other_files_may_lie_beside_a_run_but_not_in_what_it_replaces(values, run):
+    (run / "predictions.jsonl").write_text("mine")
+    (run / ".notes.old").write_text("mine")
+    for place in ("branches/my_work.txt", "branches/mood/notes.txt", "stages/README", "checkpoint/best.bin"):
+        mine = run / place
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+        before = everything(run)
+        with pytest.raises(BadInput, match=rf"run: found '{place}', which no run has written"):
+            fit(values, run_dir=run, fresh=True)
+        fit(values, run_dir=run)  # finished, so nothing is replaced
+        assert everything(run) == before
+        mine.unlink()
+    (run / "branches" / "linked").symlink_to(run.parent)
+    with pytest.raises(BadInput, match="found 'branches/linked'"):
+        fit(values, run_dir=run, fresh=True)
+    (run / "branches" / "linked").unlink()
+    events = []
+    fit(values, run_dir=run, fresh=True, say=lambda event, **_: events.append(event))
+    assert "epoch" in events and (run / "predictions.jsonl").read_text() == (run / ".notes.old").read_text() == "mine"
+
+
+def test_a_fit_in_the_parent_directory_leaves_another_run_alone(values, run, tmp_path):
+    """The inner run is writing: what it has begun is not to be swept by the outer one."""
+    inner = run / "runs" / "inner"
+    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, inner, "epoch")
+    with atomic_directory(inner / "checkpoint") as written:
+        (written / "state.json").write_text("half")
+        (inner / "branches").mkdir()
+        shutil.copytree(run / "branches" / "mood", left := inner / "branches" / ".mood.trunkline-89abcdef.tmp")
+        before = everything(inner)
+        for fresh in (False, True):
+            fit(values, run_dir=run, fresh=fresh)
+            assert everything(inner) == before and written.is_dir() and left.is_dir()
+        with pytest.raises(BadInput, match="is no run of Trunkline's, but holds 'run'"):
+            fit(values, run_dir=tmp_path)
+
+
+def test_the_config_of_another_run_stays(values, tmp_path):
+    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / "run", "epoch")
+    before = everything(path)
+    with pytest.raises(BadInput, match="run: holds a run of another config, other data or another trunk"):
+        fit({**values, "training": {**values["training"], "seed": 8}}, run_dir=path)
+    assert everything(path) == before and "checkpoint/state.json" in before
+
+
+def test_a_stage_of_another_run_is_not_replaced(staged, tmp_path):
+    calls = []
+
+    def say(event, **_):
+        calls.append(event)
+        if calls.count("stage") == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(staged, run_dir=tmp_path / "run", say=say)
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    before = everything(tmp_path / "run")
+    with pytest.raises(BadInput, match="holds a run of another config"):
+        fit({**staged, "training": {**staged["training"], "seed": 8}}, run_dir=tmp_path / "run")
+    assert everything(tmp_path / "run") == before
+    (tmp_path / "run" / "stages" / "alone-stars" / "stage.json").write_text("{")
+    with pytest.raises(BadInput, match=r"stage.json: cannot be read as JSON .*; --fresh trains anew"):
+        fit(staged, run_dir=tmp_path / "run")
+
+
+def test_a_finished_run_without_its_branches_says_what_to_do(values, run):
+    shutil.rmtree(run / "branches" / "mood")
+    with pytest.raises(BadInput, match=r"mood: this branch is gone, though its run is finished; put it back, or .*--fresh"):
+        fit(values, run_dir=run)
+    with pytest.raises(BadInput, match=r"run: this run is finished, but its branches are gone; put them back, or .*--fresh"):
+        Bundle.open(run)
+    assert fit(values, run_dir=run, fresh=True).path == run and Bundle.open(run).predict(["a film"])
+
+
+def test_a_stage_whose_branch_is_gone_is_trained_again_and_all_of_them_if_asked(staged, tmp_path):
+    calls = []
+
+    def say(event, **fields):
+        if event == "stage":
+            calls.append(fields["name"])
+            if calls == ["alone-stars", "1-mood", "2-stars"]:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(staged, run_dir=tmp_path / "run", say=say)
+    shutil.rmtree(tmp_path / "run" / "stages" / "1-mood" / "mood")
+    fit(staged, run_dir=tmp_path / "run", say=say)
+    assert calls[3:] == ["1-mood", "2-stars"]
+    again = fit(staged, run_dir=tmp_path / "run", fresh=True, say=say)
+    assert calls[5:] == ["alone-stars", "1-mood", "2-stars"] and len(again.branches) == 2
+
+
+def test_the_name_of_a_run_is_no_path(values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"name: found '\.\./x'"):
+        fit(values, name="../x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_resolved_config_is_what_a_run_before_its_first_checkpoint_is_known_by(values, tmp_path):
+    """A config that somebody wrote is not taken for one: it rarely has every section, and lies beside no lock."""
+    for text, lock, known in (
+        (yaml.safe_dump({key: {} for key in ("trunk", "data", "tasks", "method", "training")}), True, True),
+        (yaml.safe_dump({key: {} for key in ("trunk", "data", "tasks", "method", "training")}), False, False),
+        (yaml.safe_dump({key: {} for key in ("data", "tasks")}), True, False),
+        ("[", True, False),
+    ):
+        folder = tmp_path / f"{lock}{len(text)}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(text)
+        if lock:
+            (folder / ".lock").touch()
+        assert rundir.is_run(folder) == known
