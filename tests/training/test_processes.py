@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
+from trunkline.errors import BadInput
 from trunkline.training.fit import fit
 
 # Processes measure times of their own: here one of them finds a checkpoint due after every step, the other does not.
@@ -21,12 +22,17 @@ import json, os, sys
 from trunkline.training import loop
 from trunkline.training.fit import fit
 loop.CHECKPOINT_SECONDS = 0 if os.environ["RANK"] == "1" else 1000
-fit(json.loads(sys.argv[1]), run_dir=sys.argv[2])
+if len(sys.argv) > 3:
+    loop.StopRequest.made = property(lambda self: True, lambda self, value: None)
+try:
+    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2])
+except loop.Interrupted as error:
+    print(error)
 """
 
 
-def launch(values, run, folder):
-    """Two processes of one launch that train `values`."""
+def launch(values, run, folder, *stopped):
+    """Two processes of one launch that train `values`; `stopped`: up to the first step."""
     script = folder / "launched.py"
     script.write_text(SCRIPT)
     with socket.socket() as free:
@@ -35,9 +41,10 @@ def launch(values, run, folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *address, str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [*command, json.dumps(values), str(run)], env=environment, capture_output=True, text=True, timeout=300
+        [*command, json.dumps(values), str(run), *stopped], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+    assert ("stopped on request" in done.stdout) == bool(stopped)
 
 
 @pytest.mark.parametrize("states", [{}, {"states_budget_gb": 1e-6}], ids=["stored", "too large to be stored"])
@@ -57,3 +64,16 @@ def test_two_processes_are_one_with_accumulated_batches(states, tiny_trunk_dir, 
         assert left.keys() == right.keys()
         for key in left:
             torch.testing.assert_close(left[key], right[key], rtol=1e-2, atol=1e-3)
+
+
+def test_a_run_of_two_processes_is_not_resumed_by_one(tiny_trunk_dir, tmp_path):
+    """A step has a batch for each process, so one alone would read other batches than those that are left."""
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=2)
+    launch(values, tmp_path / "run", tmp_path, "stopped")
+    state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
+    assert state["position"]["step"] == 1
+    with pytest.raises(BadInput, match="made by 2 processes, found 1; start as many as before"):
+        fit(values, run_dir=tmp_path / "run")
+    launch(values, tmp_path / "run", tmp_path)
+    assert not (tmp_path / "run" / "checkpoint").exists()

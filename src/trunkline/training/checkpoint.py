@@ -32,6 +32,7 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
     open_epoch: dict[str, float] = field(default_factory=dict)  # seconds and tokens of the epoch under way
     seconds: float = 0.0  # of the run so far
+    environment: dict[str, Any] = field(default_factory=dict)  # what its last bits depend on; version 0.1 did not note it
 
 
 def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], position: Position, cost: Cost) -> None:

@@ -138,8 +138,10 @@ class RunConfig(Section):
         return {"name": value} if isinstance(value, str) else value
 
     def identity(self) -> str:
-        """sha256 (hex) of the resolved config: two runs with the same one are the same run."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+        """sha256 (hex) of what the result depends on: two runs with the same one are the same run, on whatever device."""
+        values = self.as_dict()
+        values["trunk"]["device"] = "auto"
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved config as plain JSON-able values, defaults included."""

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.branches import LayerState
-from trunkline.errors import TrunklineError
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import as_precision, autocast, collect_logits
 from trunkline.model.part import Part
@@ -25,6 +25,7 @@ from trunkline.seeding import seeded
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.environment import changes, environment
 from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
@@ -71,7 +72,8 @@ class Loop:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.say = checkpoint, identity, cost, say
-        self.position = Position()
+        self.environment = environment(accelerator)
+        self.position = Position(environment=self.environment)
         self._stop = StopRequest()
         self._began = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
@@ -80,11 +82,13 @@ class Loop:
         """Train to the end, from the checkpoint if there is one; the learners then hold their best weights.
 
         Raises:
+            BadInput: the checkpoint is of another run, or of a launch of another number of processes.
             Interrupted: on SIGINT or SIGTERM, after saving.
             TrunklineError: the loss of a task is no longer a number; the last good checkpoint stays.
         """
         if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
             self.position, self.cost = found
+            self._compare(self.position.environment)
             self.say("resumed", epoch=self.position.epoch, step=self.position.step)
         self._began = time.monotonic() - self.position.seconds
         with self._stop:
@@ -98,6 +102,19 @@ class Loop:
         }
         self.position.seconds = time.monotonic() - self._began
         return self.position, self.cost
+
+    def _compare(self, before: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another number of processes, and say what else has changed since."""
+        found, world = before.get("processes", 1), self.environment["processes"]
+        if before and found != world:
+            by = f"{found} {'process' if found == 1 else 'processes'}"
+            raise BadInput(
+                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
+                "start as many as before, or use --fresh to train anew"
+            )
+        if changed := changes(before, self.environment):
+            self.say("finding", text=changed)
+        self.position.environment = self.environment
 
     def active(self) -> dict[str, Learner]:
         """The learners that have not stopped."""

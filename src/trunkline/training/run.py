@@ -23,6 +23,7 @@ from trunkline.states.live import Feed, LiveStates
 from trunkline.training.balance import Balance
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, peak_memory
+from trunkline.training.environment import changes, environment
 from trunkline.training.feeds import Feeds
 from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
@@ -153,6 +154,11 @@ class Run:
             for group in self.groups
             for name, split in group.splits.items()
         }
+        now = environment(self.accelerator)
+        for record in filter(None, (self._done(stage, path) for stage in stages)):
+            if changed := changes(record.get("environment", {}), now, processes=True):
+                self.say("finding", text=changed)
+                break
         records = [self._stage(stage, stages[:number], path) for number, stage in enumerate(stages)]
         self.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory(self.accelerator.device))
@@ -166,6 +172,7 @@ class Run:
             "trunk": {"name": self.trunk.name, "dtype": self.trunk.dtype, "precision": self.precision},
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
             "digests": {name: split_digest(split) for name, split in splits.items()},
+            "environment": now,
             "findings": [finding for group in self.groups for finding in group.findings],
             "tasks": {name: tasks[name] for name in self.tasks},
             "history": [entry for record in records for entry in record["history"]],
@@ -254,6 +261,7 @@ class Run:
             if tuned is not None and (attention := tuned.tuner.attention()):
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         record = {"identity": self.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
+        record["environment"] = environment(self.accelerator)
         if stage.name and self.accelerator.is_main_process:
             write_json(folder / "stage.json", record)
             shutil.rmtree(path / "checkpoint" / stage.name, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""What a run's last bits depend on beyond its identity: noted in its checkpoint, and compared when it is resumed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from synthetic import config, write_rows
+
+from trunkline.errors import BadInput
+from trunkline.training.environment import changes
+from trunkline.training.fit import fit
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.fixture
+def values(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    return config(tiny_trunk_dir, rows, tasks=("mood",), epochs=2, evaluate_every=1)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def stopped(values, run, event="evaluation"):
+    def stop(seen, **_):
+        if seen == event and (event == "stage" or list(run.glob("checkpoint/**/state.json"))):
+            stop.count += 1
+            if stop.count == 2:
+                raise Stopped
+
+    stop.count = 0
+    with pytest.raises(Stopped):
+        fit(values, run_dir=run, say=stop)
+
+
+def resumed(values, run):
+    """The findings of going on, without those about the data."""
+    told = []
+    fit(values, run_dir=run, say=lambda event, **fields: told.append(fields["text"]) if event == "finding" else None)
+    return [text for text in told if text.startswith("begun with")]
+
+
+def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path, threads):
+    threads(2)
+    stopped(values, tmp_path / "run")
+    state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
+    noted = state["position"]["environment"]
+    assert (noted["processes"], noted["threads"], noted["device"], noted["torch"]) == (1, 2, "cpu", torch.__version__)
+    assert resumed(values, tmp_path / "run") == []
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["environment"] == noted
+
+
+def test_another_number_of_threads_is_said(values, tmp_path, threads):
+    threads(1)
+    stopped(values, tmp_path / "run")
+    threads(2)
+    [said] = resumed(values, tmp_path / "run")
+    assert "threads 1, now 2" in said and "rounding" in said
+
+
+def test_another_number_of_threads_is_said_after_a_finished_stage(values, tmp_path, threads, tiny_trunk_dir):
+    rows = tmp_path / "rows.jsonl"
+    values = {**config(tiny_trunk_dir, rows, epochs=1), "method": {"name": "bitfit"}}
+    threads(1)
+    stopped(values, tmp_path / "run", "stage")
+    threads(2)
+    [said] = resumed(values, tmp_path / "run")
+    assert "threads 1, now 2" in said
+
+
+@pytest.mark.parametrize(("made_by", "found"), [(2, "by 2 processes, found 1"), (None, None)])
+def test_another_number_of_processes_is_refused(values, tmp_path, made_by, found):
+    run = tmp_path / "run"
+    stopped(values, run)
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    if made_by is None:
+        del state["position"]["environment"]  # as version 0.1 wrote it
+    else:
+        state["position"]["environment"]["processes"] = made_by
+    (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+    if found is None:
+        assert resumed(values, run) == []
+    else:
+        with pytest.raises(BadInput, match=found):
+            fit(values, run_dir=run)
+
+
+def test_the_device_is_no_part_of_the_identity(values, tmp_path):
+    first = fit(values, run_dir=tmp_path / "run")
+    told = []
+    values["trunk"]["device"] = "auto"
+    if torch.cuda.is_available():
+        pytest.skip("auto is another device here")
+    again = fit(values, run_dir=tmp_path / "run", say=lambda event, **_: told.append(event))
+    assert told[-1] == "finished_before" and again.summary == first.summary
+
+
+def test_changes_are_one_sentence():
+    now = {"processes": 1, "threads": 4, "device": "cpu", "instructions": "AVX2", "torch": "2"}
+    assert changes(now, now) is None and changes({}, now, processes=True) is None
+    assert "threads 2, now 4; device cuda, now cpu" in changes({**now, "threads": 2, "device": "cuda"}, now)
+    assert changes({**now, "processes": 2}, now) is None
+    assert "processes 2, now 1" in changes({**now, "processes": 2}, now, processes=True)
