@@ -4,7 +4,7 @@ import pytest
 from clitools import done, fails, made_up, write_jsonl
 
 from trunkline.files import cache_dir
-from trunkline.states.manifest import lock_of
+from trunkline.states.locks import lock_of
 
 
 @pytest.fixture

@@ -143,6 +143,14 @@ def peak_memory(root, texts, pipe):
     pipe.send((size, peak() - before))
 
 
+def read_slowly(path, ready, done):
+    store = StatesStore.open(path)
+    feed(store, [0], [0])
+    ready.set()
+    assert done.wait(120)
+    feed(store, [1], [1])
+
+
 def few_files(root, limit, pipe):
     """Build and read stores with more shards, and one with more layers, than files may be open; send what the test asks for."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -5,11 +5,11 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from light import LightTrunk, feed, light_build, light_corpus
+from light import LightTrunk, feed, light_build, light_corpus, read_slowly
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.budget import OverBudget, list_stores, needed_bytes, prune, readable
-from trunkline.states.manifest import lock_of
+from trunkline.states.locks import lock_of, unused
 from trunkline.states.store import StatesStore
 
 ENCODED = light_corpus([4, 5, 6])  # 15 tokens x 8 numbers
@@ -165,3 +165,47 @@ def test_a_removal_cut_short_leaves_no_store_and_is_finished_by_the_next(tmp_pat
     prune(tmp_path, keys=[three[1].name])
     assert left(tmp_path) == {three[2]}
     assert not list(tmp_path.glob(".*.removed"))
+
+
+def test_a_store_that_is_being_read_stays(tmp_path, three, processes, caplog):
+    """Of this process and of another one, to the last row that is read."""
+    reader = StatesStore.open(three[0])
+    ready, done = processes.Event(), processes.Event()
+    process = processes.Process(target=read_slowly, args=(three[1], ready, done))
+    process.start()
+    assert ready.wait(120)
+    assert [info.path for info in prune(tmp_path, all=True, dry_run=True)] == [three[2]]
+    assert [info.path for info in prune(tmp_path, all=True)] == [three[2]]
+    assert caplog.text.count("is being read, so it stays") == 4
+    assert set(feed(reader, [0, 1], [0])) == {0}
+    done.set()
+    process.join()
+    assert process.exitcode == 0
+    del reader
+    assert {info.path for info in prune(tmp_path, all=True)} == {three[0], three[1]}
+
+
+def test_a_store_that_is_being_removed_is_not_opened(tmp_path, three):
+    with unused(three[0]), pytest.raises(TrunklineError, match="another process is removing this store; run again"):
+        StatesStore.open(three[0])
+    StatesStore.open(three[0])
+
+
+def test_what_is_no_part_of_a_store_is_never_removed(tmp_path, three, caplog):
+    (three[0] / "notes.txt").write_text("mine")
+    (three[1] / "layer-00.shard-0000.states.d").mkdir()
+    (tmp_path / ".old.removed").mkdir()
+    assert [info.path for info in prune(tmp_path, all=True)] == [three[2]]
+    assert "notes.txt, which is no part of a store" in caplog.text
+    assert (three[0] / "notes.txt").read_text() == "mine" and (tmp_path / ".old.removed").is_dir()
+
+
+def test_a_store_that_cannot_be_removed_keeps_no_other(tmp_path, three, monkeypatch, caplog):
+    def refuse(path, target):
+        if path == three[1]:
+            raise PermissionError(13, "Permission denied")
+        os.rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert [info.path for info in prune(tmp_path, all=True)] == [three[0], three[2]]
+    assert "cannot be removed (Permission denied), so it stays" in caplog.text

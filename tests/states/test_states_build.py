@@ -26,7 +26,7 @@ from light import (
 
 from trunkline.errors import TrunklineError
 from trunkline.states import fill
-from trunkline.states.manifest import lock_of
+from trunkline.states.locks import lock_of
 from trunkline.states.store import StatesStore
 
 

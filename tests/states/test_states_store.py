@@ -197,7 +197,7 @@ def test_a_finished_store_may_lie_where_nobody_may_write(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("trunkline.states.store.m.lock_of", refuse)
+    monkeypatch.setattr("trunkline.states.store.lock_of", refuse)
     assert light_build(LightTrunk(), encoded, tmp_path, layers=[1]).layers == (0, 1, 2, 3)
     with pytest.raises(TrunklineError, match=r"cannot write the states store \(Permission denied\)"):
         light_build(LightTrunk(weights="v"), encoded, tmp_path)

@@ -16,7 +16,8 @@ import filelock
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.checks import broken_shards, read_manifest
-from trunkline.states.manifest import Manifest, bytes_per_token, lock_of
+from trunkline.states.locks import InUse, unused
+from trunkline.states.manifest import Manifest, bytes_per_token
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def prune(
     all: bool = False,
     dry_run: bool = False,
 ) -> list[StoreInfo]:
-    """Remove stores, least recently used first, and return those removed. A store that is being built stays.
+    """Remove stores, least recently used first, and return those removed. A store that is being built or read stays.
 
     Args:
         root (Path): the directory of the stores; nothing in it but stores is touched.
@@ -150,7 +151,7 @@ def prune(
     for info in stores:
         aged = older_than_days is not None and info.last_used < time.time() - older_than_days * 86400
         over = keep_bytes is not None and left > keep_bytes
-        if (all or aged or over or info.key in doomed) and (dry_run or _remove(info.path)):
+        if (all or aged or over or info.key in doomed) and _remove(info.path, dry_run):
             removed.append(info)
             left -= info.bytes
     return removed
@@ -163,15 +164,33 @@ def _by_prefix(key: str, stores: list[StoreInfo]) -> StoreInfo:
     return found[0]
 
 
-def _remove(path: Path) -> bool:
+# What a store, also one of a build that was killed, has in it.
+_OWN = re.compile(r"store\.json|lengths|used|layer-\d+\.shard-\d+\.(states|scales)|\..+\.tmp")
+_REMOVED = re.compile(r"\.[0-9a-f]{64}\..+\.removed")
+
+
+def _remove(path: Path, dry_run: bool) -> bool:
+    """Whether the store has been removed, or could be; if it stays, a warning says why."""
     try:
-        with lock_of(path).acquire(timeout=0):
+        with unused(path):
+            if foreign := next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name) or file.is_dir()), None):
+                log.warning("%s holds %s, which is no part of a store, so it stays", path, foreign)
+                return False
+            if dry_run:
+                return True
             # Renamed first, so that a removal cut short leaves no half store; the next removal finishes it.
             doomed = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".removed", dir=path.parent))
             path.rename(doomed / path.name)
     except filelock.Timeout:
         log.warning("%s is being built, so it stays", path)
         return False
-    for left in path.parent.glob(".*.removed"):
-        shutil.rmtree(left, ignore_errors=True)
+    except InUse:
+        log.warning("%s is being read, so it stays", path)
+        return False
+    except OSError as error:
+        log.warning("%s cannot be removed (%s), so it stays", path, error.strerror or error)
+        return False
+    for left in path.parent.iterdir():
+        if _REMOVED.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
     return True

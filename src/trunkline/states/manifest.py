@@ -6,7 +6,7 @@ A store is a directory named by its key. In it:
     lengths                        int32 (S,): tokens of each sequence, in the corpus' order
     layer-LL.shard-NNNN.states     the rows (tokens, K) of one layer, little-endian bf16, fp32 or int8
     layer-LL.shard-NNNN.scales     float32 (tokens,), only beside int8
-    used                           an empty file whose time is that of the last use
+    used                           an empty file whose time is that of the last use; who reads the store holds a lock of it
 
 Sequences lie in order of length (equal lengths in the corpus' order), so a length-grouped batch is nearly contiguous.
 Everything here follows from the key's parts and the corpus alone: two builds of one key write the same files.
@@ -19,7 +19,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import filelock
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -155,11 +154,6 @@ class Manifest(_Strict):
     def write(self, path: Path) -> None:
         """Write `store.json` of the store at `path`, atomically."""
         write_json(path / "store.json", self.model_dump(mode="json", exclude_none=False))
-
-
-def lock_of(path: Path) -> filelock.FileLock:
-    """The lock of whoever writes or removes the store at `path`. It lies beside it, as it has to outlive the directory."""
-    return filelock.FileLock(path.parent / f".{path.name}.lock")
 
 
 def states_name(layer: int, shard: int) -> str:

@@ -34,6 +34,7 @@ from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes,
 from trunkline.states.fill import Progress, complete
 from trunkline.states.handles import Handles
 from trunkline.states.live import ReceiveRows
+from trunkline.states.locks import lock_of, use
 from trunkline.states.quantise import dequantise
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class StatesStore:
         lengths (ndarray): int32 (S,), tokens of each sequence of the corpus.
     """
 
-    def __init__(self, path: Path, manifest: m.Manifest, lengths: np.ndarray) -> None:
+    def __init__(self, path: Path, manifest: m.Manifest, lengths: np.ndarray, claim: BinaryIO | None = None) -> None:
         self.path, self.manifest, self.lengths = path, manifest, lengths
+        self._claim = claim  # held for as long as the store is used, so that nobody removes it
         self.layers, self.hidden_size, self.dtype = manifest.complete(), manifest.hidden_size, manifest.dtype
         order = m.length_order(lengths)
         self._first = np.empty(len(lengths), dtype=np.int64)  # row of each sequence's first token, through all shards
@@ -81,9 +83,14 @@ class StatesStore:
 
         Raises:
             BadInput: no store there, or a foreign one.
-            TrunklineError: corrupt, unfinished or of a newer format. Checksums of the states are compared when first read.
+            TrunklineError: corrupt, unfinished, of a newer format or being removed. Checksums of the states are compared when
+                first read.
         """
         path = Path(path)
+        if (path / "store.json").exists():
+            with suppress(OSError):  # a store on a disk that only others may write is as good
+                (path / "used").touch()
+        claim = use(path)
         manifest, lengths = read_manifest(path)
         if broken := broken_shards(path, manifest):
             raise Corrupt(path, f"corrupt ({broken[0].what})")
@@ -97,9 +104,7 @@ class StatesStore:
                 raise BadInput(f"{path}: a store of another trunk or corpus (its {part} differ); build one for this")
         if not manifest.complete():
             raise TrunklineError(f"{path}: no layer of this store is finished; build it again, it goes on where it stopped")
-        with suppress(OSError):  # a store on a disk that only others may write is as good
-            (path / "used").touch()
-        return cls(path, manifest, lengths)
+        return cls(path, manifest, lengths, claim)
 
     def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
         """Read the states of `sequences` (B,) and hand them over by layer, on the CPU: bf16, or fp32 from an fp32 store.
@@ -237,7 +242,7 @@ def _is_built(path: Path, wanted: Collection[int]) -> bool:
 
 @contextmanager
 def _turn(path: Path) -> Iterator[None]:
-    lock = m.lock_of(path)
+    lock = lock_of(path)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
