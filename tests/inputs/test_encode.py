@@ -1,6 +1,8 @@
 """Encoding against each tokenizer called directly, a text at a time, and units against a search character by character."""
 
 import os
+import sys
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from trunkline.data.sources import read_table
 from trunkline.errors import BadInput
 from trunkline.inputs import text as module
 from trunkline.inputs.batching import padding_share, token_batches
-from trunkline.inputs.text import encode
+from trunkline.inputs.cutting import Cut
+from trunkline.inputs.text import TextProcessor, encode
 
 SETTINGS = settings(max_examples=15, deadline=None)
 KINDS = {
@@ -241,6 +244,109 @@ def test_a_megabyte_keeps_its_offsets(kind):
     assert encoded.ids[encoded.unit_rows[0]] in tok("😀")["input_ids"]
     last = encoded.offsets[-2]
     assert encoded.unit_rows[1] >= last and (encoded.lengths[:-1] == 512).all()
+
+
+def test_threads_with_other_lengths_get_their_own_tokens():
+    """Two lengths, windows and none, and a thread that uses the tokenizer itself: nobody's truncation is another's."""
+    tok = tokenizer("bert")
+    texts = ["so good a film " * n for n in (1, 4, 20)]
+    processor = TextProcessor(tok)
+    cuts = [Cut(8), Cut(40), Cut(8, windows=True)]
+    expected = [encode(texts, tokenizer("bert"), max_length=c.max_length, windows=c.windows).digest() for c in cuts]
+    assert len(set(expected)) == 3
+    wrong, interval = [], sys.getswitchinterval()
+
+    def work(which):
+        for _ in range(150):
+            if processor.encode(texts, [cuts[which]])[0].digest() != expected[which]:
+                wrong.append(which)
+
+    def disturb():
+        for i in range(300):
+            tok(texts, truncation=True, padding="max_length", max_length=5 + i % 2)
+
+    threads = [threading.Thread(target=work, args=(i % 3,)) for i in range(4)] + [threading.Thread(target=disturb)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        tok.backend_tokenizer.no_truncation()
+        tok.backend_tokenizer.no_padding()
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_of_a_long_text_that_is_cut_only_a_part_is_read(kind, side, monkeypatch):
+    tok = tokenizer(kind)
+    monkeypatch.setattr(tok, "truncation_side", side)
+    texts = [
+        "so",
+        "I'd love naïve cafés, " * 400,
+        "  \n" * 900 + "so good " * 300,
+        "日本語テスト" * 400,
+        "a film was so good \n" * 500,
+    ]
+    direct = [tokens_of(tok, text, truncation=True, max_length=12)["input_ids"] for text in texts]
+    read, processor = [], TextProcessor(tok)
+    run = processor._inner_batch
+    monkeypatch.setattr(processor, "_inner_batch", lambda batch: [read.append(sum(map(len, batch))), run(batch)][1])
+    encoded = processor.encode(texts, [Cut(12)])[0]
+    assert split(encoded) == direct and encoded.truncated == 4
+    assert sum(read) < sum(map(len, texts)) / 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_of_long_pairs_the_longer_gets_the_odd_token(kind, side, monkeypatch):
+    tok = tokenizer(kind)
+    monkeypatch.setattr(tok, "truncation_side", side)
+    texts = ["so", "a film was so good \n" * 65, "very " * 230, "so " * 420]  # the library takes the square of the length
+    for length in (59, 60):
+        direct = tok(texts, texts[1:] + texts[:1], truncation="longest_first", max_length=length)
+        found = TextProcessor(tok).encode(texts, [Cut(length)], pairs=texts[1:] + texts[:1])[0]
+        assert split(found) == direct["input_ids"] and found.truncated == 4
+
+
+def test_one_tokenisation_serves_every_cut(monkeypatch):
+    tok, units = tokenizer("roberta"), [segment(text) for text in TEXTS]
+    cuts = [Cut(8), Cut(16, windows=True), Cut(400)]
+    processor, calls = TextProcessor(tok), []
+    run = processor._inner_batch
+    monkeypatch.setattr(processor, "_inner_batch", lambda batch: [calls.extend(batch), run(batch)][1])
+    together = processor.encode(TEXTS, cuts, units=units)
+    assert len(calls) == len(TEXTS)
+    for cut, found in zip(cuts, together, strict=True):
+        alone = encode(TEXTS, tok, units=units, max_length=cut.max_length, windows=cut.windows)
+        assert found.digest() == alone.digest() and found.truncated == alone.truncated
+        assert np.array_equal(found.unit_rows, alone.unit_rows)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_windows_for_text_level_tasks_too(side, monkeypatch):
+    """The first sequence of each text is the text as it is cut; the words lie where they lie without it."""
+    tok, units = tokenizer("bert"), [segment(text) for text in TEXTS]
+    monkeypatch.setattr(tok, "truncation_side", side)
+    processor = TextProcessor(tok)
+    both, windows, cut = processor.encode(TEXTS, [Cut(16, True, cut=True), Cut(16, True), Cut(16)], units=units)
+    assert [split(both)[i] for i in both.first_sequence()] == split(cut)
+    assert both.n_texts == len(TEXTS) and both.long_texts == windows.long_texts == cut.long_texts == cut.truncated > 0
+    more = cut.truncated if side == "left" else 0
+    assert len(both.lengths) == len(windows.lengths) + more
+
+    def places(encoded):
+        """By unit, its window's tokens and its place in it."""
+        found = []
+        for row in encoded.unit_rows:
+            at = int(np.searchsorted(encoded.offsets, row, side="right")) - 1
+            found.append(None if row < 0 else (split(encoded)[at], int(row - encoded.offsets[at])))
+        return found
+
+    assert places(both) == places(windows)
 
 
 def test_no_texts_and_no_room():

@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.states import fill
 from trunkline.states.store import StatesStore, build_store
 from trunkline.trunk.fingerprint import Fingerprint

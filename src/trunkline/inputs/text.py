@@ -1,101 +1,218 @@
 """Texts to token ids: tokenised once, packed without padding, with the row of each unit's first sub-word.
 
-Long texts are cut, or divided into overlapping windows. Only the fast tokenizers of transformers are used, for their
-character offsets.
+Long texts are cut, or divided into overlapping windows (cutting.py). Only the fast tokenizers of transformers are used, for
+their character offsets.
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trunkline.data.columns import clean
 from trunkline.errors import BadInput
+from trunkline.inputs.cutting import Cut, Template, Tokens, cut_tokens, join
+from trunkline.inputs.encoded import Encoded, ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CHUNK_TEXTS, CHUNK_CHARACTERS = 2048, 1 << 20  # tokenised at once: keeps the lists of Python objects small
+CHUNK_TEXTS, CHUNK_CHARACTERS = 2048, 1 << 20  # tokenised at once: keeps the library's objects (150 bytes a character) few
+CLIP_CHARACTERS, CLIP_MARGIN = 8, 16  # read first of a text that is cut: so many characters a token, so many tokens more
+
+Spans = Sequence[tuple[int, int]]
 
 
-@dataclass
-class Encoded:
-    """Token ids of many texts, one sequence after the other; S sequences, N rows, U units.
+class TextProcessor:
+    """What makes token ids of texts, and padded batches of these.
 
-    ids (np.ndarray): int32 (N,), special tokens included.
-    offsets (np.ndarray): int64 (S+1,); sequence s is rows offsets[s]:offsets[s+1], never empty.
-    segments (np.ndarray | None): int8 (N,) token type ids; only for pairs, and where the tokenizer's model takes them.
-    text_of (np.ndarray): int32 (S,), non-decreasing: the text that a sequence (a window of it) comes from.
-    unit_rows (np.ndarray | None): int64 (U,): row of the first sub-word of each unit; -1 where there is none.
-    unit_offsets (np.ndarray | None): int64 (texts+1,): the units of text t are unit_offsets[t]:unit_offsets[t+1].
-    truncated (int): texts that were cut.
+    It holds a copy of the tokenizer's inner part that nothing changes, so threads may share it, whatever else they do with
+    the tokenizer.
+
+    Args:
+        tokenizer (PreTrainedTokenizerBase): a fast tokenizer of transformers.
+        pad_id (int): what stands in a padded place.
+        pad_left (bool): which side is padded.
+        with_positions (bool): whether batches say the position of each token, as padding on the left may need.
+        with_segments (bool): whether batches say the token types of pairs.
+        longest (int | None): most tokens that the model has positions for.
+
+    Raises:
+        BadInput: a slow tokenizer.
     """
 
-    ids: np.ndarray
-    offsets: np.ndarray
-    segments: np.ndarray | None
-    text_of: np.ndarray
-    unit_rows: np.ndarray | None
-    unit_offsets: np.ndarray | None
-    truncated: int
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        pad_id: int = 0,
+        pad_left: bool = False,
+        with_positions: bool = False,
+        with_segments: bool = True,
+        longest: int | None = None,
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise BadInput(f"tokenizer {type(tokenizer).__name__}: it gives no character offsets, expected a fast tokenizer")
+        self._tokenizer: Any = tokenizer
+        self._inner: Any = copy.deepcopy(self._tokenizer.backend_tokenizer)
+        self._inner.no_truncation()
+        self._inner.no_padding()
+        self._inner.encode_special_tokens = self._tokenizer.split_special_tokens
+        known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
+        self._stand_in = next(token for token in known if token is not None)  # for a text that has no token at all
+        probe = self._probe()
+        self._templates = self._template(probe, False), self._template(probe, True)
+        self.pad_id, self.pad_left, self.with_positions = pad_id, pad_left, with_positions
+        self.with_segments, self.longest = with_segments, longest
 
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """int64 (S,): rows of each sequence."""
-        return np.diff(self.offsets)
+    def encode(
+        self,
+        texts: Sequence[str],
+        cuts: Sequence[Cut],
+        *,
+        pairs: Sequence[str] | None = None,
+        units: Sequence[Spans] | None = None,
+    ) -> list[Encoded]:
+        """Tokenise texts once and cut them in each of the ways asked for, special tokens included.
 
-    @property
-    def n_texts(self) -> int:
-        return int(self.text_of[-1]) + 1 if len(self.text_of) else 0
-
-    def digest(self) -> str:
-        """sha256 (hex) over ids, offsets and segments: what layer states depend on."""
-        digest = hashlib.sha256()
-        for part in (self.ids, self.offsets, self.segments):
-            data = b"" if part is None else np.ascontiguousarray(part).astype(part.dtype.newbyteorder("<")).tobytes()
-            digest.update(len(data).to_bytes(8, "little") + data)
-        return digest.hexdigest()
-
-    def first_sequence(self) -> np.ndarray:
-        """int64 (texts,): the sequence index of each text's first window."""
-        return np.searchsorted(self.text_of, np.arange(self.n_texts))
-
-    @cached_property
-    def _units_by_row(self) -> tuple[np.ndarray, np.ndarray]:
-        """Units that have a row, in order of it, and these rows."""
-        rows = self.unit_rows if self.unit_rows is not None else np.empty(0, np.int64)
-        order = np.argsort(rows, kind="stable")
-        order = order[rows[order] >= 0]
-        return order, rows[order]
-
-    def units_of(self, sequences: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which units lie in a batch and where.
+        The tokens are those that the tokenizer itself gives. Of a text that is cut by all `cuts`, no more is tokenised than
+        can matter.
 
         Args:
-            sequences: (B,) sequence indices, their rows laid end to end in this order.
+            texts (Sequence[str]): lone surrogates are read as U+FFFD.
+            cuts: how texts become sequences; the result has as many parts.
+            pairs: second texts; a pair that is too long loses tokens from the longer of the two first.
+            units: character spans of the words of each text; a unit's row is that of the first sub-word that touches it.
+
+        Raises:
+            BadInput: a maximum length without room for text.
+        """
+        special = self._inner.num_special_tokens_to_add(pairs is not None)
+        for cut in cuts:
+            if cut.max_length - special < 1 + (pairs is not None):
+                raise BadInput(
+                    f"maximum length {cut.max_length}: {special} special tokens leave no room for text, expected more"
+                )
+        left = self._tokenizer.truncation_side == "left"
+        rooms = [cut.max_length - special for cut in cuts]
+        # With units all is read: characters are counted from the text's own beginning, and words may lie anywhere.
+        whole = units is not None or (pairs is None and any(cut.windows for cut in cuts))
+        with_segments = pairs is not None and "token_type_ids" in self._tokenizer.model_input_names
+        made: list[list[Encoded]] = [[] for _ in cuts]
+        # No texts at all make a chunk of none: an Encoded with all of its parts.
+        for begin, end in _chunks(texts, pairs) if len(texts) else [(0, 0)]:
+            chunk = [clean(text) for text in texts[begin:end]]
+            chunk_pairs = None if pairs is None else [clean(text) for text in pairs[begin:end]]
+            first, second = self._tokens(chunk, chunk_pairs, None if whole else rooms, left, units is not None)
+            spans = unit_counts = None
+            if units is not None:
+                spans, unit_counts = _on_a_line(chunk, units[begin:end])
+            for cut, room, parts in zip(cuts, rooms, made, strict=True):
+                part = cut_tokens(
+                    cut,
+                    room,
+                    first,
+                    second,
+                    self._templates[pairs is not None],
+                    left=left,
+                    with_segments=with_segments,
+                    stand_in=self._stand_in,
+                    units=spans,
+                    unit_counts=unit_counts,
+                )
+                parts.append(part)
+        return [join(parts) for parts in made]
+
+    def collate(self, encoded: Encoded, sequences: Sequence[int] | np.ndarray, multiple: int = 1) -> dict[str, np.ndarray]:
+        """Make a padded batch of some sequences, in their order.
 
         Returns:
-            tuple: (M,) unit indices and (M,) rows within the batch, both int64, in order of sequence, row and unit.
+            input_ids and attention_mask, int64 (B, T) with T the longest, rounded up to a multiple of `multiple` where the
+            model has positions for that; token_type_ids and position_ids (B, T) where they are wanted.
         """
         sequences = np.asarray(sequences, dtype=np.int64)
-        units, rows = self._units_by_row
-        begin = np.searchsorted(rows, self.offsets[sequences])
-        counts = np.searchsorted(rows, self.offsets[sequences + 1]) - begin
-        lengths = self.offsets[sequences + 1] - self.offsets[sequences]
-        chosen = _ranges(begin, counts)
-        shift = np.repeat(np.cumsum(lengths) - lengths - self.offsets[sequences], counts)
-        return units[chosen], rows[chosen] + shift
+        starts, lengths = encoded.offsets[sequences], np.diff(encoded.offsets)[sequences]
+        longest = max(int(lengths.max(initial=0)), 1)
+        rounded = -(-longest // multiple) * multiple
+        longest = rounded if self.longest is None or rounded <= self.longest else longest
+        columns = np.arange(longest)
+        mask = columns >= (longest - lengths)[:, None] if self.pad_left else columns < lengths[:, None]
+        rows = ranges(starts, lengths)
 
+        def padded(values: np.ndarray, filler: int) -> np.ndarray:
+            batch = np.full(mask.shape, filler, dtype=np.int64)
+            batch[mask] = values[rows]
+            return batch
 
-def _ranges(begin: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """begin[0], begin[0]+1, ... (counts[0] of them), begin[1], ..."""
-    return np.repeat(begin - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        batch = {"input_ids": padded(encoded.ids, self.pad_id), "attention_mask": mask.astype(np.int64)}
+        if encoded.segments is not None and self.with_segments:
+            batch["token_type_ids"] = padded(encoded.segments, 0)
+        if self.with_positions:
+            batch["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        return batch
+
+    def _tokens(
+        self, texts: list[str], pairs: list[str] | None, rooms: list[int] | None, left: bool, with_spans: bool
+    ) -> tuple[Tokens, Tokens | None]:
+        """Tokenise a chunk; with `rooms`, no more of each text than that many tokens need."""
+        most = None if rooms is None else max(rooms)
+        ones, clipped = self._run(texts, most, left)
+        if pairs is None:
+            return _packed(ones, texts, with_spans), None
+        twos, clipped_two = self._run(pairs, most, left)
+        if rooms is not None and any(room % 2 for room in rooms):
+            # Where both of a pair are long, the longer one gets the odd token; so it must be known which one that is.
+            for i in clipped | clipped_two:
+                if min(len(ones[i]), len(twos[i])) > min(rooms) // 2:
+                    ones[i], twos[i] = self._inner_batch([texts[i], pairs[i]])
+        return _packed(ones, texts, with_spans), _packed(twos, pairs, False)
+
+    def _inner_batch(self, texts: list[str]) -> list[Any]:
+        return self._inner.encode_batch(texts, add_special_tokens=False) if texts else []
+
+    def _run(self, texts: list[str], most: int | None, left: bool) -> tuple[list[Any], set[int]]:
+        """Return the library's `Encoding` of each text, and the numbers of the texts that were read in part only.
+
+        With `most`, a long text is read as far as gives `most` tokens and a margin: cut off between two words, as a
+        tokenizer's words do not depend on those after them, with a margin for those that know no words.
+        """
+        if most is None:
+            return self._inner_batch(texts), set()
+        found: list[Any] = [None] * len(texts)
+        clipped: set[int] = set()
+        size, waiting = CLIP_CHARACTERS * (most + CLIP_MARGIN), list(range(len(texts)))
+        while waiting:
+            parts = [_clipped(texts[i], size, left) for i in waiting]
+            for i, part, encoding in zip(waiting, parts, self._inner_batch(parts), strict=True):
+                if len(part) == len(texts[i]):
+                    found[i] = encoding
+                elif len(encoding) >= most + CLIP_MARGIN:
+                    found[i] = encoding
+                    clipped.add(i)
+            waiting, size = [i for i in waiting if found[i] is None], size * 4
+        return found, clipped
+
+    def _template(self, probe: str, with_pair: bool) -> Template:
+        """The special tokens around a text or a pair."""
+        [plain] = self._inner_batch([probe])
+        [encoding] = self._inner.encode_batch([(probe, probe) if with_pair else probe])
+        template = Template.of(encoding)
+        parts = [template.before[0], plain.ids, template.between[0], plain.ids if with_pair else [], template.after[0]]
+        if list(itertools.chain.from_iterable(parts)) != encoding.ids:
+            raise BadInput(
+                f"tokenizer {type(self._tokenizer).__name__}: it does more to a text than to put special tokens before and "
+                "after it, expected no more"
+            )
+        return template
+
+    def _probe(self) -> str:
+        """A text that has tokens."""
+        some = (text for texts in (("a", ".", "0"), self._inner.get_vocab()) for text in texts)
+        return next((text for text in some if self._inner_batch([text])[0].ids), "")
 
 
 def encode(
@@ -103,166 +220,53 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     *,
     pairs: Sequence[str] | None = None,
-    units: Sequence[Sequence[tuple[int, int]]] | None = None,
+    units: Sequence[Spans] | None = None,
     max_length: int,
     windows: bool = False,
 ) -> Encoded:
-    """Tokenise texts as the tokenizer itself would, special tokens included.
-
-    Args:
-        texts (Sequence[str]): lone surrogates are read as U+FFFD.
-        tokenizer (PreTrainedTokenizerBase): a fast tokenizer of transformers.
-        pairs: second texts; a pair that is too long loses tokens from the longer of the two first.
-        units: character spans of the words of each text; a unit's row is that of the first sub-word that touches it.
-        max_length (int): most tokens of a sequence, special ones included.
-        windows (bool): divide a text that is longer into windows of which a quarter overlaps, rather than cut it. Each
-            unit belongs to the one window where it has most context. Pairs are cut all the same.
+    """Tokenise texts with a tokenizer of transformers in one way; see `TextProcessor.encode` and `Cut`.
 
     Raises:
         BadInput: a slow tokenizer, or a maximum length without room for text.
     """
-    special = tokenizer.num_special_tokens_to_add(pair=pairs is not None) if tokenizer.is_fast else 0
-    if not tokenizer.is_fast:
-        raise BadInput(f"tokenizer {type(tokenizer).__name__}: it gives no character offsets, expected a fast tokenizer")
-    room = max_length - special
-    if room < 1 + (pairs is not None):
-        raise BadInput(f"maximum length {max_length}: {special} special tokens leave no room for text, expected more")
-    windows = windows and pairs is None
-    stride = room // 4 if windows else 0
-    with_segments = pairs is not None and "token_type_ids" in tokenizer.model_input_names
-    parts = _Parts(tokenizer, with_segments, units is not None)
-    with _truncation_side(tokenizer, "right" if windows else None):
-        for begin, end in _chunks(texts, pairs):
-            chunk = [clean(text) for text in texts[begin:end]]
-            encodings = tokenizer(
-                chunk,
-                None if pairs is None else [clean(text) for text in pairs[begin:end]],
-                truncation="longest_first",
-                max_length=max_length,
-                stride=stride,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=parts.with_segments,
-                return_overflowing_tokens=windows,
-                return_offsets_mapping=False,
-                verbose=False,
-            )
-            chunk_units = None if units is None else units[begin:end]
-            parts.add(encodings, chunk, chunk_units, windows, stride)
-    return parts.whole()
+    return TextProcessor(tokenizer).encode(texts, [Cut(max_length, windows)], pairs=pairs, units=units)[0]
 
 
-class _Parts:
-    """Packs chunk after chunk."""
-
-    def __init__(self, tokenizer: Any, with_segments: bool, with_units: bool) -> None:
-        self.with_segments, self.with_units = with_segments, with_units
-        known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
-        self.stand_in = next(token for token in known if token is not None)  # for a text that has no token at all
-        self.ids: list[np.ndarray] = []
-        self.lengths: list[np.ndarray] = []
-        self.segments: list[np.ndarray] = []
-        self.text_of: list[np.ndarray] = []
-        self.unit_rows: list[np.ndarray] = []
-        self.unit_counts: list[np.ndarray] = []
-        self.texts = self.rows = self.truncated = 0
-
-    def add(self, encodings: Any, chunk: list[str], units: Sequence | None, windows: bool, stride: int) -> None:
-        text_of = np.asarray(encodings["overflow_to_sample_mapping"] if windows else np.arange(len(chunk)), dtype=np.int64)
-        rows = [ids or [self.stand_in] for ids in encodings["input_ids"]]
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        self.ids.append(_flat(rows, np.int32))
-        if self.with_segments:
-            self.segments.append(_flat([types or [0] for types in encodings["token_type_ids"]], np.int8))
-        if not windows:
-            self.truncated += sum(bool(one.overflowing) for one in encodings.encodings)
-        if units is not None:
-            found = _find_units(encodings.encodings, lengths, text_of, chunk, units, stride)
-            found[found >= 0] += self.rows
-            self.unit_rows.append(found)
-            self.unit_counts.append(np.fromiter(map(len, units), np.int64, len(units)))
-        self.lengths.append(lengths)
-        self.text_of.append(text_of + self.texts)
-        self.rows += int(lengths.sum())
-        self.texts += len(chunk)
-
-    def whole(self) -> Encoded:
-        return Encoded(
-            ids=_joined(self.ids, np.int32),
-            offsets=_running(self.lengths),
-            segments=_joined(self.segments, np.int8) if self.with_segments else None,
-            text_of=_joined(self.text_of, np.int32),
-            unit_rows=_joined(self.unit_rows, np.int64) if self.with_units else None,
-            unit_offsets=_running(self.unit_counts) if self.with_units else None,
-            truncated=self.truncated,
-        )
+def _clipped(text: str, size: int, left: bool) -> str:
+    """The first words of a text (the last ones, if it is cut on the left), about `size` characters; all if not many more."""
+    if len(text) <= 2 * size:
+        return text
+    words = text[-size:].split(None, 1) if left else text[:size].rsplit(None, 1)
+    part = words[-1 if left else 0] if len(words) > 1 else ""
+    return part if len(part) >= size // 2 else _clipped(text, 4 * size, left)
 
 
-def _flat(lists: list[list[int]], dtype: type) -> np.ndarray:
-    return np.fromiter((one for ids in lists for one in ids), dtype)
+def _packed(encodings: list[Any], texts: list[str], with_spans: bool) -> Tokens:
+    counts = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    ids = np.fromiter(itertools.chain.from_iterable(one.ids for one in encodings), np.int32, int(counts.sum()))
+    if not with_spans:
+        return Tokens(ids, counts)
+    edges = itertools.chain.from_iterable(itertools.chain.from_iterable(one.offsets for one in encodings))
+    spans = np.fromiter(edges, np.int64, 2 * len(ids)).reshape(-1, 2)
+    return Tokens(ids, counts, spans + np.repeat(np.cumsum([0, *map(len, texts)])[:-1], counts)[:, None])
 
 
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate(parts, dtype=dtype, casting="same_kind") if parts else np.empty(0, dtype)
-
-
-def _running(parts: list[np.ndarray]) -> np.ndarray:
-    """Counts to offsets: a zero in front, then the running sum."""
-    return np.concatenate([[0], np.cumsum(_joined(parts, np.int64))]).astype(np.int64)
-
-
-def _find_units(
-    encodings: list[Any], lengths: np.ndarray, text_of: np.ndarray, chunk: list[str], units: Sequence, stride: int
-) -> np.ndarray:
-    """Return the row, within the chunk, of each unit's first sub-word: (units of the chunk,), -1 where there is none.
-
-    Everything is laid out on one line of characters, the texts of the chunk end to end, so that one search finds all.
-    """
-    begins = np.cumsum([0, *map(len, chunk)])  # where each text begins on that line
-    starts = np.cumsum(lengths) - lengths
-    spans, rows = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
-    for i, encoding in enumerate(encodings):
-        inside = np.flatnonzero([one == 0 for one in encoding.sequence_ids])
-        # Two neighbouring windows share `stride` tokens. Each keeps the half that lies further from its own edge.
-        if i > 0 and text_of[i - 1] == text_of[i]:
-            inside = inside[(stride + 1) // 2 :]
-        if i + 1 < len(text_of) and text_of[i + 1] == text_of[i]:
-            inside = inside[: len(inside) - stride // 2]
-        spans.append(np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[inside] + begins[text_of[i]])
-        rows.append(inside + starts[i])
-    first, last = np.concatenate(spans).T
-    # Special tokens and some blanks have an empty span. A blank that a tokenizer counts to the word after it, or makes a
-    # token of its own, does no harm: it ends at or before the first character of that word's unit, or with it.
-    real = first < last
-    first, last, token_rows = first[real], np.maximum.accumulate(last[real]), np.concatenate(rows)[real]
-    wanted = np.array([span for one in units for span in one], dtype=np.int64).reshape(-1, 2)
-    wanted += np.repeat(begins[:-1], [len(one) for one in units])[:, None]
-    token = np.searchsorted(last, wanted[:, 0], side="right")  # the first token that ends after the unit begins
-    found = np.full(len(wanted), -1, np.int64)
-    hit = (token < len(last)) & (wanted[:, 0] < wanted[:, 1])
-    hit[hit] = first[token[hit]] < wanted[hit, 1]
-    found[hit] = token_rows[token[hit]]
-    return found
+def _on_a_line(texts: list[str], units: Sequence[Spans]) -> tuple[np.ndarray, np.ndarray]:
+    """The spans (U, 2) of units as if the texts lay end to end, and how many each text has."""
+    counts = np.fromiter(map(len, units), np.int64, len(units))
+    edges = itertools.chain.from_iterable(itertools.chain.from_iterable(units))
+    spans = np.fromiter(edges, np.int64, 2 * int(counts.sum())).reshape(-1, 2)
+    return spans + np.repeat(np.cumsum([0, *map(len, texts)])[:-1], counts)[:, None], counts
 
 
 def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[tuple[int, int]]:
     """Cut the texts into runs of bounded count and length: (begin, end) of each."""
     begin = characters = 0
     for i, text in enumerate(texts):
-        characters += len(text) + (len(pairs[i]) if pairs is not None else 0)
-        if characters >= CHUNK_CHARACTERS or i + 1 - begin >= CHUNK_TEXTS:
-            yield begin, i + 1
-            begin, characters = i + 1, 0
+        more = len(text) + (len(pairs[i]) if pairs is not None else 0)
+        if i > begin and (characters + more > CHUNK_CHARACTERS or i - begin >= CHUNK_TEXTS):
+            yield begin, i
+            begin, characters = i, 0
+        characters += more
     if begin < len(texts):
         yield begin, len(texts)
-
-
-@contextmanager
-def _truncation_side(tokenizer: Any, side: str | None) -> Iterator[None]:
-    """Windows run from left to right whatever side the tokenizer cuts; None leaves it alone."""
-    before = tokenizer.truncation_side
-    tokenizer.truncation_side = side or before
-    try:
-        yield
-    finally:
-        tokenizer.truncation_side = before

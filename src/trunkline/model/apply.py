@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trunkline.branches import BranchGroup, SideBranch
 from trunkline.inputs.batching import Layout, token_batches
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed
 from trunkline.tasks import Task
 

@@ -23,7 +23,7 @@ from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory, read_object, safe_name
 from trunkline.inputs.batching import Layout
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import autocast
 from trunkline.model.checking import validate_section
 from trunkline.model.method import is_tuner, resolve_head

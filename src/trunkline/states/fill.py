@@ -30,7 +30,7 @@ from trunkline.states.live import LiveStates
 from trunkline.states.quantise import quantise
 
 if TYPE_CHECKING:
-    from trunkline.inputs.text import Encoded
+    from trunkline.inputs.encoded import Encoded
     from trunkline.trunk.load import Trunk
 
 log = logging.getLogger(__name__)

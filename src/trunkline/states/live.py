@@ -12,7 +12,7 @@ from torch import Tensor
 from trunkline.trunk.stream import run_layers
 
 if TYPE_CHECKING:
-    from trunkline.inputs.text import Encoded
+    from trunkline.inputs.encoded import Encoded
     from trunkline.trunk.load import Trunk
 
 ReceiveRows = Callable[[int, Tensor], None]  # layer number, its rows (N, K): the real tokens of a batch, no padding

@@ -27,7 +27,7 @@ from trunkline.errors import BadInput
 from trunkline.files import atomic_file, write_json
 
 if TYPE_CHECKING:
-    from trunkline.inputs.text import Encoded
+    from trunkline.inputs.encoded import Encoded
     from trunkline.trunk.load import Trunk
 
 FORMAT = 1

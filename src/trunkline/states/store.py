@@ -38,7 +38,7 @@ from trunkline.states.locks import lock_of, use
 from trunkline.states.quantise import dequantise
 
 if TYPE_CHECKING:
-    from trunkline.inputs.text import Encoded
+    from trunkline.inputs.encoded import Encoded
     from trunkline.trunk.load import Trunk
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trunkline.data.corpus import Corpus
 from trunkline.inputs.batching import Layout
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 
 SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
 

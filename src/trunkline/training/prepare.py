@@ -15,7 +15,7 @@ from trunkline.data.sources import read_table
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.supervision import Supervision

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trunkline.inputs.batching import Layout
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Answers, Criterion, Targets, Task
 from trunkline.tasks.answers import Picked
 from trunkline.tasks.base import number_or_none

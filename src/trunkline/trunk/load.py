@@ -21,7 +21,9 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer, PretrainedCon
 from transformers.utils import logging as transformers_logging
 
 from trunkline.errors import BadInput
-from trunkline.inputs.text import Encoded, encode
+from trunkline.inputs.cutting import Cut
+from trunkline.inputs.encoded import Encoded
+from trunkline.inputs.text import TextProcessor
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
 from trunkline.trunk.fingerprint import (
     Fingerprint,
@@ -87,6 +89,7 @@ class Trunk:
         stack (str): "encoder" or "decoder".
         model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read).
         tokenizer: its fast tokenizer.
+        processor: what makes token ids of texts and batches of these; threads may share it.
         dtype (str): "fp32" or "bf16".
         device (torch.device): where it runs.
         hidden_size (int): K, the width of a layer state.
@@ -126,12 +129,18 @@ class Trunk:
         accepted = inspect.signature(self.model.forward).parameters
         # A cache of keys and values is of use to generation only.
         self.call_options = {"use_cache": False} if "use_cache" in accepted else {}
-        self._segments = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
-        self._left = tokenizer.padding_side == "left" and row.left != "never"
-        self._positions = self._left and row.left == "positions"
+        left = tokenizer.padding_side == "left" and row.left != "never"
         # gpt2 and llama have no pad token; what stands there is masked, so any will do.
         ends = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad_id = next(i for i in ends if i is not None and i < self.vocabulary)
+        self.processor = TextProcessor(
+            tokenizer,
+            pad_id=self.pad_id,
+            pad_left=left,
+            with_positions=left and row.left == "positions",
+            with_segments="token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1,
+            longest=self.longest_input,
+        )
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -178,21 +187,36 @@ class Trunk:
         max_length: int | None = None,
         windows: bool = False,
     ) -> Encoded:
-        """Tokenise texts for this trunk (see `data.encode.encode`); `max_length` None means `self.max_length`.
+        """Tokenise texts for this trunk in one way (see `Cut`); `max_length` None means `self.max_length`.
 
         Raises:
             BadInput: `max_length` is more than the model has positions for, or the tokenizer gives ids it does not know.
         """
-        if max_length is None:
-            max_length = self.max_length
-        elif self.longest_input is not None and max_length > self.longest_input:
-            raise BadInput(
-                f"found {max_length}; expected at most {self.longest_input}, the positions of {self.name}", key="max_length"
-            )
-        encoded = encode(texts, self.tokenizer, pairs=pairs, units=units, max_length=max_length, windows=windows)
-        if len(encoded.ids) and (worst := int(encoded.ids.max())) >= self.vocabulary:
+        cut = Cut(self.max_length if max_length is None else max_length, windows)
+        return self.encode_each(texts, [cut], pairs=pairs, units=units)[0]
+
+    def encode_each(
+        self,
+        texts: Sequence[str],
+        cuts: Sequence[Cut],
+        *,
+        pairs: Sequence[str] | None = None,
+        units: Sequence[Sequence[tuple[int, int]]] | None = None,
+    ) -> list[Encoded]:
+        """Tokenise texts once and cut them in each of the ways asked for (see `TextProcessor.encode`).
+
+        Raises:
+            BadInput: as `encode`.
+        """
+        for cut in cuts:
+            if self.longest_input is not None and cut.max_length > self.longest_input:
+                found = f"found {cut.max_length}; expected at most {self.longest_input}, the positions of {self.name}"
+                raise BadInput(found, key="max_length")
+        made = self.processor.encode(texts, cuts, pairs=pairs, units=units)
+        worst = max((int(encoded.ids.max(initial=0)) for encoded in made), default=0)
+        if worst >= self.vocabulary:
             raise BadInput(f"trunk {self.name}: its tokenizer gives id {worst}, but the model knows {self.vocabulary} ids only")
-        return encoded
+        return made
 
     def collate(
         self, encoded: Encoded, sequences: Sequence[int] | np.ndarray, pad_to_multiple_of: int = 1
@@ -207,26 +231,7 @@ class Trunk:
             where the model has positions for that; token_type_ids (B, T) for pairs, where the model has them; position_ids
             (B, T) where padding on the left needs them.
         """
-        sequences = np.asarray(sequences, dtype=np.int64)
-        starts, lengths = encoded.offsets[sequences], np.diff(encoded.offsets)[sequences]
-        longest = max(int(lengths.max(initial=0)), 1)
-        rounded = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
-        longest = rounded if self.longest_input is None or rounded <= self.longest_input else longest
-        columns = np.arange(longest)
-        mask = columns >= (longest - lengths)[:, None] if self._left else columns < lengths[:, None]
-        before = np.cumsum(lengths) - lengths
-        rows = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
-
-        def padded(values: np.ndarray, filler: int) -> np.ndarray:
-            batch = np.full(mask.shape, filler, dtype=np.int64)
-            batch[mask] = values[rows]
-            return batch
-
-        batch = {"input_ids": padded(encoded.ids, self.pad_id), "attention_mask": mask.astype(np.int64)}
-        if encoded.segments is not None and self._segments:
-            batch["token_type_ids"] = padded(encoded.segments, 0)
-        if self._positions:
-            batch["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+        batch = self.processor.collate(encoded, sequences, pad_to_multiple_of)
         return {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trunkline.branches.heads import Dropout
 from trunkline.errors import BadInput
-from trunkline.inputs.text import Encoded
+from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed, ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk

@@ -1,0 +1,107 @@
+"""Token ids of many texts, packed without padding: what the trunk reads and what layer states depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+
+class Processed(Protocol):
+    """What a processor makes of raw input, whatever that was: sequences of known lengths, told apart by a digest."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 (S,): rows of each sequence."""
+
+    def digest(self) -> str:
+        """sha256 (hex) over all that layer states depend on."""
+
+
+@dataclass
+class Encoded:
+    """Token ids of many texts, one sequence after the other; S sequences, N rows, U units.
+
+    ids (np.ndarray): int32 (N,), special tokens included.
+    offsets (np.ndarray): int64 (S+1,); sequence s is rows offsets[s]:offsets[s+1], never empty.
+    segments (np.ndarray | None): int8 (N,) token type ids; only for pairs, and where the tokenizer's model takes them.
+    text_of (np.ndarray): int32 (S,), non-decreasing: the text that a sequence (a window of it) comes from.
+    unit_rows (np.ndarray | None): int64 (U,): row of the first sub-word of each unit; -1 where there is none.
+    unit_offsets (np.ndarray | None): int64 (texts+1,): the units of text t are unit_offsets[t]:unit_offsets[t+1].
+    truncated (int): texts that were cut.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    segments: np.ndarray | None
+    text_of: np.ndarray
+    unit_rows: np.ndarray | None
+    unit_offsets: np.ndarray | None
+    truncated: int
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """int64 (S,): rows of each sequence."""
+        return np.diff(self.offsets)
+
+    @property
+    def n_texts(self) -> int:
+        return int(self.text_of[-1]) + 1 if len(self.text_of) else 0
+
+    @property
+    def long_texts(self) -> int:
+        """How many texts are longer than one sequence: those that were cut, or divided into windows."""
+        divided = np.bincount(self.text_of) > 1 if len(self.text_of) else np.empty(0, bool)
+        return self.truncated or int(divided.sum())
+
+    def digest(self) -> str:
+        """sha256 (hex) over ids, offsets and segments: what layer states depend on."""
+        digest = hashlib.sha256()
+        for part in (self.ids, self.offsets, self.segments):
+            data = b"" if part is None else np.ascontiguousarray(part).astype(part.dtype.newbyteorder("<")).tobytes()
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()
+
+    def first_sequence(self) -> np.ndarray:
+        """int64 (texts,): each text's first window, or the text as it is cut: what text-level tasks read."""
+        return np.searchsorted(self.text_of, np.arange(self.n_texts))
+
+    @cached_property
+    def _units_by_row(self) -> tuple[np.ndarray, np.ndarray]:
+        """Units that have a row, in order of it, and these rows."""
+        rows = self.unit_rows if self.unit_rows is not None else np.empty(0, np.int64)
+        order = np.argsort(rows, kind="stable")
+        order = order[rows[order] >= 0]
+        return order, rows[order]
+
+    def units_of(self, sequences: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which units lie in a batch and where.
+
+        Args:
+            sequences: (B,) sequence indices, their rows laid end to end in this order.
+
+        Returns:
+            tuple: (M,) unit indices and (M,) rows within the batch, both int64, in order of sequence, row and unit.
+        """
+        sequences = np.asarray(sequences, dtype=np.int64)
+        units, rows = self._units_by_row
+        begin = np.searchsorted(rows, self.offsets[sequences])
+        counts = np.searchsorted(rows, self.offsets[sequences + 1]) - begin
+        lengths = self.offsets[sequences + 1] - self.offsets[sequences]
+        chosen = ranges(begin, counts)
+        shift = np.repeat(np.cumsum(lengths) - lengths - self.offsets[sequences], counts)
+        return units[chosen], rows[chosen] + shift
+
+
+def ranges(begin: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """begin[0], begin[0]+1, ... (counts[0] of them), begin[1], ..."""
+    return np.repeat(begin - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+
+
+def offsets_of(counts: np.ndarray) -> np.ndarray:
+    """Counts to offsets, int64: a zero in front, then the running sum."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
