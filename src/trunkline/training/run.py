@@ -155,7 +155,7 @@ class Run:
             for name, split in group.splits.items()
         }
         now = environment(self.accelerator)
-        for record in filter(None, (self._done(stage, path) for stage in stages)):
+        for record in filter(None, (self._done(stage, stages[:i], path) for i, stage in enumerate(stages))):
             if changed := changes(record.get("environment", {}), now, processes=True):
                 self.say("finding", text=changed)
                 break
