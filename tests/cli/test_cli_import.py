@@ -63,7 +63,7 @@ def test_a_run_starts_from_it_and_a_fusion_and_a_stack_read_it(old, tmp_path):
     assert "start: new" in done("import", old, "new").stdout
     start["start"] = str(tmp_path / "new")
     result = fit({**values, "method": start}, run_dir=tmp_path / "started")
-    own = load_branch(result.branches["mood"]).tuned.own()
+    own = load_branch(result.branches["mood"]).source.own()
     stored = load_file("new/adapter.safetensors")
     for block in range(BLOCKS):
         wanted = stored[f"bert.encoder.layer.{block}.output.adapters.mood.adapter_up.weight"]

@@ -111,13 +111,13 @@ def test_a_saved_checkpoint_is_read():
 
 def test_saved_folders_of_adapters_are_read(trunk):
     adapter = load_branch(SAVED / "runs" / "houlsby" / "branches" / "stars", trunk)
-    tuner = adapter.tuned.tuner
+    tuner = adapter.source.tuner
     expected = tuner.parts("stars")[""]
     found = read_adapter(SAVED / "folders" / "houlsby", tuner.home)
     assert (found.name, found.spec) == ("stars", expected.spec) and found.weights.keys() == expected.weights.keys()
     assert all(torch.equal(found.weights[name], expected.weights[name]) for name in expected.weights)
     fusion = load_branch(SAVED / "runs" / "fusion" / "branches" / "mood", trunk)
-    tuner = fusion.tuned.tuner
+    tuner = fusion.source.tuner
     for inner, expected in tuner.parts().items():
         read = read_fusion if inner == "fusion" else read_adapter
         found = read(SAVED / "folders" / "fusion" / inner, tuner.home)

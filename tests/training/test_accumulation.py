@@ -44,7 +44,7 @@ def loop_of(case, trunk, rows, folder):
     loop = Run(resolve({**values, "method": method}), quiet).loop(folder)
     for learner in loop.learners.values():
         learner.train(False)  # without dropout, which no two batches share
-        for place in getattr(learner.tuned and learner.tuned.tuner, "places", ()):
+        for place in getattr(getattr(learner.source, "tuner", None), "places", ()):
             if place.fusion is not None:  # away from where its penalty has no slope
                 torch.nn.init.normal_(place.fusion.value.weight, std=0.1)
     return loop

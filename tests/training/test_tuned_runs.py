@@ -62,7 +62,7 @@ def test_a_method_learns_and_its_branches_answer_the_same_from_the_disk(method, 
     assert losses[-1] < losses[0]
     # What the run reports of the test split is what the branches, read from the disk, answer.
     branch = load_branch(result.branches["mood"])
-    assert (branch.tuned is not None) and branch.trunk.weights == before.weights
+    assert branch.source.trunk is not None and branch.trunk.weights == before.weights
     bundle = Bundle.open(tmp_path / "run")
     texts = read_table(str(rows)).columns["text"][:50]
     answers = bundle.predict(texts)

@@ -156,6 +156,9 @@ class SideBranch(nn.Module):
         """What the method adds to the loss of every batch."""
         return 0.0
 
+    def bind(self, model: nn.Module) -> None:
+        """Use the parts of `model` that this head shares with the trunk below it, such as a pooler."""
+
     def layer_weights(self) -> dict[int, float]:
         """How much each layer counts, for reports; they sum to 1. Layers that count nothing are there with 0."""
         return {}

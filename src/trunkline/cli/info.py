@@ -106,7 +106,7 @@ def _branch(path: Path) -> dict[str, Any]:
     from trunkline.model.branch import load_branch
 
     branch = load_branch(path)
-    modules = [branch.module, branch.criterion, *([] if branch.tuned is None else [branch.tuned])]
+    modules: list[Any] = [branch.module, branch.criterion, branch.source]
     trained = {id(p): p.numel() for module in modules for p in module.parameters() if p.requires_grad}
     return {
         "branch": str(path),

@@ -15,6 +15,7 @@ from trunkline.export.transformers import check_plain, save_model
 from trunkline.model.branch import Branch
 from trunkline.tasks.regression import RegressionTask
 from trunkline.trunk.source import public_name
+from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter
 from trunkline.tuners.adapters.heads import Kind
 from trunkline.tuners.fusion import Fusion
@@ -42,8 +43,8 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Forma
         BadInput: no other library has what this branch has; nothing is written then.
         TrunklineError: what was written answers differently; nothing is left of it.
     """
-    where, tuned, task = branch.path or f"branch {branch.task.name}", branch.tuned, branch.task
-    if tuned is None:
+    where, tuned, task = branch.path or f"branch {branch.task.name}", branch.source, branch.task
+    if not isinstance(tuned, TunedTrunk):
         raise BadInput(
             f"{where}: its method {branch.method.name} reads the trunk as it is, which no other library does; "
             "expected a branch of a method that changes the trunk"
@@ -80,8 +81,8 @@ def loading(branch: Branch, library: Format, folder: str) -> list[str]:
     head: Any = branch.module
     if library == "transformers":
         return export.loading(head.output.level, folder)
-    assert branch.tuned is not None
-    source, tuner = branch.tuned.trunk, branch.tuned.tuner
+    assert isinstance(branch.source, TunedTrunk)
+    source, tuner = branch.source.trunk, branch.source.tuner
     # An alias is a name of Trunkline's own, which other libraries do not know; the folder that it leads to they do.
     trunk = (source.name, source.revision) if source.revision else (str(source.folder.absolute()), None)
     if library == "peft":

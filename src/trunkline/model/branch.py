@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,16 @@ from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import atomic_directory, read_object, safe_name
 from trunkline.inputs.batching import Layout
-from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import autocast
+from trunkline.model.approach import approach_of
 from trunkline.model.checking import validate_section
-from trunkline.model.method import is_tuner, resolve_head
-from trunkline.model.part import build_branch, named_weights
-from trunkline.model.tuning import tune
+from trunkline.model.frozen import FROZEN
+from trunkline.model.part import named_weights
+from trunkline.model.source import Source
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk, load_trunk
-from trunkline.tuners import TunedStates, TunedTrunk
-from trunkline.tuners.plain import PlainHead
 
 SCHEMA = 1
 
@@ -80,8 +79,8 @@ class Branch:
     """A trained task: the modules in eval mode on the CPU, and all that is needed to run them.
 
     `precision` (fp32 or bf16) is the one that it was trained and judged in; `max_length` counts tokens. `text` and
-    `text_pair` are the columns that it was trained to read, for reading a table again. `tuned` is the changed trunk that the
-    module reads, for the methods that change it.
+    `text_pair` are the columns that it was trained to read, for reading a table again. `source` is where the
+    layer states that the module reads come from: the trunk as it is, or a changed copy of it.
     """
 
     task: Task
@@ -96,7 +95,7 @@ class Branch:
     metrics: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
-    tuned: TunedTrunk | None = None
+    source: Source = FROZEN
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Raise BadInput unless `trunk` is the one that this branch was trained on."""
@@ -125,15 +124,13 @@ class Branch:
 
     def weights(self) -> dict[str, Tensor]:
         """All weights that are its own, under the names they have on disk: `branch.*`, `criterion.*` and `trunk.*`."""
-        changed = {} if self.tuned is None else self.tuned.own()
-        return {**named_weights(self.module, self.criterion), **{f"trunk.{name}": value for name, value in changed.items()}}
+        changed = {f"trunk.{name}": value for name, value in self.source.own().items()}
+        return {**named_weights(self.module, self.criterion), **changed}
 
     def share(self, other: Branch) -> None:
-        """Read the changed trunk of `other` from now on, which must be equal to its own."""
-        assert other.tuned is not None
-        self.tuned = other.tuned
-        if isinstance(self.module, PlainHead):
-            self.module.bind(other.tuned.model)
+        """Read the source of `other` from now on, which must be equal to its own."""
+        self.source = other.source
+        self.source.bind(self.module)
 
     def layer_weights(self) -> dict[int, float]:
         """Share of each layer in what the branch reads, where its method has such shares."""
@@ -153,11 +150,11 @@ def save_branch(branch: Branch, path: Path) -> None:
         "name": branch.task.name,
         "kind": branch.task.kind,
         "task": branch.task.state(),
-        "method": branch.method.model_dump(mode="json") if branch.tuned is None else branch.tuned.tuner.described(),
+        "method": branch.source.described(branch.method),
         "trunk": asdict(branch.trunk),
         "max_length": branch.max_length,
         "precision": branch.precision,
-        "pooler": branch.tuned is not None and bool(branch.tuned.pooler),
+        "pooler": bool(branch.source.pooler),
         "text": branch.text,
         "text_pair": branch.text_pair,
         "metrics": branch.metrics,
@@ -171,8 +168,7 @@ def save_branch(branch: Branch, path: Path) -> None:
         )
         save_file(weights, temporary / "weights.safetensors")
         del weights  # the branch is about to be in memory twice
-        trunk = branch.tuned.trunk if branch.tuned is not None else None
-        if not torch.equal(_try(load_branch(temporary, trunk)), _try(branch)):
+        if not torch.equal(_try(load_branch(temporary, branch.source.trunk)), _try(branch)):
             raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")
     branch.path = path
 
@@ -214,19 +210,18 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     ref = part("trunk", lambda value: TrunkRef(**value))
     precision, rest = part("precision", str), (described.get("metrics", {}), described.get("cost", {}))
     read = part("max_length", int), precision, part("text", str), described.get("text_pair")
-    if is_tuner(config):
-        resolve_head(config, f"{path}/branch.json")
-        source = _open_trunk(path, ref, trunk, device)
-        pooler = described.get("pooler", False)
-        alone = {task.name: task}
-        tuned, parts = part("method", lambda _: tune(source, config, alone, precision, pooler=pooler, pretrained=False))
-        made = parts[task.name]
-        branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, tuned.eval())
-        branch.check_trunk(source)
-    else:
-        with seeded("loading"):  # the weights are drawn first, and then replaced
-            module = part("method", lambda _: build_branch(config, ref.shape, task))
-            branch = Branch(task, config, module, task.criterion(), ref, *read, *rest, path)
+    approach = approach_of(config)
+    approach.resolve_head(config, f"{path}/branch.json")
+    alone, pooler = {task.name: task}, described.get("pooler", False)
+    opened = partial(_open_trunk, path, ref, trunk, device)
+    with seeded("loading"):  # the weights are drawn first, and then replaced
+        source, parts = part(
+            "method", lambda _: approach.make(opened, ref.shape, config, alone, precision, pooler=pooler, pretrained=False)
+        )
+    made = parts[task.name]
+    branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, source.eval())
+    if source.trunk is not None:
+        branch.check_trunk(source.trunk)
     _load_weights(path, branch.weights())
     branch.module.eval()
     branch.criterion.eval()
@@ -280,29 +275,14 @@ def _shown(value: Tensor) -> str:
 def _try(branch: Branch) -> Tensor:
     """Logits for three made-up sequences of 1, 4 and 6 tokens: equal for equal branches."""
     layout = Layout(torch.tensor([1, 4, 6]))
-    generator = torch.Generator().manual_seed(0)
-    if branch.tuned is not None:
-        return _try_tuned(branch, branch.tuned, layout)
-    states = torch.randn(branch.trunk.num_layers + 1, layout.total, branch.trunk.hidden_size, generator=generator)
-    rows = branch.task.answers.every_row(layout)
-    carry = None
-    for layer in branch.module.wanted():
-        carry = branch.module.read(carry, layer, LayerState(states[layer]))
-    return branch.module.finish(carry, layout, rows)
-
-
-def _try_tuned(branch: Branch, tuned: TunedTrunk, layout: Layout) -> Tensor:
-    lengths = layout.lengths.numpy()
-    ids = np.random.default_rng(0).integers(0, tuned.vocabulary, layout.total, dtype=np.int32)
-    encoded = Encoded(ids, np.append(0, lengths.cumsum()), None, np.arange(len(lengths), dtype=np.int32), None, None, 0)
+    feed, device = branch.source.trial(branch.trunk.shape, layout.lengths.numpy()), next(branch.module.parameters()).device
     carry = None
 
     def receive(layer: int, rows: Tensor) -> None:
         nonlocal carry
         carry = branch.module.read(carry, layer, LayerState(rows))
 
-    rows = branch.task.answers.every_row(layout)
-    device = tuned.device
+    layout = Layout(layout.lengths.to(device))
     with autocast(device, branch.precision):
-        TunedStates(tuned, encoded).feed(np.arange(len(lengths)), branch.module.wanted(), receive)
-        return branch.module.finish(carry, Layout(layout.lengths.to(device)), rows).cpu()
+        feed.feed(np.arange(len(layout.lengths)), branch.module.wanted(), receive)
+        return branch.module.finish(carry, layout, branch.task.answers.every_row(layout)).cpu()

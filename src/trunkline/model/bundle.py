@@ -20,10 +20,9 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.apply import collect_logits
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
-from trunkline.states.live import LiveStates
+from trunkline.model.source import Source
 from trunkline.tasks import Targets
 from trunkline.trunk.load import Trunk, load_trunk
-from trunkline.tuners import TunedStates, TunedTrunk
 
 
 class Bundle:
@@ -59,15 +58,15 @@ class Bundle:
         source = trunk
         for folder in (folder for path in given for folder in branch_folders(path)):
             loaded.append(branch := load_branch(folder, source, device=device))
-            if branch.tuned is not None:
-                source = branch.tuned.trunk  # the next one that changes it need not load it again
-                if twin := next((other for other in loaded[:-1] if _changed_alike(branch, other)), None):
-                    branch.share(twin)
+            if branch.source.trunk is not None:
+                source = branch.source.trunk  # the next one that changes it need not load it again
+            if twin := next((other for other in loaded[:-1] if branch.source.equals(other.source)), None):
+                branch.share(twin)
         if not loaded:
             raise BadInput("no branch given; expected at least one branch or run directory")
         if isinstance(trunk, Trunk):
             return cls(trunk, _named(loaded))
-        reading = [branch for branch in loaded if branch.tuned is None]
+        reading = [branch for branch in loaded if branch.source.trunk is None]
         if not reading and isinstance(source, Trunk):
             return cls(source, _named(loaded))
         first = reading[0].trunk
@@ -128,11 +127,11 @@ class Bundle:
     def _logits(
         self, corpus: Corpus, progress: Callable[[int], None] | None
     ) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
-        groups: dict[tuple[int, str, TunedTrunk | None], dict[str, Branch]] = {}
+        groups: dict[tuple[int, str, Source], dict[str, Branch]] = {}
         for name, branch in self.branches.items():
-            groups.setdefault((branch.max_length, branch.precision, branch.tuned), {})[name] = branch
+            groups.setdefault((branch.max_length, branch.precision, branch.source), {})[name] = branch
         found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
-        for (max_length, precision, tuned), members in groups.items():
+        for (max_length, precision, source), members in groups.items():
             windows = any(branch.task.answers.units for branch in members.values())
             encoded = self.trunk.encode(
                 corpus.texts,
@@ -143,7 +142,7 @@ class Bundle:
             )
             logits = collect_logits(
                 {name: (branch.task, branch.module) for name, branch in members.items()},
-                LiveStates(self.trunk, encoded) if tuned is None else TunedStates(tuned, encoded),
+                source.states(self.trunk, encoded),
                 encoded,
                 precision=precision,
                 device=torch.device(self.trunk.device),
@@ -152,16 +151,6 @@ class Bundle:
             for name, branch in members.items():
                 found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
         return found
-
-
-def _changed_alike(one: Branch, two: Branch) -> bool:
-    """Whether two branches change their trunk to the same one, as those of a joint run do."""
-    if one.tuned is None or two.tuned is None or one.tuned.trunk is not two.tuned.trunk:
-        return False
-    if (one.method, one.precision) != (two.method, two.precision):
-        return False
-    mine, theirs = one.tuned.own(), two.tuned.own()
-    return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
 
 def _named(branches: list[Branch]) -> dict[str, Branch]:

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from trunkline import branches, tasks
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
+from trunkline.model.approach import approach_of
 from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
-from trunkline.model.method import resolve_head
 from trunkline.training.paths import locate_paths
 
 Share = float
@@ -191,7 +191,7 @@ def resolve(
     config = validate_section(RunConfig, values, where, "")
     config._origin = origin
     config.method = named_section(config.method, "name", branches.methods, where, "method")
-    resolve_head(config.method, where)
+    approach_of(config.method).resolve_head(config.method, where)
     for name in config.tasks:
         safe_name(name, f"{where}: tasks")
     distinct_names(config.tasks, f"{where}: tasks")

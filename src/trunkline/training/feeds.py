@@ -8,15 +8,15 @@ from collections.abc import Collection
 from accelerate import Accelerator
 
 from trunkline.files import cache_dir, directory_bytes
+from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
-from trunkline.states.live import Feed, LiveStates
+from trunkline.states.live import Feed
 from trunkline.states.store import build_store
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
 from trunkline.training.loop import Say
 from trunkline.training.prepare import Split
 from trunkline.trunk.load import Trunk, load_trunk
-from trunkline.tuners import TunedStates, TunedTrunk
 
 
 class Feeds:
@@ -25,34 +25,32 @@ class Feeds:
     Args:
         config: resolved.
         trunk: the run's; in fp32 where a tuner changes copies of it.
-        precision: fp32 or bf16, in which such a copy holds what it does not train.
         accelerator: whose main process builds stores.
         say: told of the building.
     """
 
-    def __init__(self, config: RunConfig, trunk: Trunk, precision: str, accelerator: Accelerator, say: Say) -> None:
-        self.config, self.trunk, self.precision, self.accelerator, self.say = config, trunk, precision, accelerator, say
-        self._frozen: Trunk | None = None  # the trunk in `precision`
+    def __init__(self, config: RunConfig, trunk: Trunk, accelerator: Accelerator, say: Say) -> None:
+        self.config, self.trunk, self.accelerator, self.say = config, trunk, accelerator, say
+        self._other: Trunk | None = None  # the trunk in another precision
 
-    def open(self, split: Split, tuned: TunedTrunk | None, layers: Collection[int], cost: Cost) -> Feed:
-        """The states of `layers` of a split: of the changed trunk, or from the store or live, as `training.states` says."""
+    def open(self, split: Split, source: Source, layers: Collection[int], cost: Cost) -> Feed:
+        """The states of `layers` of a split, with what can be stored read from the store, as `training.states` says."""
         assert split.encoded is not None
-        if tuned is not None:
-            return TunedStates(tuned, split.encoded, self._lower_states(split, tuned, layers, cost))
-        if self.config.training.states == "live":
-            return LiveStates(self.trunk, split.encoded)
-        return self._stored(split, self.trunk, layers, cost) or LiveStates(self.trunk, split.encoded)
+        stored = None
+        if self.config.training.states != "live" and (kept := source.stored(layers)):
+            stored = self._stored(split, self._trunk_in(source.stored_dtype(self.trunk)), kept, cost)
+        return source.states(self.trunk, split.encoded, stored)
 
-    def _lower_states(self, split: Split, tuned: TunedTrunk, layers: Collection[int], cost: Cost) -> Feed | None:
-        """The states of the last unchanged block, stored, if the changed trunk can begin there and nothing below is read."""
-        if self.config.training.states == "live" or min(layers) <= tuned.lowest or not tuned.can_begin_above:
-            return None
-        if self._frozen is None:  # in the precision in which the changed trunk holds what it does not train
+    def _trunk_in(self, dtype: str) -> Trunk:
+        """The trunk in another precision, where that is not the run's own."""
+        if dtype == self.trunk.dtype:
+            return self.trunk
+        if self._other is None:
             section = self.config.trunk
-            self._frozen = load_trunk(
-                section.name, revision=section.revision, stack=section.stack, dtype=self.precision, device=self.trunk.device
+            self._other = load_trunk(
+                section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=self.trunk.device
             )
-        return self._stored(split, self._frozen, [tuned.lowest], cost)
+        return self._other
 
     def _stored(self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost) -> Feed | None:
         """The store of a split with `layers`; None where `training.states: auto` finds it too large."""

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part, named_weights
+from trunkline.model.source import Source
 from trunkline.training.balance import Balance
 from trunkline.training.config import TrainingSection
 from trunkline.training.schedule import factor
-from trunkline.tuners import TunedTrunk
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Learner:
         parts: by task name; one of them unless a tuned trunk is trained for several.
         training: optimiser and stopping.
         device: where the weights live.
-        tuned: the trunk that is trained with them.
+        source: what they read, which may be trained with them.
         balance: how the losses of several tasks become one.
     """
 
@@ -50,18 +51,17 @@ class Learner:
         parts: Mapping[str, Part],
         training: TrainingSection,
         device: torch.device,
-        tuned: TunedTrunk | None = None,
+        source: Source = FROZEN,
         balance: Balance | None = None,
     ) -> None:
-        self.parts, self.training, self.tuned, self.balance = dict(parts), training, tuned, balance
+        self.parts, self.training, self.source, self.balance = dict(parts), training, source, balance
         groups: list[dict[str, Any]] = []
         for part in self.parts.values():
             part.branch.to(device)
             part.criterion.to(device)
             groups += part.branch.parameter_groups(training.weight_decay)
             groups.append({"params": list(part.criterion.parameters()), "weight_decay": 0.0})
-        if tuned is not None:
-            groups += tuned.parameter_groups(training.weight_decay)
+        groups += source.parameter_groups(training.weight_decay)
         if balance is not None:
             groups.append({"params": list(balance.to(device).parameters()), "weight_decay": 0.0})
         for group in groups:
@@ -73,10 +73,10 @@ class Learner:
         self.best: dict[str, Tensor] = {}  # the weights that were judged best; none before the first evaluation
         self.batches = 0  # that the gradients at hand are the sum over
 
-    def modules(self) -> list[nn.Module]:
+    def modules(self) -> list[Any]:
         """Everything that is put into training mode."""
         own = [module for part in self.parts.values() for module in (part.branch, part.criterion)]
-        return [*own, *filter(None, (self.tuned, self.balance))]
+        return [*own, self.source, *filter(None, (self.balance,))]
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser trains."""
@@ -102,8 +102,7 @@ class Learner:
             for task, part in self.parts.items()
             for name, value in named_weights(part.branch, part.criterion).items()
         }
-        if self.tuned is not None:
-            named |= {f"trunk/{name}": value for name, value in self.tuned.own().items() if value.requires_grad}
+        named |= {f"trunk/{name}": value for name, value in self.source.own().items() if value.requires_grad}
         if self.balance is not None:
             named |= {f"balance/{name}": value for name, value in self.balance.state_dict().items()}
         return named
@@ -121,7 +120,7 @@ class Learner:
     def loss(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The losses of those of its tasks that a batch teaches, as one."""
         total = torch.stack(list(losses.values())).sum() if self.balance is None else self.balance(losses)
-        return total if self.tuned is None else total + self.tuned.tuner.penalty()
+        return total + self.source.penalty()
 
     def average(self) -> None:
         """Make the gradients, a sum over batches, their mean: penalties too then count once, however many batches there are."""

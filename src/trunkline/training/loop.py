@@ -1,6 +1,6 @@
 """The training loop: batches, steps, evaluations and checkpoints, for any number of tasks.
 
-Tasks on the same texts share a `Source`: its batches and its layer states. Several sources are trained in turn, batch by
+Tasks on the same texts share a `SharedTexts`: its batches and its layer states. Several sources are trained in turn, batch by
 batch, when their tasks are learned jointly.
 """
 
@@ -28,7 +28,7 @@ from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
-from trunkline.training.sampling import Batch, Source, SplitFeed, draw_batches
+from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.signals import StopRequest
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
@@ -59,7 +59,7 @@ class Loop:
     def __init__(
         self,
         learners: dict[str, Learner],
-        sources: list[Source],
+        sources: list[SharedTexts],
         training: TrainingSection,
         *,
         precision: str,
@@ -255,8 +255,8 @@ class Loop:
     def _evaluate(self) -> None:
         active = self.active()
         # Steps, judging and keeping the best weights need memory in other pieces each, so what is free is given back between.
-        tuned = any(learner.tuned for learner in active.values())
-        if tuned:
+        large = any(learner.source.large for learner in active.values())
+        if large:
             give_back_freed_memory()
         for learner in active.values():
             learner.train(False)
@@ -270,7 +270,7 @@ class Loop:
                 if not math.isfinite(found["loss"]):
                     raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
                 metrics[name] = found
-        if tuned:
+        if large:
             give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
         for learner in active.values():

@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
 from trunkline.files import directory_bytes, read_object, write_json
+from trunkline.model.approach import approach_of
 from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
-from trunkline.model.method import is_tuner
-from trunkline.model.part import Part, make_part
-from trunkline.model.tuning import tune
-from trunkline.states.live import Feed, LiveStates
+from trunkline.model.frozen import FROZEN
+from trunkline.model.part import Part
+from trunkline.model.source import Source
 from trunkline.training.balance import Balance
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, peak_memory
@@ -30,13 +30,10 @@ from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop, Say
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.rundir import drop_checkpoint, missing_branch
-from trunkline.training.sampling import Source, SplitFeed
+from trunkline.training.sampling import SharedTexts, SplitFeed
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
 from trunkline.trunk.load import Trunk, load_trunk
-from trunkline.trunk.machine import pick_dtype
-from trunkline.tuners import TunedStates, TunedTrunk
-from trunkline.tuners.plain import PlainHead
 
 
 def quiet(event: str, **fields: Any) -> None:
@@ -59,44 +56,42 @@ class Run:
         self.config = config
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
         self.say = say if self.accelerator.is_main_process else quiet
-        self.tunes = is_tuner(config.method)
+        self.approach = approach_of(config.method)
         self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
-        self._texts = any(task.answers.pooled for task in self.tasks.values())
         stages = self.plan(Path())
         self.trunk = open_trunk(config, self.accelerator)
         self.max_length = config.trunk.max_length or self.trunk.max_length
         self.precision: str = config.training.precision
-        if self.precision == "auto":  # a tuned trunk is loaded in fp32, and computes in what a frozen one would
-            self.precision = pick_dtype(config.trunk.dtype, self.trunk.device) if self.tunes else self.trunk.dtype
+        if self.precision == "auto":
+            self.precision = self.approach.precision(self.trunk, config.trunk.dtype)
         for group in self.groups:
             encode_splits(group, self.trunk, self.max_length)
             for finding in group.findings:
                 self.say("finding", text=finding)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
-        self.feeds = Feeds(config, self.trunk, self.precision, self.accelerator, self.say)
+        self.feeds = Feeds(config, self.trunk, self.accelerator, self.say)
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
         self.cost = self._count(self.first[0])
         parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
         self.layers: list[int] = sorted(set().union(*(part.branch.layers for part in parts)))  # that some task may read
 
-    def _learners(self, stage: Stage, onto: TunedTrunk | None = None) -> tuple[dict[str, Learner], TunedTrunk | None]:
-        """Learners with fresh weights for the tasks of a stage, and the trunk that they change if its method is a tuner."""
+    def _learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
+        """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""
         training, device = self.config.training, self.accelerator.device
         tasks = {name: self.tasks[name] for name in stage.tasks}
-        if self.tunes:
-            # A trunk that is handed from task to task has its pooler from the beginning.
-            pools = stage.method.head == "plain" and stage.order is not None and self._texts
-            tuned, parts = tune(self.trunk, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools)
-            self._begin(parts)
-            balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
-            return {"+".join(tasks): Learner(parts, training, device, tuned, balance)}, tuned
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
-        parts = {name: make_part(task, stage.method, shape, training.seed) for name, task in tasks.items()}
+        # A trunk that is handed from task to task has its pooler from the beginning.
+        pools = stage.order is not None and any(task.answers.pooled for task in self.tasks.values())
+        source, parts = self.approach.make(
+            lambda: self.trunk, shape, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools
+        )
         self._begin(parts)
-        return {name: Learner({name: part}, training, device) for name, part in parts.items()}, None
+        balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
+        together = self.approach.optimised(parts)
+        return {"+".join(own): Learner(own, training, device, source, balance) for own in together}, source
 
     def _begin(self, parts: dict[str, Part]) -> None:
         """Let fresh heads begin with the logits that their tasks ask for."""
@@ -111,7 +106,7 @@ class Run:
         cost = Cost(trunk_parameters=count_parameters(self.trunk.model))
         for name, learner in learners.items():
             cost.trained_parameters[name] = sum(p.numel() for p in learner.parameters())
-            cost.added_parameters[name] = learner.size() - (cost.trunk_parameters if learner.tuned is not None else 0)
+            cost.added_parameters[name] = learner.size() - learner.source.borrowed
         return cost
 
     def plan(self, path: Path) -> list[Stage]:
@@ -122,17 +117,17 @@ class Run:
         """The training loop of the first stage, with its checkpoint below `path`."""
         return self._loop(self.plan(path)[0], *self.first, self.cost, path / "checkpoint")
 
-    def _loop(self, stage: Stage, learners: dict[str, Learner], tuned: TunedTrunk | None, cost: Cost, checkpoint: Path) -> Loop:
+    def _loop(self, stage: Stage, learners: dict[str, Learner], source: Source, cost: Cost, checkpoint: Path) -> Loop:
         read = {layer for learner in learners.values() for part in learner.parts.values() for layer in part.branch.layers}
-        sources = []
+        shared = []
         for group in self.groups:
             if tasks := {name: task for name, task in group.tasks.items() if name in stage.tasks}:
                 splits = [group.splits[name] for name in ("train", "validation")]
-                feeds = [self.feeds.open(split, tuned, read, cost) for split in splits]
-                sources.append(Source(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
+                feeds = [self.feeds.open(split, source, read, cost) for split in splits]
+                shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         return Loop(
             learners,
-            sources,
+            shared,
             self.config.training,
             precision=self.precision,
             accelerator=self.accelerator,
@@ -215,33 +210,33 @@ class Run:
 
     def _stage(self, stage: Stage, before: list[Stage], path: Path) -> dict[str, Any]:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
-        first, self.first = self.first, ({}, None)  # not held beside the learners of later stages, even if it is done already
+        first, self.first = self.first, ({}, FROZEN)  # not held beside the learners of later stages, even if it is done already
         if record := self._done(stage, before, path):
             return record
         folder = path / "stages" / stage.name
         earlier = self._earlier(stage, before)
         onto = None
         if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
-            onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).tuned
-        learners, tuned = self._learners(stage, onto) if before else first
+            onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).source
+        learners, source = self._learners(stage, onto) if before else first
         del first
         cost = self._count(learners) if before else self.cost
         if stage.name:
             self.say("stage", name=stage.name, tasks=stage.tasks, weights=sum(cost.trained_parameters.values()))
-        loop = self._loop(stage, learners, tuned, cost, path / "checkpoint" / stage.name)
-        with nullcontext() if tuned is None else self.trunk.weights_set_aside(tuned.parameters()):
+        loop = self._loop(stage, learners, source, cost, path / "checkpoint" / stage.name)
+        with source.while_training():
             position, cost = loop.run()
         after = time.monotonic()
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
-            parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], tuned)
-        metrics = self._judge(parts, stage.tasks, tuned, loop)
+            parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], source)
+        metrics = self._judge(parts, stage.tasks, source, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         tasks, saved = {}, self._places(stage, before, path)
         for name, part in parts.items():
             places = saved[name]
-            branch = self._branch(part, tuned, stage.method, metrics[name], cost)
+            branch = self._branch(part, source, stage.method, metrics[name], cost)
             for place in places:
                 if self.accelerator.is_main_process:
                     save_branch(branch, place)
@@ -258,7 +253,7 @@ class Run:
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
             }
-            if tuned is not None and (attention := tuned.tuner.attention()):
+            if attention := source.attention():
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         record = {"identity": self.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
         record["environment"] = environment(self.accelerator)
@@ -268,21 +263,17 @@ class Run:
         self.accelerator.wait_for_everyone()
         return record
 
-    def _head(self, path: Path, tuned: TunedTrunk | None) -> Part:
+    def _head(self, path: Path, source: Source) -> Part:
         """The head of an earlier stage, to be judged on the trunk as it is now."""
         branch = load_branch(path, self.trunk)
-        if isinstance(branch.module, PlainHead) and tuned is not None:
-            branch.module.bind(tuned.model)
+        source.bind(branch.module)
         return Part(branch.task, branch.module.to(self.trunk.device), branch.criterion.to(self.trunk.device))
 
-    def _judge(
-        self, parts: dict[str, Part], fresh: tuple[str, ...], tuned: TunedTrunk | None, loop: Loop
-    ) -> dict[str, dict[str, Any]]:
+    def _judge(self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop) -> dict[str, dict[str, Any]]:
         """Metrics of the best weights on validation and, once, on test; what is `fresh` is tuned on validation first."""
         metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
-        for module in (tuned, *(module for part in parts.values() for module in (part.branch, part.criterion))):
-            if module is not None:
-                module.eval()
+        for module in (source, *(module for part in parts.values() for module in (part.branch, part.criterion))):
+            module.eval()
         places = [(group, name) for name in ("validation", "test") for group in self.groups if name in group.splits]
         for group, split_name in places:
             split, own = group.splits[split_name], {name: part for name, part in parts.items() if name in group.tasks}
@@ -290,25 +281,24 @@ class Run:
                 continue
             assert split.encoded is not None
             supervision = split.supervision({name: part.task for name, part in own.items()})
-            feed: Feed = LiveStates(self.trunk, split.encoded)  # the test texts are read once, so storing would not pay
-            if tuned is not None:
-                feed = TunedStates(tuned, split.encoded)
-            elif split_name == "validation":
-                feed = next(source.validation.feed for source in loop.sources if source.validation.supervision.keys() & own)
-            with tuned.tuner.watch() if tuned is not None and split_name == "validation" else nullcontext():
+            validating = split_name == "validation"
+            stored = None  # the test texts are read once, so storing would not pay
+            if validating:
+                stored = next(texts.validation.feed for texts in loop.sources if texts.validation.supervision.keys() & own)
+            feed = source.judged(self.trunk, split.encoded, stored)
+            with source.watch() if validating else nullcontext():
                 logits = loop.logits(own, SplitFeed(feed, supervision))
             for name, part in own.items():
-                if split_name == "validation" and name in fresh:
+                if validating and name in fresh:
                     part.task.tune(logits[name], supervision[name].targets)
                 metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
         return metrics
 
-    def _branch(self, part: Part, tuned: TunedTrunk | None, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
+    def _branch(self, part: Part, source: Source, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
         name = part.task.name
         data = next(group.data for group in self.groups if name in group.tasks)
-        if tuned is None:
-            part.branch.cpu()
-            part.criterion.cpu()
+        source.release(part.branch)
+        source.release(part.criterion)
         trained = next((count for tasks, count in cost.trained_parameters.items() if name in tasks.split("+")), 0)
         spent = {
             "trained_parameters": trained,
@@ -318,15 +308,15 @@ class Run:
         }
         return Branch(
             part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.trunk),
-            self.max_length, self.precision, data.text, data.text_pair, metrics, spent, tuned=tuned,
+            self.max_length, self.precision, data.text, data.text_pair, metrics, spent, source=source,
         )  # fmt: skip
 
 
 def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
-    """Load the config's trunk on the device that this process is to use; in fp32 if the method is to change it."""
+    """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
-    dtype = "fp32" if is_tuner(config.method) else section.dtype
+    dtype = approach_of(config.method).trunk_dtype(section.dtype)
     return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
 
 

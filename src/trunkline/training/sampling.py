@@ -26,7 +26,7 @@ class SplitFeed:
 
 
 @dataclass
-class Source:
+class SharedTexts:
     """Tasks on the same texts: the splits that they learn from and are judged on, with targets for every one."""
 
     train: SplitFeed
@@ -42,12 +42,12 @@ class Source:
 class Batch(NamedTuple):
     """Sequences of one source, and the tasks that learn from them (None: all)."""
 
-    source: Source
+    source: SharedTexts
     sequences: np.ndarray
     tasks: tuple[str, ...] | None = None
 
 
-def draw_batches(sources: list[Source], training: TrainingSection, epoch: int) -> list[Batch]:
+def draw_batches(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:
     """The batches of `epoch`; they depend on the seed and the epoch alone.
 
     Each sequence once, for all tasks that it teaches (`mixing: rows`), or one task a batch. Then an epoch has as many batches
@@ -65,13 +65,13 @@ def draw_batches(sources: list[Source], training: TrainingSection, epoch: int) -
     return batches
 
 
-def _cut(source: Source, sequences: np.ndarray, training: TrainingSection, epoch: int) -> list[np.ndarray]:
+def _cut(source: SharedTexts, sequences: np.ndarray, training: TrainingSection, epoch: int) -> list[np.ndarray]:
     lengths = source.train.encoded.lengths[sequences]
     chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
     return [sequences[batch] for batch in chosen]
 
 
-def _one_task_each(sources: list[Source], training: TrainingSection, epoch: int) -> list[Batch]:
+def _one_task_each(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:
     taught = {
         name: (source, np.flatnonzero(supervision.taught))
         for source in sources

@@ -15,8 +15,8 @@ from typing import Any
 
 from trunkline.errors import BadInput, unknown_name
 from trunkline.files import NAME_BYTES
+from trunkline.model.approach import approach_of
 from trunkline.model.checking import validate_section
-from trunkline.model.method import is_tuner
 from trunkline.training.config import RunConfig, TrainingSection
 
 
@@ -73,12 +73,9 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
             raise unknown_name("", name, tasks, key=f"training.loss_weights.{name}")
         if not any(weights.get(name, 1) for name in tasks):
             raise BadInput("found 0 for every task, expected more for at least one", key="training.loss_weights")
-    if not is_tuner(method):
-        if regime != "separate":
-            raise BadInput(
-                f"found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner", key=where
-            )
-        return [Stage(_joined(group) if len(groups) > 1 else "", group, method) for group in groups]
+    approach = approach_of(method)
+    if regime not in approach.regimes:
+        raise BadInput(f"found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner", key=where)
     if regime == "joint":
         return [Stage("", tasks, method)]
     if regime == "sequential":
@@ -101,7 +98,8 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
             FusionConfig, {"name": "fusion", "adapters": adapters, "head": method.head}, "config", "method"
         )
         return [*first, *(Stage(f"fusion-{task}", (task,), fusion) for task in tasks)]
-    return [Stage(task if len(tasks) > 1 else "", (task,), method) for task in tasks]
+    separate = approach.stages(groups)
+    return [Stage(_joined(together) if len(separate) > 1 else "", together, method) for together in separate]
 
 
 def _joined(tasks: tuple[str, ...]) -> str:

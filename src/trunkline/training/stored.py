@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import cache_dir
+from trunkline.model.frozen import FROZEN
 from trunkline.states.budget import needed_bytes
 from trunkline.states.checks import read_manifest
 from trunkline.states.manifest import key_parts, store_key
@@ -49,12 +50,12 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
     with config.naming():
         run = Run(stored, say)
     for split in _splits(run):
-        run.feeds.open(split, None, run.layers, run.cost)
+        run.feeds.open(split, FROZEN, run.layers, run.cost)
     return _look(run)
 
 
 def _splits(run: Run) -> list[Split]:
-    if run.tunes:
+    if not run.approach.stores_ahead:
         raise BadInput(f"method {run.config.method.name}: changes its trunk, so no layer states are stored ahead of a fit")
     return [group.splits[name] for group in run.groups for name in STORED]
 

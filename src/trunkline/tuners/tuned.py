@@ -1,13 +1,13 @@
 """A trunk as a tuner has changed it: a private copy of its modules that shares all frozen tensors with the trunk.
 
-It has the face of a `Trunk`, so whatever reads layer states of the one reads those of the other.
+It has the attributes of a `Trunk` that a pass needs, and it is a source of layer states like the frozen trunk.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.branches import SideBranch, TrunkShape
 from trunkline.branches.heads import Dropout
 from trunkline.errors import BadInput
 from trunkline.inputs.encoded import Encoded
@@ -36,8 +37,11 @@ class TunedTrunk(nn.Module):
 
     Attributes:
         model: what is called: the copy or a wrapper around it.
+        large: training it takes memory of the trunk's size, so memory is given back around judging.
         lowest: how many of the first blocks compute what the trunk's do, embeddings included; 0 if those are changed.
     """
+
+    large = True
 
     def __init__(self, trunk: Trunk, tuner: Tuner, precision: str, pooler: nn.Module | None = None) -> None:
         super().__init__()
@@ -99,6 +103,69 @@ class TunedTrunk(nn.Module):
         trained = [p for p in self.own().values() if p.requires_grad]
         groups = (([p for p in trained if p.ndim >= 2], weight_decay), ([p for p in trained if p.ndim < 2], 0.0))
         return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+
+    @cached_property
+    def borrowed(self) -> int:
+        """How many weights of the trunk it holds."""
+        return sum(p.numel() for p in self.trunk.model.parameters())
+
+    def penalty(self) -> Tensor | float:
+        """What the tuner adds to the loss of every batch."""
+        return self.tuner.penalty()
+
+    def watch(self) -> AbstractContextManager[None]:
+        """As `Tuner.watch`."""
+        return self.tuner.watch()
+
+    def attention(self) -> dict[int, dict[str, float]]:
+        """As `Tuner.attention`."""
+        return self.tuner.attention()
+
+    def bind(self, head: SideBranch) -> None:
+        """Let `head` use this trunk's pooler, if it uses one."""
+        head.bind(self.model)
+
+    def equals(self, other: nn.Module) -> bool:
+        """Whether `other` is the same trunk changed in the same way."""
+        if not isinstance(other, TunedTrunk) or other.trunk is not self.trunk or other.precision != self.precision:
+            return False
+        if other.tuner.config != self.tuner.config:
+            return False
+        mine, theirs = self.own(), other.own()
+        return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+    def described(self, method: Any) -> dict[str, Any]:
+        """The `method` section for `branch.json`."""
+        return self.tuner.described()
+
+    def stored(self, layers: Collection[int]) -> tuple[int, ...]:
+        """The layer of the untouched trunk worth storing for a pass that begins above it; none if all must be run."""
+        return (self.lowest,) if min(layers) > self.lowest and self.can_begin_above else ()
+
+    def stored_dtype(self, trunk: Trunk) -> str:
+        """The precision of the layer to store: that in which this trunk holds what it does not train."""
+        return self.precision
+
+    def states(self, trunk: Trunk, encoded: Encoded, stored: Feed | None = None) -> Feed:
+        """Its own states, from a pass that begins above the `stored` layer where there is one."""
+        return TunedStates(self, encoded, stored)
+
+    def judged(self, trunk: Trunk, encoded: Encoded, stored: Feed | None) -> Feed:
+        """The states that final scores are measured on: of whole passes, as in prediction."""
+        return TunedStates(self, encoded)
+
+    def trial(self, shape: TrunkShape, lengths: np.ndarray) -> Feed:
+        """States of random token ids, for comparing two copies."""
+        ids = np.random.default_rng(0).integers(0, self.vocabulary, int(lengths.sum()), dtype=np.int32)
+        texts = np.arange(len(lengths), dtype=np.int32)
+        return TunedStates(self, Encoded(ids, np.append(0, lengths.cumsum()), None, texts, None, None, 0))
+
+    def while_training(self) -> AbstractContextManager[None]:
+        """The context of training: memory of the untouched trunk's own weights is free meanwhile."""
+        return self.trunk.weights_set_aside(self.parameters())
+
+    def release(self, module: nn.Module) -> None:
+        """A head stays on the device of this trunk, which it needs."""
 
     @cached_property
     def can_begin_above(self) -> bool:
