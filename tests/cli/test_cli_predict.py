@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
-from trunkline.cli.predict import Format, _writer
+from trunkline.cli.predict import Format, Row, _writer
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
 NAMES = ["city", "mood", "score", "topics"]
@@ -69,7 +73,7 @@ def test_rows_of_a_file_keep_their_own_columns(trained, tmp_path):
     for row, out in zip(rows, found, strict=True):
         assert out["id"] == row["id"] and out["text"] == row["text"]
         assert out["given_mood"] == row["mood"] and out["given_score"] == row["score"]  # the branches have these names
-        assert "spans" not in out and "given_topics" not in out  # lists are not carried along
+        assert out["spans"] == row["spans"] and out["given_topics"] == row["topics"]
     by_line = lines(done("predict", trained, input="\n".join(TEXTS)))
     assert [{name: out[name] for name in NAMES} for out in found] == [{name: out[name] for name in NAMES} for out in by_line]
 
@@ -196,7 +200,7 @@ def test_a_wide_csv_output_looks_each_name_up(tmp_path):
             return str.__eq__(self, other)
 
     def row():
-        return {Name(f"n{i}"): "1" for i in range(300)}
+        return Row({Name(f"n{i}"): "1" for i in range(300)}, {})
 
     with _writer(tmp_path / "out.csv", Format.csv) as write:
         for _ in range(3):
@@ -233,3 +237,80 @@ def test_a_csv_file_without_a_header_is_told_without_its_texts(trained, tmp_path
     ):  # fmt: skip
         sentence = fails(2, *command)
         assert "new.csv" in sentence and "expected a header" in sentence and "SECRET" not in sentence
+
+
+@pytest.fixture
+def odd_columns(tmp_path):
+    """Texts in Parquet beside columns of the types that JSON and Python have no name for; the table as pyarrow reads it."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901)
+    ghost = pa.array([1, 253_402_300_800_000_000, None], pa.timestamp("us"))  # the second lies after the year 9999
+    columns = {
+        "text": TEXTS[:3],
+        "mood": ["a", "b", None],
+        "at": pa.array([moment, None, moment], pa.timestamp("us", tz="Europe/Oslo")),
+        "nanos": pa.array([1, 2, 1_700_000_000_123_456_789], pa.timestamp("ns")),
+        "ghost": ghost,
+        "day": pa.array([date(2026, 1, 2), None, None]),
+        "hour": pa.array([time(1, 2, 3), None, None]),
+        "took": pa.array([timedelta(1, 2, 3), None, None], pa.duration("us")),
+        "nan": [1.5, float("nan"), float("inf")],
+        "price": pa.array([Decimal("1.10"), None, Decimal("-2.00")], pa.decimal128(9, 2)),
+        "raw": pa.array([b"\x00\xff", None, b""]),
+        "kind": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "nested": [{"a": [1, 2], "b": {"c": None}}, None, {"a": [], "b": {"c": "d"}}],
+        "pairs": pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int32())),
+        "small": pa.array([1, 2, None], pa.int8()),
+        "empty": pa.nulls(3),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "odd.parquet")
+    return pq.read_table(tmp_path / "odd.parquet")
+
+
+def test_parquet_keeps_columns_of_any_type_that_only_pass_through(trained, odd_columns, monkeypatch):
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    done("predict", trained, "-i", "odd.parquet", "-o", "out.parquet")
+    found = pq.read_table("out.parquet")
+    for name in odd_columns.column_names:
+        kept = found.column(f"given_{name}" if name in NAMES else name)
+        if name == "empty":  # a type that fits whatever comes
+            assert kept.null_count == 3
+        else:
+            assert kept.type == odd_columns.column(name).type
+            same = kept.to_pandas().equals(odd_columns.column(name).to_pandas()) if name == "nan" else None
+            assert same or kept.combine_chunks().equals(odd_columns.column(name).combine_chunks())
+    right = lines(done("predict", trained, *(part for text in TEXTS[:3] for part in ("-t", text))))
+    assert found.column("mood").to_pylist() == [row["mood"]["label"] for row in right]
+    assert found.column("score").to_pylist() == pytest.approx([row["score"]["value"] for row in right], abs=1e-4)
+    assert [[span["label"] for span in spans] for spans in found.column("city").to_pylist()] == [
+        [span["label"] for span in row["city"]["spans"]] for row in right
+    ]
+
+
+def test_json_and_csv_write_columns_of_any_type(trained, odd_columns):
+    one, other, last = lines(done("predict", trained / "branches" / "mood", "-i", "odd.parquet"))
+    assert one["at"] == "2026-01-02T03:04:05.678901+01:00" or one["at"].startswith("2026-01-02T04:04:05.678901")
+    assert last["nanos"] == "2023-11-14T22:13:20.123456789" and other["ghost"].startswith("10000-01-01 00:00:00")
+    assert (one["day"], one["hour"], one["price"], last["price"]) == ("2026-01-02", "01:02:03", "1.10", "-2.00")
+    assert (one["nan"], other["nan"], last["nan"]) == (1.5, None, None)
+    assert (one["raw"], one["kind"], one["small"], one["empty"]) == ("AP8=", "x", 1, None)
+    assert one["nested"] == {"a": [1, 2], "b": {"c": None}} and one["pairs"] == [["k", 1]] and other["nested"] is None
+    assert one["given_mood"] == "a" and set(one["mood"]) == {"label", "score"}
+    text = done("predict", trained / "branches" / "mood", "-i", "odd.parquet", "--format", "csv").stdout
+    first, second, _ = csv.DictReader(io.StringIO(text))
+    assert json.loads(first["nested"]) == one["nested"] and first["raw"] == "AP8=" and second["nan"] == "nan"
+    assert first["mood"] == one["mood"]["label"] and second["at"] == "" and first["price"] == "1.10"
+    whole = json.loads(done("predict", trained / "branches" / "mood", "-i", "odd.parquet", "--json").stdout)
+    assert whole["predictions"] == [one, other, last]
+
+
+def test_parquet_output_of_mixed_values(trained, tmp_path, monkeypatch):
+    values = [1, "a", [2], None, {"b": 1}]
+    write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "odd": value, "n": 1} for value in values])
+    done("predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.parquet")
+    assert pq.read_table("out.parquet").column("odd").to_pylist() == ["1", "a", "[2]", None, '{"b": 1}']
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "n": value} for value in (1, 2, "SECRET words")])
+    sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "late.parquet")
+    assert "column 'n' holds values that are not of the type of the first rows (int64)" in sentence and "SECRET" not in sentence
+    assert not (tmp_path / "late.parquet").exists()
+    assert "expected a file" in fails(2, "predict", trained, "-t", "x", "--format", "parquet")

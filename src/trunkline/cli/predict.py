@@ -8,11 +8,11 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,11 +27,22 @@ if TYPE_CHECKING:
 CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
 
 
+class Row(NamedTuple):
+    """What a row of the input held itself, and the prediction of every branch."""
+
+    own: dict[str, Any]
+    answers: dict[str, dict[str, Any]]
+
+
 class Format(StrEnum):
     """Of the output."""
 
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
+
+
+SUFFIXES = {".csv": Format.csv, ".parquet": Format.parquet, ".pq": Format.parquet}
 
 
 @guarded
@@ -77,7 +88,9 @@ def predict(
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
     if as_json and output is None and form is Format.csv:
         raise BadInput("found --json with --format csv and no --output, expected one format for standard output")
-    form = form or (Format.csv if output is not None and output.suffix.lower() == ".csv" else Format.jsonl)
+    form = form or (SUFFIXES.get(output.suffix.lower(), Format.jsonl) if output is not None else Format.jsonl)
+    if form is Format.parquet and output is None:
+        raise BadInput("found --format parquet and no --output, expected a file")
     from trunkline.model.bundle import Bundle
 
     with err().status("loading the trunk"):
@@ -85,7 +98,10 @@ def predict(
     began, rows = time.monotonic(), 0
     collected: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        write = collected.extend if as_json and output is None else stack.enter_context(_writer(output, form))
+        types = _given(bundle, first.types or {}) if first is not None else {}
+        write = stack.enter_context(_writer(output, form, types))
+        if as_json and output is None:
+            write = lambda rows: collected.extend(map(_merged, rows))  # noqa: E731
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
@@ -132,26 +148,37 @@ def _stdin() -> Iterator[Table]:
         yield Table("stdin", {"text": lines}, [number for number, _ in part])
 
 
-def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[dict[str, Any]]:
+def _given(bundle: Bundle, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the input under the names that they have in the output."""
+    return {f"given_{name}" if name in bundle.branches else name: value for name, value in own.items()}
+
+
+def _merged(row: Row) -> dict[str, Any]:
+    """A row as JSON has it."""
+    from trunkline.data.written import plain
+
+    return {**plain(row.own), **row.answers}
+
+
+def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[Row]:
     """A row of output for each row of `table`: what it held itself, then the prediction of every branch."""
     if column is None and list(table.columns) == ["text"]:
         column = "text"  # of --text and stdin, whatever column the branches were trained on
     answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
-    texts: list[str] = []
+    seen: dict[str, list[str]] = {}  # the texts, where they are made of tokens
     for view, names in views(bundle, table, column).items():
         corpus = corpus_for(bundle, names, table, view)
-        texts = corpus.texts
-        for answer, found in zip(answers, subset(bundle, names).predict(texts, corpus.pairs, units=corpus.units), strict=True):
+        if view[0] is None and "text" not in table.columns:
+            seen = {"text": corpus.texts}
+        for answer, found in zip(
+            answers, subset(bundle, names).predict(corpus.texts, corpus.pairs, units=corpus.units), strict=True
+        ):
             answer.update(found)
     rows = []
     for row, answer in enumerate(answers):
-        own = {name: values[row] for name, values in table.columns.items() if not isinstance(values[row], list | dict)}
-        if not own:
-            own = {"text": texts[row]}
-        out = {f"given_{name}" if name in bundle.branches else name: value for name, value in own.items()}
-        for name in bundle.branches:
-            out[name] = _rounded({key: value for key, value in answer[name].items() if scores or key != "scores"})
-        rows.append(out)
+        own = _given(bundle, {name: values[row] for name, values in {**seen, **table.columns}.items()})
+        shown_parts = {name: {key: part for key, part in answer[name].items() if scores or key != "scores"} for name in answer}
+        rows.append(Row(own, {name: _rounded(shown_parts[name]) for name in bundle.branches}))
     return rows
 
 
@@ -170,12 +197,12 @@ class _writer:
     Used as a context manager; it yields a function that takes lists of rows.
     """
 
-    def __init__(self, output: Path | None, form: Format) -> None:
-        self.output, self.form, self.stack = output, form, ExitStack()
+    def __init__(self, output: Path | None, form: Format, types: Mapping[str, Any] | None = None) -> None:
+        self.output, self.form, self.types, self.stack = output, form, types or {}, ExitStack()
         self.header: dict[str, None] | None = None  # the names of the columns, in order
         self.rows = 0
 
-    def __enter__(self) -> Callable[[list[dict[str, Any]]], None]:
+    def __enter__(self) -> Callable[[list[Row]], None]:
         self.put: Callable[[str], object] = write_stdout
         if self.output is not None:
             from trunkline.outputs import output_file
@@ -184,6 +211,12 @@ class _writer:
                 raise BadInput(f"{self.output}: expected a file to write in a folder that exists")
             self.file = self.stack.enter_context(output_file(self.output))
             self.put = self._put
+            if self.form is Format.parquet:
+                from trunkline.data.written import ParquetRows
+
+                parquet = ParquetRows(self.file, self.types)
+                self.stack.callback(parquet.close)
+                return lambda rows: parquet.write([_cells(row) for row in rows], _answer_types(rows))
         return self._rows
 
     def __exit__(self, *error: Any) -> None:
@@ -193,11 +226,13 @@ class _writer:
         self.file.write(text.encode("utf-8", "backslashreplace"))
         self.file.flush()  # who reads a pipe sees each chunk when it is there
 
-    def _rows(self, rows: list[dict[str, Any]]) -> None:
+    def _rows(self, rows: list[Row]) -> None:
+        from trunkline.data.written import cell
+
         if self.form is Format.jsonl:
-            self.put("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+            self.put("".join(json.dumps(_merged(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
             return
-        flat = [_cells(row) for row in rows]
+        flat = [{name: cell(value) for name, value in _cells(row).items()} for row in rows]
         text = io.StringIO()
         if self.header is None:
             self.header = dict.fromkeys(name for row in flat for name in row)
@@ -213,21 +248,23 @@ class _writer:
         self.put(text.getvalue())
 
 
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for CSV: each prediction becomes its main value under its branch's name, and its score beside it."""
-    cells: dict[str, Any] = {}
-    for name, value in row.items():
-        if not isinstance(value, dict):
-            cells[name] = value
-            continue
-        first, *others = value.items()
-        cells[name] = _cell(first[1])
-        cells.update({f"{name}.{key}": _cell(part) for key, part in others})
+def _cells(row: Row) -> dict[str, Any]:
+    """A row for a table: each prediction becomes its main value under its branch's name, and its score beside it."""
+    cells = dict(row.own)
+    for name, answer in row.answers.items():
+        first, *others = answer.items()
+        cells[name] = first[1]
+        cells.update({f"{name}.{key}": part for key, part in others})
     return cells
 
 
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+def _answer_types(rows: list[Row]) -> dict[str, Any]:
+    """The Arrow types of the columns that `_cells` makes of predictions."""
+    from trunkline.data.written import PREDICTED
+
+    answers = rows[0].answers if rows else {}
+    places = [(f"{name}.{key}" if i else name, key) for name, answer in answers.items() for i, key in enumerate(answer)]
+    return {place: PREDICTED[key] for place, key in places if key in PREDICTED}
 
 
 def _counter(shown: bool) -> Any:

@@ -176,4 +176,5 @@ def _first_line(error: Exception) -> str:
 
 
 def _arrow(dataset: Any, source: str) -> Table:
-    return Table(source, arrow_columns(dataset.with_format("arrow")[:]))
+    columns, types = arrow_columns(dataset.with_format("arrow")[:])
+    return Table(source, columns, types=types)

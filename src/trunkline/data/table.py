@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -22,6 +22,7 @@ class Table:
     lines (Sequence[int] | None): 1-based line of each row in its file, where the file has lines.
     files (Sequence[str] | None): the file of each row, where several were read as one source.
     rows (Sequence[int] | None): 1-based row of each row in its file, where that is not its place here.
+    types (Mapping[str, Any] | None): the Arrow types of columns, where the source has them.
     """
 
     source: str
@@ -29,6 +30,7 @@ class Table:
     lines: Sequence[int] | None = None
     files: Sequence[str] | None = None
     rows: Sequence[int] | None = None
+    types: Mapping[str, Any] | None = None
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -84,6 +86,7 @@ class Table:
             None if self.lines is None else pick(self.lines),
             None if self.files is None else pick(self.files),
             pick(range(1, len(self) + 1) if self.rows is None else self.rows) if self.lines is None else None,
+            self.types,
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})

@@ -21,7 +21,8 @@ def read(path: Path, source: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
-    return Table(source, arrow_columns(table))
+    columns, types = arrow_columns(table)
+    return Table(source, columns, types=types)
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
@@ -30,22 +31,34 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=size):
-                columns = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
-                yield Table(source, columns, rows=range(begin, begin + len(batch)))
+                columns, types = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
+                yield Table(source, columns, rows=range(begin, begin + len(batch)), types=types)
                 begin += len(batch)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
 
 
-def arrow_columns(table: pa.Table) -> dict[str, list]:
-    """Return plain Python columns; a number that `datasets` calls a ClassLabel becomes its name, and -1 a missing value."""
+def arrow_columns(table: pa.Table) -> tuple[dict[str, list], dict[str, Any]]:
+    """Return plain Python columns, and the Arrow types of those that hold what the file holds.
+
+    A number that `datasets` calls a ClassLabel becomes its name, and -1 a missing value. Values that Python has no type for,
+    such as dates after the year 9999, stay Arrow's.
+    """
     features: dict[str, Any] = {}
     if b"huggingface" in (table.schema.metadata or {}):
         from datasets import Features  # only where its metadata is there: the import takes a second
 
         features = Features.from_arrow_schema(table.schema)
-    return {name: [_named(v, features.get(name)) for v in table.column(name).to_pylist()] for name in table.column_names}
+    columns = {name: [_named(v, features.get(name)) for v in _values(table.column(name))] for name in table.column_names}
+    return columns, {field.name: field.type for field in table.schema if field.name not in features}
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [value if value.is_valid else None for chunk in column.chunks for value in chunk]
 
 
 def _named(value: Any, feature: Any) -> Any:
