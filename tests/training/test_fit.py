@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mutations import resave
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
@@ -251,9 +252,9 @@ def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(tiny_trunk_
         (described["method"] | {"heads": 3}, "method.heads: found 3 heads for dim 16"),
         (described["method"] | {"layers": [1, 99]}, "method.layers: found layer 99, expected 0 to 3"),
         (described["method"] | {"dim": True}, "method.dim: found true, expected a whole number"),
-        (["adalayers"], "method is missing or malformed (TypeError)"),
+        ({"dim": 16}, "method is missing or malformed (KeyError)"),
     ):
-        (path / "branch.json").write_text(json.dumps(described | {"method": changed}))
+        resave(path, described | {"method": changed})
         with pytest.raises(BadInput) as error:
             load_branch(path)
         assert str(error.value).startswith(f"{path / 'branch.json'}: {sentence}") and "\n" not in str(error.value)

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from mutations import resave
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
@@ -347,7 +348,7 @@ def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(method, cha
     path = fit(tuned(tiny_trunk_dir, rows, method, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
     described = json.loads((path / "branch.json").read_text())
     for change, sentence in changes:
-        (path / "branch.json").write_text(json.dumps(described | {"method": described["method"] | change}))
+        resave(path, described | {"method": described["method"] | change})
         with pytest.raises(BadInput) as error:
             load_branch(path)
         assert str(error.value).startswith(f"{path / 'branch.json'}: {sentence}") and "\n" not in str(error.value)

@@ -1,41 +1,38 @@
 """A branch: the saved result of training one task, a directory that reloads by itself.
 
-`branch.json` holds the task with its labels in order, the method and its config, the trunk it belongs to (name, sha256
-of its weights and tokenizer), the maximum length, metrics, cost and versions; `weights.safetensors` holds the weights.
-Nothing else is read, nothing is unpickled, and whatever does not fit is refused with a sentence.
+`branch.json` (branch_file.py) holds the task with its labels in order, the method and its config, the trunk it belongs to
+(name, sha256 of its weights and tokenizer), the maximum length, metrics, cost and versions; `weights.safetensors` holds the
+weights. Nothing else is read, nothing is unpickled, and whatever does not fit is refused with a sentence.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
-from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import atomic_directory, read_object, safe_name
+from trunkline.errors import BadInput, TrunklineError, clipped
+from trunkline.files import atomic_directory, safe_name
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import autocast
 from trunkline.model.approach import approach_of
+from trunkline.model.branch_file import SCHEMA, read_branch_file, write_branch_file
 from trunkline.model.checking import validate_section
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import named_weights
 from trunkline.model.source import Source
+from trunkline.saved import Bounded, Weights
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.load import Trunk, load_trunk
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -163,10 +160,7 @@ def save_branch(branch: Branch, path: Path) -> None:
     }
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in branch.weights().items()}
     with atomic_directory(path) as temporary:
-        (temporary / "branch.json").write_text(
-            json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-        )
-        save_file(weights, temporary / "weights.safetensors")
+        write_branch_file(temporary, described, weights)
         del weights  # the branch is about to be in memory twice
         if not torch.equal(_try(load_branch(temporary, branch.source.trunk)), _try(branch)):
             raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")
@@ -187,33 +181,39 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
             are missing, left over, misshaped or not finite.
     """
     path = Path(path)
-    described = _read_json(path)
-    if described.get("schema") != SCHEMA:
-        raise BadInput(
-            f"{path}/branch.json: found schema {described.get('schema')!r}, this version of Trunkline reads {SCHEMA}"
-        )
+    described, stored = read_branch_file(path)
+    file = f"{path}/branch.json"
+    bounded = Bounded(stored, file)
 
     def part(name: str, make: Callable[[Any], Any]) -> Any:
         try:
-            return make(described[name])
+            with bounded:
+                return make(described[name])
         except BadInput as error:  # from floors below, which know keys and no file
-            raise error.at(f"{path}/branch.json") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"{path}/branch.json: {name} is missing or malformed ({type(error).__name__})") from error
+            raise error.at(file) from error
+        except torch.OutOfMemoryError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise BadInput(f"{file}: {name} is missing or malformed ({type(error).__name__})") from error
 
-    part("name", lambda value: safe_name(value, "name"))
-    kind = part("kind", lambda value: kinds.get(value, f"{path}/branch.json: kind"))
-    task = part("task", lambda value: kind.from_state(described["name"], value))
-    method = part("method", lambda value: methods.get(value["name"], f"{path}/branch.json: method.name"))
+    part("kind", lambda value: kinds.get(value, f"{file}: kind"))
+    task = part("task", lambda value: Task.from_state(described["name"], value))
+    if task.kind != described["kind"]:
+        raise BadInput(f"{file}: kind: found {described['kind']}, but task.kind is {task.kind}; expected the same")
+    method = part("method", lambda value: methods.get(value["name"], f"{file}: method.name"))
     section = part("method", lambda value: method.Config.upgrade(value, described["schema"]))
-    config = part("method", lambda _: validate_section(method.Config, section, f"{path}/branch.json", "method"))
-    ref = part("trunk", lambda value: TrunkRef(**value))
-    precision, rest = part("precision", str), (described.get("metrics", {}), described.get("cost", {}))
-    read = part("max_length", int), precision, part("text", str), described.get("text_pair")
+    config = part("method", lambda _: validate_section(method.Config, section, file, "method"))
+    ref = TrunkRef(**described["trunk"])
+    precision, rest = described["precision"], (described.get("metrics", {}), described.get("cost", {}))
+    read = described["max_length"], precision, described["text"], described.get("text_pair")
     approach = approach_of(config)
-    approach.resolve_head(config, f"{path}/branch.json")
+    part("method", lambda _: approach.resolve_head(config, file))
     alone, pooler = {task.name: task}, described.get("pooler", False)
-    opened = partial(_open_trunk, path, ref, trunk, device)
+
+    def opened() -> Trunk:
+        with bounded.aside():
+            return _open_trunk(path, ref, trunk, device)
+
     with seeded("loading"):  # the weights are drawn first, and then replaced
         source, parts = part(
             "method", lambda _: approach.make(opened, ref.shape, config, alone, precision, pooler=pooler, pretrained=False)
@@ -222,7 +222,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, source.eval())
     if source.trunk is not None:
         branch.check_trunk(source.trunk)
-    _load_weights(path, branch.weights())
+    _load_weights(stored, branch.weights())
     branch.module.eval()
     branch.criterion.eval()
     return branch
@@ -240,24 +240,13 @@ def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None, device: st
         raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    file = path / "branch.json"
-    if not file.is_file():
-        raise BadInput(f"{path}: not a branch: expected a directory with branch.json and weights.safetensors")
-    return read_object(file)
-
-
-def _load_weights(path: Path, expected: dict[str, Tensor]) -> None:
-    file = path / "weights.safetensors"
-    try:
-        found = load_file(file)
-    except Exception as error:  # safetensors has error classes of its own for each kind of damage
-        raise BadInput(f"{file}: cannot be read as safetensors ({type(error).__name__})") from None
+def _load_weights(stored: Weights, expected: dict[str, Tensor]) -> None:
+    file, found = stored.path, stored.load()
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise BadInput(f"{file}: tensor {name} is missing")
         if name not in expected:
-            raise BadInput(f"{file}: tensor {name} belongs to no part of this branch")
+            raise BadInput(f"{file}: tensor {clipped(name)} belongs to no part of this branch")
         if found[name].shape != expected[name].shape or found[name].dtype != expected[name].dtype:
             raise BadInput(f"{file}: tensor {name} has {_shown(found[name])}, expected {_shown(expected[name])}")
         if found[name].is_floating_point() and not torch.isfinite(found[name]).all():

@@ -6,6 +6,7 @@ A sentence says where (the file or the override, and the key), what was found an
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
@@ -151,11 +152,15 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str) -> Any:
-    """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise."""
-    values = _no_truths(model, _numbers(values))
+def validate_section(model: type[BaseModel], values: dict[str, Any], where: str, place: str, *, strict: bool = False) -> Any:
+    """Return `values` as a `model`; `where` (file) and `place` (key) open the sentence of the BadInput otherwise.
+
+    `strict`: nothing is converted, as in a file that Trunkline has written.
+    """
     try:
-        return model.model_validate(values)
+        if strict:  # as JSON, where a list may stand for a tuple
+            return model.model_validate_json(json.dumps(values))
+        return model.model_validate(_no_truths(model, _numbers(values)))
     except ValidationError as error:
         raise _sentence(model, error, where, place) from None
 

@@ -1,0 +1,112 @@
+"""branch.json: what is in it, field by field, and how it and the weights beside it are read and written together.
+
+Schema 2 holds the sha256 of the weights, and the weights' metadata a digest of what branch.json means; schema 1 had neither.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from trunkline.errors import BadInput
+from trunkline.files import read_object, safe_name
+from trunkline.model.checking import validate_section
+from trunkline.saved import SHA256, Weights, check_together, save_weights
+from trunkline.trunk.architectures import StackName
+
+SCHEMA = 2
+READS = (1, 2)
+JSON, WEIGHTS = "branch.json", "weights.safetensors"
+# What changes no answer. The trunk's name says where it is looked for; which one it is, its fingerprint tells.
+APART = ("metrics", "cost", "versions", SHA256)
+TRUNK_APART = ("name", "revision")
+METHOD_APART = ("adapters", "stack_on", "start")  # paths: what was in them is in `specs` and in the weights
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Number = int | float | None
+Scores = dict[str, Number | dict[str, dict[str, Number]]]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrunkFields(_Strict):
+    """`trunk` of branch.json: a `TrunkRef`."""
+
+    name: str = Field(min_length=1)
+    revision: str | None
+    stack: StackName
+    dtype: Literal["fp32", "bf16"]
+    weights: Sha256
+    tokenizer: Sha256
+    config: Sha256 | None = None
+    tokenizer_settings: Sha256 | None = None
+    num_layers: int = Field(ge=1, le=10_000)
+    hidden_size: int = Field(ge=1, le=1 << 20)
+
+
+class BranchFields(_Strict):
+    """branch.json; the sections `task` and `method` are checked by those whose they are."""
+
+    schema_version: Literal[READS] = Field(alias="schema")  # type: ignore[valid-type]
+    name: str
+    kind: str
+    task: dict[str, Any]
+    method: dict[str, Any]
+    trunk: TrunkFields
+    max_length: int = Field(ge=3, le=1 << 31)
+    precision: Literal["fp32", "bf16"]
+    pooler: bool = False
+    text: str
+    text_pair: str | None = None
+    metrics: dict[str, Scores] = {}
+    cost: dict[str, int | float] = {}
+    versions: dict[str, str] = {}
+    weights_sha256: Sha256 | None = None
+
+
+def read_branch_file(path: Path) -> tuple[dict[str, Any], Weights]:
+    """Return what branch.json of the directory `path` holds, checked, and the weights beside it, not loaded yet.
+
+    Raises:
+        BadInput: one of the two is missing or broken, another schema, a field of another type or out of its range, or the two
+            were not saved together.
+    """
+    file = path / JSON
+    if not path.is_dir() or not file.exists():
+        raise BadInput(f"{path}: not a branch: expected a directory with {JSON} and {WEIGHTS}")
+    described = read_object(file)
+    if described.get("schema") not in READS:
+        raise BadInput(
+            f"{file}: found schema {described.get('schema')!r}, this version of Trunkline reads {' and '.join(map(str, READS))}"
+        )
+    validate_section(BranchFields, described, str(file), "", strict=True)
+    safe_name(described["name"], f"{file}: name")
+    weights = Weights.open(path / WEIGHTS)
+    if (described["schema"] == 1) != (SHA256 not in described):
+        raise BadInput(f"{file}: found schema {described['schema']}, which does not fit {SHA256}; copy the branch again")
+    remedy = "copy the branch again (`trunkline relabel` renames labels)"
+    check_together(file, described, meant(described), weights, remedy)
+    return described, weights
+
+
+def write_branch_file(folder: Path, described: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write branch.json and the weights into `folder`, which is there."""
+    described = json.loads(json.dumps(described, allow_nan=False))
+    if described["schema"] > 1:
+        described[SHA256] = save_weights(folder / WEIGHTS, tensors, meant(described))
+    text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / JSON).write_text(text, "utf-8")
+
+
+def meant(described: dict[str, Any]) -> dict[str, Any]:
+    """The part of branch.json that answers depend on."""
+    kept = {key: value for key, value in described.items() if key not in APART}
+    for section, apart in (("trunk", TRUNK_APART), ("method", METHOD_APART)):
+        kept[section] = {key: value for key, value in described[section].items() if key not in apart}
+    return kept
