@@ -94,6 +94,9 @@ class Loop:
         with self._stop:
             while self.position.epoch < self.training.epochs and self.active():
                 self.epoch()
+        if self._agreed(self._stop.made)[0]:  # since the last look, of which nobody else will hear
+            self._save()
+            raise self._interrupted()
         for learner in self.learners.values():
             learner.settle()
         give_back_freed_memory()
@@ -115,6 +118,11 @@ class Loop:
         if changed := changes(before, self.environment):
             self.say("finding", text=changed)
         self.position.environment = self.environment
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"stopped on request after step {self.position.step}; all is saved, and the same command goes on from there"
+        )
 
     def active(self) -> dict[str, Learner]:
         """The learners that have not stopped."""
@@ -164,14 +172,12 @@ class Loop:
             if stepped:
                 since = time.monotonic() - saved
                 worth = (due and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS
-                stopping, saving = self._agreed(self._stop.made and not done, worth)
+                stopping, saving = self._agreed(self._stop.made, worth)
                 if saving or stopping:
                     self._save()
                     saved = time.monotonic()
                 if stopping:
-                    raise Interrupted(
-                        f"stopped on request after step {position.step}; all is saved, and the same command goes on from there"
-                    )
+                    raise self._interrupted()
             if last or done:
                 return
 

@@ -1,0 +1,65 @@
+"""A request to stop is heard whenever it comes: the end of a stage is no exception. test_resume.py sends real signals."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from synthetic import config, write_rows
+
+from trunkline.training import loop
+from trunkline.training.fit import fit
+from trunkline.training.loop import Interrupted, Loop
+from trunkline.training.signals import StopRequest
+
+
+@pytest.fixture
+def requests(monkeypatch) -> list[StopRequest]:
+    """Those of the loops that were made, in order."""
+    made: list[StopRequest] = []
+
+    class Told(StopRequest):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(loop, "StopRequest", Told)
+    return made
+
+
+def test_a_request_during_the_evaluation_that_ends_a_stage_early_is_heard(tiny_trunk_dir, tmp_path, requests):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    # So slow that nothing gets better, so that the second evaluation of each stage is its last.
+    values = config(tiny_trunk_dir, rows, tasks=("mood", "stars"), epochs=9, patience=1, learning_rate=1e-12)
+    values["method"] = {"name": "bitfit"}
+    whole = fit(values, run_dir=tmp_path / "whole")
+    assert len(whole.summary["history"]) < 9
+    seen = []
+
+    def say(event, **fields):
+        seen.append(event)
+        if event == "evaluation" and seen.count("evaluation") == 2:
+            requests[-1]._ask(signal.SIGTERM, None)
+
+    with pytest.raises(Interrupted, match="the same command goes on from there"):
+        fit(values, run_dir=tmp_path / "run", say=say)
+    assert seen.count("stage") == 1
+    again = fit(values, run_dir=tmp_path / "run", say=say)
+    assert seen.count("resumed") == 1 and again.summary["history"] == whole.summary["history"]
+    for name, path in whole.branches.items():
+        assert (path / "weights.safetensors").read_bytes() == (again.branches[name] / "weights.safetensors").read_bytes()
+
+
+def test_a_request_after_the_last_look_is_heard(tiny_trunk_dir, tmp_path, requests, monkeypatch):
+    values = config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 40), tasks=("mood",), epochs=2)
+    real = Loop.epoch
+
+    def epoch(self):
+        real(self)
+        if self.position.epoch == 2:
+            requests[-1]._ask(signal.SIGINT, None)
+
+    monkeypatch.setattr(Loop, "epoch", epoch)
+    with pytest.raises(Interrupted):
+        fit(values, run_dir=tmp_path / "run")
+    assert len(fit(values, run_dir=tmp_path / "run").cost["epochs"]) == 2
