@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from synthetic import config, write_rows
 from tiny import tiny_bert
 
+from trunkline.errors import BadInput
+from trunkline.export.branch import export_branch
 from trunkline.model.branch import load_branch
 from trunkline.training.fit import fit
+from trunkline.tuners.adapters.files import import_bin
 
 WIDTH, BLOCKS = 32, 3
 
@@ -108,3 +111,44 @@ def test_bad_input_is_one_sentence(old):
     (old / "adapter_config.json").write_text("{")
     assert "adapter_config.json: cannot be read as JSON" in fails(2, "import", old, "new")
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["head_config.json", "secrets.json", "more.safetensors", "adapter_config.json", "pytorch_adapter.bin"]
+)
+def test_links_out_of_the_folder_are_not_followed(name, old, tmp_path):
+    """A folder that comes from elsewhere would copy what is not in it."""
+    (old / name).rename(tmp_path / "elsewhere") if (old / name).exists() else (tmp_path / "elsewhere").write_text(
+        '{"key": "secret"}'
+    )
+    (old / name).symlink_to(tmp_path / "elsewhere")
+    assert (
+        fails(2, "import", old, "new")
+        == f"old/{name}: is a link that leads out of its folder, which is not followed; expected a file"
+    )
+    (old / name).unlink()
+    (tmp_path / "elsewhere").rename(old / "within")
+    (old / name).symlink_to("within")
+    if name == "more.safetensors":
+        assert "more.safetensors" in json.loads(done("import", old, "new", "--json").stdout)["files"]
+        assert not Path("new/more.safetensors").is_symlink()
+
+
+def test_python_writes_new_and_empty_folders_only(old, tmp_path):
+    Path("mine").mkdir()
+    Path("mine/work.txt").write_text("mine")
+    for write in (lambda: import_bin(old, "mine"), lambda: export_branch(None, Path("mine"))):
+        with pytest.raises(BadInput, match="mine: is not empty; expected a new or an empty folder"):
+            write()
+    assert [path.name for path in Path("mine").iterdir()] == ["work.txt"]
+
+
+def test_the_links_of_the_hubs_cache_are_followed(old):
+    """Its files are links from the revision's folder to the blobs."""
+    snapshot, blobs = Path("models--a--b/snapshots/0123"), Path("models--a--b/blobs")
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, file in enumerate(old.iterdir()):
+        file.rename(blobs / str(number))
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    assert json.loads(done("import", snapshot, "new", "--json").stdout)["name"] == "mood"

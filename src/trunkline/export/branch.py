@@ -12,6 +12,7 @@ from trunkline.export import transformers as export
 from trunkline.export.adapters import save_adapters
 from trunkline.export.peft import save_adapter
 from trunkline.export.transformers import check_plain, save_model
+from trunkline.files import new_folder
 from trunkline.model.branch import Branch
 from trunkline.tasks.regression import RegressionTask
 from trunkline.trunk.source import public_name
@@ -36,13 +37,14 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Forma
 
     Args:
         branch: of a method that changes the trunk, with the plain head.
-        folder: is replaced as a whole.
+        folder: new or empty.
         merge: fold what a method of the peft library has learned into plain weights, for transformers alone.
 
     Raises:
-        BadInput: no other library has what this branch has; nothing is written then.
+        BadInput: no other library has what this branch has, or something is in the folder; nothing is written then.
         TrunklineError: what was written answers differently; nothing is left of it.
     """
+    new_folder(folder)
     where, tuned, task = branch.path or f"branch {branch.task.name}", branch.source, branch.task
     if not isinstance(tuned, TunedTrunk):
         raise BadInput(

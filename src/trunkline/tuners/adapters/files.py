@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.files import atomic_directory, read_object
+from trunkline.files import atomic_directory, check_regular, new_folder, read_object
 from trunkline.tuners.adapters.bottleneck import Spec, parse_spec
 from trunkline.tuners.adapters.fusing import parse_fusion
 from trunkline.tuners.adapters.weights import Home, Stored, StoredFusion, split_name
@@ -129,15 +129,17 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
 
     Args:
         path: the folder, or one of its pickles: then that one alone, with its config.
-        into: is replaced as a whole.
+        into: new or empty.
 
     Returns:
         The names of the files written.
 
     Raises:
-        BadInput: no such pickle, one without its config, or one that holds anything but tensors by name.
+        BadInput: no such pickle, one without its config, one that holds anything but tensors by name, a link that leads out
+            of the folder, or something in the way of the new one.
     """
     path, into = Path(path).expanduser(), Path(into).expanduser()
+    new_folder(into)
     found = [file for file in ([path] if path.is_file() else map(path.joinpath, PICKLES)) if file.is_file()]
     if not found or found[0].name not in PICKLES:
         raise BadInput(f"{path}: found none of {', '.join(PICKLES)}; expected an adapter's folder of an older release")
@@ -146,6 +148,8 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
         new, config = PICKLES[file.name], file.with_name(CONFIGS[file.name])
         if not config.is_file():
             raise BadInput(f"{file}: found no {config.name} beside it, which says what the weights are; expected both")
+        _check_inside(file)
+        _check_inside(config)
         read_object(config)
         try:
             held = torch.load(file, map_location="cpu", weights_only=True)
@@ -155,12 +159,26 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
             raise BadInput(f"{file}: found something else than tensors by name")
         tensors[new] = {str(name): value.contiguous().clone() for name, value in held.items()}
     copied = [path.with_name(CONFIGS[path.name])] if path.is_file() else [*path.glob("*.json"), *path.glob("*.safetensors")]
+    for file in copied:
+        _check_inside(file)
+        check_regular(file)
     with atomic_directory(into) as temporary:
         for file in copied:
-            shutil.copy(file, temporary / file.name)
+            shutil.copyfile(file, temporary / file.name)
         for new, named in tensors.items():
             save_file(named, temporary / new)
         return sorted(file.name for file in temporary.iterdir())
+
+
+def _check_inside(file: Path) -> None:
+    """BadInput if `file` is a link out of its folder: what a stranger's folder leads to is the user's, and not to be copied.
+
+    The hub's cache is made of such links, from the folder of each revision to the blobs beside it; these are followed.
+    """
+    folder = file.parent.resolve()
+    allowed = [folder, *(above.parent / "blobs" for above in folder.parents if above.name == "snapshots")]
+    if not any(file.resolve().is_relative_to(place) for place in allowed):
+        raise BadInput(f"{file}: is a link that leads out of its folder, which is not followed; expected a file")
 
 
 def load_tensors(path: Path, name: str) -> dict[str, Tensor]:
