@@ -21,9 +21,10 @@ from common import finish, parser, result
 from shapes import shared_data, vocabulary, write_bert_base, write_csv
 
 from trunkline.data.sources import read_table
+from trunkline.events import quiet
 from trunkline.training.config import resolve
 from trunkline.training.loop import Loop
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 
 
 def config(trunk: str, dtype: str, states: str, epochs: int, train: str) -> dict[str, Any]:

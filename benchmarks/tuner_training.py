@@ -27,10 +27,11 @@ from common import finish, parser, result
 from shapes import shared_data, write_csv
 
 from trunkline.data.sources import read_table
+from trunkline.events import quiet
 from trunkline.training.config import resolve
 from trunkline.training.cost import peak_memory
 from trunkline.training.fit import fit
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 from trunkline.trunk.source import find_source
 
 BATCH = 16

@@ -15,8 +15,9 @@ from common import finish, interleave, parser, ratio_of, result, runs_of
 from shapes import shared_data
 from tuner_training import BATCH, subset
 
+from trunkline.events import quiet
 from trunkline.training.config import resolve
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 
 SIDES = {
     "upper half, lower states stored": ("4-6", "store"),

@@ -7,6 +7,7 @@ from clitools import done, made_up, write_jsonl
 from rich.console import Console
 
 from trunkline.cli.progress import FitProgress
+from trunkline.events import EpochEnded, Evaluated, StageStarted
 from trunkline.states.budget import readable
 from trunkline.training.config import load_config
 from trunkline.training.fit import fit
@@ -52,15 +53,15 @@ def test_joint_tasks_have_one_count_together(config):
 def test_a_stage_says_what_it_trains_and_how_many_stages_were_done_before(config):
     values = load_config("tuned.yaml", [*config, "training.regime=sequential"])
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
-    def killed(event, **fields):  # before the third stage has a checkpoint
-        if event == "stage" and fields["name"] == "2-city":
+    def killed(event):  # before the third stage has a checkpoint
+        if isinstance(event, StageStarted) and event.name == "2-city":
             raise Killed
 
     with pytest.raises(Killed):
-        fit(values, run_dir="run", say=killed)
+        fit(values, run_dir="run", subscribers=[killed])
     lines = lines_of("tuned.yaml", *config, "training.regime=sequential")
     assert "going on: 2 of 3 stages are done (alone-city, 1-mood); --fresh would begin anew" in lines
     stages = {stage["name"]: stage["cost"] for stage in json.loads(Path("run/result.json").read_text())["stages"]}
@@ -85,12 +86,11 @@ def test_no_line_ends_in_blanks():
     console = Console(file=io.StringIO(), width=80)
     progress = FitProgress(console)
     spent = {"epochs": 20, "seconds": 1.0, "evaluation_seconds": 0.5, "tokens": 5}
-    progress("epoch", epoch=1, **spent)
+    progress(EpochEnded(epoch=1, **spent))
     for best in (True, False):
-        progress(
-            "evaluation", step=3, epoch=2, tasks={"a": {"validation": {}, "best": best}, "b": {"validation": {}, "best": best}}
-        )
-        progress("epoch", epoch=2, **spent)
+        found = {"validation": {}, "best": best}
+        progress(Evaluated(step=3, epoch=2, tasks={"a": found, "b": found}))
+        progress(EpochEnded(epoch=2, **spent))
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 3 and all(line == line.rstrip() for line in lines)
     assert lines[0].split() == ["epoch", "1/20", "1.0", "s"]

@@ -57,7 +57,7 @@ RUNS = {
 STORED = "adalayers"  # the run whose states store is kept
 
 
-class _Stop(Exception):
+class _Stop(BaseException):
     pass
 
 
@@ -127,16 +127,17 @@ def make_run(work: Path, trunk: Path, rows: Path, run: str) -> None:
 
 def interrupt(work: Path, trunk: Path, rows: Path) -> None:
     """Stop a run after its first epoch, as a kill would have."""
+    from trunkline.events import EpochEnded
     from trunkline.training.fit import fit
 
-    def stop(event: str, **fields: object) -> None:
-        if event == "epoch":
+    def stop(event: object) -> None:
+        if isinstance(event, EpochEnded):
             raise _Stop
 
     values = config(trunk, rows, "positions")
     values["training"]["evaluate_every"] = 1
     try:
-        fit(values, run_dir=work / "interrupted", say=stop)
+        fit(values, run_dir=work / "interrupted", subscribers=[stop])
     except _Stop:
         return
     raise AssertionError("the run was not interrupted")

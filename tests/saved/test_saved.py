@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trunkline.events import quiet
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.states.live import LiveStates
@@ -18,7 +19,7 @@ from trunkline.states.store import StatesStore
 from trunkline.training.checkpoint import load_checkpoint
 from trunkline.training.config import resolve
 from trunkline.training.result import read_result
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners.adapters.files import read_adapter, read_fusion
 

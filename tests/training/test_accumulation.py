@@ -8,9 +8,10 @@ import pytest
 import torch
 from synthetic import config, write_rows
 
+from trunkline.events import quiet
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 from trunkline.training.sampling import Batch
 
 ADALAYERS = {"name": "adalayers", "dim": 16, "heads": 2, "alpha": 4, "dropout": 0.0, "entropy": 0.5}

@@ -9,6 +9,7 @@ import torch
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput
+from trunkline.events import AlreadyFinished, Evaluated, Finding, StageStarted
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
 
@@ -30,23 +31,23 @@ def threads():
     torch.set_num_threads(before)
 
 
-def stopped(values, run, event="evaluation"):
-    def stop(seen, **_):
-        if seen == event and (event == "stage" or list(run.glob("checkpoint/**/state.json"))):
+def stopped(values, run, kind=Evaluated):
+    def stop(event):
+        if isinstance(event, kind) and (kind is StageStarted or list(run.glob("checkpoint/**/state.json"))):
             stop.count += 1
             if stop.count == 2:
                 raise Stopped
 
     stop.count = 0
     with pytest.raises(Stopped):
-        fit(values, run_dir=run, say=stop)
+        fit(values, run_dir=run, subscribers=[stop])
 
 
 def resumed(values, run):
     """The findings of going on, without those about the data."""
     told = []
-    fit(values, run_dir=run, say=lambda event, **fields: told.append(fields["text"]) if event == "finding" else None)
-    return [text for text in told if text.startswith("begun with")]
+    fit(values, run_dir=run, subscribers=[told.append])
+    return [event.text for event in told if isinstance(event, Finding) and event.text.startswith("begun with")]
 
 
 def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path, threads):
@@ -71,7 +72,7 @@ def test_another_number_of_threads_is_said_after_a_finished_stage(values, tmp_pa
     rows = tmp_path / "rows.jsonl"
     values = {**config(tiny_trunk_dir, rows, epochs=1), "method": {"name": "bitfit"}}
     threads(1)
-    stopped(values, tmp_path / "run", "stage")
+    stopped(values, tmp_path / "run", StageStarted)
     threads(2)
     [said] = resumed(values, tmp_path / "run")
     assert "threads 1, now 2" in said
@@ -100,8 +101,8 @@ def test_the_device_is_no_part_of_the_identity(values, tmp_path):
     values["trunk"]["device"] = "auto"
     if torch.cuda.is_available():
         pytest.skip("auto is another device here")
-    again = fit(values, run_dir=tmp_path / "run", say=lambda event, **_: told.append(event))
-    assert told[-1] == "finished_before" and again.summary == first.summary
+    again = fit(values, run_dir=tmp_path / "run", subscribers=[told.append])
+    assert told == [AlreadyFinished(tmp_path / "run")] and again.summary == first.summary
 
 
 def test_changes_are_one_sentence():

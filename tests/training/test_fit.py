@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import AlreadyFinished, EpochEnded, quiet
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 
 
 @pytest.fixture
@@ -60,20 +61,20 @@ def test_same_seed_same_bits_and_another_seed_other_ones(tiny_trunk_dir, rows, t
 
 def test_a_finished_run_is_not_trained_again_unless_asked(tiny_trunk_dir, rows, tmp_path):
     events = []
-    arguments = {"run_dir": tmp_path / "run", "say": lambda event, **_: events.append(event)}
+    arguments = {"run_dir": tmp_path / "run", "subscribers": [lambda event: events.append(type(event))]}
     first = fit(config(tiny_trunk_dir, rows), **arguments)
-    assert "epoch" in events and "finished_before" not in events
+    assert EpochEnded in events and AlreadyFinished not in events
     events.clear()
     second = fit(config(tiny_trunk_dir, rows), **arguments)
-    assert "epoch" not in events and "finished_before" in events and second.summary == first.summary
+    assert EpochEnded not in events and AlreadyFinished in events and second.summary == first.summary
     events.clear()
     older = Run(resolve(config(tiny_trunk_dir, rows)), quiet).older_identity
     (tmp_path / "run" / "result.json").write_text(json.dumps({**first.summary, "identity": older}))
     fit(config(tiny_trunk_dir, rows), **arguments)
-    assert "epoch" not in events and older != first.summary["identity"]
+    assert EpochEnded not in events and older != first.summary["identity"]
     events.clear()
     fit(config(tiny_trunk_dir, rows), fresh=True, **arguments)
-    assert "epoch" in events
+    assert EpochEnded in events
 
 
 def test_changed_data_is_another_run_and_never_an_old_result(tiny_trunk_dir, rows, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_tr
     drawn = ids(prepare(resolve({**values, "tasks": {"mood": values["tasks"]["mood"]}}))[0], "test")
     edited(numbered, lambda row: row.update(genre="rare" if row["id"] in drawn else ("film", "book")[row["id"] % 2]))
     said = []
-    result = fit(values, run_dir=tmp_path / "run", say=lambda event, **told: said.append(told.get("text")))
+    result = fit(values, run_dir=tmp_path / "run", subscribers=[lambda event: said.append(getattr(event, "text", None))])
     assert "train: 1 of the 'genre' labels has no row to learn from: 'rare'." in said
     scores = result.tasks["genre"]["test"]
     assert set(scores["by_label"]) == {"book", "film", "rare"} and scores["by_label"]["rare"]["support"] == len(drawn)

@@ -20,11 +20,12 @@ SCRIPT = """
 import json, sys
 from trunkline.training.fit import fit
 from trunkline.errors import TrunklineError
-def say(event, **fields):
-    if event in ("epoch", "evaluation", "resumed", "states"):
-        print(event, flush=True)
+from trunkline.events import EpochEnded, Evaluated, Resumed, StatesProgress
+def say(event):
+    if isinstance(event, (EpochEnded, Evaluated, Resumed, StatesProgress)):
+        print(type(event).__name__, flush=True)
 try:
-    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2], say=say)
+    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2], subscribers=[say])
 except TrunklineError as error:
     print(error, flush=True)
     sys.exit(1)
@@ -120,7 +121,7 @@ def test_what_a_kill_left_half_written_is_no_branch_and_is_cleared_away(values, 
 def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number):
     process = start(values, tmp_path / "run", tmp_path / "cache")
     for line in process.stdout:
-        if line.strip() == "evaluation":
+        if line.strip() == "Evaluated":
             break
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
@@ -128,7 +129,7 @@ def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number):
     assert "the same command goes on" in out
     assert (tmp_path / "run" / "checkpoint" / "tensors.safetensors").exists()
     words = finish(values, tmp_path / "run", tmp_path / "cache")
-    assert "resumed" in words
+    assert "Resumed" in words
     finish(values, tmp_path / "whole", tmp_path / "cache-whole")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
@@ -137,7 +138,7 @@ def test_two_processes_do_not_train_one_run(values, tmp_path):
     values["training"]["epochs"] = 100_000  # it is still at it when the second comes, however slow the machine
     first = start(values, tmp_path / "run", tmp_path / "cache")
     for line in first.stdout:
-        if line.strip() == "evaluation":
+        if line.strip() == "Evaluated":
             break
     second = start(values, tmp_path / "run", tmp_path / "cache")
     out, _ = second.communicate(timeout=120)
@@ -148,18 +149,19 @@ def test_two_processes_do_not_train_one_run(values, tmp_path):
 
 def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir):
     from trunkline.errors import BadInput
+    from trunkline.events import EpochEnded
     from trunkline.training.fit import fit
 
-    class Stop(Exception):
+    class Stop(BaseException):
         pass
 
-    def stop(event, **_):
-        if event == "epoch":
+    def stop(event):
+        if isinstance(event, EpochEnded):
             raise Stop
 
     values["training"]["evaluate_every"] = 1
     with pytest.raises(Stop):
-        fit(values, run_dir=tmp_path / "run", say=stop)
+        fit(values, run_dir=tmp_path / "run", subscribers=[stop])
     state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
     assert load_file(tmp_path / "run" / "checkpoint" / "tensors.safetensors") and state["position"]["step"] > 0
     values["training"]["seed"] = 99

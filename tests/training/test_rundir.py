@@ -13,6 +13,7 @@ from synthetic import config, write_rows
 from tiny import tiny_bert
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import EpochEnded, Evaluated, Event, RunStarted, StageStarted
 from trunkline.files import atomic_directory
 from trunkline.model.bundle import Bundle
 from trunkline.training import rundir
@@ -44,19 +45,19 @@ def run(finished, tmp_path) -> Path:
     return shutil.copytree(finished, tmp_path / "run")
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     pass
 
 
-def stopped(values: dict, path: Path, event: str = "evaluation", **options) -> None:
+def stopped(values: dict, path: Path, kind: type[Event] = Evaluated, **options) -> None:
     """Fit, and stop as a kill would at the first event of a kind: with a checkpoint if there was a step before."""
 
-    def say(found, **fields):
-        if found == event:
+    def stop(event):
+        if isinstance(event, kind):
             raise Stopped
 
     with pytest.raises(Stopped):
-        fit(values, run_dir=path, say=say, **options)
+        fit(values, run_dir=path, subscribers=[stop], **options)
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
@@ -90,8 +91,8 @@ def test_a_run_of_an_earlier_version_is_known_by_what_it_left(values, run, tmp_p
     """Such a run has no mark: it may be finished, on its way, stopped before its first checkpoint, or between two renames."""
     (run / "run.json").unlink()
     assert fit(values, run_dir=run).summary == json.loads((run / "result.json").read_text())
-    for name, event in (("way", "epoch"), ("renames", "epoch"), ("begun", "tasks")):
-        stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / name, event)
+    for name, kind in (("way", EpochEnded), ("renames", EpochEnded), ("begun", RunStarted)):
+        stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / name, kind)
         (path / "run.json").unlink()
         if name == "renames":
             (path / ".checkpoint.a1_b2c3d.old").mkdir()
@@ -131,14 +132,14 @@ def test_other_files_may_lie_beside_a_run_but_not_in_what_it_replaces(values, ru
         fit(values, run_dir=run, fresh=True)
     (run / "branches" / "linked").unlink()
     events = []
-    fit(values, run_dir=run, fresh=True, say=lambda event, **_: events.append(event))
-    assert "epoch" in events and (run / "predictions.jsonl").read_text() == (run / ".notes.old").read_text() == "mine"
+    fit(values, run_dir=run, fresh=True, subscribers=[lambda event: events.append(type(event).__name__)])
+    assert "EpochEnded" in events and (run / "predictions.jsonl").read_text() == (run / ".notes.old").read_text() == "mine"
 
 
 def test_a_fit_in_the_parent_directory_leaves_another_run_alone(values, run, tmp_path):
     """The inner run is writing: what it has begun is not to be swept by the outer one."""
     inner = run / "runs" / "inner"
-    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, inner, "epoch")
+    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, inner, EpochEnded)
     with atomic_directory(inner / "checkpoint") as written:
         (written / "state.json").write_text("half")
         (inner / "branches").mkdir()
@@ -152,7 +153,7 @@ def test_a_fit_in_the_parent_directory_leaves_another_run_alone(values, run, tmp
 
 
 def test_the_config_of_another_run_stays(values, tmp_path):
-    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / "run", "epoch")
+    stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / "run", EpochEnded)
     before = everything(path)
     with pytest.raises(BadInput, match="run: holds a run of another config, other data or another trunk"):
         fit({**values, "training": {**values["training"], "seed": 8}}, run_dir=path)
@@ -162,13 +163,13 @@ def test_the_config_of_another_run_stays(values, tmp_path):
 def test_a_stage_of_another_run_is_not_replaced(staged, tmp_path):
     calls = []
 
-    def say(event, **_):
-        calls.append(event)
-        if calls.count("stage") == 2:
+    def stop(event):
+        calls.append(type(event))
+        if calls.count(StageStarted) == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
-        fit(staged, run_dir=tmp_path / "run", say=say)
+        fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
     shutil.rmtree(tmp_path / "run" / "checkpoint")
     before = everything(tmp_path / "run")
     with pytest.raises(BadInput, match="holds a run of another config"):
@@ -191,18 +192,18 @@ def test_a_finished_run_without_its_branches_says_what_to_do(values, run):
 def test_a_stage_whose_branch_is_gone_is_trained_again_and_all_of_them_if_asked(staged, tmp_path):
     calls = []
 
-    def say(event, **fields):
-        if event == "stage":
-            calls.append(fields["name"])
+    def stop(event):
+        if isinstance(event, StageStarted):
+            calls.append(event.name)
             if calls == ["alone-stars", "1-mood", "2-stars"]:
                 raise Stopped
 
     with pytest.raises(Stopped):
-        fit(staged, run_dir=tmp_path / "run", say=say)
+        fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
     shutil.rmtree(tmp_path / "run" / "stages" / "1-mood" / "mood")
-    fit(staged, run_dir=tmp_path / "run", say=say)
+    fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
     assert calls[3:] == ["1-mood", "2-stars"]
-    again = fit(staged, run_dir=tmp_path / "run", fresh=True, say=say)
+    again = fit(staged, run_dir=tmp_path / "run", fresh=True, subscribers=[stop])
     assert calls[5:] == ["alone-stars", "1-mood", "2-stars"] and len(again.branches) == 2
 
 

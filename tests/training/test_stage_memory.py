@@ -8,6 +8,7 @@ import weakref
 import pytest
 from synthetic import config, write_rows
 
+from trunkline.events import StageStarted
 from trunkline.training.fit import fit
 from trunkline.tuners import TunedTrunk
 
@@ -24,8 +25,8 @@ def test_the_changed_trunk_of_an_earlier_stage_is_let_go(regime, tiny_trunk_dir,
     class Stopped(BaseException):
         pass
 
-    def look(event, **fields):
-        if event == "stage":
+    def look(event):
+        if isinstance(event, StageStarted):
             gc.collect()
             alive.append(sum(trunk() is not None for trunk in trunks))
             if len(alive) == 2:
@@ -35,7 +36,7 @@ def test_the_changed_trunk_of_an_earlier_stage_is_let_go(regime, tiny_trunk_dir,
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     values = {**config(tiny_trunk_dir, rows, epochs=1, regime=regime), "method": {"name": "adapter", "reduction": 4}}
     with pytest.raises(Stopped):
-        fit(values, run_dir=tmp_path / "run", say=look)
+        fit(values, run_dir=tmp_path / "run", subscribers=[look])
     trunks.clear()
-    fit(values, run_dir=tmp_path / "run", say=look)  # which does not need the trunk of the first stage at all
+    fit(values, run_dir=tmp_path / "run", subscribers=[look])  # which does not need the trunk of the first stage at all
     assert len(alive) > 2 and set(alive) == {1}

@@ -14,6 +14,7 @@ from synthetic import config, write_rows
 
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import BatchEnded, StageStarted
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.training.fit import fit
@@ -212,21 +213,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(method, regime, tiny_tru
     values = tuned(tiny_trunk_dir, rows, method, regime=regime, evaluate_every=5, epochs=2)
     whole = fit(values, run_dir=tmp_path / "whole")
 
-    class Stopped(Exception):
+    class Stopped(BaseException):
         pass
 
     stops = 0
     for after in (3, 8, 12):
         seen = 0
 
-        def say(event, after=after, **_):
+        def stop(event, after=after):
             nonlocal seen
-            seen += event == "batch"
+            seen += isinstance(event, BatchEnded)
             if seen > after:
                 raise Stopped
 
         try:
-            fit(values, run_dir=tmp_path / "stopped", say=say)
+            fit(values, run_dir=tmp_path / "stopped", subscribers=[stop])
         except Stopped:
             stops += 1
     again = fit(values, run_dir=tmp_path / "stopped")
@@ -288,8 +289,8 @@ def test_fresh_trains_the_stages_anew(tiny_trunk_dir, rows, tmp_path):
     values = tuned(tiny_trunk_dir, rows, "bitfit", epochs=1)
     events: list[str] = []
     for _ in range(2):
-        fit(values, run_dir=tmp_path / "run", fresh=True, say=lambda event, **_: events.append(event))
-    assert events.count("stage") == 4
+        fit(values, run_dir=tmp_path / "run", fresh=True, subscribers=[lambda event: events.append(type(event))])
+    assert events.count(StageStarted) == 4
 
 
 def test_transfer_by_hand():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import singledispatchmethod
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from trunkline.cli.common import leads, wrapped
+from trunkline.events import (
+    AlreadyFinished,
+    BatchEnded,
+    EpochEnded,
+    Evaluated,
+    Event,
+    Finding,
+    Resumed,
+    RunStarted,
+    StagesKept,
+    StageStarted,
+    StatesProgress,
+)
 
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 
@@ -40,7 +53,7 @@ def counting(console: Console, description: str, total: int | None) -> Iterator[
 
 
 class FitProgress:
-    """The `say` of `trunkline.fit` for a terminal or a log.
+    """A subscriber to a fit, for a terminal or a log.
 
     Args:
         console: where to write; stderr.
@@ -51,7 +64,7 @@ class FitProgress:
         self._bar: Any = None
         self._what: tuple[object, ...] = ()
         self._monitors: dict[str, str] = {}
-        self._evaluation: dict[str, Any] | None = None
+        self._evaluation: Evaluated | None = None
         self._looked = self._began = 0.0
 
     def __enter__(self) -> FitProgress:
@@ -62,9 +75,9 @@ class FitProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    def __call__(self, event: str, **fields: Any) -> None:
-        if handler := getattr(self, f"_on_{event}", None):
-            handler(**fields)
+    @singledispatchmethod
+    def __call__(self, event: Event) -> None:
+        """Show `event`; those that have no method below are not shown."""
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
@@ -79,73 +92,82 @@ class FitProgress:
             self._bar, self._what = self.bars.add_task(description, total=total, note=""), what
             self._began = time.monotonic()
 
-    def _on_finding(self, text: str) -> None:
-        self.line(f"note: {text}")
+    @__call__.register
+    def _(self, event: Finding) -> None:
+        self.line(f"note: {event.text}")
 
-    def _on_tasks(self, tasks: dict[str, Any], cost: Any, staged: bool, **_: Any) -> None:
-        self._monitors = {name: task.monitor for name, task in tasks.items()}
-        for name, task in tasks.items():
-            types = getattr(task, "types", None)
+    @__call__.register
+    def _(self, event: RunStarted) -> None:
+        self._monitors = {task.name: task.monitor for task in event.tasks}
+        trained = {} if event.stages else event.trained_parameters  # a stage tells its count when it comes
+        for task in event.tasks:
             space = (
-                f"{len(types)} {'type' if len(types) == 1 else 'types'} of span"
-                if types is not None
-                else f"{len(task.labels)} labels"
-                if task.labels and task.kind != "regression"
+                f"{task.types} {'type' if task.types == 1 else 'types'} of span"
+                if task.types is not None
+                else f"{task.labels} labels"
+                if task.labels is not None
                 else "a number"
             )
-            own = None if staged else cost.trained_parameters.get(name)  # a stage tells its count when it comes
-            self.line(f"task {name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
-        if not staged and (shared := sum(n for who, n in cost.trained_parameters.items() if who not in tasks)):
+            own = trained.get(task.name)
+            self.line(f"task {task.name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
+        if shared := sum(count for who, count in trained.items() if who not in self._monitors):
             self.line(f"{shared:,} weights to train together")
 
-    def _on_stages_done(self, names: list[str], stages: int) -> None:
-        are = "is" if len(names) == 1 else "are"
-        self.line(f"going on: {len(names)} of {stages} stages {are} done ({', '.join(names)}); --fresh would begin anew")
+    @__call__.register
+    def _(self, event: StagesKept) -> None:
+        are, names = "is" if len(event.names) == 1 else "are", ", ".join(event.names)
+        self.line(f"going on: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh would begin anew")
 
-    def _on_stage(self, name: str, tasks: tuple[str, ...], weights: int) -> None:
-        self.line(f"stage {name}: trains {', '.join(tasks)}; {weights:,} weights to train")
+    @__call__.register
+    def _(self, event: StageStarted) -> None:
+        self.line(f"stage {event.name}: trains {', '.join(event.tasks)}; {event.trained_parameters:,} weights to train")
 
-    def _on_states(self, split: str, done: int, total: int) -> None:
-        self._show(("states", split), f"layer states of {split}", total)
-        self.bars.update(self._bar, completed=done)
-        if done == total:
-            self.line(
-                f"layer states of {split}: {total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored"
-            )
+    @__call__.register
+    def _(self, event: StatesProgress) -> None:
+        what = f"layer states of {event.split}"
+        self._show(("states", event.split), what, event.total)
+        self.bars.update(self._bar, completed=event.done)
+        if event.done == event.total:
+            self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")
 
-    def _on_resumed(self, epoch: int, step: int) -> None:
-        self.line(f"resuming after step {step} (epoch {epoch + 1}); --fresh would begin anew")
+    @__call__.register
+    def _(self, event: Resumed) -> None:
+        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh would begin anew")
 
-    def _on_finished_before(self, path: Path) -> None:
-        self.line(f"{path} holds this very run, finished; showing its result (--fresh trains anew)")
+    @__call__.register
+    def _(self, event: AlreadyFinished) -> None:
+        self.line(f"{event.path} holds this very run, finished; showing its result (--fresh trains anew)")
 
-    def _on_batch(self, epoch: int, batch: int, batches: int, losses: dict[str, Any]) -> None:
+    @__call__.register
+    def _(self, event: BatchEnded) -> None:
         self._flush()
-        self._show(("epoch", epoch), f"epoch {epoch + 1}", batches)
-        self.bars.update(self._bar, completed=batch)
+        self._show(("epoch", event.epoch), f"epoch {event.epoch + 1}", event.batches)
+        self.bars.update(self._bar, completed=event.batch)
         if not self.bars.disable and time.monotonic() - self._looked > REFRESH:
-            note = "  ".join(f"{name} {float(loss):.3f}" for name, loss in losses.items())
+            note = "  ".join(f"{name} {float(loss):.3f}" for name, loss in event.losses.items())
             self.bars.update(self._bar, note=f"loss {note}")
             self._looked = time.monotonic()
 
-    def _on_evaluation(self, **entry: Any) -> None:
+    @__call__.register
+    def _(self, event: Evaluated) -> None:
         self._flush()
-        self._evaluation = entry  # the epoch may end with it, and then they share a line
+        self._evaluation = event  # the epoch may end with it, and then they share a line
 
-    def _on_epoch(self, epoch: int, epochs: int, seconds: float, evaluation_seconds: float, tokens: float) -> None:
-        count = f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
-        self.line(f"{count}  {seconds:6.1f} s  {self._scores()}".replace("  ", "\u00a0 "), indent=len(count) + 2)
+    @__call__.register
+    def _(self, event: EpochEnded) -> None:
+        count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
+        self.line(f"{count}  {event.seconds:6.1f} s  {self._scores()}".replace("  ", "\u00a0 "), indent=len(count) + 2)
         self._evaluation = None
 
     def _flush(self) -> None:
         """Write the evaluation that no end of an epoch came for."""
         if self._evaluation is not None:
-            self.line(f"step {self._evaluation['step']}  {self._scores()}")
+            self.line(f"step {self._evaluation.step}  {self._scores()}")
             self._evaluation = None
 
     def _scores(self) -> str:
         parts = []
-        for name, found in (self._evaluation or {"tasks": {}})["tasks"].items():
+        for name, found in (self._evaluation.tasks if self._evaluation else {}).items():
             metric = self._monitors.get(name, "")
             score = found["validation"].get(metric)
             shown = "-" if score is None else f"{score:.4f}"

@@ -43,7 +43,7 @@ def build(
     from trunkline.training.stored import build_states
 
     with FitProgress(err()) as progress:
-        found = build_states(load_config(config, overrides or []), say=progress)
+        found = build_states(load_config(config, overrides or []), publish=progress)
     if not as_json:
         _show_splits(found)
     return {"stores": [_plain(one) for one in found]}

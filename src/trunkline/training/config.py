@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from trunkline import branches, tasks
+from trunkline import branches, tasks, trackers
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
@@ -123,6 +123,7 @@ class RunConfig(Section):
     tasks: dict[str, Any] = Field(min_length=1)  # name -> the Config of its kind
     method: Any = {"name": "adalayers"}  # the Config of a method
     training: TrainingSection = TrainingSection()
+    trackers: list[Any] = []  # the Config of each: where the run's events are kept
     _origin: Origin = PrivateAttr(Origin("config"))
 
     @field_validator("trunk", mode="before")
@@ -137,9 +138,16 @@ class RunConfig(Section):
             return {"name": "adalayers", **value}
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _tracker_names(cls, value: object) -> object:
+        value = [value] if isinstance(value, (str, dict)) else value
+        return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
     def identity(self) -> str:
-        """sha256 (hex) of what the result depends on: two runs with the same one are the same run, on whatever device."""
+        """sha256 (hex) of what the result depends on: not the device, nor where the run is tracked."""
         values = self.as_dict()
+        del values["trackers"]
         values["trunk"]["device"] = "auto"
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -200,6 +208,9 @@ def resolve(
     for name, task in config.tasks.items():
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
+    config.trackers = [
+        named_section(one, "name", trackers.trackers, where, f"trackers.{number}") for number, one in enumerate(config.trackers)
+    ]
     locate_paths(config, origin, base)
     return config
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from accelerate import Accelerator
 
+from trunkline.events import Finding, StatesProgress, Subscriber
 from trunkline.files import cache_dir, directory_bytes
 from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
@@ -14,7 +15,6 @@ from trunkline.states.live import Feed
 from trunkline.states.store import build_store
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
-from trunkline.training.loop import Say
 from trunkline.training.prepare import Split
 from trunkline.trunk.load import Trunk, load_trunk
 
@@ -26,11 +26,11 @@ class Feeds:
         config: resolved.
         trunk: the run's; in fp32 where a tuner changes copies of it.
         accelerator: whose main process builds stores.
-        say: told of the building.
+        publish: told of the building.
     """
 
-    def __init__(self, config: RunConfig, trunk: Trunk, accelerator: Accelerator, say: Say) -> None:
-        self.config, self.trunk, self.accelerator, self.say = config, trunk, accelerator, say
+    def __init__(self, config: RunConfig, trunk: Trunk, accelerator: Accelerator, publish: Subscriber) -> None:
+        self.config, self.trunk, self.accelerator, self.publish = config, trunk, accelerator, publish
         self._other: Trunk | None = None  # the trunk in another precision
 
     def open(self, split: Split, source: Source, layers: Collection[int], cost: Cost) -> Feed:
@@ -68,14 +68,14 @@ class Feeds:
                     layers=layers,
                     dtype=training.states_dtype,
                     budget_bytes=budget,
-                    progress=lambda done, total: self.say("states", split=split.name, done=done, total=total),
+                    progress=lambda done, total: self.publish(StatesProgress(split.name, done, total)),
                 )
             except OverBudget as error:
                 over = error
         if store is None:
             if training.states == "store":
                 raise over
-            self.say("finding", text=f"{over}; the trunk runs in every epoch instead (training.states: live)")
+            self.publish(Finding(f"{over}; the trunk runs in every epoch instead (training.states: live)"))
             return None
         cost.states_seconds += time.monotonic() - began
         cost.states_bytes += directory_bytes(store.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import yaml
 
 from trunkline.errors import BadInput
+from trunkline.events import AlreadyFinished, Publisher, RunEnded, Subscriber
 from trunkline.files import write_text
+from trunkline.trackers import trackers
 from trunkline.training import rundir
 from trunkline.training.config import RunConfig, load_config, resolve
-from trunkline.training.loop import Say
+from trunkline.training.loop import Interrupted
 from trunkline.training.result import read_result
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 
 
 @dataclass
@@ -48,7 +51,7 @@ def fit(
     fresh: bool = False,
     overrides: list[str] | tuple[str, ...] = (),
     name: str | None = None,
-    say: Say = quiet,
+    subscribers: Iterable[Subscriber] = (),
 ) -> RunResult:
     """Train the tasks of `config` and return their scores.
 
@@ -60,7 +63,7 @@ def fit(
         fresh: throw away what an earlier run in this directory has left.
         overrides: `key.sub=value`, for a YAML file.
         name: of the run; by default that of the YAML file, or "run".
-        say: told of what happens, for a progress display.
+        subscribers: told of what happens (trunkline.events), besides the config's trackers.
 
     Raises:
         BadInput: the config, the data or the directory cannot be used; nothing was written.
@@ -74,7 +77,7 @@ def fit(
     if name is not None and ("/" in name or "\0" in name):
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
     with config.naming():
-        run = Run(config, say)
+        run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]))
     path = Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{run.identity[:8]}"
     leads = run.accelerator.is_main_process
     with rundir.claimed(path) if leads else nullcontext():  # for its siblings of one launch, too
@@ -86,13 +89,19 @@ def fit(
         if done := finished(path, run.identity, run.older_identity):
             if leads:
                 rundir.drop_checkpoint(path)  # of a run that was killed at its very end
-            run.say("finished_before", path=path)
+            run.publish(AlreadyFinished(path))
             return done
         rundir.check(path, run.identity)
         if leads:
             write_text(path / rundir.CONFIG, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
-        summary = run.train(path, began)
+        try:
+            summary = run.train(path, began)
+        except BaseException as error:
+            asked = isinstance(error, (Interrupted, KeyboardInterrupt))
+            run.publish(RunEnded(path, "interrupted" if asked else "failed"))
+            raise
         run.accelerator.wait_for_everyone()
+        run.publish(RunEnded(path, "finished", summary))
     return RunResult(path, summary)
 
 

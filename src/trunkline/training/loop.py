@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from accelerate import Accelerator
 
 from trunkline.branches import LayerState
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import BatchEnded, CheckpointSaved, EpochEnded, Evaluated, Finding, Resumed, Subscriber
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import as_precision, autocast, collect_logits
 from trunkline.model.part import Part
@@ -33,8 +33,6 @@ from trunkline.training.signals import StopRequest
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
-
-Say = Callable[..., None]  # say(event, **fields): progress for whoever shows it
 
 
 class Interrupted(TrunklineError):
@@ -53,7 +51,7 @@ class Loop:
         checkpoint: directory of the checkpoint; resumed from where it exists.
         identity: sha256 of all that the result depends on; a checkpoint with another one is refused.
         cost: the meter to fill.
-        say: told of every epoch, evaluation and step.
+        publish: told of every batch, epoch, evaluation and checkpoint.
     """
 
     def __init__(
@@ -67,11 +65,11 @@ class Loop:
         checkpoint: Path,
         identity: str,
         cost: Cost,
-        say: Say,
+        publish: Subscriber,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
-        self.checkpoint, self.identity, self.cost, self.say = checkpoint, identity, cost, say
+        self.checkpoint, self.identity, self.cost, self.publish = checkpoint, identity, cost, publish
         self.environment = environment(accelerator)
         self.position = Position(environment=self.environment)
         self._stop = StopRequest()
@@ -89,7 +87,7 @@ class Loop:
         if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
             self.position, self.cost = found
             self._compare(self.position.environment)
-            self.say("resumed", epoch=self.position.epoch, step=self.position.step)
+            self.publish(Resumed(self.position.epoch, self.position.step))
         self._began = time.monotonic() - self.position.seconds
         with self._stop:
             while self.position.epoch < self.training.epochs and self.active():
@@ -116,7 +114,7 @@ class Loop:
                 "start as many as before, or use --fresh to train anew"
             )
         if changed := changes(before, self.environment):
-            self.say("finding", text=changed)
+            self.publish(Finding(changed))
         self.position.environment = self.environment
 
     def _interrupted(self) -> Interrupted:
@@ -152,7 +150,7 @@ class Loop:
             chunk = batches[position.batch * world : (position.batch + 1) * world]
             mine = self.accelerator.process_index
             losses = self._batch(chunk[mine] if mine < len(chunk) else None)
-            self.say("batch", epoch=position.epoch, batch=position.batch + 1, batches=rounds, losses=losses)
+            self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
             tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
             position.batch += 1
             last = position.batch == rounds
@@ -183,8 +181,10 @@ class Loop:
 
     def _close_epoch(self, tally: dict[str, float]) -> None:
         position = self.position
-        self.cost.epochs.append(EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"])))
-        self.say("epoch", epoch=position.epoch + 1, epochs=self.training.epochs, **tally)
+        spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
+        self.cost.epochs.append(spent)
+        ended = EpochEnded(position.epoch + 1, self.training.epochs, spent.seconds, spent.evaluation_seconds, spent.tokens)
+        self.publish(ended)
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
@@ -290,7 +290,7 @@ class Loop:
                 }
             learner.train()
         self.position.history.append(entry)
-        self.say("evaluation", **entry)
+        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"]))
 
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""
@@ -318,6 +318,7 @@ class Loop:
             save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
         self.accelerator.wait_for_everyone()
         self._saving = time.monotonic() - began
+        self.publish(CheckpointSaved(self.checkpoint, self.position.step))
 
     def _agreed(self, *wishes: bool) -> list[bool]:
         """For each wish, whether some process has it: signals and clocks are a process's own, and all must do the same."""

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
+from trunkline.events import BranchSaved, Finding, RunStarted, StagesKept, StageStarted, Subscriber, TaskFacts, quiet
 from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.approach import approach_of
 from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
@@ -27,7 +28,7 @@ from trunkline.training.environment import changes, environment
 from trunkline.training.feeds import Feeds
 from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
-from trunkline.training.loop import Loop, Say
+from trunkline.training.loop import Loop
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.rundir import drop_checkpoint, missing_branch
 from trunkline.training.sampling import SharedTexts, SplitFeed
@@ -36,26 +37,22 @@ from trunkline.training.transfer import transfer
 from trunkline.trunk.load import Trunk, load_trunk
 
 
-def quiet(event: str, **fields: Any) -> None:
-    """A `say` that tells nobody."""
-
-
 class Run:
     """One training with all that it needs: tasks and splits, the trunk, learners. Making it writes nothing.
 
     Args:
         config: resolved.
-        say: told of what happens.
+        publish: told of what happens.
 
     Raises:
         BadInput: the data, the trunk or the method cannot be used.
     """
 
-    def __init__(self, config: RunConfig, say: Say) -> None:
+    def __init__(self, config: RunConfig, publish: Subscriber) -> None:
         keep_freed_memory()
         self.config = config
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
-        self.say = say if self.accelerator.is_main_process else quiet
+        self.publish = publish if self.accelerator.is_main_process else quiet
         self.approach = approach_of(config.method)
         self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
@@ -67,11 +64,9 @@ class Run:
             self.precision = self.approach.precision(self.trunk, config.trunk.dtype)
         for group in self.groups:
             encode_splits(group, self.trunk, self.max_length)
-            for finding in group.findings:
-                self.say("finding", text=finding)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
-        self.feeds = Feeds(config, self.trunk, self.accelerator, self.say)
+        self.feeds = Feeds(config, self.trunk, self.accelerator, self.publish)
         # Made now, as what does not fit the trunk is to be found before anything is written.
         self.first = self._learners(stages[0])
         self.cost = self._count(self.first[0])
@@ -113,6 +108,28 @@ class Run:
         """The stages of the run, with its directory at `path`."""
         return plan(self.config, path, [tuple(group.tasks) for group in self.groups])
 
+    @property
+    def findings(self) -> list[str]:
+        """What was noticed about the data, a sentence each."""
+        return [finding for group in self.groups for finding in group.findings]
+
+    def _tell(self, path: Path, stages: list[Stage]) -> None:
+        facts = [
+            TaskFacts(
+                name,
+                task.kind,
+                task.monitor,
+                None if task.kind == "regression" else len(task.labels),
+                None if (types := getattr(task, "types", None)) is None else len(types),
+            )
+            for name, task in self.tasks.items()
+        ]
+        names = tuple(stage.name for stage in stages if stage.name)
+        trained = dict(self.cost.trained_parameters)
+        self.publish(RunStarted(path, self.identity, self.config.as_dict(), tuple(facts), trained, names))
+        for finding in self.findings:
+            self.publish(Finding(finding))
+
     def loop(self, path: Path) -> Loop:
         """The training loop of the first stage, with its checkpoint below `path`."""
         return self._loop(self.plan(path)[0], *self.first, self.cost, path / "checkpoint")
@@ -134,16 +151,16 @@ class Run:
             checkpoint=checkpoint,
             identity=self.identity,
             cost=cost,
-            say=self.say,
+            publish=self.publish,
         )
 
     def train(self, path: Path, began: float) -> dict[str, Any]:
         """Train stage by stage, judge on the test split, save the branches below `path`; return what result.json holds."""
         before = time.monotonic() - began
         stages = self.plan(path)
-        self.say("tasks", tasks=self.tasks, trunk=self.trunk, path=path, cost=self.cost, staged=bool(stages[0].name))
+        self._tell(path, stages)
         if done := [stage.name for number, stage in enumerate(stages) if self._done(stage, stages[:number], path)]:
-            self.say("stages_done", names=done, stages=len(stages))
+            self.publish(StagesKept(tuple(done), len(stages)))
         splits = {
             f"{group.name}/{name}" if len(self.groups) > 1 else name: split
             for group in self.groups
@@ -152,7 +169,7 @@ class Run:
         now = environment(self.accelerator)
         for record in filter(None, (self._done(stage, stages[:i], path) for i, stage in enumerate(stages))):
             if changed := changes(record.get("environment", {}), now, processes=True):
-                self.say("finding", text=changed)
+                self.publish(Finding(changed))
                 break
         records = [self._stage(stage, stages[:number], path) for number, stage in enumerate(stages)]
         self.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
@@ -168,7 +185,7 @@ class Run:
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
             "digests": {name: split_digest(split) for name, split in splits.items()},
             "environment": now,
-            "findings": [finding for group in self.groups for finding in group.findings],
+            "findings": self.findings,
             "tasks": {name: tasks[name] for name in self.tasks},
             "history": [entry for record in records for entry in record["history"]],
         }
@@ -222,7 +239,7 @@ class Run:
         del first
         cost = self._count(learners) if before else self.cost
         if stage.name:
-            self.say("stage", name=stage.name, tasks=stage.tasks, weights=sum(cost.trained_parameters.values()))
+            self.publish(StageStarted(stage.name, stage.tasks, sum(cost.trained_parameters.values())))
         loop = self._loop(stage, learners, source, cost, path / "checkpoint" / stage.name)
         with source.while_training():
             position, cost = loop.run()
@@ -240,6 +257,7 @@ class Run:
             for place in places:
                 if self.accelerator.is_main_process:
                     save_branch(branch, place)
+                    self.publish(BranchSaved(name, place, metrics[name]))
                     if place.parent == folder:
                         cost.stages_bytes += directory_bytes(place)
                     else:

@@ -80,7 +80,7 @@ def is_run(path: Path) -> bool:
         config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
-    return isinstance(config, dict) and config.keys() == {"trunk", "data", "tasks", "method", "training"}
+    return isinstance(config, dict) and config.keys() - {"trackers"} == {"trunk", "data", "tasks", "method", "training"}
 
 
 def tidy(path: Path) -> None:

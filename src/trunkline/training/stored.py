@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import Finding, Subscriber, quiet
 from trunkline.files import cache_dir
 from trunkline.model.frozen import FROZEN
 from trunkline.states.budget import needed_bytes
@@ -13,9 +14,8 @@ from trunkline.states.checks import read_manifest
 from trunkline.states.manifest import key_parts, store_key
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.training.config import RunConfig
-from trunkline.training.loop import Say
 from trunkline.training.prepare import Split
-from trunkline.training.run import Run, quiet
+from trunkline.training.run import Run
 
 STORED = ("train", "validation")  # the test texts are read once, so their states are not stored
 
@@ -40,7 +40,7 @@ def find_states(config: RunConfig) -> list[SplitStates]:
         return _look(Run(config, quiet))
 
 
-def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
+def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitStates]:
     """Compute the layer states that fitting `config` would read, where they are not there yet.
 
     Raises:
@@ -48,7 +48,9 @@ def build_states(config: RunConfig, say: Say = quiet) -> list[SplitStates]:
     """
     stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
     with config.naming():
-        run = Run(stored, say)
+        run = Run(stored, publish)
+    for finding in run.findings:
+        publish(Finding(finding))
     for split in _splits(run):
         run.feeds.open(split, FROZEN, run.layers, run.cost)
     return _look(run)

@@ -1,0 +1,187 @@
+"""What happens in a run, as typed events, and how they reach those who subscribe: progress displays and trackers.
+
+Events are told in the thread and in the order in which things happen, by the main process of a launch alone. A subscriber
+is any function of one event. One that fails is told no more, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that has happened."""
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """A task of a run: `labels` is the number of its labels (None for a number), `types` that of its types of span."""
+
+    name: str
+    kind: str
+    monitor: str
+    labels: int | None = None
+    types: int | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """Training begins, or is resumed; told before everything else but `StatesProgress`."""
+
+    path: Path
+    identity: str
+    config: Mapping[str, Any]  # resolved
+    tasks: tuple[TaskFacts, ...]
+    trained_parameters: Mapping[str, int]  # of the first stage, by task; tasks that share weights are one, "a+b"
+    stages: tuple[str, ...]  # their names; none for a run of one stage
+
+
+@dataclass(frozen=True)
+class Finding(Event):
+    """Something about the data, or about how the run is resumed, that its user should know: a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class StatesProgress(Event):
+    """`done` of `total` tokens of a split are in the states store."""
+
+    split: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StagesKept(Event):
+    """These of the run's `total` stages were finished before."""
+
+    names: tuple[str, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    name: str
+    tasks: tuple[str, ...]
+    trained_parameters: int
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """Training is resumed after `step` steps, in `epoch` (from 0); what was told of later steps is computed again."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class BatchEnded(Event):
+    """`batch` of `batches` of `epoch` (from 0) are done. Reading a loss may wait for the GPU."""
+
+    epoch: int
+    batch: int
+    batches: int
+    losses: Mapping[str, SupportsFloat]
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The tasks were judged on validation after `step` steps, in `epoch` (from 1).
+
+    `tasks` has by name the metrics (`validation`), whether they are the `best` so far, and the share of each of its `layers`.
+    """
+
+    step: int
+    epoch: int
+    tasks: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class EpochEnded(Event):
+    """`epoch` of `epochs` is done: seconds of training and of evaluating, and the tokens read."""
+
+    epoch: int
+    epochs: int
+    seconds: float
+    evaluation_seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(Event):
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class BranchSaved(Event):
+    """A branch is on disk, with its metrics by split."""
+
+    task: str
+    path: Path
+    metrics: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunEnded(Event):
+    """Training has ended; `summary` is result.json where it is finished."""
+
+    path: Path
+    outcome: Literal["finished", "interrupted", "failed"]
+    summary: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class AlreadyFinished(Event):
+    """The directory holds this very run, finished: nothing is trained."""
+
+    path: Path
+
+
+Subscriber = Callable[[Event], None]
+
+
+def quiet(event: Event) -> None:
+    """A subscriber that does nothing."""
+
+
+class Publisher:
+    """Tells events to subscribers; itself one."""
+
+    def __init__(self, subscribers: Iterable[Subscriber] = ()) -> None:
+        self._subscribers = list(subscribers)
+
+    def __call__(self, event: Event) -> None:
+        for subscriber in list(self._subscribers):
+            try:
+                subscriber(event)
+            except Exception as error:
+                self._subscribers.remove(subscriber)
+                name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
+                why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+                logging.getLogger("trunkline").warning(
+                    "%s failed at %s (%s); it is told no more, and training goes on", name, type(event).__name__, why
+                )
+
+
+def as_dict(event: Event) -> dict[str, Any]:
+    """An event as plain JSON: its type's name as `event`, then its fields."""
+    return {"event": type(event).__name__} | {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, TaskFacts):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value) if isinstance(value, Path) else float(value)

@@ -1,0 +1,33 @@
+"""What a tracker is: a class with a `Config`, made for one run, and called with every event of it.
+
+The first that it is told of a run is `RunStarted`, with the run's directory and its config (after `StatesProgress`, perhaps),
+the last `RunEnded`, however the run ends. What it raises ends its subscription and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from trunkline.events import Event
+from trunkline.registry import Registry
+
+
+class TrackerConfig(BaseModel):
+    """One of the config's `trackers:`; a tracker that has settings adds them."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    name: str
+
+
+class Tracker(Protocol):
+    Config: ClassVar[type[TrackerConfig]]
+
+    def __init__(self, config: Any) -> None: ...
+
+    def __call__(self, event: Event) -> None: ...
+
+
+trackers: Registry[type[Tracker]] = Registry("tracker", "trunkline.trackers")
