@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.base import place_of, targets
 from trunkline.export.card import write_card
 from trunkline.export.transformers import answers, check_plain, quoted, rescale, trunk_arguments
 from trunkline.files import atomic_directory
 from trunkline.inputs.batching import Layout
+from trunkline.model.branch import Branch
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.adapter import Adapter
@@ -28,6 +30,14 @@ from trunkline.tuners.adapters.weights import LANGUAGE, Stored, StoredFusion
 from trunkline.tuners.fusion import Fusion
 from trunkline.tuners.plain import PlainHead
 from trunkline.tuners.tuned import TunedTrunk
+
+# By kind of task, what the package calls the head.
+HEADS: dict[str, Kind] = {
+    "sequence": "classification",
+    "multilabel": "multilabel_classification",
+    "regression": "classification",
+    "token": "tagging",
+}
 
 
 def save_adapters(
@@ -163,3 +173,20 @@ def _named(head: Head) -> dict[str, Tensor]:
 
 def _equal(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@targets.register("adapters")
+class AdaptersTarget:
+    """A `Target` (base.py)."""
+
+    @staticmethod
+    def write(branch: Branch, folder: Path, **card: Any) -> None:
+        tuned: Any = branch.source
+        head: Any = branch.module
+        task = branch.task
+        save_adapters(tuned.trunk, tuned, head, task.labels, folder, name=task.name, kind=HEADS[task.kind], **card)
+
+    @staticmethod
+    def loading(branch: Branch, folder: str) -> list[str]:
+        tuned: Any = branch.source
+        return loading(tuned.tuner, branch.task.name, folder, *place_of(tuned.trunk))

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from trunkline.errors import BadInput
-from trunkline.export import adapters as adapter_export
-from trunkline.export import peft as peft_export
-from trunkline.export import transformers as export
-from trunkline.export.adapters import save_adapters
-from trunkline.export.peft import save_adapter
-from trunkline.export.transformers import check_plain, save_model
+from trunkline.export.base import targets
+from trunkline.export.transformers import check_plain
 from trunkline.files import new_folder
 from trunkline.model.branch import Branch
 from trunkline.tasks.regression import RegressionTask
 from trunkline.trunk.source import public_name
 from trunkline.tuners import TunedTrunk
-from trunkline.tuners.adapter import Adapter
-from trunkline.tuners.adapters.heads import Kind
-from trunkline.tuners.fusion import Fusion
 
-Format = Literal["transformers", "peft", "adapters"]
-# By kind of task, what transformers calls the problem (a config for tokens names none) and the adapters package the head.
-PROBLEMS = {"sequence": "single_label_classification", "multilabel": "multi_label_classification", "regression": "regression"}
-HEADS: dict[str, Kind] = {
-    "sequence": "classification",
-    "multilabel": "multilabel_classification",
-    "regression": "classification",
-    "token": "tagging",
-}
+MERGED = "transformers"  # the target of what is merged into plain weights
 
 
-def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Format:
-    """Write `branch` as the library of its method loads it, with a model card; return which library that is.
+def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
+    """Write `branch` as the library of its method loads it, with a model card; return the name of its target.
 
     Args:
         branch: of a method that changes the trunk, with the plain head.
@@ -58,39 +43,22 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> Forma
     head: Any = branch.module
     try:
         check_plain(head)
-        of_adapters = isinstance(tuned.tuner, (Adapter, Fusion))
-        if merge and of_adapters:
+        if merge and not tuned.tuner.merges:
             raise BadInput(
                 f"method {branch.method.name}: adds layers that cannot be folded into the trunk's weights; "
                 "leave out --merge (merge=True)"
             )
         units = (task.learned.mean, task.learned.std) if isinstance(task, RegressionTask) else None
-        given: dict[str, Any] = {"units": units, "title": task.name, "facts": facts(branch)}
-        if of_adapters:
-            save_adapters(tuned.trunk, tuned, head, task.labels, folder, name=task.name, kind=HEADS[task.kind], **given)
-            return "adapters"
-        if not merge and getattr(tuned.tuner, "peft_config", None) is not None:
-            save_adapter(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
-            return "peft"
-        save_model(tuned.trunk, tuned, head, task.labels, folder, problem_type=PROBLEMS.get(task.kind), **given)
-        return "transformers"
+        name = MERGED if merge else tuned.tuner.target
+        targets.get(name).write(branch, folder, units=units, title=task.name, facts=facts(branch))
+        return name
     except BadInput as error:
         raise error.at(str(where)) from error
 
 
-def loading(branch: Branch, library: Format, folder: str) -> list[str]:
-    """Lines of Python that load, on this machine, what `export_branch` has written to `folder` for `library`."""
-    head: Any = branch.module
-    if library == "transformers":
-        return export.loading(head.output.level, folder)
-    assert isinstance(branch.source, TunedTrunk)
-    source, tuner = branch.source.trunk, branch.source.tuner
-    # An alias is a name of Trunkline's own, which other libraries do not know; the folder that it leads to they do.
-    trunk = (source.name, source.revision) if source.revision else (str(source.folder.absolute()), None)
-    if library == "peft":
-        return peft_export.loading(head, branch.task.labels, folder, *trunk, problem_type=PROBLEMS.get(branch.task.kind))
-    assert isinstance(tuner, (Adapter, Fusion))
-    return adapter_export.loading(tuner, branch.task.name, folder, *trunk)
+def loading(branch: Branch, target: str, folder: str) -> list[str]:
+    """Lines of Python that load, on this machine, what `export_branch` has written to `folder` for `target`."""
+    return targets.get(target).loading(branch, folder)
 
 
 def facts(branch: Branch) -> dict[str, dict[str, Any]]:

@@ -15,10 +15,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.base import place_of, targets
 from trunkline.export.card import write_card
-from trunkline.export.transformers import AUTO, answers, check_plain, compare, quoted, trunk_arguments, whole_model
+from trunkline.export.transformers import AUTO, PROBLEMS, answers, check_plain, compare, quoted, trunk_arguments, whole_model
 from trunkline.files import atomic_directory
 from trunkline.inputs.batching import Layout
+from trunkline.model.branch import Branch
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import hub_place, public_name
 from trunkline.tuners.peft import ADAPTER, Shared, merge_layers
@@ -176,3 +178,21 @@ def _fill(wrapped: PeftModel, trained: nn.Module, prefix: str, *, pooled: bool) 
     report = wrapped.load_state_dict(values, strict=False)
     if report.unexpected_keys or not values:
         raise TrunklineError(f"export: the peft library has no place for {(report.unexpected_keys or ['anything'])[0]}")
+
+
+@targets.register("peft")
+class PeftTarget:
+    """A `Target` (base.py)."""
+
+    @staticmethod
+    def write(branch: Branch, folder: Path, **card: Any) -> None:
+        tuned: Any = branch.source
+        head: Any = branch.module
+        save_adapter(tuned.trunk, tuned, head, branch.task.labels, folder, problem_type=PROBLEMS.get(branch.task.kind), **card)
+
+    @staticmethod
+    def loading(branch: Branch, folder: str) -> list[str]:
+        tuned: Any = branch.source
+        head: Any = branch.module
+        problem = PROBLEMS.get(branch.task.kind)
+        return loading(head, branch.task.labels, folder, *place_of(tuned.trunk), problem_type=problem)

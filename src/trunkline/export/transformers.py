@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.export.base import targets
 from trunkline.export.card import write_card
 from trunkline.files import atomic_directory
 from trunkline.inputs.batching import Layout
+from trunkline.model.branch import Branch
 from trunkline.trunk.load import Trunk, quiet_loading
 from trunkline.trunk.stream import run_layers
 from trunkline.tuners.peft import Shared
@@ -32,6 +34,8 @@ from trunkline.tuners.prompt import Before
 from trunkline.tuners.tuned import TunedTrunk
 
 AUTO = {"text": AutoModelForSequenceClassification, "unit": AutoModelForTokenClassification}
+# By kind of task, what transformers calls the problem; a config for tokens names none.
+PROBLEMS = {"sequence": "single_label_classification", "multilabel": "multi_label_classification", "regression": "regression"}
 PROBES = ("a", "the b c", "one two three four five six")  # what is answered before and after loading
 
 
@@ -221,3 +225,18 @@ def compare(
 
 def _keep(rows: list[Tensor], layer: int, state: Tensor) -> None:
     rows.append(state)
+
+
+@targets.register("transformers")
+class TransformersTarget:
+    """A `Target` (base.py)."""
+
+    @staticmethod
+    def write(branch: Branch, folder: Path, **card: Any) -> None:
+        tuned: Any = branch.source
+        head: Any = branch.module
+        save_model(tuned.trunk, tuned, head, branch.task.labels, folder, problem_type=PROBLEMS.get(branch.task.kind), **card)
+
+    @staticmethod
+    def loading(branch: Branch, folder: str) -> list[str]:
+        return loading(branch.task.answers.level, folder)

@@ -56,6 +56,7 @@ class Adapter(Tuner):
     """See the module's docstring."""
 
     Config: ClassVar[type[BaseModel]] = AdapterConfig
+    target, merges = "adapters", False
 
     def check(self, trunk: Trunk) -> None:
         """Refuse a branch to start from or to stack on that was made for another trunk than this."""

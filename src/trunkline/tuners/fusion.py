@@ -62,6 +62,7 @@ class Fusion(Tuner):
     """See the module's docstring. Adapters that were trained on a language adapter bring it along."""
 
     Config: ClassVar[type[BaseModel]] = FusionConfig
+    target, merges = "adapters", False
 
     def check(self, trunk: Trunk) -> None:
         """Refuse adapters that were made for another trunk than this; call it before `apply`, which sees no fingerprint.

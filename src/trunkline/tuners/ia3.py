@@ -32,6 +32,7 @@ class IA3(Tuner):
     """See the module's docstring."""
 
     Config: ClassVar[type[BaseModel]] = IA3Config
+    target = "peft"
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         attention, down = (part_names(model, architecture, taps, *parts) for parts in (("key", "value"), ("down",)))

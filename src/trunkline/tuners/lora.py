@@ -41,6 +41,7 @@ class Lora(Tuner):
     """See the module's docstring."""
 
     Config: ClassVar[type[BaseModel]] = LoraConfig
+    target = "peft"
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         config = self.config

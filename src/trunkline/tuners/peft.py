@@ -102,6 +102,7 @@ class Peft(Tuner):
     """See the module's docstring. Where `target_modules` is not given, every linear map of the blocks is one (see `lora`)."""
 
     Config: ClassVar[type[BaseModel]] = PeftConfigSection
+    target = "peft"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -38,6 +38,7 @@ class Prefix(Tuner):
     """See the module's docstring."""
 
     Config: ClassVar[type[BaseModel]] = PrefixConfig
+    target = "peft"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -34,6 +34,7 @@ class Prompt(Tuner):
     """See the module's docstring. The vectors start as embeddings of tokens drawn from the vocabulary."""
 
     Config: ClassVar[type[BaseModel]] = PromptConfig
+    target = "peft"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
