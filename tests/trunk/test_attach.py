@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 import threading
 
 import pytest
@@ -67,7 +69,8 @@ def test_outputs_are_those_of_the_bare_model(name, table):
         bare = model(**inputs)
         plain = model(**inputs, output_hidden_states=True)
         states = plain.get("hidden_states") or plain.get("encoder_hidden_states")
-        before, got = hooks_on(model), {}
+        with attach(model, [1], print):
+            before, got = hooks_on(model), {}  # they are put there once
         with attach(model, range(len(states)), got.__setitem__):
             ridden = model(**inputs)
         assert hooks_on(model) == before
@@ -169,12 +172,88 @@ def test_what_is_not_known_is_refused():
         pass
 
 
-def test_an_error_in_the_block_leaves_no_hook():
-    model = build("bert")
-    before = hooks_on(model)
-    with pytest.raises(KeyError), attach(model, [0, 1], print):
+def test_nobody_listens_after_an_error_in_the_block():
+    model, got = build("bert"), {}
+    with pytest.raises(KeyError), attach(model, [0, 1], got.__setitem__):
         raise KeyError
-    assert hooks_on(model) == before
+    with torch.no_grad():
+        model(**inputs_for("bert"))
+    assert not got
+
+
+def test_a_pass_that_failed_does_not_disturb_the_next():
+    model, inputs, got = build("bert"), inputs_for("bert"), {}
+
+    def fail(module, args):
+        raise ValueError("mine")
+
+    with torch.no_grad(), attach(model, [0, 2], got.__setitem__):
+        handle = model.encoder.layer[1].register_forward_pre_hook(fail)
+        with pytest.raises(ValueError, match="mine"):
+            model(**inputs)
+        handle.remove()
+        assert list(got) == [0]
+        got.clear()
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    assert torch.equal(got[0], states[0]) and torch.equal(got[2], states[2])
+
+
+def test_a_receiver_may_run_the_model_itself():
+    model, inputs, got, inner = build("bert"), inputs_for("bert"), [], inputs_for("bert", ["so"])
+
+    def receive(layer, state):
+        got.append((layer, len(state)))
+        model(**inner)
+
+    with torch.no_grad(), attach(model, [1, 2], receive):
+        model(**inputs)
+    assert got == [(1, len(TEXTS)), (2, len(TEXTS))]
+
+
+def test_a_copy_of_a_model_is_listened_to_by_itself():
+    model, inputs, got, others = build("bert"), inputs_for("bert"), [], []
+    with attach(model, [1], lambda layer, state: got.append(layer)):
+        twin = copy.deepcopy(model)
+        with torch.no_grad(), attach(twin, [0, 3], lambda layer, state: others.append(layer)):
+            twin(**inputs)
+            model(**inputs)
+    assert (got, others) == ([1], [0, 3])
+
+
+def test_attaching_does_not_disturb_the_passes_of_other_threads():
+    """While some threads run passes, to their end or not, others attach and go, to layer 0 too."""
+    model = build("albert-groups")
+    batches = [inputs_for("albert-groups", [text]) for text in TEXTS]
+    with torch.no_grad():
+        expected = [model(**b, output_hidden_states=True).hidden_states for b in batches]
+    wrong, interval = [], sys.getswitchinterval()
+
+    def work(which, attached):
+        try:
+            for turn in range(40):
+                got = {}
+                with torch.no_grad():
+                    if attached:
+                        with attach(model, [0, *range(turn % 9)], got.__setitem__):
+                            model(**batches[which])
+                    else:
+                        out = model(**batches[which])
+                        got = {8: out.last_hidden_state}
+                if not got or not all(torch.equal(state, expected[which][i]) for i, state in got.items()):
+                    wrong.append(which)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(i % len(TEXTS), i % 4 > 0)) for i in range(8)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
 
 
 def test_each_thread_hears_its_own_passes_only():

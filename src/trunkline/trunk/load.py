@@ -34,6 +34,7 @@ from trunkline.trunk.fingerprint import (
 )
 from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype
 from trunkline.trunk.source import Source, find_source, read_config, stored_dtype
+from trunkline.trunk.stream import put_hooks
 
 DEFAULT_LENGTH = 512
 """Bound on `Trunk.max_length` where a model reaches further: attention costs its square, and few texts need more."""
@@ -121,6 +122,7 @@ class Trunk:
         self._weights = weights_digest(model, stored) if narrows else None
         self.model = _cast(model, DTYPES[dtype]).requires_grad_(False).eval().to(device)
         self.taps = find_taps(self.model, stack)
+        put_hooks(self.taps)  # before any thread runs it
         self.hidden_size: int = config.hidden_size
         self.num_layers = len(self.taps.states)
         self.longest_input = row.positions(config)

@@ -3,6 +3,9 @@
 Forward hooks on the blocks (`architectures.find_taps`) give each state (B, T, K) to `receive` the moment it exists, in
 rising layer order. `run_layers` owns the pass and ends it right after the deepest wanted layer; `attach` listens to passes
 that a user's own code runs and leaves them as they are.
+
+The hooks are put on a model once and stay: torch reads a module's hooks while it runs, so that adding or removing one
+disturbs the passes of other threads. They find who listens in a context variable, and do nothing where nobody does.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -65,7 +69,7 @@ def run_layers(
             receive(layer, state)
 
     # no_grad, not inference_mode: the states of the latter cannot be kept for the backward pass of a branch
-    with torch.set_grad_enabled(grad and not frozen), _Listener(trunk.taps, wanted, outside, stop=True):
+    with torch.set_grad_enabled(grad and not frozen), _listening(_Listener(trunk.taps, wanted, outside, stop=True)):
         try:
             trunk.model(**inputs, **trunk.call_options)
         except _Stop:
@@ -79,7 +83,10 @@ def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack
 
     Each pass that this thread runs through `model` calls `receive` once per wanted layer, with a state cut off from
     autograd. The model's own outputs and gradients stay what they are, and its passes are never cut short. Passes of other
-    threads are not listened to, so that every thread can attach to one shared model.
+    threads are not listened to, so that every thread can attach to one shared model, also while others run it. Passes that
+    `receive` itself runs through the model are not listened to either.
+
+    The first time, hooks are put on the model's modules. They stay, and do nothing outside such a block.
 
     Args:
         model (nn.Module): a transformers model of a known architecture, bare, with any head, or within a wrapper.
@@ -92,7 +99,7 @@ def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack
     """
     taps = find_taps(model, stack)
     wanted = _checked(layers, len(taps.states))
-    with _Listener(taps, wanted, lambda layer, state: receive(layer, state.detach()), stop=False):
+    with _listening(_Listener(taps, wanted, lambda layer, state: receive(layer, state.detach()), stop=False)):
         yield
 
 
@@ -104,9 +111,9 @@ def _checked(layers: Collection[int], deepest: int) -> frozenset[int]:
 
 
 class _Listener:
-    """The hooks on a model while the `with` block lasts, and where the running pass is.
+    """Who receives which layers, and where the running pass is. Only passes of the thread that made it count.
 
-    Only passes of the thread that made it count; with `stop`, the deepest wanted layer ends the pass.
+    With `stop`, the deepest wanted layer ends the pass.
     """
 
     def __init__(self, taps: Taps, wanted: frozenset[int], receive: Receive, *, stop: bool) -> None:
@@ -116,48 +123,27 @@ class _Listener:
         for layer, module in enumerate(taps.states, 1):
             self.numbers.setdefault(module, []).append(layer)
         # Blocks may also run outside a pass: gradient checkpointing runs them again on the way back.
-        self.inside = False
+        self.depth = 0  # 1 within a pass, more within those that `receive` runs
         self.embedded = False
         self.runs: dict[nn.Module, int] = {}  # how often each module ran in this pass
-        self.handles: list[Any] = []
 
-    def __enter__(self) -> None:
-        def handle(register: Callable, *args: Any, **kwargs: Any) -> None:
-            self.handles.append(register(*args, **kwargs))
-
-        handle(self.taps.root.register_forward_pre_hook, self._begin)
-        handle(self.taps.root.register_forward_hook, self._end, always_call=True)
-        if 0 in self.wanted:
-            handle(self.taps.first.register_forward_pre_hook, self._before_first, with_kwargs=True)
-        for module, layers in self.numbers.items():
-            if not self.wanted.isdisjoint(layers):
-                handle(module.register_forward_hook, self._after)
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _ours(self) -> bool:
-        return threading.get_ident() == self.thread
-
-    def _begin(self, module: nn.Module, args: Any) -> None:
-        if self._ours():
-            self.inside, self.embedded = True, False
+    def begin(self) -> None:
+        self.depth += 1
+        if self.depth == 1:
+            self.embedded = False
             self.runs.clear()
 
-    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._ours():
-            self.inside = False
+    def end(self) -> None:
+        self.depth = max(0, self.depth - 1)  # a hook of somebody else may have failed before `begin` was called
 
-    def _before_first(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        if self._ours() and self.inside and not self.embedded:
+    def before_first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.depth == 1 and not self.embedded and 0 in self.wanted:
             self.embedded = True
             self._hand(0, args[0] if args else kwargs["hidden_states"])
 
-    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._ours() and self.inside:
+    def after(self, module: nn.Module, output: Any) -> None:
+        if self.depth == 1 and (layers := self.numbers.get(module)):
             run = self.runs[module] = self.runs.get(module, 0) + 1
-            layers = self.numbers[module]
             if run <= len(layers) and layers[run - 1] in self.wanted:
                 self._hand(layers[run - 1], output[0] if isinstance(output, tuple) else output)
 
@@ -165,3 +151,71 @@ class _Listener:
         self.receive(layer, state)
         if self.stop and layer == max(self.wanted):
             raise _Stop
+
+
+_LISTENERS: ContextVar[tuple[_Listener, ...]] = ContextVar("trunkline_listeners", default=())
+
+
+@contextmanager
+def _listening(listener: _Listener) -> Iterator[None]:
+    """Within the block, the hooks of the listener's model find it."""
+    put_hooks(listener.taps)
+    _LISTENERS.set((*_LISTENERS.get(), listener))
+    try:
+        yield
+    finally:
+        _LISTENERS.set(tuple(other for other in _LISTENERS.get() if other is not listener))
+
+
+def _ours() -> list[_Listener]:
+    return [listener for listener in _LISTENERS.get() if listener.thread == threading.get_ident()]
+
+
+# Functions of the module, not of a listener or a model: a copy of a model takes them along as they are.
+
+
+def _begin(module: nn.Module, args: Any) -> None:
+    for listener in _ours():
+        if listener.taps.root is module:
+            listener.begin()
+
+
+def _end(module: nn.Module, args: Any, output: Any) -> None:
+    for listener in _ours():
+        if listener.taps.root is module:
+            listener.end()
+
+
+def _before_first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    # torch notes that a hook takes keyword arguments after it has added it; until then nobody listens to it.
+    for listener in _ours():
+        if listener.taps.first is module:
+            listener.before_first(args, kwargs or {})
+
+
+def _after(module: nn.Module, args: Any, output: Any) -> None:
+    for listener in _ours():
+        listener.after(module, output)
+
+
+_PUT = "_trunkline_hooks"  # attribute of a module: which of the hooks above it has; copied with them
+_PUTTING = threading.Lock()
+
+
+def put_hooks(taps: Taps) -> None:
+    """Put the hooks on a model, unless it has them."""
+    places = ((taps.root, "pass"), (taps.first, "first"), *((module, "after") for module in taps.states))
+    if all(name in module.__dict__.get(_PUT, ()) for module, name in places):
+        return
+    with _PUTTING:
+        for module, name in places:
+            if name in (put := module.__dict__.get(_PUT, ())):
+                continue
+            if name == "pass":
+                module.register_forward_hook(_end, always_call=True)
+                module.register_forward_pre_hook(_begin)
+            elif name == "first":
+                module.register_forward_pre_hook(_before_first, with_kwargs=True)
+            else:
+                module.register_forward_hook(_after)
+            module.__dict__[_PUT] = (*put, name)

@@ -22,7 +22,7 @@ from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed, ReceiveRows
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
-from trunkline.trunk.stream import run_layers
+from trunkline.trunk.stream import put_hooks, run_layers
 from trunkline.tuners.base import Tuner
 
 
@@ -67,6 +67,7 @@ class TunedTrunk(nn.Module):
             _narrow(self.model, self.pooler)
         _quicken(self.model)
         self.taps = find_taps(self.model, trunk.stack)
+        put_hooks(self.taps)  # before any thread runs it
         self.lowest = self._lowest()
 
     @property
@@ -199,12 +200,18 @@ class TunedTrunk(nn.Module):
         """The context of a pass: in bf16 its products are, those of attention with dropout too.
 
         On a CPU torch widens the latter to float32 otherwise: a step on 32 texts of 200 words takes 14 % longer then, and a
-        third more memory (benchmarks/LOG.md).
+        third more memory (benchmarks/LOG.md). The switch for that is the process's own, so prediction, which drops nothing and
+        may run in many threads, leaves it alone.
         """
-        bf16, before = self.precision == "bf16", torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before or bf16)  # of the CPU too, whatever its name
-        try:
+        bf16 = self.precision == "bf16"
+        if not (bf16 and self.training):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                yield
+            return
+        before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of the CPU too, whatever its name
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16):
                 yield
         finally:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
