@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, shown
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.training.config import DataSection, RunConfig
+from trunkline.training.demand import demand, machine_bytes
 from trunkline.training.supervision import Supervision
 from trunkline.trunk.load import Trunk
 
@@ -167,7 +168,9 @@ def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> 
 
 
 def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
-    """Tokenise all splits; add a finding where texts had to be cut."""
+    """Tokenise all splits; add a finding where texts had to be cut, or where outputs take much memory or time."""
+    for task in prepared.tasks.values():
+        _weigh(task, prepared)
     windows = any(task.answers.units for task in prepared.tasks.values())
     for name, split in prepared.splits.items():
         encoded = encode_split(split, trunk, max_length, windows)
@@ -177,6 +180,19 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
                 f"{name}: {long} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
             )
     refuse_untaught(prepared)
+
+
+def _weigh(task: Task, prepared: Prepared) -> None:
+    """Say what the outputs of a task take if that is much; BadInput if this machine does not have it."""
+    needed, there = demand(task, {name: split.targets[task.name] for name, split in prepared.splits.items()}), machine_bytes()
+    if there is not None and needed.bytes > there:
+        raise BadInput(
+            f"{needed.sentence(task)}, but this machine has {there / 1e9:,.1f} GB",
+            key=f"tasks.{task.name}",
+            expected="fewer labels" + (" or crf: false" if needed.seconds else ""),
+        )
+    if needed.large:
+        prepared.findings.append(f"{needed.sentence(task)}.")
 
 
 def refuse_untaught(prepared: Prepared) -> None:
