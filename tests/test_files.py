@@ -97,6 +97,17 @@ def test_a_directory_has_what_the_umask_leaves_and_a_new_one_the_mode_of_the_old
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_directory_within_one_that_is_being_written_leaves_and_tells_no_names_of_its_own(tmp_path):
+    with pytest.raises(NotWritten, match=r"/a: cannot be written \(No space"), atomic_directory(tmp_path / "a") as outer:
+        for part in ("", "part"):
+            write(outer / part, "new")
+        with atomic_directory(outer / "more"):
+            assert [path.name for path in tmp_path.iterdir()] == [outer.name]
+            assert {path.name for path in outer.iterdir()} == {"state", "part", "more"}
+            raise OSError(errno.ENOSPC, "full")
+    assert os.listdir(tmp_path) == []
+
+
 def test_only_names_of_this_package_are_swept_and_only_in_the_folder_that_is_named(tmp_path):
     theirs = [".data.old", ".mine.tmp", ".model.abcdefgh.tmp", ".a.trunkline-12.tmp", "a.trunkline-12345678.tmp"]
     for name in theirs:

@@ -162,8 +162,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `path`; when the block ends well it takes the place of `path`, files fsynced.
 
-    An older `path` is moved aside first and removed last, so one of the two is always whole on disk.
+    An older `path` is moved aside first and removed last, so one of the two is always whole on disk. Within a directory that is
+    being written like this already, `path` itself is yielded.
     """
+    if any(re.fullmatch(rf"\..+{_MARK}\.tmp", part) for part in path.parts):
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
     with write_errors(path, FULL), ExitStack() as stack:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
