@@ -92,7 +92,7 @@ def check_together(file: Path, described: Mapping[str, Any], meant: Mapping[str,
     expected, found = described.get(SHA256), weights.metadata.get(MEANING)
     if expected is None and found is None:
         return
-    if expected is None or found != meaning(meant):
+    if not isinstance(expected, str) or found != meaning(meant):
         raise BadInput(f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since; {remedy}")
     if (here := sha256_file(weights.path)) != expected:
         raise BadInput(

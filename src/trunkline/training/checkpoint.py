@@ -1,6 +1,7 @@
 """The state of a run between two steps, on disk: one safetensors file and one JSON file in a directory that is replaced whole.
 
 There is no random state in it: every draw is seeded by (seed, step), so a resumed run makes the draws it would have made.
+The two files hold digests of each other (saved.py), so that what was changed since is refused; version 1 had none.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
 from torch import Tensor
 
 from trunkline.errors import BadInput
-from trunkline.files import atomic_directory, recover_directory
+from trunkline.files import atomic_directory, read_object, recover_directory
+from trunkline.saved import SHA256, Weights, check_together, save_weights
 from trunkline.training.cost import Cost
 from trunkline.training.learner import Learner, Progress
 
-VERSION = 1
+VERSION = 2
+READS = (1, 2)
+STATE, TENSORS = "state.json", "tensors.safetensors"
+REMEDY = "delete the checkpoint, or use --fresh to train anew"
 
 
 @dataclass
@@ -51,8 +56,9 @@ def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], 
         "learners": {name: asdict(learner.progress) for name, learner in learners.items()},
     }
     with atomic_directory(path) as temporary:
-        save_file(tensors, temporary / "tensors.safetensors")
-        (temporary / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+        state = json.loads(json.dumps(state, allow_nan=False))
+        state[SHA256] = save_weights(temporary / TENSORS, tensors, state)
+        (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
 
 
 def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) -> tuple[Position, Cost] | None:
@@ -64,29 +70,53 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) 
     recover_directory(path)
     if not path.exists():
         return None
-    try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        tensors = load_file(path / "tensors.safetensors")
-    except Exception as error:
-        raise BadInput(
-            f"{path}: the checkpoint cannot be read ({type(error).__name__}); delete it, or use --fresh to train anew"
-        ) from None
-    if state.get("version") != VERSION or state["identity"] != identity:
+    state, stored = read_object(path / STATE), Weights.open(path / TENSORS)
+    if state.get("version") not in READS or (state["version"] == 1) != (SHA256 not in state):
+        raise BadInput(f"{path / STATE}: not a checkpoint that this version of Trunkline has written; {REMEDY}")
+    check_together(path / STATE, state, {key: value for key, value in state.items() if key != SHA256}, stored, REMEDY)
+    if state.get("identity") != identity:
         raise BadInput(
             f"{path}: the checkpoint belongs to another config, other data or another trunk; use --fresh to train anew"
         )
-    for name, learner in learners.items():
-        prefix = f"{name}/"
-        own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-        learner.load({key[4:]: value for key, value in own.items() if key.startswith("now/")})
-        learner.best = {key[5:]: value for key, value in own.items() if key.startswith("best/")}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in own.items():
-            if key.startswith("optimizer/"):
-                _, index, moment = key.split("/", 2)
-                moments.setdefault(int(index), {})[moment] = value
-        groups = learner.optimizer.state_dict()["param_groups"]
-        learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        # Only what is known: version 0.1 wrote one more field.
-        learner.progress = Progress(**{key: state["learners"][name][key] for key in Progress.__dataclass_fields__})
-    return Position(**state["position"]), Cost.from_dict(state["cost"])
+    tensors = stored.load()
+    try:
+        for name, learner in learners.items():
+            _put(
+                learner,
+                state["learners"][name],
+                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}/")},
+            )
+        return Position(**state["position"]), Cost.from_dict(state["cost"])
+    except BadInput as error:
+        raise error.at(str(path)) from None
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: the checkpoint cannot be read ({type(error).__name__}); {REMEDY}") from error
+
+
+def _put(learner: Learner, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Put the tensors and the progress of one learner into it, if they fit."""
+    parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, _, rest = key.partition("/")
+        parts[part][rest] = value
+    expected = learner.weights()
+    for part in ("now", "best") if parts["best"] else ("now",):
+        if parts[part].keys() != expected.keys():
+            raise BadInput(f"{TENSORS}: its {part} weights are not those of this run; {REMEDY}")
+        for key, value in parts[part].items():
+            if (value.shape, value.dtype) != (expected[key].shape, expected[key].dtype):
+                raise BadInput(f"{TENSORS}: {part}/{key} has another shape or dtype than in this run; {REMEDY}")
+    moments: dict[int, dict[str, Tensor]] = {}
+    parameters = learner.parameters()
+    for key, value in parts["optimizer"].items():
+        index, _, moment = key.partition("/")
+        weight = parameters[int(index)]
+        if value.dtype != torch.float32 or value.shape not in (weight.shape, torch.Size()):
+            raise BadInput(f"{TENSORS}: optimizer/{key} has another shape or dtype than in this run; {REMEDY}")
+        moments.setdefault(int(index), {})[moment] = value
+    learner.load(parts["now"])
+    learner.best = parts["best"]
+    groups = learner.optimizer.state_dict()["param_groups"]
+    learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    # Only what is known: version 0.1 wrote one more field.
+    learner.progress = Progress(**{key: progress[key] for key in Progress.__dataclass_fields__})
