@@ -21,9 +21,10 @@ help:
 demo: .venv/.demo
 	@$(VENV)/trunkline demo
 
-# A worker for each core with one thread each: workers that all use every core would get in each other's way.
+# A worker for each core with one thread each: workers that all use every core would get in each other's way. One that has nothing
+# left takes over tests of another.
 test: .venv/.dev
-	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8
+	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
 
 slow: .venv/.dev
 	@HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -m slow

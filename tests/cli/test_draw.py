@@ -155,8 +155,8 @@ def test_plain_heads_alone_are_nothing_to_draw():
     [
         (["a"], 1),
         (["W1"], 2),
-        (["a_task_whose_name_is_longer_than_any_column_is_wide", "b"], 25),
-        ([f"attribute_{number}_of_the_text" for number in range(5)], 4),
+        (["a_task_whose_name_is_longer_than_any_column_is_wide", "b"], 12),
+        ([f"attribute_{number}_of_the_text" for number in range(4)], 2),
         (["$x$_{2}", "naïve", "ж-1"], 40),
     ],
 )
