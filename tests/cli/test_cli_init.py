@@ -5,10 +5,10 @@ import pytest
 import yaml
 from clitools import done, fails, made_up, write_csv, write_jsonl
 
-from trunkline.cli.guessed import commented, config_for
 from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_table
 from trunkline.training.config import load_config
+from trunkline.training.guessed import commented, config_for
 
 TABLES = {
     "csv": lambda folder: write_csv(folder / "reviews.csv", made_up(60)),

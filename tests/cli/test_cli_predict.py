@@ -17,7 +17,8 @@ import pytest
 from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
-from trunkline.cli.predict import Format, Row, _writer
+from trunkline.cli.predict import Format, _writer
+from trunkline.model.tables import Row
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
 NAMES = ["city", "mood", "score", "topics"]

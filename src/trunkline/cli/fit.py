@@ -61,11 +61,10 @@ def fit(
 
 def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
     """Look at a data set's columns, tell what each was taken for, and return the config and the run's name."""
-    from trunkline.cli.guessed import config_for
-    from trunkline.cli.init import run_name
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
     from trunkline.training.config import override, resolve
+    from trunkline.training.guessed import config_for, run_name
 
     if clash := next((text for text in overrides if "=" not in text), None):
         raise BadInput(f"{clash}: found a second source, expected key.sub=value after {source}")

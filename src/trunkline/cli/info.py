@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, out, tell
-from trunkline.cli.evaluate import is_branch_or_run
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ def info(
     trunkline info runs/reviews-1a2b3c4d --picture reviews.png
     trunkline info minilm
     """
+    from trunkline.model.folders import is_branch_or_run
+
     path = Path(place)
     is_branch = (path / "branch.json").is_file()
     is_run = not is_branch and (is_branch_or_run(path) or (path / "result.json").is_file())
@@ -53,13 +53,17 @@ def info(
         if not is_branch and not is_run:
             raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
     if is_branch:
-        facts = _branch(path)
+        from trunkline.model.facts import branch_facts
+
+        facts = branch_facts(path)
         if picture is not None:
             facts["picture"] = _draw(place, {facts["task"]: {**facts, "layers": _all_layers(facts)}}, (), picture)
         if not as_json:
             _show_branch(facts, out())
     elif is_run:
-        facts = _run(path)
+        from trunkline.training.result import run_facts
+
+        facts = run_facts(path)
         if picture is not None:
             facts["picture"] = _draw(place, facts["tasks"], facts.get("transfer", ()), picture)
         if not as_json:
@@ -98,49 +102,8 @@ def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
     return {**everything, **weights} if weighs_layers(facts) else weights
 
 
-def _branch(path: Path) -> dict[str, Any]:
-    """Everything about a branch that is not a weight; the branch is loaded, so a broken one is refused."""
-    from dataclasses import asdict
-
-    from trunkline.files import directory_bytes
-    from trunkline.model.branch import load_branch
-
-    branch = load_branch(path)
-    modules: list[Any] = [branch.module, branch.criterion, branch.source]
-    trained = {id(p): p.numel() for module in modules for p in module.parameters() if p.requires_grad}
-    return {
-        "branch": str(path),
-        "task": branch.task.name,
-        "kind": branch.task.kind,
-        "labels": list(branch.task.labels),
-        "method": branch.method.model_dump(mode="json"),
-        "types": getattr(branch.task, "types", None),
-        "parameters": sum(value.numel() for value in branch.weights().values()),
-        "trained_parameters": sum(trained.values()),
-        "bytes": directory_bytes(path),
-        "layers": {str(layer): share for layer, share in branch.layer_weights().items()},
-        "reads": list(branch.module.wanted()),
-        "trunk": asdict(branch.trunk),
-        "max_length": branch.max_length,
-        "precision": branch.precision,
-        "text": branch.text,
-        "text_pair": branch.text_pair,
-        "monitor": branch.task.monitor,
-        "metrics": branch.metrics,
-        "cost": branch.cost,
-    }
-
-
-def _run(path: Path) -> dict[str, Any]:
-    from trunkline.training.result import read_result
-
-    facts = read_result(path)
-    tasks = {name: {**task, "branch": str(path / "branches" / name)} for name, task in facts["tasks"].items()}
-    return {**facts, "run": str(path), "tasks": tasks}  # where the run is now: it may have been moved
-
-
 def _trunk(name: str) -> dict[str, Any]:
-    from trunkline.training.cost import count_parameters
+    from trunkline.model.facts import trunk_facts
     from trunkline.trunk.load import load_trunk
     from trunkline.trunk.source import looks_like_path
 
@@ -148,22 +111,7 @@ def _trunk(name: str) -> dict[str, Any]:
         raise BadInput(f"{name}: no such file or folder; expected a branch, a run or a trunk")
     with err().status("loading the trunk"):
         trunk = load_trunk(name)
-        found = trunk.fingerprint
-    return {
-        "trunk": trunk.name,
-        "revision": trunk.revision,
-        "architecture": trunk.architecture,
-        "stack": trunk.stack,
-        "layers": trunk.num_layers,
-        "hidden_size": trunk.hidden_size,
-        "parameters": count_parameters(trunk.model),
-        "vocabulary": trunk.vocabulary,
-        "dtype": trunk.dtype,
-        "device": str(trunk.device),
-        "max_length": trunk.max_length,
-        "longest_input": trunk.longest_input,
-        **asdict(found),
-    }
+        return trunk_facts(trunk)
 
 
 def _show_branch(facts: dict[str, Any], console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,11 +29,11 @@ def init(
     trunkline init reviews.csv
     trunkline init reviews.csv -o stars.yaml
     """
-    from trunkline.cli.guessed import commented, config_for
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
     from trunkline.outputs import output_file
     from trunkline.training.config import resolve
+    from trunkline.training.guessed import commented, config_for, relative, run_name
 
     config = output or Path(run_name(source) + ".yaml")
     if config.exists() and not force:
@@ -52,20 +51,3 @@ def init(
             typer.echo(sentence)
     tell(f"wrote {config}; edit it, then: {program()} fit {config}")
     return {"config": str(config), "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions}}
-
-
-def run_name(source: str) -> str:
-    """A source's name without folder, split and suffixes: ``"data/reviews.csv.gz"`` is ``"reviews"``."""
-    path = Path(source)
-    return (path.name if path.exists() else source.split("@")[0].split(":")[0].rstrip("/").split("/")[-1]).split(".")[
-        0
-    ] or "data"
-
-
-def relative(source: str, folder: Path) -> str:
-    """A source as a config in `folder` names it."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        return source  # an embedded or hub name
-    found = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    return found if found.startswith("..") or "/" in found or "." in found else f"./{found}"

@@ -12,26 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, tell, write_stdout
-from trunkline.cli.evaluate import TrunkName, corpus_for, is_branch_or_run, subset, views
+from trunkline.cli.evaluate import TrunkName
 from trunkline.errors import BadInput, shown
 
 if TYPE_CHECKING:
     from trunkline.data.table import Table
-    from trunkline.model.bundle import Bundle
+    from trunkline.model.tables import Row
 
 CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
-
-
-class Row(NamedTuple):
-    """What a row of the input held itself, and the prediction of every branch."""
-
-    own: dict[str, Any]
-    answers: dict[str, dict[str, Any]]
 
 
 class Format(StrEnum):
@@ -81,6 +74,8 @@ def predict(
     trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
     """
+    from trunkline.model.folders import is_branch_or_run
+
     for path in branches:
         if not is_branch_or_run(path):
             raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
@@ -92,20 +87,21 @@ def predict(
     if form is Format.parquet and output is None:
         raise BadInput("found --format parquet and no --output, expected a file")
     from trunkline.model.bundle import Bundle
+    from trunkline.model.tables import given_columns, predict_table
 
     with err().status("loading the trunk"):
         bundle = Bundle.open(branches, trunk=trunk)
     began, rows = time.monotonic(), 0
     collected: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        types = _given(bundle, first.types or {}) if first is not None else {}
+        types = given_columns(bundle, first.types or {}) if first is not None else {}
         write = stack.enter_context(_writer(output, form, types))
         if as_json and output is None:
             write = lambda rows: collected.extend(map(_merged, rows))  # noqa: E731
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
-            write(_predicted(bundle, table, column, scores))
+            write(predict_table(bundle, table, column, scores))
             rows += len(table)
             count(len(table))
     seconds = time.monotonic() - began
@@ -148,47 +144,11 @@ def _stdin() -> Iterator[Table]:
         yield Table("stdin", {"text": lines}, [number for number, _ in part])
 
 
-def _given(bundle: Bundle, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of the input under the names that they have in the output."""
-    return {f"given_{name}" if name in bundle.branches else name: value for name, value in own.items()}
-
-
 def _merged(row: Row) -> dict[str, Any]:
     """A row as JSON has it."""
     from trunkline.data.written import plain
 
     return {**plain(row.own), **row.answers}
-
-
-def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[Row]:
-    """A row of output for each row of `table`: what it held itself, then the prediction of every branch."""
-    if column is None and list(table.columns) == ["text"]:
-        column = "text"  # of --text and stdin, whatever column the branches were trained on
-    answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
-    seen: dict[str, list[str]] = {}  # the texts, where they are made of tokens
-    for view, names in views(bundle, table, column).items():
-        corpus = corpus_for(bundle, names, table, view)
-        if view[0] is None and "text" not in table.columns:
-            seen = {"text": corpus.texts}
-        for answer, found in zip(
-            answers, subset(bundle, names).predict(corpus.texts, corpus.pairs, units=corpus.units), strict=True
-        ):
-            answer.update(found)
-    rows = []
-    for row, answer in enumerate(answers):
-        own = _given(bundle, {name: values[row] for name, values in {**seen, **table.columns}.items()})
-        shown_parts = {name: {key: part for key, part in answer[name].items() if scores or key != "scores"} for name in answer}
-        rows.append(Row(own, {name: _rounded(shown_parts[name]) for name in bundle.branches}))
-    return rows
-
-
-def _rounded(value: Any) -> Any:
-    """The same with six digits after the point: what a probability of a network is good for, at most."""
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    return round(value, 6) if isinstance(value, float) else value
 
 
 class _writer:

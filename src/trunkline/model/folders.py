@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from trunkline.errors import BadInput
+from trunkline.files import read_object
 
 
 def branch_folders(path: Path) -> list[Path]:
@@ -21,3 +23,22 @@ def unfinished(run: Path) -> BadInput:
     if (run / "result.json").is_file():
         return BadInput(f"{run}: this run is finished, but its branches are gone; put them back, or train anew with --fresh")
     return BadInput(f"{run}: this run is not finished; the command that began it goes on where it stopped")
+
+
+def is_branch_or_run(path: Path) -> bool:
+    """Whether a directory is a branch, or a run with branches in it."""
+    return (path / "branch.json").is_file() or (path / "branches").is_dir() or (path / "config.yaml").is_file()
+
+
+def task_of(branch: Path) -> str:
+    """The name of a branch's task, without loading the branch."""
+    return str(read_object(branch / "branch.json").get("name"))
+
+
+def by_run(branches: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Branch and run directories by the run that they belong to."""
+    runs: dict[Path, list[Path]] = {}
+    for path in branches:
+        place = path.resolve()
+        runs.setdefault(place.parent.parent if (place / "branch.json").is_file() else place, []).append(path)
+    return runs

@@ -25,3 +25,10 @@ def read_result(run: Path) -> dict[str, Any]:
         if not isinstance(summary, dict) or not isinstance(summary.get(key), kind):
             raise BadInput(f"{file}: no {key} in it, so not what a run has written; `trunkline fit --fresh` trains anew")
     return summary
+
+
+def run_facts(path: Path) -> dict[str, Any]:
+    """Return a run's summary with its directories as they are now: it may have been moved."""
+    facts = read_result(path)
+    tasks = {name: {**task, "branch": str(path / "branches" / name)} for name, task in facts["tasks"].items()}
+    return {**facts, "run": str(path), "tasks": tasks}

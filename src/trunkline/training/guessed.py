@@ -5,12 +5,13 @@ Both say the same (a test holds them together): what data/guess.py took the colu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import Any
 
 import yaml
 
-if TYPE_CHECKING:
-    from trunkline.data.guess import Guess
+from trunkline.data.guess import Guess
 
 METHOD = {"name": "adalayers", "dim": 128, "alpha": 16, "cutoff": 0.01}
 
@@ -119,3 +120,20 @@ def _alternatives(section: dict[str, Any]) -> list[str]:
     if section["kind"] == "token":
         return ["crf: tags are chosen together rather than word by word; it is much better where spans are long."]
     return []
+
+
+def run_name(source: str) -> str:
+    """A source's name without folder, split and suffixes: ``"data/reviews.csv.gz"`` is ``"reviews"``."""
+    path = Path(source)
+    return (path.name if path.exists() else source.split("@")[0].split(":")[0].rstrip("/").split("/")[-1]).split(".")[
+        0
+    ] or "data"
+
+
+def relative(source: str, folder: Path) -> str:
+    """A source as a config in `folder` names it."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        return source  # an embedded or hub name
+    found = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    return found if found.startswith("..") or "/" in found or "." in found else f"./{found}"

@@ -1,0 +1,59 @@
+"""What a branch or a trunk is, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trunkline.files import directory_bytes
+from trunkline.model.branch import load_branch
+from trunkline.trunk.load import Trunk
+
+
+def branch_facts(path: Path) -> dict[str, Any]:
+    """Return everything about a branch that is not a weight; the branch is loaded, so a broken one is refused."""
+    branch = load_branch(path)
+    modules: list[Any] = [branch.module, branch.criterion, branch.source]
+    trained = {id(p): p.numel() for module in modules for p in module.parameters() if p.requires_grad}
+    return {
+        "branch": str(path),
+        "task": branch.task.name,
+        "kind": branch.task.kind,
+        "labels": list(branch.task.labels),
+        "method": branch.method.model_dump(mode="json"),
+        "types": getattr(branch.task, "types", None),
+        "parameters": sum(value.numel() for value in branch.weights().values()),
+        "trained_parameters": sum(trained.values()),
+        "bytes": directory_bytes(path),
+        "layers": {str(layer): share for layer, share in branch.layer_weights().items()},
+        "reads": list(branch.module.wanted()),
+        "trunk": asdict(branch.trunk),
+        "max_length": branch.max_length,
+        "precision": branch.precision,
+        "text": branch.text,
+        "text_pair": branch.text_pair,
+        "monitor": branch.task.monitor,
+        "metrics": branch.metrics,
+        "cost": branch.cost,
+    }
+
+
+def trunk_facts(trunk: Trunk) -> dict[str, Any]:
+    """Return everything about a trunk that is not a weight."""
+    found = trunk.fingerprint
+    return {
+        "trunk": trunk.name,
+        "revision": trunk.revision,
+        "architecture": trunk.architecture,
+        "stack": trunk.stack,
+        "layers": trunk.num_layers,
+        "hidden_size": trunk.hidden_size,
+        "parameters": sum(p.numel() for p in trunk.model.parameters()),
+        "vocabulary": trunk.vocabulary,
+        "dtype": trunk.dtype,
+        "device": str(trunk.device),
+        "max_length": trunk.max_length,
+        "longest_input": trunk.longest_input,
+        **asdict(found),
+    }
