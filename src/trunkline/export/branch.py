@@ -10,7 +10,6 @@ from trunkline.export.base import targets
 from trunkline.export.transformers import check_plain
 from trunkline.files import new_folder
 from trunkline.model.branch import Branch
-from trunkline.tasks.regression import RegressionTask
 from trunkline.trunk.source import public_name
 from trunkline.tuners import TunedTrunk
 
@@ -48,9 +47,8 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
                 f"method {branch.method.name}: adds layers that cannot be folded into the trunk's weights; "
                 "leave out --merge (merge=True)"
             )
-        units = (task.learned.mean, task.learned.std) if isinstance(task, RegressionTask) else None
         name = MERGED if merge else tuned.tuner.target
-        targets.get(name).write(branch, folder, units=units, title=task.name, facts=facts(branch))
+        targets.get(name).write(branch, folder, units=task.scale, title=task.name, facts=facts(branch))
         return name
     except BadInput as error:
         raise error.at(str(where)) from error
@@ -65,9 +63,7 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
     """What a model card tells of a branch; it does not know its data."""
     task, trunk = branch.task, branch.trunk
     about: dict[str, Any] = {"name": task.name, "kind": task.kind, "labels": ", ".join(task.labels)}
-    if task.kind == "multilabel":
-        about["threshold"] = task.learned.threshold  # the libraries' own is 0.5
-    about |= {"tokens at most": branch.max_length, "precision": branch.precision}
+    about |= task.described() | {"tokens at most": branch.max_length, "precision": branch.precision}
     method = branch.method.model_dump(mode="json", exclude_none=True, exclude={"specs"})
     method |= {key: _names(method[key]) for key in getattr(branch.method, "PATHS", ()) if key in method}
     of_trunk = {

@@ -146,6 +146,24 @@ class Task(ABC):
         """Return the labels that no row of `targets` has; none for a kind without labels."""
         return []
 
+    def conflicting(self, corpus: Corpus) -> list[str | None] | None:
+        """Return a label for each text of which equal texts should have the same; None for kinds without such labels."""
+        return None
+
+    @property
+    def named_labels(self) -> list[str] | None:
+        """The labels, where the outputs stand for labels; None for numbers."""
+        return self.labels
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """Mean and deviation that the outputs are to be scaled by, for kinds that learn standardised numbers."""
+        return None
+
+    def described(self) -> dict[str, Any]:
+        """What a model card tells besides name, kind and labels."""
+        return {}
+
     @property
     def outputs(self) -> int:
         """Width of the logits."""

@@ -101,6 +101,9 @@ class MultilabelTask(Task):
             weights = [(total - counts[label]) / counts[label] if 0 < counts[label] < total else 1.0 for label in self.labels]
         self.learned.class_weights = weights
 
+    def described(self) -> dict[str, Any]:
+        return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
+
     def untaught(self, targets: Targets) -> list[str]:
         seen = targets.values[targets.present].any(axis=0)
         return [label for label, there in zip(self.labels, seen.tolist(), strict=True) if not there]

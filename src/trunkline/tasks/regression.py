@@ -88,6 +88,14 @@ class RegressionTask(Task):
         if self.labels != ["value"]:
             raise BadInput(f"{where}: labels: found {self.labels}, expected ['value']")
 
+    @property
+    def named_labels(self) -> None:
+        return None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        return self.learned.mean, self.learned.std
+
     def metric_names(self) -> tuple[str, ...]:
         return metrics.REGRESSION
 

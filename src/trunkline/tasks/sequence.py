@@ -86,6 +86,9 @@ class SequenceTask(Task):
     def columns(self) -> list[str]:
         return [self.config.label]
 
+    def conflicting(self, corpus: Corpus) -> list[str | None]:
+        return corpus.table.columns[self.config.label]
+
     @classmethod
     def fit(cls, name: str, config: SequenceConfig, corpus: Corpus) -> SequenceTask:
         found = _labels(name, config, corpus)

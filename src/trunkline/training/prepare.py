@@ -113,7 +113,7 @@ def _prepare(config: RunConfig) -> Prepared:
                 raise BadInput(
                     f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
                 )
-    findings = check_splits(corpora, label_columns(config, corpora))
+    findings = check_splits(corpora, labels_of(tasks, corpora))
     findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
     return Prepared(data, tasks, splits, findings)
@@ -154,10 +154,10 @@ def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
     return see
 
 
-def label_columns(config: RunConfig, corpora: dict[str, Corpus]) -> dict[str, dict[str, list[Any]]]:
-    """By split and task, the raw labels of text-level tasks with one column: what `check_splits` looks for conflicts in."""
-    single = {name: section.label for name, section in config.tasks.items() if section.kind == "sequence"}
-    return {split: {name: corpus.table.columns[column] for name, column in single.items()} for split, corpus in corpora.items()}
+def labels_of(tasks: dict[str, Task], corpora: dict[str, Corpus]) -> dict[str, dict[str, list[Any]]]:
+    """By split and task, a label for each text, of the tasks that have such: what `check_splits` looks for conflicts in."""
+    found = {split: {name: task.conflicting(corpus) for name, task in tasks.items()} for split, corpus in corpora.items()}
+    return {split: {name: labels for name, labels in own.items() if labels is not None} for split, own in found.items()}
 
 
 def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> Encoded:

@@ -119,7 +119,7 @@ class Run:
                 name,
                 task.kind,
                 task.monitor,
-                None if task.kind == "regression" else len(task.labels),
+                None if task.named_labels is None else len(task.named_labels),
                 None if (types := getattr(task, "types", None)) is None else len(types),
             )
             for name, task in self.tasks.items()
