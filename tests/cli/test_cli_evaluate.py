@@ -151,3 +151,13 @@ def test_data_that_fits_some_branches_only_says_which_to_name(apart):
     assert "'neutral'" in sentence and "score run/branches/city run/branches/score run/branches/topics:" in sentence
     write_jsonl(Path("bare.jsonl"), [{"text": "a film"}])
     assert "can score" not in fails(2, "evaluate", apart, "bare.jsonl")
+
+
+def test_spans_that_cannot_be_scored_are_told(trained, tmp_path):
+    rows = made_up(20, seed=5)
+    for row in rows:
+        row["text"] = f"abc {row['text']}"
+        row["spans"] = [{"start": 0, "end": 3, "label": "city"}, {"start": 1, "end": 3, "label": "city"}]
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    told = done("evaluate", trained / "branches" / "city", "new.jsonl").stderr
+    assert "new.jsonl: 20 of the 40 spans of 'city' left out, as they share a word with an earlier span." in told
