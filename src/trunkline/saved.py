@@ -26,6 +26,11 @@ from trunkline.files import check_regular, sha256_file
 
 MEANING = "trunkline.meaning"  # key of the metadata
 SHA256 = "weights_sha256"  # key of the JSON
+# What changes no answer of a branch. The trunk's name says where it is looked for; which one it is, its fingerprint tells.
+APART = ("metrics", "cost", "versions", SHA256)
+TRUNK_APART = ("name", "revision")
+METHOD_APART = ("adapters", "stack_on", "start")  # paths: what was in them is in `specs` and in the weights
+BRANCH_REMEDY = "copy the branch again (`trunkline relabel` renames labels)"
 SPARE = 1 << 22  # numbers that a module may hold besides those that are stored: tables that it computes itself
 
 
@@ -74,13 +79,23 @@ def meaning(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def branch_meant(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of branch.json that answers depend on."""
+    kept = {key: value for key, value in described.items() if key not in APART}
+    for section, apart in (("trunk", TRUNK_APART), ("method", METHOD_APART)):
+        kept[section] = {key: value for key, value in described[section].items() if key not in apart}
+    return kept
+
+
 def save_weights(path: Path, tensors: Mapping[str, Tensor], meant: Mapping[str, Any]) -> str:
     """Write tensors beside JSON that means `meant`; return the sha256 that is to be kept in it under SHA256."""
     save_file(dict(tensors), path, metadata={MEANING: meaning(meant)})
     return sha256_file(path)
 
 
-def check_together(file: Path, described: Mapping[str, Any], meant: Mapping[str, Any], weights: Weights, remedy: str) -> None:
+def check_together(
+    file: Path, described: Mapping[str, Any], meant: Mapping[str, Any], weights: Weights, remedy: str = BRANCH_REMEDY
+) -> None:
     """Raise BadInput unless JSON and weights were saved together.
 
     Args:

@@ -15,16 +15,12 @@ from torch import Tensor
 from trunkline.errors import BadInput
 from trunkline.files import read_object, safe_name
 from trunkline.model.checking import validate_section
-from trunkline.saved import SHA256, Weights, check_together, save_weights
+from trunkline.saved import SHA256, Weights, branch_meant, check_together, save_weights
 from trunkline.trunk.architectures import StackName
 
 SCHEMA = 2
 READS = (1, 2)
 JSON, WEIGHTS = "branch.json", "weights.safetensors"
-# What changes no answer. The trunk's name says where it is looked for; which one it is, its fingerprint tells.
-APART = ("metrics", "cost", "versions", SHA256)
-TRUNK_APART = ("name", "revision")
-METHOD_APART = ("adapters", "stack_on", "start")  # paths: what was in them is in `specs` and in the weights
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Number = int | float | None
@@ -90,8 +86,7 @@ def read_branch_file(path: Path) -> tuple[dict[str, Any], Weights]:
     weights = Weights.open(path / WEIGHTS)
     if (described["schema"] == 1) != (SHA256 not in described):
         raise BadInput(f"{file}: found schema {described['schema']}, which does not fit {SHA256}; copy the branch again")
-    remedy = "copy the branch again (`trunkline relabel` renames labels)"
-    check_together(file, described, meant(described), weights, remedy)
+    check_together(file, described, branch_meant(described), weights)
     return described, weights
 
 
@@ -99,14 +94,6 @@ def write_branch_file(folder: Path, described: dict[str, Any], tensors: dict[str
     """Write branch.json and the weights into `folder`, which is there."""
     described = json.loads(json.dumps(described, allow_nan=False))
     if described["schema"] > 1:
-        described[SHA256] = save_weights(folder / WEIGHTS, tensors, meant(described))
+        described[SHA256] = save_weights(folder / WEIGHTS, tensors, branch_meant(described))
     text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / JSON).write_text(text, "utf-8")
-
-
-def meant(described: dict[str, Any]) -> dict[str, Any]:
-    """The part of branch.json that answers depend on."""
-    kept = {key: value for key, value in described.items() if key not in APART}
-    for section, apart in (("trunk", TRUNK_APART), ("method", METHOD_APART)):
-        kept[section] = {key: value for key, value in described[section].items() if key not in apart}
-    return kept

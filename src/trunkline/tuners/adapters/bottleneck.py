@@ -81,7 +81,11 @@ class Spec(BaseModel):
             if found is None:
                 raise BadInput(f"reduction_factor: found none for block {index} and no default")
             factor = found
-        return max(1, int(width // factor))
+        return max(1, _whole(width, factor))
+
+    def coupled(self, inputs: int) -> int:
+        """The width within a map of the invertible adapter that takes in so many features."""
+        return _whole(inputs, self.inv_adapter_reduction_factor or 2)
 
     def saved_name(self, parameter: str) -> str:
         """The name that the `adapters` package gives to a parameter of `Bottleneck`."""
@@ -96,6 +100,12 @@ class Spec(BaseModel):
             *(self.mh_adapter, self.output_adapter, self.cross_adapter, tuple(sorted(self.leave_out)), self.is_parallel),
             *(self.original_ln_before, self.original_ln_after, self.residual_before_ln),
         )
+
+
+def _whole(width: int, factor: float) -> int:
+    if not factor > 0 or not math.isfinite(width // factor):
+        raise BadInput(f"reduction factor: found {factor:g}, expected more than 0 and no fewer than the width allows")
+    return int(width // factor)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -246,7 +256,7 @@ class Nice(nn.Module):
 
 
 def _coupling(inputs: int, outputs: int, factor: float, non_linearity: str) -> nn.Sequential:
-    inner = int(inputs // factor)
+    inner = _whole(inputs, factor)
     layers = [nn.Linear(inputs, inner, dtype=torch.float32), nn.Linear(inner, outputs, dtype=torch.float32)]
     for layer in layers:
         nn.init.normal_(layer.weight, std=0.02)

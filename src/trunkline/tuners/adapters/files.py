@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, ascii_controls
 from trunkline.files import atomic_directory, check_regular, new_folder, read_object
+from trunkline.saved import Weights, branch_meant, check_together
 from trunkline.tuners.adapters.bottleneck import Spec, parse_spec
 from trunkline.tuners.adapters.fusing import parse_fusion
 from trunkline.tuners.adapters.weights import Home, Stored, StoredFusion, split_name
@@ -66,6 +67,7 @@ def read_adapter(path: str | Path, home: Home) -> Stored:
     weights = _own_names(load_tensors(path, WEIGHTS), name, spec, home, str(path / WEIGHTS))
     if spec.inv_adapter and described.get("type") == "text_task" and not any(k.startswith("invertible.") for k in weights):
         spec = spec.model_copy(update={"inv_adapter": None})  # the first release declared it for task adapters too
+    _check_sizes(spec, weights, home, str(path))
     return Stored(name, spec, weights, str(path))
 
 
@@ -106,7 +108,9 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
             continue
         prefix = next((prefix for prefix in places if bare.startswith(prefix)), None)
         if prefix is None:
-            raise BadInput(f"{path / FUSION_WEIGHTS}: tensor {key} belongs to no place of this {home.model_type}")
+            raise BadInput(
+                f"{path / FUSION_WEIGHTS}: tensor {ascii_controls(key)} belongs to no place of this {home.model_type}"
+            )
         weights[f"{places[prefix]}.{bare.removeprefix(prefix)}"] = value
     return StoredFusion(names, spec, weights, str(path))
 
@@ -185,10 +189,32 @@ def load_tensors(path: Path, name: str) -> dict[str, Tensor]:
     pickle = next(old for old, new in PICKLES.items() if new == name) if name in PICKLES.values() else None
     if not (path / name).is_file() and pickle and (path / pickle).is_file():
         raise BadInput(f"{path}: found {pickle}, a pickle, which is not read here; turn it into {name} with `trunkline import`")
-    try:
-        return load_file(path / name)
-    except Exception as error:  # safetensors has error classes of its own for each kind of damage
-        raise BadInput(f"{path / name}: cannot be read as safetensors ({type(error).__name__})") from None
+    tensors = Weights.open(path / name).load()
+    for key, value in tensors.items():
+        if value.dtype != torch.float32:  # a model in another precision would round them, or has rounded them
+            found = str(value.dtype).removeprefix("torch.")
+            raise BadInput(
+                f"{path / name}: tensor {ascii_controls(key)} is {found}, expected float32; save it from a model in float32"
+            )
+    return tensors
+
+
+def _check_sizes(spec: Spec, weights: dict[str, Tensor], home: Home, where: str) -> None:
+    """BadInput unless bottlenecks are as wide as `spec` says; looked at before a model is changed, as it could be any width."""
+    seen = False
+    for key, value in weights.items():
+        place, parameter = split_name(key)
+        if place != "invertible" and parameter == "down.weight":
+            index, found = int(place.rpartition(".")[2]), value.shape[0] if value.ndim else 0
+            expected, seen = spec.inner(home.hidden_size, index), True
+        elif place == "invertible" and parameter in ("F.0.weight", "G.0.weight") and value.ndim == 2:
+            found, expected = value.shape[0], spec.coupled(value.shape[1])
+        else:
+            continue
+        if found != expected:
+            raise BadInput(f"{where}: {key} has a width of {found}, but its config means {expected}; expected the same")
+    if not seen or (spec.inv_adapter and not any(key.startswith("invertible.F.0.") for key in weights)):
+        raise BadInput(f"{where}: found no weights of {'its invertible adapter' if seen else 'an adapter'}; expected some")
 
 
 def _check_home(described: dict[str, Any], home: Home, where: str) -> None:
@@ -215,7 +241,7 @@ def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, wher
         place = next((place for prefix, place in places.items() if bare.startswith(prefix)), None)
         parameter = parameters.get(bare.partition(f".adapters.{name}.")[2])
         if place is None or parameter is None:
-            raise BadInput(f"{where}: tensor {key} belongs to no place of this {home.model_type}")
+            raise BadInput(f"{where}: tensor {ascii_controls(key)} belongs to no place of this {home.model_type}")
         weights[f"{place}.{parameter}"] = value
     return weights
 
@@ -234,6 +260,9 @@ def _read_branch(path: Path, home: Home) -> Stored:
         raise BadInput(
             f"{file}: trunk.hidden_size: found {trunk['hidden_size']}, expected {home.hidden_size}, as the trunk has it"
         )
+    if not all(isinstance(trunk.get(key), str | None) for key in ("weights", "config")):
+        raise BadInput(f"{file}: trunk: found digests that are no text, expected sha256")
+    check_together(file, described, branch_meant(described), Weights.open(path / "weights.safetensors"))
     parts: dict[str, dict[str, Tensor]] = {"task": {}, "language": {}}
     starts = {f"trunk.{owner}.{part}.": (part, place) for place, owner in home.paths.items() for part in parts}
     for key, value in load_tensors(path, "weights.safetensors").items():
@@ -248,7 +277,10 @@ def _read_branch(path: Path, home: Home) -> Stored:
     below = None
     if isinstance(language, dict):
         below = Stored("language", parse_spec(language, f"{file}: method.specs.language"), parts["language"], str(path), known)
-    return Stored(name, parse_spec(specs["task"], f"{file}: method.specs.task"), parts["task"], str(path), known, below, config)
+        _check_sizes(below.spec, below.weights, home, str(path))
+    spec = parse_spec(specs["task"], f"{file}: method.specs.task")
+    _check_sizes(spec, parts["task"], home, str(path))
+    return Stored(name, spec, parts["task"], str(path), known, below, config)
 
 
 def _described(home: Home, name: str, config: dict[str, Any], model_name: str | None) -> dict[str, Any]:
