@@ -31,10 +31,10 @@ except loop.Interrupted as error:
 """
 
 
-def launch(values, run, folder, *stopped):
+def launch(values, run, folder, *stopped, script=SCRIPT):
     """Two processes of one launch that train `values`; `stopped`: up to the first step."""
-    script = folder / "launched.py"
-    script.write_text(SCRIPT)
+    text, script = script, folder / "launched.py"
+    script.write_text(text)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = ["--master_addr=127.0.0.1", f"--master_port={free.getsockname()[1]}"]
@@ -77,3 +77,40 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(tiny_trunk_dir, tmp_path):
         fit(values, run_dir=tmp_path / "run")
     launch(values, tmp_path / "run", tmp_path)
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+SLOW = """
+import datetime, json, os, sys, time
+from pathlib import Path
+import torch
+from trunkline.states import fill
+from trunkline.training.fit import fit
+from trunkline.trunk import machine
+# No collective may take longer than the first store takes to be built, and each process measures another dtype as the faster.
+begin = torch.distributed.init_process_group
+torch.distributed.init_process_group = lambda *args, **options: begin(
+    *args, **{**options, "timeout": datetime.timedelta(seconds=WAIT)}
+)
+faster = torch.bfloat16 if os.environ["RANK"] == "0" else torch.float32
+machine._block_seconds = lambda dtype, device: 1.0 if dtype == faster else 2.0
+filled = fill.fill_shard
+def slowly(*args):
+    log = Path(sys.argv[2]).with_suffix(".built")
+    if not log.exists():
+        time.sleep(WAIT * 1.5)
+    with open(log, "a") as file:
+        file.write(os.environ["RANK"])
+    return filled(*args)
+fill.fill_shard = slowly
+fit(json.loads(sys.argv[1]), run_dir=sys.argv[2])
+"""
+
+
+def test_a_build_may_take_longer_than_a_collective_and_the_dtype_is_one(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1)
+    values["trunk"]["dtype"] = "auto"
+    launch(values, tmp_path / "run", tmp_path, script=SLOW.replace("WAIT", "10"))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["trunk"]["dtype"] == "bf16"  # what the main process found
+    assert (tmp_path / "run.built").read_text() == "00"  # the stores of two splits

@@ -30,6 +30,7 @@ from torch import Tensor
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import cache_dir
 from trunkline.states import manifest as m
+from trunkline.states.budget import check_budget
 from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes, read_manifest
 from trunkline.states.fill import Progress, complete
 from trunkline.states.handles import Handles
@@ -209,9 +210,7 @@ def build_store(
         TrunklineError: a store of a newer format is in the way, the disk is full, or the trunk gives numbers that are not
             finite.
     """
-    wanted = sorted(set(range(trunk.num_layers + 1) if layers is None else layers))
-    if not wanted or wanted[0] < 0 or wanted[-1] > trunk.num_layers:
-        raise BadInput(f"states of layers {wanted}: expected some of 0 to {trunk.num_layers}")
+    wanted = _wanted(trunk, layers)
     parts = m.key_parts(trunk, encoded, dtype, batch_tokens)
     root = cache_dir() / "states" if root is None else Path(root)
     path = root / m.store_key(parts)
@@ -229,6 +228,31 @@ def build_store(
     # Hashed a moment ago, on their way to the disk or when they were found there.
     store._sound |= {(layer, shard) for layer in wanted for shard in range(len(store.manifest.shards))}
     return store
+
+
+def check_room(
+    trunk: Trunk,
+    encoded: Encoded,
+    root: Path,
+    layers: Collection[int] | None = None,
+    dtype: str = "bf16",
+    batch_tokens: int = BATCH_TOKENS,
+    budget_bytes: int | None = None,
+) -> None:
+    """Raise OverBudget where `build_store` with these arguments would, now. Nothing is computed or written."""
+    parts, wanted = m.key_parts(trunk, encoded, dtype, batch_tokens), _wanted(trunk, layers)
+    try:
+        manifest, _ = read_manifest(root / m.store_key(parts))
+    except (BadInput, Corrupt):
+        manifest = m.plan(trunk, encoded, parts)
+    check_budget(manifest, [manifest.missing(shard, wanted) for shard in range(len(manifest.shards))], root, budget_bytes)
+
+
+def _wanted(trunk: Trunk, layers: Collection[int] | None) -> list[int]:
+    wanted = sorted(set(range(trunk.num_layers + 1) if layers is None else layers))
+    if not wanted or wanted[0] < 0 or wanted[-1] > trunk.num_layers:
+        raise BadInput(f"states of layers {wanted}: expected some of 0 to {trunk.num_layers}")
+    return wanted
 
 
 def _is_built(path: Path, wanted: Collection[int]) -> bool:

@@ -61,6 +61,15 @@ def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], 
         (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
 
 
+def noted_states(path: Path) -> dict[str, str]:
+    """Whether each split was read from the store or live, by the checkpoint at `path`; empty where it does not say."""
+    recover_directory(path)
+    try:
+        return dict(read_object(path / "state.json")["position"]["environment"]["states"])
+    except Exception:  # none there, of an older version, or one that cannot be read: `load_checkpoint` says so
+        return {}
+
+
 def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) -> tuple[Position, Cost] | None:
     """Put the checkpoint at `path` into the learners; return where the run stands, or None if there is no checkpoint.
 

@@ -52,6 +52,7 @@ class Loop:
         identity: sha256 of all that the result depends on; a checkpoint with another one is refused.
         cost: the meter to fill.
         publish: told of every batch, epoch, evaluation and checkpoint.
+        states: whether the states of each split are stored or live, for the checkpoint.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Loop:
         identity: str,
         cost: Cost,
         publish: Subscriber,
+        states: dict[str, str] | None = None,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.publish = checkpoint, identity, cost, publish
-        self.environment = environment(accelerator)
+        self.environment = environment(accelerator) | {"states": states or {}}
         self.position = Position(environment=self.environment)
         self._stop = StopRequest()
         self._began = time.monotonic()

@@ -21,7 +21,9 @@ from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part
 from trunkline.model.source import Source
+from trunkline.training.agreement import agreed
 from trunkline.training.balance import Balance
+from trunkline.training.checkpoint import noted_states
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, peak_memory
 from trunkline.training.environment import changes, environment
@@ -35,6 +37,7 @@ from trunkline.training.sampling import SharedTexts, SplitFeed
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
 from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.trunk.machine import pick_device, pick_dtype
 
 
 class Run:
@@ -61,7 +64,7 @@ class Run:
         self.max_length = config.trunk.max_length or self.trunk.max_length
         self.precision: str = config.training.precision
         if self.precision == "auto":
-            self.precision = self.approach.precision(self.trunk, config.trunk.dtype)
+            self.precision = agreed(self.accelerator, lambda: self.approach.precision(self.trunk, config.trunk.dtype))
         for group in self.groups:
             encode_splits(group, self.trunk, self.max_length)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
@@ -136,11 +139,14 @@ class Run:
 
     def _loop(self, stage: Stage, learners: dict[str, Learner], source: Source, cost: Cost, checkpoint: Path) -> Loop:
         read = {layer for learner in learners.values() for part in learner.parts.values() for layer in part.branch.layers}
-        shared = []
+        noted, states, shared = noted_states(checkpoint), {}, []
         for group in self.groups:
             if tasks := {name: task for name, task in group.tasks.items() if name in stage.tasks}:
-                splits = [group.splits[name] for name in ("train", "validation")]
-                feeds = [self.feeds.open(split, source, read, cost) for split in splits]
+                splits, feeds = [group.splits[name] for name in ("train", "validation")], []
+                for split in splits:
+                    place = f"{group.name}/{split.name}"
+                    feed, states[place] = self.feeds.open(split, source, read, cost, noted.get(place))
+                    feeds.append(feed)
                 shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         return Loop(
             learners,
@@ -152,6 +158,7 @@ class Run:
             identity=self.identity,
             cost=cost,
             publish=self.publish,
+            states=states,
         )
 
     def train(self, path: Path, began: float) -> dict[str, Any]:
@@ -334,7 +341,9 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
-    dtype = approach_of(config.method).trunk_dtype(section.dtype)
+    dtype: str = approach_of(config.method).trunk_dtype(section.dtype)
+    if dtype == "auto":  # or each process would measure for itself
+        dtype = agreed(accelerator, lambda: pick_dtype("auto", pick_device(device)))
     return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
 
 

@@ -178,7 +178,9 @@ class TunedTrunk(nn.Module):
         ):
             return False
         outputs: list[Any] = []
-        handle = self.taps.blocks[0].register_forward_hook(lambda module, args, output: outputs.append(output))
+        first = self.taps.blocks[0]
+        # Before the hook that ends the pass there.
+        handle = first.register_forward_hook(lambda module, args, output: outputs.append(output), prepend=True)
         try:
             ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
             with torch.no_grad():
