@@ -49,7 +49,7 @@ def launch(values, run, folder, *stopped, script=SCRIPT):
 
 @pytest.mark.parametrize("states", [{}, {"states_budget_gb": 1e-6}], ids=["stored", "too large to be stored"])
 def test_two_processes_are_one_with_accumulated_batches(states, tiny_trunk_dir, tmp_path):
-    rows = write_rows(tmp_path / "rows.jsonl", 300)
+    rows = write_rows(tmp_path / "rows.jsonl", 150)
     values = config(tiny_trunk_dir, rows, epochs=2, schedule="constant", warmup=0.0, **states)
     values["method"]["dropout"] = 0.0
     launch(values, tmp_path / "two", tmp_path)
