@@ -83,7 +83,7 @@ def test_a_name_that_two_modules_register_is_a_programming_error(package):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("frist", "did you mean 'first'"), (["first"], "unknown name"), (None, "None"), ({}, "{}")]
+    ("name", "said"), [("frist", "did you mean 'first'"), (["first"], "unknown name"), (None, "null"), ({}, "a mapping")]
 )
 def test_what_is_no_name_is_refused(package, name, said):
     things: Registry = __import__(package("parts_f", first="first")).things
