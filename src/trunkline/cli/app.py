@@ -15,6 +15,7 @@ from trunkline.cli.import_ import import_
 from trunkline.cli.info import info
 from trunkline.cli.init import init
 from trunkline.cli.predict import predict
+from trunkline.cli.relabel import relabel
 from trunkline.cli.states import app as states
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ app.command("predict")(predict)
 app.command("info")(info)
 app.command("export")(export)
 app.command("import")(import_)
+app.command("relabel")(relabel)
 app.add_typer(states, name="states")
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 import trunkline
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput, TrunklineError, ascii_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +148,7 @@ def write_stdout(text: str) -> None:
 def _complain(sentence: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    typer.echo(f"trunkline: {sentence}", err=True)
+    typer.echo(f"trunkline: {ascii_controls(sentence)}", err=True)
 
 
 def _unexpected(error: Exception) -> str:

@@ -70,6 +70,8 @@ def _show(facts: dict[str, Any], target: Path, branch: Branch) -> None:
     from trunkline.states.budget import readable
 
     console = out()
-    console.print(f"wrote {below(target)} ({readable(facts['bytes'])}) for {facts['format']}; load it with", soft_wrap=True)
+    console.print(
+        f"wrote {below(target)} ({readable(facts['bytes'])}) for {facts['format']}; load it with", soft_wrap=True, markup=False
+    )
     for line in loading(branch, facts["format"], below(target)):
         console.print(f"    {line}", soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trunkline.errors import ascii_controls
 from trunkline.states.budget import readable
 
 BAR = 24  # characters of a full bar
@@ -79,7 +80,7 @@ def by_label(metrics: Mapping[str, Any], title: str) -> RenderableType | None:
     names = list(next(iter(rows.values())))
     made = table("label", *(f">{name}" for name in names))
     for label, values in rows.items():
-        made.add_row(Text(label), *(number(values[name]) for name in names))
+        made.add_row(Text(ascii_controls(label)), *(number(values[name]) for name in names))
     return titled(title, made)
 
 
@@ -216,7 +217,7 @@ def facts(rows: Mapping[str, object]) -> Table:
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     for name, value in rows.items():
-        grid.add_row(name, Text(str(value)))
+        grid.add_row(name, Text(ascii_controls(str(value))))
     return grid
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trunkline.errors import BadInput
@@ -93,7 +94,9 @@ def read_branch_file(path: Path) -> tuple[dict[str, Any], Weights]:
 def write_branch_file(folder: Path, described: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write branch.json and the weights into `folder`, which is there."""
     described = json.loads(json.dumps(described, allow_nan=False))
-    if described["schema"] > 1:
+    if described["schema"] == 1:  # relabelled: it stays what it is, as another schema would mean other arithmetic
+        save_file(tensors, folder / WEIGHTS)
+    else:
         described[SHA256] = save_weights(folder / WEIGHTS, tensors, branch_meant(described))
     text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / JSON).write_text(text, "utf-8")
