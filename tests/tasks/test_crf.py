@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trunkline.tasks.crf import CRF
 from trunkline.tasks.token import rules
+from trunkline.trunk import machine
 
 
 def random_crf(size, seed, constrained=False):
@@ -107,6 +108,26 @@ def test_gradients_pass_a_numeric_check_with_rules():
     tags, groups = torch.tensor([1, 2, 0, 4, 3]), torch.tensor([0, 0, 0, 1, 1])
     emissions = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda e, *_: crf.nll(e, tags, groups), (emissions, *crf.parameters()))
+
+
+def test_where_there_is_no_fp64_sums_are_in_fp32(monkeypatch):
+    crf = random_crf(5, 1, constrained=True)
+    emissions = torch.randn(9, 5)
+    tags, groups, offsets = torch.tensor([1, 2, 0, 4, 3, 0, 0, 1, 2]), torch.tensor([0] * 4 + [1] * 5), torch.tensor([0, 4, 9])
+    expected, (best, scores) = crf.nll(emissions, tags, groups), crf.decode(emissions, offsets)
+    monkeypatch.setattr("trunkline.tasks.crf.widest", lambda device: machine.widest(torch.device("mps")))
+
+    def refuse(tensor):
+        raise TypeError("no fp64 here")
+
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    found = crf.nll(emissions, tags, groups)
+    found.backward()
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert all(parameter.grad.isfinite().all() for parameter in crf.parameters())
+    again, near = crf.decode(emissions, offsets)
+    assert again.equal(best)
+    torch.testing.assert_close(near, scores)
 
 
 def test_a_forbidden_gold_step_begins_a_new_chain():

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from trunkline.errors import BadInput
 from trunkline.files import cache_dir
 from trunkline.trunk import machine
-from trunkline.trunk.machine import pick_device, pick_dtype
+from trunkline.trunk.machine import onto, pick_device, pick_dtype, widest
 
 CPU = torch.device("cpu")
 
@@ -44,6 +45,13 @@ def test_it_is_measured_once_per_machine_and_torch(monkeypatch):
     assert len(json.loads((cache_dir() / "machine.json").read_text())) == 2
 
 
+def test_a_gpu_of_the_processor_is_measured_for_itself(monkeypatch):
+    timings(monkeypatch, 1.0, 0.4)
+    assert pick_dtype("auto", CPU) == "bf16"
+    timings(monkeypatch, 0.4, 1.0)
+    assert pick_dtype("auto", torch.device("mps")) == "fp32" and pick_dtype("auto", CPU) == "bf16"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"x": 1}', "\x00"])
 def test_a_spoilt_cache_is_measured_anew(monkeypatch, content):
     timings(monkeypatch, 1.0, 0.4)
@@ -73,3 +81,10 @@ def test_devices():
     assert pick_device("cpu") == pick_device(CPU) == CPU
     with pytest.raises(BadInput, match="device: unknown name 'gpu'"):
         pick_device("gpu")
+
+
+def test_where_there_is_no_fp64_arrays_are_fp32(monkeypatch):
+    halves = np.array([0.5, 1.5])
+    assert onto(halves, CPU).dtype == torch.float64 and onto(np.array([1]), CPU).dtype == torch.int64
+    monkeypatch.setattr(machine, "widest", lambda device: widest(torch.device("mps")))
+    assert onto(halves, CPU).dtype == torch.float32 and onto(halves, CPU).tolist() == [0.5, 1.5]

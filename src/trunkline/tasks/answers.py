@@ -18,6 +18,7 @@ from torch import Tensor
 from trunkline.data.corpus import Corpus
 from trunkline.inputs.batching import Layout
 from trunkline.inputs.encoded import Encoded
+from trunkline.trunk.machine import onto
 
 SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
 
@@ -175,7 +176,7 @@ class TextAnswers(Answers):
         if len(keep) == 0:
             return None
         values = targets.values[self.encoded.text_of[sequences[keep]]]
-        return Picked(None, torch.from_numpy(keep).to(device), torch.from_numpy(values).to(device), None)
+        return Picked(None, torch.from_numpy(keep).to(device), onto(values, device), None)
 
 
 class UnitAnswers(Answers):
@@ -236,5 +237,5 @@ class UnitAnswers(Answers):
         if not present.any():
             return None
         packed = torch.from_numpy(rows[present]).to(device)
-        values = torch.from_numpy(targets.values[units[present]]).to(device)
+        values = onto(targets.values[units[present]], device)
         return Picked(packed, None, values, layout.sequence_of[packed])

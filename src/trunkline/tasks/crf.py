@@ -4,8 +4,8 @@ Lafferty, McCallum, Pereira, "Conditional random fields", ICML 2001. The score o
 start[y_1] + sum_t e_t[y_t] + sum_t transitions[y_t-1, y_t] + end[y_T]; the loss is log Z - score(gold).
 
 Rows come packed, chains of all lengths end to end. They are sorted by position in their chain, longest chains first, so
-that step t of all chains is one slice and there is no padding. Sums are in fp64 log space (the largest term taken out,
-the rest a matrix product); transitions that the rules forbid take no part in Z.
+that step t of all chains is one slice and there is no padding. Sums are in fp64 log space where there is fp64 (the largest term
+taken out, the rest a matrix product); transitions that the rules forbid take no part in Z.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_TINY = 1e-300  # keeps the log of an unreachable state finite
+from trunkline.trunk.machine import widest
+
+_TINY = {torch.float64: 1e-300, torch.float32: 1e-37}  # keeps the log of an unreachable state finite
 _CELLS = 1 << 20  # (chains, C, C) numbers that one Viterbi step may hold
 
 
@@ -71,11 +73,14 @@ class CRF(nn.Module):
         self.register_buffer("first", torch.ones(size, dtype=torch.bool) if first is None else first, persistent=False)
 
     def _weights(self) -> Tensor:
-        """exp(transitions), 0 where forbidden: fp64 (C, C)."""
-        return self.transitions.double().exp() * self.allowed
+        """exp(transitions), 0 where forbidden: (C, C) in the widest dtype."""
+        return self._wide(self.transitions).exp() * self.allowed
+
+    def _wide(self, tensor: Tensor) -> Tensor:
+        return tensor.to(widest(self.start.device))
 
     def nll(self, emissions: Tensor, tags: Tensor, groups: Tensor) -> Tensor:
-        """Return the negative log-likelihood of `tags`, summed over chains and divided by rows, a scalar in fp64.
+        """Return the negative log-likelihood of `tags`, summed over chains and divided by rows, a scalar in the widest dtype.
 
         Where the gold tags take a forbidden step (a unit between them had no sub-word), a new chain begins.
 
@@ -87,7 +92,7 @@ class CRF(nn.Module):
         All three are moved to the device of the weights.
         """
         device = self.start.device
-        emissions, tags, groups = emissions.to(device).double(), tags.to(device).long(), groups.to(device)
+        emissions, tags, groups = self._wide(emissions.to(device)), tags.to(device).long(), groups.to(device)
         size, rows = len(self.start), len(tags)
         opens = torch.ones(rows, dtype=torch.bool, device=tags.device)
         opens[1:] = (groups[1:] != groups[:-1]) | ~self.allowed[tags[:-1], tags[1:]]
@@ -95,20 +100,20 @@ class CRF(nn.Module):
         lengths = torch.diff(starts, append=starts.new_tensor([rows]))
         inner = ~opens[1:]
         # Counting first makes the gradient a product rather than a scatter, so it has the same bits on any thread count.
-        pairs = torch.bincount((tags[:-1] * size + tags[1:])[inner], minlength=size * size).view(size, size).double()
-        begun = torch.bincount(tags[starts], minlength=size).double()
-        ended = torch.bincount(tags[starts + lengths - 1], minlength=size).double()
+        pairs = self._wide(torch.bincount((tags[:-1] * size + tags[1:])[inner], minlength=size * size).view(size, size))
+        begun = self._wide(torch.bincount(tags[starts], minlength=size))
+        ended = self._wide(torch.bincount(tags[starts + lengths - 1], minlength=size))
         gold = emissions.gather(1, tags[:, None]).sum() + (pairs * self.transitions).sum()
         gold = gold + (begun * self.start).sum() + (ended * self.end).sum()
         steps = _steps(starts, lengths)
-        last, _ = self._forward(emissions.index_select(0, steps.order), steps, self.start.double(), keep=False)
-        return (torch.logsumexp(last + self.end.double(), dim=1).sum() - gold) / rows
+        last, _ = self._forward(emissions.index_select(0, steps.order), steps, self._wide(self.start), keep=False)
+        return (torch.logsumexp(last + self._wide(self.end), dim=1).sum() - gold) / rows
 
     def _forward(self, emissions: Tensor, steps: _Steps, start: Tensor, *, keep: bool) -> tuple[Tensor, Tensor | None]:
         """Return the last alpha of each chain, longest chain last (B, C), and all alphas by step (M, C) if `keep`.
 
         Args:
-            emissions: fp64 (M, C) in the order of `steps`.
+            emissions: (M, C) in the widest dtype, in the order of `steps`.
             start: (C,) scores of coming first.
         """
         weights, ended, kept = self._weights(), [], []
@@ -116,7 +121,7 @@ class CRF(nn.Module):
         for step in range(len(steps)):
             if step:
                 largest = alpha.detach().amax(dim=1, keepdim=True)
-                summed = ((alpha - largest).exp() @ weights).clamp_min(_TINY).log()
+                summed = ((alpha - largest).exp() @ weights).clamp_min(_TINY[alpha.dtype]).log()
                 alpha = summed + largest + emissions[steps.slice(step)]
             if keep:
                 kept.append(alpha)
@@ -145,7 +150,7 @@ class CRF(nn.Module):
             steps = _steps(offsets[some], lengths[some])
             own = emissions[steps.order]
             tags[steps.order] = best = self._viterbi(own.float(), steps)
-            scores[steps.order] = self._marginals(own.double(), steps).gather(1, best[:, None])[:, 0].float()
+            scores[steps.order] = self._marginals(self._wide(own), steps).gather(1, best[:, None])[:, 0].float()
         return tags, scores
 
     def _viterbi(self, emissions: Tensor, steps: _Steps) -> Tensor:
@@ -173,17 +178,17 @@ class CRF(nn.Module):
 
     def _marginals(self, emissions: Tensor, steps: _Steps) -> Tensor:
         """Return the probability (M, C) of each tag at each row, in the order of `steps` (forward-backward)."""
-        start = self.start.double().masked_fill(~self.first, -torch.inf)
+        start = self._wide(self.start).masked_fill(~self.first, -torch.inf)
         _, alphas = self._forward(emissions, steps, start, keep=True)
         assert alphas is not None
-        weights, end = self._weights().T.contiguous(), self.end.double()
+        weights, end = self._weights().T.contiguous(), self._wide(self.end)
         marginals = torch.empty_like(alphas)
         beta = end.expand(0, -1)
         for step in reversed(range(len(steps))):
             if step + 1 < len(steps):
                 ahead = beta + emissions[steps.slice(step + 1)]
                 largest = ahead.amax(dim=1, keepdim=True)
-                beta = ((ahead - largest).exp() @ weights).clamp_min(_TINY).log() + largest
+                beta = ((ahead - largest).exp() @ weights).clamp_min(_TINY[ahead.dtype]).log() + largest
             beta = torch.cat([beta, end.expand(steps.alive(step) - len(beta), -1)])
             marginals[steps.slice(step)] = torch.softmax(alphas[steps.slice(step)] + beta, dim=1)
         return marginals

@@ -17,6 +17,7 @@ from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.trunk.machine import widest
 
 BINS = 10  # quantile groups of a stratified draw
 
@@ -43,7 +44,7 @@ class RegressionCriterion(Criterion):
         self.mean, self.std = mean, std
 
     def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
-        standard = (targets.double() - self.mean) / self.std
+        standard = (targets.to(widest(targets.device)) - self.mean) / self.std
         return torch.nn.functional.mse_loss(logits[:, 0].float(), standard.float())
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:

@@ -30,6 +30,7 @@ from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.signals import StopRequest
+from trunkline.trunk.machine import onto
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -308,10 +309,7 @@ class Loop:
         )
         if world == 1:
             return logits
-        return {
-            name: self.accelerator.reduce(torch.from_numpy(value).to(self.device), "sum").cpu().numpy()
-            for name, value in logits.items()
-        }
+        return {name: self.accelerator.reduce(onto(value, self.device), "sum").cpu().numpy() for name, value in logits.items()}
 
     def _save(self) -> None:
         began = time.monotonic()

@@ -12,6 +12,7 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -33,6 +34,17 @@ def pick_device(device: str | torch.device) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"{device!r} asked for, but {torch.cuda.device_count()} CUDA devices found", key="device")
     return found
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The dtype for sums on `device`: float64, or float32 on Apple's GPUs, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def onto(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The array as a tensor on `device`; float64 only where that has it."""
+    tensor = torch.from_numpy(array)
+    return (tensor.to(widest(device)) if tensor.dtype == torch.float64 else tensor).to(device)
 
 
 def pick_dtype(dtype: str, device: torch.device) -> str:
@@ -68,6 +80,8 @@ def _machine(device: torch.device) -> str:
         name = torch.cuda.get_device_name(device)
     else:
         name = f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
+        if device.type != "cpu":  # a GPU that is part of the processor, as Apple's are
+            name = f"{device.type} of {name}"
     return f"{name}, torch {torch.__version__}"
 
 
@@ -100,3 +114,5 @@ def _block_seconds(dtype: torch.dtype, device: torch.device) -> float:
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
