@@ -45,7 +45,7 @@ class FeatureConfig(BranchConfig):
     activation: ActivationName = Field("gelu", description="a(), applied to the layer states before the projection")
     head: HeadKind | None = Field(None, description="attention | encoder | linear; attention for texts, encoder for words")
     heads: int = Field(8, ge=1, description="attention heads of the head; a divisor of dim")
-    encoder_layers: int = Field(1, ge=1, description="layers of the encoder head")
+    encoder_layers: int = Field(1, ge=1, le=100, description="layers of the encoder head")
     feed_forward: int = Field(512, ge=1, description="width of the encoder head's feed-forward maps")
     positions: bool | None = Field(None, description="add sinusoidal positions to the features; by default for words only")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the head")

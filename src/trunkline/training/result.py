@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput
+from trunkline.files import read_object
 from trunkline.model.folders import unfinished
 
 _KEYS = {"identity": str, "trunk": dict, "rows": dict, "tasks": dict, "cost": dict}
@@ -18,12 +18,14 @@ def read_result(run: Path) -> dict[str, Any]:
     if not file.is_file():
         raise unfinished(run)
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        summary = read_object(file)
+    except BadInput:
         raise BadInput(f"{file}: not JSON, so not what a run has written; `trunkline fit --fresh` trains anew") from None
     for key, kind in _KEYS.items():
-        if not isinstance(summary, dict) or not isinstance(summary.get(key), kind):
+        if not isinstance(summary.get(key), kind):
             raise BadInput(f"{file}: no {key} in it, so not what a run has written; `trunkline fit --fresh` trains anew")
+    if not all(isinstance(task, dict) for task in summary["tasks"].values()):
+        raise BadInput(f"{file}: tasks: found something else than a section, so not what a run has written")
     return summary
 
 

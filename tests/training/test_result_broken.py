@@ -1,0 +1,24 @@
+"""A result.json that no run has written is told in one sentence."""
+
+import json
+
+import pytest
+
+from trunkline.errors import BadInput
+from trunkline.training.result import read_result
+
+WHOLE = {"identity": "x", "trunk": {}, "rows": {}, "tasks": {"mood": {}}, "cost": {}}
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", "3", "", '{"identity": NaN}', json.dumps(WHOLE | {"tasks": {"mood": 3}})]
+)
+def test_a_broken_result_is_refused(text, tmp_path):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(BadInput, match=r"result\.json: .*not what a run has written"):
+        read_result(tmp_path)
+
+
+def test_a_whole_one_is_read(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(WHOLE))
+    assert read_result(tmp_path) == WHOLE
