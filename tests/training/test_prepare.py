@@ -7,7 +7,8 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput
 from trunkline.training.config import resolve
 from trunkline.training.fit import fit
-from trunkline.training.prepare import prepare, split_digest
+from trunkline.training.prepare import encode_splits, prepare, split_digest
+from trunkline.trunk.load import load_trunk
 
 
 def edited(path, change):
@@ -123,3 +124,32 @@ def test_spans_that_are_left_out_are_told_for_each_split(tmp_path):
     for split, count in (("train", 36), ("validation", 12), ("test", 12)):
         lost = f"{split}: {count} of the {2 * count} spans of 'slots' left out, as they share a word with an earlier span."
         assert lost in said and f"{split}: no span of 'slots' is left of 'second'." in said
+
+
+@pytest.mark.parametrize(
+    ("side", "tasks", "said"),
+    [
+        ("right", ("mood",), ["30 of 30 texts are longer than 5 tokens and were cut"]),
+        ("right", ("mood", "cities"), ["30 of 30 texts are longer than 5 tokens and were cut for mood"]),
+        ("left", ("mood", "cities"), ["30 of 30 texts are longer than 5 tokens and were cut for mood"]),
+        ("right", ("cities",), []),
+    ],
+)
+def test_texts_that_are_cut_for_tasks_at_text_level_are_told_whatever_is_beside(tiny_trunk_dir, tmp_path, side, tasks, said):
+    path = write_rows(tmp_path / "rows.jsonl", 30)
+    edited(path, lambda row: row.update(text=f"so good {row['text']} so very good"))
+    values = resolve({**config("minilm", path, tasks=tasks), "data": {"train": str(path), "validation": str(path)}})
+    trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+    trunk.tokenizer.truncation_side = side
+    prepared = prepare(values)[0]
+    before = len(prepared.findings)
+    encode_splits(prepared, trunk, 5)
+    assert prepared.findings[before:] == [f"{split}: {one}" for split in ("train", "validation") for one in said]
+    if tasks == ("mood", "cities"):  # what the text-level task reads is what it reads alone
+        alone = prepare(
+            resolve({**config("minilm", path, tasks=("mood",)), "data": {"train": str(path), "validation": str(path)}})
+        )[0]
+        encode_splits(alone, trunk, 5)
+        one, both = alone.splits["train"].encoded, prepared.splits["train"].encoded
+        first = [both.ids[both.offsets[i] : both.offsets[i + 1]].tolist() for i in both.first_sequence()]
+        assert first == [one.ids[a:b].tolist() for a, b in zip(one.offsets, one.offsets[1:], strict=False)]

@@ -1,32 +1,34 @@
-"""A trunk with the branches that ride on it: one forward pass answers all of them.
-
-Branches trained with different maximum lengths or precisions do not answer from the same pass: they are grouped by
-both, so that each one sees what it was trained on, and a group shares a pass. A branch that changes its trunk has a pass of
-its own, but for those that were trained together: they hold the same changed trunk, and it runs once for all of them.
-"""
+"""A trunk with the branches that ride on it: one forward pass answers all of them (plan.py says which one which)."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 
 from trunkline.data.corpus import Corpus, segment
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.data.table import Table
+from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.model.apply import collect_logits
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
-from trunkline.model.source import Source
+from trunkline.model.plan import Plan
 from trunkline.tasks import Targets
 from trunkline.trunk.load import Trunk, load_trunk
 
+CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
+
 
 class Bundle:
-    """A trunk and branches by name, ready to predict.
+    """A trunk and branches by name, ready to predict, from many threads if need be.
+
+    Each branch reads the trunk in the precision that it was trained on; where that is not `trunk`'s own, the trunk is loaded
+    once more.
 
     Args:
         trunk: the trunk that all branches belong to.
@@ -36,11 +38,53 @@ class Bundle:
         BadInput: a branch belongs to another trunk.
     """
 
-    def __init__(self, trunk: Trunk, branches: dict[str, Branch]) -> None:
+    def __init__(self, trunk: Trunk, branches: Mapping[str, Branch]) -> None:
+        self.trunk = trunk
+        self._changing = threading.Lock()
+        self._plan = Plan(self._trunks({trunk.dtype: trunk}, branches), branches)
+
+    @property
+    def branches(self) -> Mapping[str, Branch]:
+        """The branches by name, not to be written to: `add` and `remove` change what there is."""
+        return self._plan.branches
+
+    def add(self, name: str, branch: Branch) -> None:
+        """Let one more branch ride. Predictions that are under way are not disturbed.
+
+        Raises:
+            BadInput: it belongs to another trunk, or there is one of that name.
+        """
+        with self._changing:
+            plan = self._plan
+            if name in plan.branches:
+                raise BadInput(f"a branch called {name!r} is there already, expected a name of its own")
+            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
+
+    def remove(self, name: str) -> Branch:
+        """Let a branch ride no longer, and return it. Predictions that are under way are not disturbed.
+
+        Raises:
+            BadInput: there is none of that name.
+        """
+        with self._changing:
+            plan = self._plan
+            if name not in plan.branches:
+                raise unknown_name("branch", name, plan.branches)
+            self._plan = Plan(plan.trunks, {other: branch for other, branch in plan.branches.items() if other != name})
+            return plan.branches[name]
+
+    def _trunks(self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch]) -> dict[str, Trunk]:
+        """The trunk in all precisions that are there or that a new branch was trained on; branches are checked on the way."""
+        found = dict(trunks)
         for branch in branches.values():
-            branch.check_trunk(trunk)
-            branch.module.to(trunk.device)
-        self.trunk, self.branches = trunk, branches
+            branch.check_trunk(self.trunk)
+            branch.module.to(self.trunk.device)
+            if branch.source.trunk is None and branch.trunk.dtype not in found:
+                trunk = self.trunk
+                found[branch.trunk.dtype] = load_trunk(
+                    trunk.folder, stack=trunk.stack, dtype=branch.trunk.dtype, device=trunk.device
+                )
+        return found
 
     @classmethod
     def open(
@@ -80,77 +124,119 @@ class Bundle:
             raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
         return cls(found, _named(loaded))
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, texts: str, pairs: str | None = None, *, units: Any = None, progress: Callable[[int], None] | None = None
+    ) -> dict[str, Any]: ...
+
+    @overload
     def predict(
         self,
         texts: Sequence[str],
         pairs: Sequence[str] | None = None,
         *,
-        units: list[list[tuple[int, int]]] | None = None,
+        units: Any = None,
         progress: Callable[[int], None] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return, for each text, the prediction of every branch by its name.
+    ) -> list[dict[str, Any]]: ...
+
+    def predict(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        units: Any = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return, for each text, the prediction of every branch by its name; for one text alone, its prediction.
 
         Args:
-            texts: what to read, in order.
-            pairs: the second text of each, for branches trained on pairs.
+            texts: what to read, in order; or one text.
+            pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
             units: character spans of the words of each text; by default `segment` finds them.
             progress: called with the number of sequences done after each batch.
+
+        Raises:
+            BadInput: what is no text, or second texts that are missing, too many, or that no branch reads.
         """
-        corpus = self._corpus(list(texts), None if pairs is None else list(pairs), units)
-        answers: list[dict[str, Any]] = [{} for _ in corpus.texts]
-        for name, (branch, logits, offsets) in self._logits(corpus, progress).items():
-            decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
-            for answer, presented in zip(answers, branch.task.present(decoded, corpus), strict=True):
-                answer[name] = presented
-        return [{name: answer[name] for name in self.branches} for answer in answers]
+        plan = self._plan
+        if isinstance(texts, str):
+            if not (pairs is None or isinstance(pairs, str)):
+                raise BadInput(f"pairs: found {type(pairs).__name__} beside one text, expected one string")
+            return self.predict([texts], None if pairs is None else [pairs], units=units and [units], progress=progress)[0]
+        if isinstance(pairs, str):
+            raise BadInput("pairs: found one string beside a list of texts, expected a list as long")
+        texts, pairs = list(texts), None if pairs is None else list(pairs)
+        _check("text", texts)
+        plan.check_pairs(pairs is not None)
+        if pairs is not None:
+            _check("second text", pairs)
+            if len(pairs) != len(texts):
+                raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
+        answers: list[dict[str, Any]] = []
+        for part in _portions(plan, texts, pairs):
+            corpus = _corpus(plan, texts[part], pairs and pairs[part], units and units[part])
+            found: list[dict[str, Any]] = [{} for _ in corpus.texts]
+            for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items():
+                decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
+                for answer, presented in zip(found, branch.task.present(decoded, corpus), strict=True):
+                    answer[name] = presented
+            answers += [{name: answer[name] for name in plan.branches} for answer in found]
+        return answers
 
     def score(
         self, corpus: Corpus, targets: dict[str, Targets], progress: Callable[[int], None] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Return the metrics of every branch that `targets` has right answers for."""
+        plan = self._plan
+        plan.check_pairs(corpus.pairs is not None)
         return {
             name: branch.task.score(branch.criterion.decode(torch.from_numpy(logits), offsets), targets[name])
-            for name, (branch, logits, offsets) in self._logits(corpus, progress).items()
+            for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items()
             if name in targets
         }
 
-    def _corpus(self, texts: list[str], pairs: list[str] | None, units: list[list[tuple[int, int]]] | None) -> Corpus:
-        from trunkline.data.table import Table
 
-        for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise BadInput(f"text {row + 1}: found {type(text).__name__}, expected a string")
-        if units is None and any(branch.task.answers.units for branch in self.branches.values()):
-            units = [segment(text) for text in texts]
-        return Corpus(Table("texts", {"text": texts}, None), texts, pairs, units)
+def _check(what: str, texts: list[Any]) -> None:
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadInput(f"{what} {row + 1}: found {type(text).__name__}, expected a string")
 
-    def _logits(
-        self, corpus: Corpus, progress: Callable[[int], None] | None
-    ) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
-        groups: dict[tuple[int, str, Source], dict[str, Branch]] = {}
-        for name, branch in self.branches.items():
-            groups.setdefault((branch.max_length, branch.precision, branch.source), {})[name] = branch
-        found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
-        for (max_length, precision, source), members in groups.items():
-            windows = any(branch.task.answers.units for branch in members.values())
-            encoded = self.trunk.encode(
-                corpus.texts,
-                pairs=corpus.pairs,
-                units=corpus.units if windows else None,
-                max_length=max_length,
-                windows=windows,
-            )
-            logits = collect_logits(
-                {name: (branch.task, branch.module) for name, branch in members.items()},
-                source.states(self.trunk, encoded),
-                encoded,
-                precision=precision,
-                device=torch.device(self.trunk.device),
-                progress=progress,
-            )
-            for name, branch in members.items():
-                found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
-        return found
+
+def _portions(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[slice]:
+    """Runs of texts that are not more than about CHUNK_CHARACTERS together, or one text each."""
+    begin = characters = 0
+    for row, text in enumerate(texts):
+        more = plan.weight(text) + (plan.weight(pairs[row]) if pairs is not None else 0)
+        if row > begin and characters + more > CHUNK_CHARACTERS:
+            yield slice(begin, row)
+            begin, characters = row, 0
+        characters += more
+    if begin < len(texts):
+        yield slice(begin, len(texts))
+
+
+def _corpus(plan: Plan, texts: list[str], pairs: list[str] | None, units: Any) -> Corpus:
+    if units is None and any(one.cut.windows for one in plan.passes):
+        units = [segment(text) for text in texts]
+    return Corpus(Table("texts", {"text": texts}, None), texts, pairs, units)
+
+
+def _logits(
+    plan: Plan, corpus: Corpus, progress: Callable[[int], None] | None
+) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
+    found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
+    for one, encoded in zip(plan.passes, plan.encode(corpus), strict=True):
+        logits = collect_logits(
+            {name: (branch.task, branch.module) for name, branch in one.branches.items()},
+            one.states(encoded),
+            encoded,
+            precision=one.precision,
+            device=torch.device(one.trunk.device),
+            progress=progress,
+        )
+        for name, branch in one.branches.items():
+            found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
+    return found
 
 
 def _named(branches: list[Branch]) -> dict[str, Branch]:

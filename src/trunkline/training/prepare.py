@@ -15,6 +15,7 @@ from trunkline.data.sources import read_table
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
+from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.training.config import DataSection, RunConfig
@@ -160,24 +161,23 @@ def labels_of(tasks: dict[str, Task], corpora: dict[str, Corpus]) -> dict[str, d
     return {split: {name: labels for name, labels in own.items() if labels is not None} for split, own in found.items()}
 
 
-def encode_split(split: Split, trunk: Trunk, max_length: int, windows: bool) -> Encoded:
-    """Tokenise a split for `trunk`; `windows` keeps long texts whole as overlapping windows (for unit-level tasks)."""
-    corpus = split.corpus
-    split.encoded = trunk.encode(corpus.texts, pairs=corpus.pairs, units=corpus.units, max_length=max_length, windows=windows)
-    return split.encoded
-
-
 def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
-    """Tokenise all splits; add a finding where texts had to be cut, or where outputs take much memory or time."""
+    """Tokenise all splits; add a finding where texts had to be cut, or where outputs take much memory or time.
+
+    Tasks that answer for units read long texts whole, as overlapping windows; others read them as they are cut.
+    """
     for task in prepared.tasks.values():
         _weigh(task, prepared)
     windows = any(task.answers.units for task in prepared.tasks.values())
+    cut = [name for name, task in prepared.tasks.items() if not task.answers.units]
+    how = Cut(max_length, windows, cut=bool(cut))
     for name, split in prepared.splits.items():
-        encoded = encode_split(split, trunk, max_length, windows)
-        long = encoded.truncated or len(encoded.text_of) - encoded.n_texts
-        if long and not windows:
+        corpus = split.corpus
+        split.encoded = encoded = trunk.encode_each(corpus.texts, [how], pairs=corpus.pairs, units=corpus.units)[0]
+        if encoded.long_texts and (cut or encoded.truncated):
             prepared.findings.append(
-                f"{name}: {long} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
+                f"{name}: {encoded.long_texts} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
+                + ("" if encoded.truncated else f" for {', '.join(cut)}")
             )
     refuse_untaught(prepared)
 

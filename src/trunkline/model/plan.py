@@ -1,0 +1,94 @@
+"""Which branches answer from which pass: made once, never changed, and replaced as a whole when branches come or go.
+
+A prediction takes the plan as it is when it begins, so threads may predict while another one adds a branch.
+
+Branches trained with different maximum lengths or precisions do not answer from the same pass, nor do those that read pairs
+and those that read single texts: each one sees what it was trained on. A branch that changes its trunk has a pass of its own,
+but for those that were trained together: they hold the same changed trunk, and it runs once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput
+from trunkline.inputs.cutting import Cut
+from trunkline.inputs.encoded import Encoded
+from trunkline.model.branch import Branch
+from trunkline.model.source import Source
+from trunkline.states.live import Feed
+from trunkline.trunk.load import Trunk
+
+CHARACTERS = 16  # of a text that is cut, how many may matter for each token of its maximum length
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedPass:
+    """Branches that answer from the same pass of `trunk`, or of the changed copy of it that `source` is."""
+
+    trunk: Trunk
+    source: Source
+    cut: Cut
+    precision: str
+    pairs: bool
+    branches: Mapping[str, Branch]
+
+    def states(self, encoded: Encoded) -> Feed:
+        return self.source.states(self.trunk, encoded)
+
+
+class Plan:
+    """The passes of some branches.
+
+    Args:
+        trunks: the trunk that all branches belong to, by its precision, in every precision that they were trained on.
+        branches: by name.
+    """
+
+    def __init__(self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch]) -> None:
+        self.trunks = MappingProxyType(dict(trunks))
+        self.branches = MappingProxyType(dict(branches))
+        groups: dict[tuple[Any, ...], dict[str, Branch]] = {}
+        for name, branch in self.branches.items():
+            trunk = trunks[branch.trunk.dtype] if branch.source.trunk is None else branch.source.trunk
+            key = trunk, branch.source, branch.max_length, branch.precision, branch.text_pair is not None
+            groups.setdefault(key, {})[name] = branch
+        passes = []
+        for (trunk, source, max_length, precision, pairs), members in groups.items():
+            units = {branch.task.answers.units for branch in members.values()}
+            cut = Cut(max_length, windows=True in units, cut=False in units)
+            passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members)))
+        self.passes = tuple(passes)
+
+    def check_pairs(self, given: bool) -> None:
+        """Raise BadInput where second texts are missing, or are given and no branch reads them."""
+        reading = {name for one in self.passes if one.pairs for name in one.branches}
+        if reading and not given:
+            raise BadInput(
+                f"pairs: found none, expected the second text of each, as branch {min(reading)!r} was trained on pairs"
+            )
+        if given and not reading:
+            raise BadInput("pairs: found second texts, expected none, as no branch was trained on pairs")
+
+    def encode(self, corpus: Corpus) -> list[Encoded]:
+        """What each pass reads: tokenised once for all passes that read texts alone, and once for those that read pairs."""
+        found: dict[PlannedPass, Encoded] = {}
+        for pairs in (False, True):
+            passes = [one for one in self.passes if one.pairs == pairs]
+            if passes:
+                units = corpus.units if any(one.cut.windows for one in passes) else None
+                made = passes[0].trunk.encode_each(
+                    corpus.texts, [one.cut for one in passes], pairs=corpus.pairs if pairs else None, units=units
+                )
+                found.update(zip(passes, made, strict=True))
+        return [found[one] for one in self.passes]
+
+    def weight(self, text: str) -> int:
+        """How many characters of a text are read."""
+        if any(one.cut.windows for one in self.passes):
+            return len(text)
+        return min(len(text), CHARACTERS * max((one.cut.max_length for one in self.passes), default=0))

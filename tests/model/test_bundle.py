@@ -1,0 +1,197 @@
+"""A bundle: each branch answers as it does alone, whoever rides beside it and however many threads ask."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from tasktools import corpus_of, fitted
+from tiny import WORDS, tiny_bert
+
+from trunkline.branches import methods
+from trunkline.data.corpus import build_corpus
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.model import bundle as module
+from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.bundle import Bundle
+from trunkline.model.part import build_branch
+from trunkline.trunk.load import load_trunk
+
+TEXTS = [" ".join(WORDS[i : i + n]) for i, n in enumerate([3, 50, 1, 20, 7, 33, 12, 2, 45])]
+
+
+def load(folder, dtype="fp32"):
+    return load_trunk(folder, dtype=dtype, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    return load(tiny_bert(tmp_path_factory.mktemp("trunk") / "tiny-bert"))
+
+
+def make(trunk, kind, *, max_length=64, seed=0, method="adalayers", precision="fp32", text_pair=None):
+    """A branch with random weights."""
+    if kind == "token":
+        rows = Table("train.jsonl", {"words": [["so", "good"], ["paris"]], "tags": [["O", "B-x"], ["B-y"]]})
+        task = fitted("token", build_corpus(rows, text=None, tokens="words"), tokens="words", tags="tags")
+    else:
+        task = fitted("sequence", corpus_of(label=["a", "b", "c"]), label="label")
+    config = methods.get(method).Config(name=method)
+    ref = TrunkRef.of(trunk)
+    torch.manual_seed(seed)
+    module = build_branch(config, ref.shape, task).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return Branch(task, config, module, task.criterion(), ref, max_length, precision, text_pair=text_pair)
+
+
+def predict_in_threads(trunk, predictions):
+    bundles = [
+        Bundle(trunk, {"mood": make(trunk, "sequence", max_length=10), "slots": make(trunk, "token", max_length=10, seed=1)}),
+        Bundle(trunk, {"topic": make(trunk, "sequence", max_length=40), "names": make(trunk, "token", max_length=40, seed=2)}),
+    ]
+    asked = [TEXTS[i : i + 2] for i in range(len(TEXTS) - 1)]
+    expected = [[bundle.predict(texts) for texts in asked] for bundle in bundles]
+    wrong, threads = [], 8
+
+    def work(number):
+        try:
+            for turn in range(predictions // threads):
+                which, what = (number + turn) % 2, (number + turn // 2) % len(asked)
+                if bundles[which].predict(asked[what]) != expected[which][what]:
+                    wrong.append((which, what))
+        except Exception as error:
+            wrong.append(repr(error))
+
+    workers, interval = [threading.Thread(target=work, args=(i,)) for i in range(threads)], sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    return wrong
+
+
+def test_threads_get_the_answers_of_one(trunk):
+    assert predict_in_threads(trunk, 240) == []
+
+
+@pytest.mark.slow
+def test_ten_thousand_predictions_in_threads(trunk):
+    assert predict_in_threads(trunk, 10_000) == []
+
+
+def test_a_plan_is_replaced_when_branches_come_and_go(trunk):
+    mood, slots = make(trunk, "sequence"), make(trunk, "token", seed=1)
+    bundle = Bundle(trunk, {"mood": mood})
+    plan, alone = bundle._plan, bundle.predict(TEXTS)
+    bundle.add("slots", slots)
+    assert list(bundle.branches) == ["mood", "slots"] and list(plan.branches) == ["mood"]
+    both = bundle.predict(TEXTS)
+    assert [list(answer) for answer in both] == [["mood", "slots"]] * len(TEXTS)
+    with pytest.raises(BadInput, match="called 'slots' is there already"):
+        bundle.add("slots", slots)
+    with pytest.raises(TypeError):
+        bundle.branches["other"] = mood
+    assert bundle.remove("slots") is slots and bundle.predict(TEXTS) == alone
+    with pytest.raises(BadInput, match="'slot'"):
+        bundle.remove("slot")
+
+
+def test_a_prediction_keeps_the_plan_that_it_began_with(trunk):
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence"), "slots": make(trunk, "token", max_length=20)})
+    expected = bundle.predict(TEXTS)
+
+    def change(done):
+        if "slots" in bundle.branches:
+            bundle.remove("slots")
+            bundle.add("other", make(trunk, "sequence", seed=5))
+
+    assert bundle.predict(TEXTS, progress=change) == expected
+    assert list(bundle.branches) == ["mood", "other"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_text_branch_answers_the_same_beside_a_token_branch(tmp_path, side):
+    trunk = load(tiny_bert(tmp_path / "trunk"))
+    trunk.tokenizer.truncation_side = side
+    mood, slots = make(trunk, "sequence", max_length=12), make(trunk, "token", max_length=12, seed=1)
+    together = Bundle(trunk, {"mood": mood, "slots": slots}).predict(TEXTS)
+    for name, branch in (("mood", mood), ("slots", slots)):
+        for one, all_ in zip(Bundle(trunk, {name: branch}).predict(TEXTS), together, strict=True):
+            assert close(one[name], all_[name])
+
+
+def close(one, two):
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(close(one[key], two[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(two) and all(map(close, one, two))
+    return one == pytest.approx(two, abs=1e-5) if isinstance(one, float) else one == two
+
+
+@pytest.mark.parametrize("order", [["wide", "narrow"], ["narrow", "wide"]])
+def test_each_branch_reads_the_trunk_in_the_precision_that_it_was_trained_on(tmp_path, trunk, order):
+    branches = {"wide": make(trunk, "sequence"), "narrow": make(trunk, "sequence", seed=1, precision="bf16")}
+    branches["narrow"].trunk = replace(branches["narrow"].trunk, dtype="bf16")
+    narrow = load(trunk.folder, "bf16")
+    alone = {
+        "wide": Bundle(trunk, {"wide": branches["wide"]}).predict(TEXTS),
+        "narrow": Bundle(narrow, {"narrow": branches["narrow"]}).predict(TEXTS),
+    }
+    for given in (trunk, narrow):
+        together = Bundle(given, {name: branches[name] for name in order}).predict(TEXTS)
+        for name in order:
+            assert [answer[name] for answer in together] == [answer[name] for answer in alone[name]]
+
+
+def test_one_text_gives_one_prediction(trunk):
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence"), "slots": make(trunk, "token", seed=1)})
+    assert bundle.predict("play a song") == bundle.predict(["play a song"])[0]
+    assert bundle.predict("play", units=[(0, 4)]) == bundle.predict(["play"])[0]
+    assert bundle.predict([]) == []
+
+
+def test_second_texts_are_given_exactly_where_a_branch_reads_them(trunk):
+    single, pair = make(trunk, "sequence"), make(trunk, "sequence", seed=1, text_pair="answer")
+    one, two = Bundle(trunk, {"mood": single}), Bundle(trunk, {"fits": pair})
+    assert two.predict("play", "a song") == two.predict(["play"], ["a song"])[0] != two.predict("play", "paris")
+    with pytest.raises(BadInput, match="pairs: found second texts, expected none"):
+        one.predict(["play"], ["a song"])
+    with pytest.raises(BadInput, match="found none, expected the second text of each, as branch 'fits' was trained on"):
+        two.predict(["play"])
+    with pytest.raises(BadInput, match="pairs: found 1 for 2 texts"):
+        two.predict(["play", "so"], ["a song"])
+    with pytest.raises(BadInput, match="second text 1: found int"):
+        two.predict(["play"], [3])
+    for texts, pairs in (("play", ["a song"]), (["play"], "a song")):
+        with pytest.raises(BadInput, match="pairs: found"):
+            two.predict(texts, pairs)
+    both = Bundle(trunk, {"mood": single, "fits": pair}).predict(TEXTS[:2], ["so", "paris"])
+    assert [answer["mood"] for answer in both] == [answer["mood"] for answer in one.predict(TEXTS[:2])]
+    assert [answer["fits"] for answer in both] == [answer["fits"] for answer in two.predict(TEXTS[:2], ["so", "paris"])]
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("sequence", 1), ("token", 4)])
+def test_long_texts_are_predicted_a_few_at_a_time(trunk, monkeypatch, kind, calls):
+    """Those that are cut cost no more than what is read of them."""
+    texts, sizes = ["so good " * 400, "so", "bad film " * 300, "paris", "tokyo"], []
+    bundle = Bundle(trunk, {"one": make(trunk, kind, max_length=10)})
+    expected, logits = bundle.predict(texts), module._logits
+
+    def counted(plan, corpus, progress):
+        sizes.append(len(corpus))
+        return logits(plan, corpus, progress)
+
+    monkeypatch.setattr(module, "_logits", counted)
+    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 1000)
+    assert all(map(close, bundle.predict(texts), expected))
+    assert len(sizes) == calls and sum(sizes) == len(texts)
