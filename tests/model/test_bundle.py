@@ -149,6 +149,9 @@ def test_each_branch_reads_the_trunk_in_the_precision_that_it_was_trained_on(tmp
     }
     for given in (trunk, narrow):
         together = Bundle(given, {name: branches[name] for name in order}).predict(TEXTS)
+        assert Bundle(given, {name: branches[name] for name in order}).only(order[:1]).predict(TEXTS) == [
+            {order[0]: answer[order[0]]} for answer in together
+        ]
         for name in order:
             assert [answer[name] for answer in together] == [answer[name] for answer in alone[name]]
 

@@ -53,7 +53,6 @@ def evaluate(
         table = read_table(data)
         results = _score(_open(branches, trunk), table)
     else:
-        from trunkline.model.tables import subset
         from trunkline.training.own_test import own_test_splits
 
         loaded: Trunk | str | None = trunk
@@ -66,7 +65,7 @@ def evaluate(
             prefix = f"{run}/" if len(runs) > 1 else ""
             found: dict[str, Any] = {}
             for tasks, test in splits:
-                own = subset(bundle, [name for name, branch in bundle.branches.items() if branch.task.name in tasks])
+                own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
                 if test is None:
                     for name in tasks:
                         tell(f"{name} is not scored: the config sets no test split apart for it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -72,6 +73,13 @@ class Bundle:
                 raise unknown_name("branch", name, plan.branches)
             self._plan = Plan(plan.trunks, {other: branch for other, branch in plan.branches.items() if other != name})
             return plan.branches[name]
+
+    def only(self, names: Iterable[str]) -> Bundle:
+        """The bundle with these branches only, on the same trunk."""
+        bundle, plan = copy.copy(self), self._plan
+        bundle._changing = threading.Lock()
+        bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names})
+        return bundle
 
     def _trunks(self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch]) -> dict[str, Trunk]:
         """The trunk in all precisions that are there or that a new branch was trained on; branches are checked on the way."""

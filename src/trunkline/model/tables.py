@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from trunkline.data.corpus import Corpus, build_corpus
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
-from trunkline.model.bundle import Bundle
+from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
 from trunkline.tasks import Targets
 
 View = tuple[str | None, str | None, str | None]  # columns of the text, of the second text, of the tokens
@@ -33,6 +33,23 @@ def predict_table(bundle: Bundle, table: Table, column: str | None = None, score
     """
     if column is None and list(table.columns) == ["text"]:
         column = "text"  # of --text and stdin, whatever column the branches were trained on
+    return [row for part in _portions(table) for row in _predicted(bundle, part, column, scores)]
+
+
+def _portions(table: Table) -> Iterator[Table]:
+    """The table in parts of about CHUNK_CHARACTERS of text: what is made of a text takes many times its own memory."""
+    begin = characters = 0
+    for row in range(len(table)):
+        more = sum(len(values[row]) for values in table.columns.values() if isinstance(values[row], str))
+        if row > begin and characters + more > CHUNK_CHARACTERS:
+            yield table.select(range(begin, row))
+            begin, characters = row, 0
+        characters += more
+    if begin < len(table):
+        yield table.select(range(begin, len(table))) if begin else table
+
+
+def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[Row]:
     answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
     seen: dict[str, list[str]] = {}  # the texts, where they are made of tokens
     for view, names in views(bundle, table, column).items():
@@ -40,7 +57,7 @@ def predict_table(bundle: Bundle, table: Table, column: str | None = None, score
         if view[0] is None and "text" not in table.columns:
             seen = {"text": corpus.texts}
         for answer, found in zip(
-            answers, subset(bundle, names).predict(corpus.texts, corpus.pairs, units=corpus.units), strict=True
+            answers, bundle.only(names).predict(corpus.texts, corpus.pairs, units=corpus.units), strict=True
         ):
             answer.update(found)
     rows = []
@@ -79,7 +96,7 @@ def score_table(
         for sentence in (said for name in names for said in bundle.branches[name].task.findings(corpus)):
             say(f"{table.source}: {sentence}")
         with count(len(corpus)) as progress:
-            found = subset(bundle, names).score(corpus, targets, progress=progress)
+            found = bundle.only(names).score(corpus, targets, progress=progress)
         for name, metrics in found.items():
             task = bundle.branches[name].task
             rows = task.answers.scored(targets[name], corpus)
@@ -134,11 +151,6 @@ def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Co
     text, pair, tokens = view
     units = any(bundle.branches[name].task.answers.units for name in names)
     return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units)
-
-
-def subset(bundle: Bundle, names: list[str]) -> Bundle:
-    """The bundle with these branches only."""
-    return Bundle(bundle.trunk, {name: bundle.branches[name] for name in names})
 
 
 def _rounded(value: Any) -> Any:
