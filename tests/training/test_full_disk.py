@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from synthetic import config, write_rows
 from tiny import tiny_tokenizer
 
+from trunkline.events import Evaluated, Resumed
 from trunkline.files import NotWritten, atomic_directory
 from trunkline.training import loop
 from trunkline.training.fit import fit
@@ -55,19 +56,19 @@ def test_a_run_that_finds_the_disk_full_says_so_and_goes_on_later(place, tiny_tr
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     events = []
 
-    def say(event, **_):
-        events.append(event)
-        if event == "evaluation" and events.count("evaluation") == 2:
+    def see(event):
+        events.append(type(event))
+        if isinstance(event, Evaluated) and events.count(Evaluated) == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
 
     try:
         with pytest.raises(NotWritten, match=rf"{place}: cannot be written \(File too large\)$"):
-            fit(values, run_dir=tmp_path / "run", say=say)
+            fit(values, run_dir=tmp_path / "run", subscribers=[see])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / "run" / "checkpoint" / "state.json").is_file() == saves  # that of the first evaluation
     events.clear()
-    again = fit(values, run_dir=tmp_path / "run", say=lambda event, **_: events.append(event))
-    assert ("resumed" in events) == saves
+    again = fit(values, run_dir=tmp_path / "run", subscribers=[lambda event: events.append(type(event))])
+    assert (Resumed in events) == saves
     one, two = (result.branches["mood"] / "weights.safetensors" for result in (whole, again))
     assert one.read_bytes() == two.read_bytes()

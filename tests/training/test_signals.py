@@ -7,6 +7,7 @@ import signal
 import pytest
 from synthetic import config, write_rows
 
+from trunkline.events import Evaluated, Resumed, StageStarted
 from trunkline.training import loop
 from trunkline.training.fit import fit
 from trunkline.training.loop import Interrupted, Loop
@@ -36,16 +37,16 @@ def test_a_request_during_the_evaluation_that_ends_a_stage_early_is_heard(tiny_t
     assert len(whole.summary["history"]) < 9
     seen = []
 
-    def say(event, **fields):
-        seen.append(event)
-        if event == "evaluation" and seen.count("evaluation") == 2:
+    def see(event):
+        seen.append(type(event))
+        if isinstance(event, Evaluated) and seen.count(Evaluated) == 2:
             requests[-1]._ask(signal.SIGTERM, None)
 
     with pytest.raises(Interrupted, match="the same command goes on from there"):
-        fit(values, run_dir=tmp_path / "run", say=say)
-    assert seen.count("stage") == 1
-    again = fit(values, run_dir=tmp_path / "run", say=say)
-    assert seen.count("resumed") == 1 and again.summary["history"] == whole.summary["history"]
+        fit(values, run_dir=tmp_path / "run", subscribers=[see])
+    assert seen.count(StageStarted) == 1
+    again = fit(values, run_dir=tmp_path / "run", subscribers=[see])
+    assert seen.count(Resumed) == 1 and again.summary["history"] == whole.summary["history"]
     for name, path in whole.branches.items():
         assert (path / "weights.safetensors").read_bytes() == (again.branches[name] / "weights.safetensors").read_bytes()
 
