@@ -17,6 +17,7 @@ from shapes import bert_base
 
 from trunkline.branches import BranchGroup, Output, SideBranch, TrunkShape, methods
 from trunkline.inputs.batching import Layout
+from trunkline.model.apply import PRECISIONS
 from trunkline.trunk import Trunk, run_layers
 
 BATCH, LENGTH = 8, 128
@@ -40,13 +41,13 @@ def make_branches(count: int, trunk: Trunk, *, half: bool) -> dict[str, SideBran
 
 
 def with_branches(trunk: Trunk, inputs: dict, branches: dict[str, SideBranch]) -> Callable[[], dict]:
-    group = BranchGroup(branches)
+    group = BranchGroup(branches, PRECISIONS[trunk.dtype])
     layout = Layout(torch.full((BATCH,), LENGTH))
 
     def run() -> dict:
-        group.start()
-        run_layers(trunk, inputs, group.wanted(), lambda layer, state: group.read(layer, state.flatten(0, 1)))
-        return group.finish(layout)
+        batch = group.start()
+        run_layers(trunk, inputs, group.wanted(), lambda layer, state: batch.read(layer, state.flatten(0, 1)))
+        return batch.finish(layout)
 
     return torch.no_grad()(run)
 

@@ -45,7 +45,7 @@ def ride(
 
 
 def ride_group(group: BranchGroup, states: Tensor, layout: Layout = LAYOUT, rows: dict | None = None) -> dict[str, Tensor]:
-    group.start()
+    batch = group.start()
     for layer in group.wanted():
-        group.read(layer, states[layer])
-    return group.finish(layout, rows)
+        batch.read(layer, states[layer])
+    return batch.finish(layout, rows)

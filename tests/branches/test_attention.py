@@ -9,7 +9,9 @@ from torch import nn
 
 from trunkline.branches import Output
 from trunkline.branches.attention import SHORT, TINY, TinyHeads, attend
-from trunkline.branches.heads import Dropout, FeatureHead, PooledHead, encoder_layer, positions, self_attention
+from trunkline.branches.dropout import Dropout
+from trunkline.branches.head_stack import HeadStack, positions
+from trunkline.branches.heads import FeatureHead, PooledHead
 from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
 
@@ -49,7 +51,8 @@ def test_self_attention_equals_torch_with_gradients(lengths, dim, heads):
     nn.init.normal_(reference.out_proj.bias)
     x = torch.randn(layout.total, dim, dtype=torch.float64, requires_grad=True)
     expected = each_text(x, layout, lambda t: reference(t, t, t, need_weights=False)[0])
-    found = layout.unpad(self_attention(pad(x, layout), reference, layout.mask))
+    attended = attend(pad(x, layout), reference.in_proj_weight, reference.in_proj_bias, layout.mask, heads)
+    found = layout.unpad(reference.out_proj(attended))
     torch.testing.assert_close(found, expected)
 
     weigh = torch.randn_like(expected)
@@ -126,21 +129,31 @@ def test_stacked_attention_is_each_branch_by_itself(lengths, shape, masked):
         torch.testing.assert_close(layout.unpad(stacked[i]), layout.unpad(attend(x[i], weight[i], bias[i], mask, heads)))
 
 
-@pytest.mark.parametrize("activation", [nn.functional.gelu, nn.functional.relu], ids=["gelu", "relu"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
-def test_encoder_layer_equals_torch(lengths, activation):
+def test_encoder_layers_equal_torch(lengths, activation, count):
     torch.manual_seed(0)
     layout = Layout(torch.tensor(lengths))
-    layer = nn.TransformerEncoderLayer(32, 4, 48, activation=activation, norm_first=True, batch_first=True).double().eval()
-    for p in layer.parameters():
-        nn.init.normal_(p, std=0.3)
-    x = torch.randn(layout.total, 32, dtype=torch.float64)
-    expected = each_text(x, layout, layer)
-    found = encoder_layer(pad(x, layout), layer, layout.mask, None, activation)
-    torch.testing.assert_close(layout.unpad(found), expected)
+    arguments = {"kind": "encoder", "heads": 4, "layers": 1, "feed_forward": 48, "dropout": 0.5, "positions": False}
+    heads, layers = [], []
+    for _ in range(count):
+        layer = nn.TransformerEncoderLayer(32, 4, 48, activation=activation, norm_first=True, batch_first=True)
+        own = FeatureHead(32, Output("unit", 3), **arguments, feed_forward_activation=activation)
+        for p in layer.parameters():
+            nn.init.normal_(p, std=0.3)
+        own.encoder[0].load_state_dict(layer.state_dict())
+        heads.append(own.double().eval())
+        layers.append(layer.double().eval())
+    x = torch.randn(count, layout.total, 32, dtype=torch.float64)
+    stack, padded = HeadStack(heads, None), torch.stack([pad(own, layout) for own in x])
+    found = stack._encoder(padded, layout.mask, stack.weights, "encoder.0.", [0.0] * count, None)
     rows = torch.arange(0, layout.total, 2)
-    found = encoder_layer(pad(x, layout), layer, layout.mask, layout.cells[rows], activation)
-    torch.testing.assert_close(found, expected[rows])
+    some = stack._encoder(padded, layout.mask, stack.weights, "encoder.0.", [0.0] * count, layout.cells[rows])
+    for i, layer in enumerate(layers):
+        expected = each_text(x[i], layout, layer)
+        torch.testing.assert_close(layout.unpad(found[i]), expected)
+        torch.testing.assert_close(some[i], expected[rows])
 
 
 def head(kind, output, **more):

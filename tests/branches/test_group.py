@@ -67,31 +67,30 @@ def test_batches_of_other_shapes_one_after_the_other(lengths):
             torch.testing.assert_close(answers[name], ride(branch, states, layout).detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
-def test_bf16_rows_give_the_same_within_bf16(autocast):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_bf16_products_give_the_same_within_bf16(dtype):
     torch.manual_seed(0)
     branches, rows = some(BRANCHES)
-    group = BranchGroup(branches)
-    states = states_of(dtype=torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        answers = ride_group(group, states, rows=rows)
+    group = BranchGroup(branches, torch.bfloat16)
+    states = states_of(dtype=dtype)
+    answers = ride_group(group, states, rows=rows)
     for name, branch in branches.items():
         assert answers[name].dtype == torch.float32
         expected = ride(branch, states.float(), rows=rows.get(name)).detach()
         torch.testing.assert_close(answers[name], expected, rtol=0.05, atol=0.05)
-        assert not torch.equal(answers[name], expected), "bf16 rows are for bf16 products"
+        assert not torch.equal(answers[name], expected), "products in bf16 are not exact"
 
 
-def test_the_precision_follows_the_rows():
-    """bf16 rows, then float32 ones: weights that were cast to bf16 stay as coarse as that, and nothing else changes."""
+def test_the_precision_is_the_groups_own():
+    """Rows in bf16, autocast by the caller and what was read before change nothing in a group that computes in float32."""
     torch.manual_seed(0)
     branches, rows = some(BRANCHES)
     group = BranchGroup(branches)
-    ride_group(group, states_of(dtype=torch.bfloat16), rows=rows)
-    answers = ride_group(group, states_of(), rows=rows)
-    for name, branch in branches.items():
-        expected = ride(branch, states_of(), rows=rows.get(name)).detach()
-        torch.testing.assert_close(answers[name], expected, rtol=0.05, atol=0.05)
+    expected = ride_group(group, states_of(dtype=torch.bfloat16).float(), rows=rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = ride_group(group, states_of(dtype=torch.bfloat16), rows=rows)
+    for name in branches:
+        assert torch.equal(answers[name], expected[name])
 
 
 def test_only_the_branches_that_read_a_layer_are_computed_there():
@@ -99,7 +98,7 @@ def test_only_the_branches_that_read_a_layer_are_computed_there():
     torch.manual_seed(0)
     branches = {f"layers {i}": make("adalayers", dim=16, heads=4, layers=[0, i], cutoff=0.0) for i in (1, 2, 3)}
     group = BranchGroup(branches)
-    sizes = {layer: [tuple(product.weight.shape) for product in products] for layer, products in group._products.items()}
+    sizes = {layer: [tuple(product.weight.shape) for product in products] for layer, products in group.products.items()}
     assert sizes == {0: [(48, 32)], 1: [(16, 32)], 2: [(16, 32)], 3: [(16, 32)]}
 
 
@@ -122,7 +121,7 @@ def test_no_gradients_and_no_state_between_batches():
     branches, rows = some(BRANCHES)
     group = BranchGroup(branches)
     first = ride_group(group, states_of(), rows=rows)
-    group.read(group.wanted()[0], states_of()[group.wanted()[0]])  # a batch that is given up
+    group.start().read(group.wanted()[0], states_of()[group.wanted()[0]])  # a batch that is given up
     again = ride_group(group, states_of(), rows=rows)
     for name in branches:
         assert not first[name].requires_grad
@@ -131,34 +130,34 @@ def test_no_gradients_and_no_state_between_batches():
 
 def test_layers_left_out_or_read_twice_are_errors():
     group = BranchGroup({"a": make("adalayers", cutoff=0.0, **ADA)})
-    states = states_of()
+    states, batch = states_of(), group.start()
     for layer in range(6):
-        group.read(layer, states[layer])
+        batch.read(layer, states[layer])
     with pytest.raises(ValueError, match=r"layers \[6\] are wanted and were not read"):
-        group.finish(LAYOUT)
+        batch.finish(LAYOUT)
     with pytest.raises(ValueError, match="layer 3 was read twice"):
-        group.read(3, states[3])
+        batch.read(3, states[3])
 
 
 def test_layers_that_nobody_wants_are_ignored():
     branches = {"a": make("single_layer", layer=2, **ADA), "b": make("probe", layer=4)}
-    group = BranchGroup(branches)
+    batch = BranchGroup(branches).start()
     for layer in range(7):
-        group.read(layer, states_of()[layer])
-    answers = group.finish(LAYOUT)
+        batch.read(layer, states_of()[layer])
+    answers = batch.finish(LAYOUT)
     for name, branch in branches.items():
         torch.testing.assert_close(answers[name], ride(branch, states_of()).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_group_of_none():
     group = BranchGroup({})
-    assert group.wanted() == () and group.finish(LAYOUT) == {}
+    assert group.wanted() == () and group.start().finish(LAYOUT) == {}
 
 
 def test_many_branches_are_summed_in_parts(monkeypatch):
     torch.manual_seed(0)
     branches = {str(i): make("adalayers", **ADA, layers=[0, i % 3 + 1], cutoff=0.0) for i in range(7)}
-    monkeypatch.setattr("trunkline.branches.group.AT_ONCE", 2 * 16 * LAYOUT.total)
+    monkeypatch.setattr("trunkline.branches.normed.AT_ONCE", 3 * 16 * 7)
     answers = ride_group(BranchGroup(branches), states_of())
     for name, branch in branches.items():
         torch.testing.assert_close(answers[name], ride(branch, states_of()).detach(), rtol=1e-4, atol=1e-5)
@@ -168,7 +167,7 @@ def test_many_rows_go_through_the_heads_in_parts(monkeypatch):
     torch.manual_seed(0)
     branches = {str(i): make("adalayers", **ADA) for i in range(5)}
     whole = ride_group(BranchGroup(branches), states_of())
-    monkeypatch.setattr("trunkline.branches.stacked.ROWS", 2 * LAYOUT.total)
+    monkeypatch.setattr("trunkline.branches.head_stack.ROWS", 2 * LAYOUT.total)
     parts = ride_group(BranchGroup(branches), states_of())
     for name in branches:
         torch.testing.assert_close(parts[name], whole[name])
@@ -178,12 +177,12 @@ def test_a_group_holds_one_sum_per_branch():
     """Whatever the number of layers, what is kept between reads is (N, k) for each branch."""
     trunk = TrunkShape(24, TRUNK.hidden_size)
     group = BranchGroup({str(i): make("adalayers", trunk=trunk, cutoff=0.0, dim=8, heads=2) for i in range(3)})
-    states = states_of(trunk)
+    states, batch = states_of(trunk), group.start()
     held = []
     for layer in group.wanted():
-        group.read(layer, states[layer])
+        batch.read(layer, states[layer])
         if layer in (0, 24):
             gc.collect()
             tensors = [x for x in gc.get_objects() if type(x) is torch.Tensor]
-            held.append(sum(x.numel() for x in tensors if x.shape == (3, LAYOUT.total, 8)))
+            held.append(sum(x.numel() for x in tensors if x.shape == (LAYOUT.total, 3, 8)))
     assert held == [LAYOUT.total * 3 * 8] * 2

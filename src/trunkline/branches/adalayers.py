@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -28,14 +27,15 @@ from trunkline.branches.fold import (
     Output,
     SideBranch,
     TrunkShape,
-    WeightedSum,
     choose_layers,
     methods,
-    widened,
 )
-from trunkline.branches.heads import Dropout, FeatureHead, FeedForwardActivation, HeadKind
+from trunkline.branches.heads import FeatureHead, FeedForwardActivation, HeadKind
 from trunkline.branches.products import linear
+from trunkline.branches.stack import LayerSum, Stack, Sums
 from trunkline.inputs.batching import Layout
+
+Carry = tuple[LayerSum, Stack, Sums]
 
 
 class FeatureConfig(BranchConfig):
@@ -101,7 +101,6 @@ class AdaLayers(SideBranch):
             positions_first=config.positions_first,
             feed_forward_activation=config.feed_forward_activation,
         )
-        self.feature_dropout = Dropout(config.feature_dropout)
 
     def _choose(self) -> tuple[int, ...]:
         return choose_layers(self.config.layers, self.trunk)
@@ -125,24 +124,26 @@ class AdaLayers(SideBranch):
         with torch.no_grad():
             return self.distribution()[0]
 
-    def projection(self, layer: int) -> tuple[str, Tensor]:
-        """The activation that `layer` needs, and its W (k, K)."""
-        return self.config.activation, self.projections[str(layer)]
-
-    def read(self, carry: WeightedSum | None, layer: int, state: LayerState) -> WeightedSum:
-        carry = carry or self._open()
-        if layer not in carry.weights:
-            return carry
-        activation, weight = self.projection(layer)
-        projected = widened(linear(state.activated(activation), weight))
-        return carry.add(layer, self.feature_dropout(F.layer_norm(projected, projected.shape[-1:])))
-
-    def _open(self) -> WeightedSum:
+    def layer_sum(self) -> LayerSum:
         kept, weights = self.distribution()
-        return WeightedSum(dict(zip(kept, weights.unbind(), strict=True)))
+        projections = {layer: self.projections[str(layer)] for layer in kept}
+        dropout = self.config.feature_dropout if self.training else 0.0
+        return LayerSum(self.config.activation, dict(zip(kept, weights.unbind(), strict=True)), projections, dropout, self.head)
 
-    def finish(self, carry: WeightedSum | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
-        return self.head((carry or self._open()).finished(), layout, rows)
+    def read(self, carry: Carry | None, layer: int, state: LayerState) -> Carry:
+        own, stack, sums = carry or self._open()
+        if layer in own.shares:
+            sums = sums.copy()  # a carry is a value
+            stack.add(sums, layer, linear(state.activated(own.activation), own.weight(layer)))
+        return own, stack, sums
+
+    def _open(self) -> Carry:
+        own = self.layer_sum()
+        return own, Stack([own], None), Sums()
+
+    def finish(self, carry: Carry | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        _, stack, sums = carry or self._open()
+        return self.head(stack.features(sums)[:, 0], layout, rows)
 
     def penalty(self) -> Tensor | float:
         """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over."""

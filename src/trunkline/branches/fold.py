@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
 from trunkline.registry import Registry
+
+if TYPE_CHECKING:
+    from trunkline.branches.stack import LayerSum
 
 # What `method:` of a config may name: the side branches of this package, and what floors above add.
 methods: Registry[Any] = Registry("method", __package__)
@@ -151,6 +154,13 @@ class SideBranch(nn.Module):
             Tensor: (B, C) at text level, (len(rows), C) at unit level.
         """
         raise NotImplementedError
+
+    def layer_sum(self) -> LayerSum | None:
+        """What it computes as it is now, if that is a `LayerSum`: then it is computed as one with others of equal shape.
+
+        A class that overrides `read` or `finish` below the one with this method is read by itself again.
+        """
+        return None
 
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss of every batch."""

@@ -16,10 +16,27 @@ GRAIN = 128  # rows; at most this many rows of zeros are added
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear`: x (..., in), weight (out, in), bias (out,) to (..., out), in the autocast dtype if any."""
-    kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     rows = x.numel() // x.shape[-1]
-    if kind != "cpu" or dtype != torch.bfloat16 or rows % GRAIN == 0:
+    if not (lacking := _lacking(x, rows)):
         return F.linear(x, weight, bias)
-    flat = F.pad(x.to(dtype).reshape(rows, x.shape[-1]), (0, 0, 0, -rows % GRAIN))
+    flat = F.pad(x.to(torch.bfloat16).reshape(rows, x.shape[-1]), (0, 0, 0, lacking))
     return F.linear(flat, weight, bias)[:rows].view(*x.shape[:-1], -1)
+
+
+def linears(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """n of them at once: x (n, ..., in), weight (n, out, in), bias (n, out) to (n, ..., out)."""
+    if len(x) == 1:
+        return linear(x[0], weight[0], bias[0])[None]
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    rows = flat.shape[1]
+    if lacking := _lacking(x, rows):
+        flat = F.pad(flat.to(torch.bfloat16), (0, 0, 0, lacking))
+    return torch.baddbmm(bias[:, None], flat, weight.mT)[:, :rows].unflatten(1, x.shape[1:-1])
+
+
+def _lacking(x: Tensor, rows: int) -> int:
+    """How many rows of zeros a bf16 product on a CPU needs."""
+    if x.device.type != "cpu":
+        return 0
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return -rows % GRAIN if dtype == torch.bfloat16 else 0

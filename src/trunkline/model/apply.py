@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from trunkline.branches import BranchGroup, SideBranch
 from trunkline.inputs.batching import Layout, token_batches
@@ -18,15 +17,12 @@ from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed
 from trunkline.tasks import Task
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of a branch's matrix products
+
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Mixed precision for the side branches: matrix products in bf16, weights and norms in fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def as_precision(rows: Tensor, precision: str) -> Tensor:
-    """Layer states in the precision that the branches compute in; autocast leaves bf16 rows as they are."""
-    return rows.float() if precision == "fp32" else rows
 
 
 @torch.no_grad()
@@ -57,7 +53,7 @@ def collect_logits(
     answers = {name: task.answers(encoded) for name, (task, _) in branches.items()}
     logits = {name: np.zeros((answers[name].count, task.outputs), np.float32) for name, (task, _) in branches.items()}
     read = np.logical_or.reduce([own.read for own in answers.values()])
-    group = BranchGroup({name: branch for name, (_, branch) in branches.items()})
+    group = BranchGroup({name: branch for name, (_, branch) in branches.items()}, PRECISIONS[precision])
     batches = token_batches(encoded.lengths, tokens=batch_tokens)
     for sequences in batches[share[0] :: share[1]]:
         sequences = sequences[read[sequences]]
@@ -67,11 +63,9 @@ def collect_logits(
         places = {name: own.places(sequences) for name, own in answers.items()}
         rows = {name: None if own.rows is None else torch.from_numpy(own.rows).to(device) for name, own in places.items()}
         with autocast(device, precision):
-            group.start()
-            feed.feed(
-                sequences, group.wanted(), lambda layer, state: group.read(layer, as_precision(state.to(device), precision))
-            )
-            found = group.finish(layout, rows)
+            batch = group.start()
+            feed.feed(sequences, group.wanted(), batch.read)
+            found = batch.finish(layout, rows)
         for name, place in places.items():
             answer = found[name].float().cpu().numpy()
             logits[name][place.into] = answer if place.kept is None else answer[place.kept]

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from trunkline.branches import LayerState
+from trunkline.branches import BranchGroup
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import BatchEnded, CheckpointSaved, EpochEnded, Evaluated, Finding, Resumed, Subscriber
 from trunkline.inputs.batching import Layout
-from trunkline.model.apply import as_precision, autocast, collect_logits
+from trunkline.model.apply import autocast, collect_logits
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -203,22 +203,15 @@ class Loop:
                 picked[name] = chosen
         if not picked:
             return {}
-        carries: dict[str, Any] = dict.fromkeys(picked)
-        wanted = {name: set(parts[name].branch.wanted()) for name in picked}
-
-        def receive(layer: int, rows: torch.Tensor) -> None:
-            state = LayerState(as_precision(rows.to(self.device), self.precision))
-            for name, carry in carries.items():
-                if layer in wanted[name]:
-                    carries[name] = parts[name].branch.read(carry, layer, state)
-
         losses = {}
         draws = seeded(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
         with draws, autocast(self.device, self.precision):
-            train.feed.feed(sequences, sorted(set().union(*wanted.values())), receive)
+            group = BranchGroup({name: parts[name].branch for name in picked}, frozen=None)
+            forward = group.start()
+            train.feed.feed(sequences, group.wanted(), forward.read)
+            answers = forward.finish(layout, {name: chosen.rows for name, chosen in picked.items()})
             for name, chosen in picked.items():
-                part = parts[name]
-                logits = part.branch.finish(carries[name], layout, chosen.rows).float()
+                part, logits = parts[name], answers[name]
                 if chosen.keep is not None and len(chosen.keep) < len(logits):
                     logits = logits[chosen.keep]
                 losses[name] = part.criterion.loss(logits, chosen.targets, chosen.groups) + part.branch.penalty()

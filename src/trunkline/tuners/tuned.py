@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.branches import SideBranch, TrunkShape
-from trunkline.branches.heads import Dropout
+from trunkline.branches.dropout import Dropout
 from trunkline.errors import BadInput
 from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed, ReceiveRows

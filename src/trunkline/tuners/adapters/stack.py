@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trunkline.branches.heads import Dropout
+from trunkline.branches.dropout import Dropout
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps
 from trunkline.tuners.adapters.bottleneck import Bottleneck, Nice, Spec
