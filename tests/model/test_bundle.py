@@ -16,9 +16,11 @@ from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model import bundle as module
+from trunkline.model import tables
 from trunkline.model.branch import Branch, TrunkRef
 from trunkline.model.bundle import Bundle
 from trunkline.model.part import build_branch
+from trunkline.model.tables import predict_table
 from trunkline.trunk.load import load_trunk
 
 TEXTS = [" ".join(WORDS[i : i + n]) for i, n in enumerate([3, 50, 1, 20, 7, 33, 12, 2, 45])]
@@ -181,6 +183,25 @@ def test_second_texts_are_given_exactly_where_a_branch_reads_them(trunk):
     both = Bundle(trunk, {"mood": single, "fits": pair}).predict(TEXTS[:2], ["so", "paris"])
     assert [answer["mood"] for answer in both] == [answer["mood"] for answer in one.predict(TEXTS[:2])]
     assert [answer["fits"] for answer in both] == [answer["fits"] for answer in two.predict(TEXTS[:2], ["so", "paris"])]
+
+
+def test_a_table_must_have_the_second_texts_that_a_branch_reads(trunk):
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence"), "fits": make(trunk, "sequence", text_pair="answer")})
+    with pytest.raises(BadInput, match="--text: no column 'answer' found, expected one with second texts, as branch 'fits'"):
+        predict_table(bundle, Table("--text", {"text": ["so"]}))
+    [row] = predict_table(bundle, Table("rows.csv", {"text": ["so"], "answer": ["paris"]}))
+    assert set(row.answers) == {"mood", "fits"} and row.own == {"text": "so", "answer": "paris"}
+
+
+def test_a_table_of_long_texts_is_predicted_in_parts(trunk, monkeypatch):
+    bundle = Bundle(trunk, {"slots": make(trunk, "token")})
+    table = Table("rows.csv", {"text": ["so good " * 200, "so", "bad film " * 150, "paris"], "id": [0, 1, 2, 3]})
+    expected, sizes, divide = predict_table(bundle, table), [], tables.corpus_for
+    monkeypatch.setattr(tables, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(tables, "corpus_for", lambda b, n, part, view: [sizes.append(len(part)), divide(b, n, part, view)][1])
+    found = predict_table(bundle, table)
+    assert [row.own for row in found] == [row.own for row in expected] and sizes == [1, 1, 1, 1]
+    assert all(close(one.answers, two.answers) for one, two in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("kind", "calls"), [("sequence", 1), ("token", 4)])

@@ -149,6 +149,10 @@ def views(bundle: Bundle, table: Table, text: str | None = None) -> dict[View, l
 def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Corpus:
     """See a table as the branches `names` do."""
     text, pair, tokens = view
+    if pair is not None and pair not in table.columns:
+        raise BadInput(
+            f"{table.source}: no column {pair!r} found, expected one with second texts, as branch {names[0]!r} reads pairs"
+        )
     units = any(bundle.branches[name].task.answers.units for name in names)
     return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units)
 
