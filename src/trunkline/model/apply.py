@@ -25,6 +25,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
+def frozen_group(branches: Mapping[str, SideBranch], precision: str) -> BranchGroup:
+    """Branches that are applied together in `precision`, their weights stacked and cast: a snapshot that threads may share."""
+    return BranchGroup(branches, PRECISIONS[precision])
+
+
 @torch.no_grad()
 def collect_logits(
     branches: Mapping[str, tuple[Task, SideBranch]],
@@ -36,6 +41,7 @@ def collect_logits(
     batch_tokens: int = 4096,
     progress: Callable[[int], None] | None = None,
     share: tuple[int, int] = (0, 1),
+    group: BranchGroup | None = None,
 ) -> dict[str, np.ndarray]:
     """Return float32 logits of every branch: (texts, outputs) at text level, (units, outputs) at unit level.
 
@@ -47,13 +53,14 @@ def collect_logits(
         batch_tokens: padded tokens in a batch.
         progress: called with the number of sequences done after each batch.
         share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
+        group: of these branches in this precision, where it is at hand; made here otherwise.
     """
     if not branches:
         return {}
     answers = {name: task.answers(encoded) for name, (task, _) in branches.items()}
     logits = {name: np.zeros((answers[name].count, task.outputs), np.float32) for name, (task, _) in branches.items()}
     read = np.logical_or.reduce([own.read for own in answers.values()])
-    group = BranchGroup({name: branch for name, (_, branch) in branches.items()}, PRECISIONS[precision])
+    group = group or frozen_group({name: branch for name, (_, branch) in branches.items()}, precision)
     batches = token_batches(encoded.lengths, tokens=batch_tokens)
     for sequences in batches[share[0] :: share[1]]:
         sequences = sequences[read[sequences]]

@@ -241,6 +241,7 @@ def _logits(
             precision=one.precision,
             device=torch.device(one.trunk.device),
             progress=progress,
+            group=one.group,
         )
         for name, branch in one.branches.items():
             found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)

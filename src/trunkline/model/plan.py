@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from trunkline.branches import BranchGroup
 from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
+from trunkline.model.apply import frozen_group
 from trunkline.model.branch import Branch
 from trunkline.model.source import Source
 from trunkline.states.live import Feed
@@ -36,6 +38,7 @@ class PlannedPass:
     precision: str
     pairs: bool
     branches: Mapping[str, Branch]
+    group: BranchGroup  # their weights, stacked and cast once
 
     def states(self, encoded: Encoded) -> Feed:
         return self.source.states(self.trunk, encoded)
@@ -61,7 +64,8 @@ class Plan:
         for (trunk, source, max_length, precision, pairs), members in groups.items():
             units = {branch.task.answers.units for branch in members.values()}
             cut = Cut(max_length, windows=True in units, cut=False in units)
-            passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members)))
+            group = frozen_group({name: branch.module for name, branch in members.items()}, precision)
+            passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members), group))
         self.passes = tuple(passes)
 
     def check_pairs(self, given: bool) -> None:
