@@ -97,6 +97,18 @@ def test_a_directory_has_what_the_umask_leaves_and_a_new_one_the_mode_of_the_old
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+def test_files_in_a_directory_have_what_the_umask_leaves_whoever_made_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_directory(tmp_path / "d") as temporary:
+            (temporary / "sub").mkdir()
+            for file in (temporary / "weights", temporary / "sub" / "private"):
+                os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+    finally:
+        os.umask(before)
+    assert {oct((tmp_path / "d" / name).stat().st_mode & 0o777) for name in ("weights", "sub/private")} == {"0o640"}
+
+
 def test_a_directory_within_one_that_is_being_written_leaves_and_tells_no_names_of_its_own(tmp_path):
     with pytest.raises(NotWritten, match=r"/a: cannot be written \(No space"), atomic_directory(tmp_path / "a") as outer:
         for part in ("", "part"):

@@ -176,7 +176,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary = stack.enter_context(temporary_beside(path, "tmp", folder=True))
         yield temporary
         with write_errors(path):
+            left = stat.S_IMODE(temporary.stat().st_mode) & 0o666  # what the umask leaves, which safetensors does not ask for
             for file in temporary.rglob("*"):
+                if file.is_file():
+                    os.chmod(file, left)
                 sync(file)
             sync(temporary)
             if path.exists():
