@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,40 +10,61 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from resuming import count_resumed
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
 SCRIPT = """
 import json, sys
+sys.path.insert(0, sys.argv[3])
+from resuming import note
 from trunkline.training.fit import fit
 from trunkline.errors import TrunklineError
-from trunkline.events import EpochEnded, Evaluated, Resumed, StatesProgress
-def say(event):
-    if isinstance(event, (EpochEnded, Evaluated, Resumed, StatesProgress)):
-        print(type(event).__name__, flush=True)
+def tell(event):
+    if noted := note(event):
+        print(json.dumps(noted), flush=True)
 try:
-    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2], subscribers=[say])
+    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2], subscribers=[tell])
 except TrunklineError as error:
-    print(error, flush=True)
+    print(json.dumps(["error", str(error)]), flush=True)
     sys.exit(1)
 """
 
 
-def start(values: dict, run: Path, cache: Path) -> subprocess.Popen:
-    environment = {**os.environ, "TRUNKLINE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(values), str(run)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Attempt:
+    """A process that fits `values`, and what it has told."""
 
+    def __init__(self, values: dict, run: Path, cache: Path) -> None:
+        environment = {**os.environ, "TRUNKLINE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", SCRIPT, json.dumps(values), str(run), str(Path(__file__).parent)]
+        self._folder = Path(tempfile.mkdtemp(dir=run.parent))
+        with (self._folder / "out").open("w") as out, (self._folder / "err").open("w") as err:
+            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=err)
 
-def finish(values: dict, run: Path, cache: Path) -> list[str]:
-    process = start(values, run, cache)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out.split()
+    def told(self) -> list[tuple]:
+        text = (self._folder / "out").read_text()
+        return [tuple(json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def wait_for(self, what: str) -> None:
+        """Return when `what` has been told, or the process has ended."""
+        end = time.monotonic() + 300
+        while self.process.poll() is None and not any(one[0] == what for one in self.told()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def kill(self) -> bool:
+        """Whether there was something left to kill."""
+        self.process.send_signal(signal.SIGKILL)
+        return self.process.wait() == -signal.SIGKILL
+
+    def finish(self, code: int = 0) -> list[tuple]:
+        assert self.process.wait(timeout=300) == code, (self._folder / "err").read_text()
+        return self.told()
 
 
 def outcome(run: Path) -> tuple[dict, dict]:
@@ -54,31 +76,30 @@ def outcome(run: Path) -> tuple[dict, dict]:
 def kill_at_random(values, tmp_path, kills: int, seed: int) -> None:
     draw = random.Random(seed)
     began = time.monotonic()
-    finish(values, tmp_path / "whole", tmp_path / "cache-whole")
+    Attempt(values, tmp_path / "whole", tmp_path / "cache-whole").finish()
     duration = time.monotonic() - began
     expected = outcome(tmp_path / "whole")
     run, cache = tmp_path / "killed", tmp_path / "cache-killed"
-    killed = 0
-    for _ in range(kills):
-        process = start(values, run, cache)
-        try:
-            # Half of the kills early (data, store), half at any moment of the rest; the first where it cannot be over yet.
-            share = draw.uniform(0.3, 1.0) if draw.random() < 0.8 else draw.uniform(0, 1.0)
-            process.wait(timeout=duration * (share if killed else share / 2))
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-    assert killed > 0
-    finish(values, run, cache)
+    attempts, killed = [], 0
+    for number in range(kills):
+        attempt = Attempt(values, run, cache)
+        if number % 2 == 0:  # soon after it has saved, so that there is something to resume
+            attempt.wait_for("checkpoint")
+            time.sleep(draw.uniform(0, 0.05) * duration)
+        else:  # at any moment: while it reads, stores states or saves
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                attempt.process.wait(timeout=duration * draw.uniform(0, 1))
+        killed += attempt.kill()
+        attempts.append(attempt.told())
+    attempts.append(Attempt(values, run, cache).finish())
+    assert killed > 0 and count_resumed(attempts) > 0
     assert outcome(run) == expected
 
 
 @pytest.fixture
 def values(tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 600)
-    return config(tiny_trunk_dir, rows, epochs=40, evaluate_every=7, learning_rate=0.003)
+    return config(tiny_trunk_dir, rows, epochs=16, evaluate_every=7, learning_rate=0.003)
 
 
 def test_killed_and_resumed_ends_with_the_same_bits(values, tmp_path):
@@ -119,32 +140,23 @@ def test_what_a_kill_left_half_written_is_no_branch_and_is_cleared_away(values, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number):
-    process = start(values, tmp_path / "run", tmp_path / "cache")
-    for line in process.stdout:
-        if line.strip() == "Evaluated":
-            break
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "the same command goes on" in out
+    attempt = Attempt(values, tmp_path / "run", tmp_path / "cache")
+    attempt.wait_for("checkpoint")
+    attempt.process.send_signal(number)
+    told = attempt.finish(1)
+    assert told[-1][0] == "error" and "the same command goes on" in told[-1][1]
     assert (tmp_path / "run" / "checkpoint" / "tensors.safetensors").exists()
-    words = finish(values, tmp_path / "run", tmp_path / "cache")
-    assert "Resumed" in words
-    finish(values, tmp_path / "whole", tmp_path / "cache-whole")
+    assert count_resumed([told[:-1], Attempt(values, tmp_path / "run", tmp_path / "cache").finish()]) == 1
+    Attempt(values, tmp_path / "whole", tmp_path / "cache-whole").finish()
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
 def test_two_processes_do_not_train_one_run(values, tmp_path):
     values["training"]["epochs"] = 100_000  # it is still at it when the second comes, however slow the machine
-    first = start(values, tmp_path / "run", tmp_path / "cache")
-    for line in first.stdout:
-        if line.strip() == "Evaluated":
-            break
-    second = start(values, tmp_path / "run", tmp_path / "cache")
-    out, _ = second.communicate(timeout=120)
-    first.kill()
-    first.communicate()
-    assert second.returncode == 1 and "another process is training this run" in out
+    first = Attempt(values, tmp_path / "run", tmp_path / "cache")
+    first.wait_for("batch")
+    [(_, said)] = Attempt(values, tmp_path / "run", tmp_path / "cache").finish(1)
+    assert first.kill() and "another process is training this run" in said
 
 
 def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir):

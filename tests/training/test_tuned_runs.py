@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
@@ -9,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from mutations import resave
+from resuming import count_resumed, note
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import BatchEnded, StageStarted
+from trunkline.events import StageStarted
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
+from trunkline.training import loop
 from trunkline.training.fit import fit
 from trunkline.training.sampling import shares
 from trunkline.training.stages import Stage
@@ -209,29 +212,29 @@ STOPPED = [
 
 
 @pytest.mark.parametrize(("method", "regime"), STOPPED)
-def test_a_run_that_was_stopped_ends_with_the_same_bits(method, regime, tiny_trunk_dir, rows, tmp_path):
+def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
+    method, regime, tiny_trunk_dir, rows, tmp_path, monkeypatch
+):
     values = tuned(tiny_trunk_dir, rows, method, regime=regime, evaluate_every=5, epochs=2)
     whole = fit(values, run_dir=tmp_path / "whole")
 
     class Stopped(BaseException):
         pass
 
-    stops = 0
-    for after in (3, 8, 12):
-        seen = 0
+    monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))  # a checkpoint at each evaluation, however long the last one took
+    attempts = []
+    for after in (8, 12, 9999):
+        told = []
+        attempts.append(told)
 
-        def stop(event, after=after):
-            nonlocal seen
-            seen += isinstance(event, BatchEnded)
-            if seen > after:
+        def tell(event, after=after, told=told):
+            told.append(note(event))
+            if len([one for one in told if one and one[0] == "batch"]) > after:
                 raise Stopped
 
-        try:
-            fit(values, run_dir=tmp_path / "stopped", subscribers=[stop])
-        except Stopped:
-            stops += 1
-    again = fit(values, run_dir=tmp_path / "stopped")
-    assert stops
+        with contextlib.suppress(Stopped):
+            again = fit(values, run_dir=tmp_path / "stopped", subscribers=[tell])
+    assert count_resumed([list(filter(None, told)) for told in attempts]) == 2
     expected, found = weights_of(whole), weights_of(again)
     assert all(torch.equal(expected[task][name], found[task][name]) for task in expected for name in expected[task])
     assert whole.summary["history"] == again.summary["history"]
