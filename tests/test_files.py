@@ -182,7 +182,7 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused_without_printing_it_raw(
     assert str(error.value).isprintable() and len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize("name", ["a", "Intent", "sst-2", "a.b", "_", "2", "감정", "x" * 200, "a..b"])
+@pytest.mark.parametrize("name", ["a", "Intent", "sst-2", "a.b", "_", "2", "감정", "x" * 200, "a..b", "sst-2@ukp"])
 def test_a_name_that_is_one_is_returned(name):
     assert safe_name(name, "tasks") == name
 

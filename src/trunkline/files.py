@@ -35,14 +35,14 @@ def safe_name(name: object, where: str) -> str:
     """Return `name` if it is fit to be a part of a path and of a tensor's name; `where` opens the message otherwise.
 
     Raises:
-        BadInput: it is no string, empty, long, or has other characters than letters, digits, '_', '-' and '.' (the last two not
-            first), so that it could lead out of a folder, hide a file or break a terminal.
+        BadInput: it is no string, empty, long, or has other characters than letters, digits and '_', and after the first
+            '-', '.', '@' and '+', so that it could lead out of a folder, hide a file or break a terminal.
     """
     if not isinstance(name, str):
         raise BadInput(f"{where}: found {type(name).__name__}, expected a name")
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if not re.fullmatch(r"\w[\w.@+-]*", name):
         raise BadInput(
-            f"{where}: found the name {name[:40]!r}, expected letters, digits, '_', '-' and '.', the last two not first"
+            f"{where}: found the name {name[:40]!r}, expected letters, digits and '_', then also '-', '.', '@' and '+'"
         )
     if len(name.encode()) > NAME_BYTES:
         raise BadInput(f"{where}: found a name of {len(name.encode())} bytes, expected at most {NAME_BYTES}")

@@ -219,7 +219,7 @@ WRONG = [
     (lambda d: d["config"].update(phm_layer=True), "found phm_layer: True, which is not supported"),
     (lambda d: d["config"].update(non_linearity="prelu"), "non_linearity: found 'prelu', expected one of"),
     (lambda d: d["config"].update(reduction_factor=-1), "reduction_factor: found -1.0, expected more than 0"),
-    (lambda d: d["config"].update(reduction_factor=2), r"output.0.down.bias is \[8\], expected \[16\]"),
+    (lambda d: d["config"].update(reduction_factor=2), "output.0.down.weight has a width of 8, but its config means 16"),
     (lambda d: d["config"].update(mh_adapter=True), "the weights of attention.0.down.bias are missing"),
     (lambda d: d["config"].update(leave_out=[0]), "the weights of output.0.down.bias have no place in this trunk"),
     (lambda d: d["config"].pop("output_adapter"), "output_adapter: Field required"),
