@@ -30,6 +30,13 @@ def test_identity_changes_with_any_value():
     assert resolve(GOOD).identity() != resolve(with_(method__dim=64)).identity()
 
 
+def test_the_identity_of_an_older_run_with_a_device_is_known_again():
+    section = {"trunk": {"name": "minilm", "device": "cpu"}, "method": "probe", "training": {"epochs": 3}}
+    config = resolve({"data": {"train": "snips"}, "tasks": GOOD["tasks"], **section})
+    # As commit e8ad30c computed it.
+    assert config.identity(older=True) == "032e67a4dfd5664ae7b6951cfc7e02de92538e6b91f0c4e011d47e81352eb1d9"
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [

@@ -144,11 +144,15 @@ class RunConfig(Section):
         value = [value] if isinstance(value, (str, dict)) else value
         return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
-    def identity(self) -> str:
-        """sha256 (hex) of what the result depends on: not the device, nor where the run is tracked."""
+    def identity(self, older: bool = False) -> str:
+        """sha256 (hex) of what the result depends on: not the device, nor where the run is tracked.
+
+        With `older`, the one of runs from before the device was left out.
+        """
         values = self.as_dict()
         del values["trackers"]
-        values["trunk"]["device"] = "auto"
+        if not older:
+            values["trunk"]["device"] = "auto"
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:

@@ -354,5 +354,5 @@ def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precis
     """
     found = trunk.fingerprint
     prints = (found.weights, found.tokenizer) if older else astuple(found)
-    parts = [config.identity(), data_digest(groups), *prints, trunk.dtype, precision]
+    parts = [config.identity(older), data_digest(groups), *prints, trunk.dtype, precision]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
