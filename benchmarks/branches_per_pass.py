@@ -15,9 +15,9 @@ import torch
 from common import finish, interleave, parser, ratio_of, result, runs_of
 from shapes import bert_base
 
-from trunkline.branches import BranchGroup, Output, SideBranch, TrunkShape, methods
+from trunkline.branches import Output, SideBranch, TrunkShape, methods
 from trunkline.inputs.batching import Layout
-from trunkline.model.apply import PRECISIONS
+from trunkline.model.apply import frozen_group
 from trunkline.trunk import Trunk, run_layers
 
 BATCH, LENGTH = 8, 128
@@ -41,7 +41,7 @@ def make_branches(count: int, trunk: Trunk, *, half: bool) -> dict[str, SideBran
 
 
 def with_branches(trunk: Trunk, inputs: dict, branches: dict[str, SideBranch]) -> Callable[[], dict]:
-    group = BranchGroup(branches, PRECISIONS[trunk.dtype])
+    group = frozen_group(branches, trunk.dtype)
     layout = Layout(torch.full((BATCH,), LENGTH))
 
     def run() -> dict:
