@@ -91,7 +91,7 @@ class HeadStack:
             x = self._dropped(F.gelu(x) + self._sinusoids(x), part)
         else:
             x = F.gelu(x)
-        x = x.permute(2, 0, 1, 3)
+        x = x.permute(2, 0, 1, 3).contiguous()  # products of strided rows are slower
         if self.kind == "attention":
             x = F.gelu(self._attention(x, mask, weights, "attention.", cells))
         for number in range(self.layers):
