@@ -162,6 +162,7 @@ def test_two_processes_do_not_train_one_run(values, tmp_path):
 def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir):
     from trunkline.errors import BadInput
     from trunkline.events import EpochEnded
+    from trunkline.training.checkpoint import load_checkpoint
     from trunkline.training.fit import fit
 
     class Stop(BaseException):
@@ -179,3 +180,6 @@ def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir)
     values["training"]["seed"] = 99
     with pytest.raises(BadInput, match="another config, other data or another trunk"):
         fit(values, run_dir=tmp_path / "run")
+    with pytest.raises(BadInput, match="the checkpoint belongs to another config"):  # whoever reads it
+        load_checkpoint(tmp_path / "run" / "checkpoint", "another", {})
+    assert load_checkpoint(tmp_path / "run" / "checkpoint", state["identity"], {}) is not None
