@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
-THIS = Path(__file__).name
+OTHERS = {Path(__file__).name, "against.py"}  # compares two commits
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:
     """The scripts that state a claim: those that can be run, unlike what they share."""
     runnable = (path for path in folder.glob("*.py") if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8"))
-    return sorted(path for path in runnable if path.name != THIS)
+    return sorted(path for path in runnable if path.name not in OTHERS)
 
 
 def run(script: Path) -> dict[str, Any]:
