@@ -96,7 +96,7 @@ def test_a_side_branch_is_had_without_the_peft_library_or_another_method():
 import sys
 ASKED = {"trunkline." + name for name in ("branches.probe", "branches.scalar_mix", "tasks.sequence", "tasks.regression",
     "tuners.lora")} | {"peft", "datasets", "matplotlib"}
-import trunkline.serving.bundle, trunkline.training.fit
+import trunkline.model.bundle, trunkline.training.fit
 from trunkline.branches import methods
 from trunkline.training.config import resolve
 resolve({"data": {"train": "snips"}, "tasks": {"a": {"kind": "sequence", "label": "intent"}}, "method": "probe"})

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, Evaluated, Finding, StageStarted
+from trunkline.saved import SHA256, save_weights
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
 
@@ -57,6 +59,7 @@ def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path
     noted = state["position"]["environment"]
     assert (noted["processes"], noted["threads"], noted["device"], noted["torch"]) == (1, 2, "cpu", torch.__version__)
     assert resumed(values, tmp_path / "run") == []
+    del noted["states"]  # where each split was read from, which a finished run need not know
     assert json.loads((tmp_path / "run" / "result.json").read_text())["environment"] == noted
 
 
@@ -82,12 +85,17 @@ def test_another_number_of_threads_is_said_after_a_finished_stage(values, tmp_pa
 def test_another_number_of_processes_is_refused(values, tmp_path, made_by, found):
     run = tmp_path / "run"
     stopped(values, run)
-    state = json.loads((run / "checkpoint" / "state.json").read_text())
-    if made_by is None:
-        del state["position"]["environment"]  # as version 0.1 wrote it
+    folder = run / "checkpoint"
+    state = {key: value for key, value in json.loads((folder / "state.json").read_text()).items() if key != SHA256}
+    tensors = load_file(folder / "tensors.safetensors")
+    if made_by is None:  # as version 0.1 wrote it
+        del state["position"]["environment"]
+        state["version"] = 1
+        save_file(tensors, folder / "tensors.safetensors")
     else:
         state["position"]["environment"]["processes"] = made_by
-    (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+        state[SHA256] = save_weights(folder / "tensors.safetensors", tensors, state)
+    (folder / "state.json").write_text(json.dumps(state))
     if found is None:
         assert resumed(values, run) == []
     else:
