@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import sys
 import threading
@@ -278,3 +279,17 @@ def test_each_thread_hears_its_own_passes_only():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_pass_of_another_thread_in_a_copy_of_this_context_is_not_heard():
+    """As `asyncio.to_thread` runs it: the other thread has the context variables of this one."""
+    name, table = HEADS[0]
+    model, heard = head_model(name, table).eval(), []
+    with attach(model, [0, 1], lambda layer, state: heard.append(layer)), torch.no_grad():
+        context = contextvars.copy_context()
+        other = threading.Thread(target=context.run, args=(lambda: model(**inputs_for(name)),))
+        other.start()
+        other.join()
+        assert heard == []
+        model(**inputs_for(name))
+    assert heard == [0, 1]
