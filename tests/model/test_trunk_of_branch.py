@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from mutations import resave
 from tasktools import corpus_of, fitted
 
 from trunkline.branches import methods
@@ -126,11 +127,10 @@ def test_what_no_state_depends_on_does_not_count(saved, tiny_trunk_dir, tmp_path
 
 def test_a_branch_of_an_older_version_is_held_to_the_digests_that_it_has(saved, tiny_trunk_dir, tmp_path):
     branch, trunk = saved
-    file = branch.path / "branch.json"
-    described = json.loads(file.read_text())
+    described = json.loads((branch.path / "branch.json").read_text())
     for name in ("config", "tokenizer_settings"):
         assert described["trunk"].pop(name) == getattr(trunk.fingerprint, name)
-    file.write_text(json.dumps(described))
+    resave(branch.path, described, schema=1)
     old = load_branch(branch.path)
     old.check_trunk(trunk)
     old.check_trunk(edited(tiny_trunk_dir, tmp_path / "other", "config.json", lambda s: s.update(hidden_act="relu")))

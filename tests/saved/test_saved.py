@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from trunkline.events import quiet
+from trunkline.model import bundle as bundles
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.states.live import LiveStates
@@ -60,7 +61,8 @@ def test_a_saved_branch_answers_as_it_did(name, trunk):
     bundle = Bundle.open(SAVED / "runs" / name, trunk=trunk)
     pairs = make.TEXTS[::-1] if name.startswith("pairs/") else None
     predictions = [row[Path(name).name] for row in bundle.predict(make.TEXTS, pairs)]
-    [(_, logits, _)] = bundle._logits(bundle._corpus(make.TEXTS, pairs, None), None).values()
+    plan = bundle._plan
+    [(_, logits, _)] = bundles._logits(plan, bundles._corpus(plan, make.TEXTS, pairs, None), None).values()
     # The products of a branch in bf16 depend on the processor.
     tolerance = 0.05 if name.startswith("bf16/") else NEAR
     assert np.abs(logits - np.array(ANSWERS[name]["logits"])).max() < tolerance

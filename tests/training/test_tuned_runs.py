@@ -317,10 +317,9 @@ def test_transfer_by_hand():
 
 def test_a_branch_is_refused_on_another_trunk(tiny_trunk_dir, rows, tmp_path):
     result = fit(tuned(tiny_trunk_dir, rows, "lora", tasks=("mood",)), run_dir=tmp_path / "run")
-    file = result.branches["mood"] / "branch.json"
-    described = json.loads(file.read_text())
+    described = json.loads((result.branches["mood"] / "branch.json").read_text())
     described["trunk"]["weights"] = "0" * 64
-    file.write_text(json.dumps(described))
+    resave(result.branches["mood"], described)
     with pytest.raises(TrunklineError, match="trained on the encoder"):
         load_branch(result.branches["mood"])
 

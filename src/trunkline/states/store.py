@@ -220,9 +220,10 @@ def build_store(
             with _turn(path):
                 complete(path, trunk, encoded, parts, wanted, budget_bytes, progress)
         except OSError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise TrunklineError(
-                f"{path}: cannot write the states store ({error.strerror or error}); what is built is kept, a later build "
-                "goes on"
+                f"{path}: cannot write the states store ({cause.strerror or cause}); what is built is kept, and the next build "
+                "resumes there"
             ) from error
     store = StatesStore.open(path)
     # Hashed a moment ago, on their way to the disk or when they were found there.
