@@ -42,7 +42,7 @@ def attend(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, heads: 
         Tensor: as x, without meaning on padding; float32 on a CPU whatever came in, as there half precision is slower.
     """
     if x.ndim == 4 and len(x) == 1:
-        return attend(x[0], weight[0], bias[0], mask, heads)[None]
+        return attend(x.squeeze(0), weight.squeeze(0), bias.squeeze(0), mask, heads)[None]
     batch, longest, width = *x.shape[-3:-1], x.shape[-1] // heads
     rows, place = x.flatten(-3, -2), (batch, longest)
     affine = torch.addmm if x.ndim == 3 else torch.baddbmm

@@ -36,4 +36,4 @@ class Dropout(nn.Dropout):
     """`nn.Dropout` with the draws of `drop`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return drop(x[None], [self.p])[0] if self.training else x
+        return drop(x[None], [self.p]).squeeze(0) if self.training else x

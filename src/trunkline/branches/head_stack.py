@@ -55,7 +55,9 @@ class HeadStack:
             for name in named[0]
             if not name.startswith("linear.")
         }
-        self.linear = [tuple(together([own[name]], frozen)[0] for name in ("linear.weight", "linear.bias")) for own in named]
+        self.linear = [
+            tuple(together([own[name]], frozen).squeeze(0) for name in ("linear.weight", "linear.bias")) for own in named
+        ]
 
     def __call__(self, features: Tensor, layout: Layout, rows: Sequence[Tensor | None]) -> list[Tensor]:
         """Features (N, n, k) to each branch's logits: (B, C) at text level, (len(rows), C) at unit level.
@@ -73,11 +75,12 @@ class HeadStack:
             weights = self.weights if step >= count else {name: weight[part] for name, weight in self.weights.items()}
             cells = [layout.cells if own is None else layout.cells[own] for own in rows[part]] if self.level == "unit" else []
             common = cells[0] if cells and all(own is cells[0] or torch.equal(own, cells[0]) for own in cells) else None
-            x, mask = padded(features[:, part], layout)
+            x, mask = padded(features if step >= count else features[:, part], layout)
             x = self._body(x, mask, weights, part, common)  # (n, B, T, k), or (n, M, k) where all ask for the same M cells
             if self.level == "text":
                 x = mean(x, layout, mask)
-            for number, (own, (weight, bias)) in enumerate(zip(x, self.linear[part], strict=True)):
+            each = x.unbind() if len(x) > 1 else [x.squeeze(0)]
+            for number, (own, (weight, bias)) in enumerate(zip(each, self.linear[part], strict=True)):
                 asked = own.flatten(0, 1)[cells[number]] if cells and common is None else own
                 answers.append(linear(asked, weight, bias))
         return answers
@@ -153,7 +156,7 @@ def mean(x: Tensor, layout: Layout, mask: Tensor | None) -> Tensor:
 def norms(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """n layer norms at once: x (n, ..., k), weight and bias (n, k)."""
     if len(x) == 1:
-        return F.layer_norm(x[0], x.shape[-1:], weight[0], bias[0])[None]
+        return F.layer_norm(x.squeeze(0), x.shape[-1:], weight.squeeze(0), bias.squeeze(0))[None]
     shape = (len(x), *[1] * (x.ndim - 2), x.shape[-1])
     return torch.addcmul(bias.view(shape), F.layer_norm(widened(x), x.shape[-1:]), weight.view(shape))
 

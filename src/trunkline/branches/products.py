@@ -26,7 +26,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def linears(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """n of them at once: x (n, ..., in), weight (n, out, in), bias (n, out) to (n, ..., out)."""
     if len(x) == 1:
-        return linear(x[0], weight[0], bias[0])[None]
+        return linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0))[None]  # its gradient is a view, that of x[0] a copy
     flat = x.reshape(len(x), -1, x.shape[-1])
     rows = flat.shape[1]
     if lacking := _lacking(x, rows):
