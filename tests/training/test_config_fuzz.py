@@ -54,7 +54,7 @@ def places(config):
     for section in RunConfig.model_fields:
         fields = getattr(RunConfig.model_fields[section].annotation, "model_fields", {})
         yield from ((section, key) for key in fields)
-        yield from below(config[section], (section,))
+        yield from below(config.get(section), (section,))
     for name, task in config["tasks"].items():
         yield from (("tasks", name, key) for key in kinds.get(task["kind"]).Config.model_fields)
     yield from (("method", key) for key in methods.get(config["method"]["name"]).Config.model_fields)
