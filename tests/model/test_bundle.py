@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tasktools import corpus_of, fitted
@@ -163,6 +164,57 @@ def test_one_text_gives_one_prediction(trunk):
     assert bundle.predict("play a song") == bundle.predict(["play a song"])[0]
     assert bundle.predict("play", units=[(0, 4)]) == bundle.predict(["play"])[0]
     assert bundle.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        ([[(0, 1)]] * 3, "units: found 3 lists of spans, expected one for each of 1 texts"),
+        ([], "units: found 0 lists of spans, expected one for each of 1 texts"),
+        ([[(0, 99)]], "units of text 1, span 1: found (0, 99), expected 0 <= start <= end <= 11"),
+        ([[(0, 2), (5, 3)]], "units of text 1, span 2: found (5, 3), expected 2 <= start <= end <= 11"),
+        ([[(0, 4), (2, 6)]], "units of text 1, span 2: found (2, 6), expected 4 <= start <= end <= 11"),
+        ([[(-1, 4)]], "units of text 1, span 1: found (-1, 4), expected 0 <= start <= end <= 11"),
+        ([[(0.0, 4)]], "units of text 1, span 1: found tuple, expected pairs of first character and end, as whole numbers"),
+        ([[(0, 1, 2)]], "units of text 1, span 1: found tuple, expected pairs of first character and end, as whole numbers"),
+        ([[3]], "units of text 1, span 1: found int, expected pairs of first character and end, as whole numbers"),
+        ([None], "units of text 1: found NoneType, expected pairs of first character and end, as whole numbers"),
+        (7, "units: found int, expected a list of spans for each text"),
+        ({0: [(0, 4)]}, "units: found dict, expected a list of spans for each text"),
+    ],
+)
+def test_units_that_do_not_fit_the_texts_are_one_sentence(trunk, units, sentence):
+    bundle = Bundle(trunk, {"slots": make(trunk, "token")})
+    with pytest.raises(BadInput) as error:
+        bundle.predict(["play a song"], units=units)
+    assert str(error.value) == sentence
+
+
+def test_units_may_be_arrays(trunk):
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence"), "slots": make(trunk, "token", seed=1)})
+    expected = bundle.predict(["play a song"])
+    spans = np.array([[0, 4], [5, 6], [7, 11]])
+    assert bundle.predict(["play a song"], units=spans[None]) == bundle.predict(["play a song"], units=[spans]) == expected
+    assert bundle.predict("play a song", units=spans) == expected[0]
+    assert bundle.predict("play a song", units=[])["slots"]["spans"] == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"), [({"text": "x"}, "dict"), (5, "int"), (None, "NoneType"), (b"x", "bytes"), ({"x"}, "set")]
+)
+def test_what_is_no_list_of_texts_is_one_sentence(trunk, texts, kind):
+    bundle = Bundle(trunk, {"fits": make(trunk, "sequence", text_pair="answer")})
+    for what, given in (("texts", (texts, ["so"])), ("pairs", (["so"], texts))):
+        if given[1] is not None:
+            with pytest.raises(BadInput, match=f"^{what}: found {kind}, expected a string or a list of strings$"):
+                bundle.predict(*given)
+
+
+def test_only_of_an_unknown_branch_names_the_nearest(trunk):
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence")})
+    with pytest.raises(BadInput, match="branch: unknown name 'zz'; expected one of mood"):
+        bundle.only(["zz"])
+    assert list(bundle.only(iter(["mood"])).branches) == ["mood"]
 
 
 def test_second_texts_are_given_exactly_where_a_branch_reads_them(trunk):

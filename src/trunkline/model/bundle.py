@@ -16,6 +16,7 @@ from trunkline.data.corpus import Corpus, segment
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.model.apply import collect_logits
+from trunkline.model.arguments import texts_of, units_of
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
 from trunkline.model.plan import Plan
@@ -75,8 +76,10 @@ class Bundle:
             return plan.branches[name]
 
     def only(self, names: Iterable[str]) -> Bundle:
-        """The bundle with these branches only, on the same trunk."""
-        bundle, plan = copy.copy(self), self._plan
+        """The bundle with these branches only, on the same trunk; BadInput for a name that no branch has."""
+        bundle, plan, names = copy.copy(self), self._plan, list(names)
+        if unknown := [name for name in names if name not in plan.branches]:
+            raise unknown_name("branch", unknown[0], plan.branches)
         bundle._changing = threading.Lock()
         bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names})
         return bundle
@@ -160,26 +163,29 @@ class Bundle:
         Args:
             texts: what to read, in order; or one text.
             pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
-            units: character spans of the words of each text; by default `segment` finds them.
+            units: character spans (start, end) of the words of each text, in order; by default `segment` finds them.
             progress: called with the number of sequences done after each batch.
 
         Raises:
-            BadInput: what is no text, or second texts that are missing, too many, or that no branch reads.
+            BadInput: what is no text; second texts that are missing, too many, or that no branch reads; units that are not one
+                list of spans for each text, or that lie outside of it.
         """
         plan = self._plan
         if isinstance(texts, str):
             if not (pairs is None or isinstance(pairs, str)):
                 raise BadInput(f"pairs: found {type(pairs).__name__} beside one text, expected one string")
-            return self.predict([texts], None if pairs is None else [pairs], units=units and [units], progress=progress)[0]
+            return self.predict(
+                [texts], None if pairs is None else [pairs], units=None if units is None else [units], progress=progress
+            )[0]
         if isinstance(pairs, str):
             raise BadInput("pairs: found one string beside a list of texts, expected a list as long")
-        texts, pairs = list(texts), None if pairs is None else list(pairs)
-        _check("text", texts)
+        texts = texts_of("texts", "text", texts)
         plan.check_pairs(pairs is not None)
         if pairs is not None:
-            _check("second text", pairs)
+            pairs = texts_of("pairs", "second text", pairs)
             if len(pairs) != len(texts):
                 raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
+        units = None if units is None else units_of(units, texts)
         answers: list[dict[str, Any]] = []
         for part in _portions(plan, texts, pairs):
             corpus = _corpus(plan, texts[part], pairs and pairs[part], units and units[part])
@@ -202,12 +208,6 @@ class Bundle:
             for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items()
             if name in targets
         }
-
-
-def _check(what: str, texts: list[Any]) -> None:
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadInput(f"{what} {row + 1}: found {type(text).__name__}, expected a string")
 
 
 def _portions(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[slice]:
