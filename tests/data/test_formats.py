@@ -219,6 +219,17 @@ def test_a_broken_parquet_file_is_told(tmp_path):
     refused(tmp_path / "x.parquet", b"PAR1 but not really", r"x\.parquet: not a Parquet file that can be read")
 
 
+def test_a_parquet_file_that_names_a_column_twice_is_told(tmp_path):
+    rows = pa.table(
+        [pa.array(["a"]), pa.array(["b"]), pa.array([1])], names=["text", "SECRET words of a text", "SECRET words of a text"]
+    )
+    pq.write_table(rows, tmp_path / "x.parquet")
+    match = r"x\.parquet: column 'SECRET w\.\.\.' is there twice, expected each name once$"
+    for read in (read_table, lambda path: next(read_chunks(path, 10))):
+        with pytest.raises(BadInput, match=match):
+            read(str(tmp_path / "x.parquet"))
+
+
 def test_a_wide_header_is_looked_at_once_and_each_name_once(tmp_path, monkeypatch):
     """Counts comparisons of names: with one look at each, there are about as many as names, not their square."""
     compared = [0]

@@ -55,6 +55,15 @@ def cell(value: Any) -> Any:
     return value if isinstance(value, float) else plain(value)
 
 
+def encodable(value: Any) -> Any:
+    """Return a value whose texts can be written as UTF-8: lone surrogates become their escapes, such as ``\\ud800``."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(part) for key, part in value.items()}
+    return [encodable(part) for part in value] if isinstance(value, list | tuple) else value
+
+
 class ParquetRows:
     """Writes rows to a Parquet file, some at a time; the first ones set its columns and their types.
 
@@ -72,6 +81,8 @@ class ParquetRows:
         """Write rows, some columns of known types; BadInput for what does not fit the columns that the first rows have set."""
         if self.writer is None:
             names = dict.fromkeys(name for row in rows for name in row)
+            if broken := [name for name in names if encodable(name) != name]:
+                raise BadInput(f"column {shown(broken[0])} has a name that is not Unicode, expected another, or --format jsonl")
             kinds = {**self.types, **types}
             arrays = {name: _array([row.get(name) for row in rows], kinds.get(name)) for name in names}
             table = pa.table(arrays)
@@ -87,7 +98,8 @@ class ParquetRows:
             arrays = {}
             for kind in schema:
                 try:
-                    arrays[kind.name] = pa.array([_fit(row.get(kind.name), kind.type) for row in rows], type=kind.type)
+                    values = [_fit(row.get(kind.name), kind.type) for row in rows]
+                    arrays[kind.name] = _made(values, kind.type)
                 except (pa.ArrowException, TypeError, ValueError, OverflowError):
                     raise BadInput(
                         f"rows {self.rows + 1:,} to {self.rows + len(rows):,}: column {shown(kind.name)} holds values that are "
@@ -108,11 +120,19 @@ def _array(values: list[Any], kind: Any) -> pa.Array:
     """The values as Arrow has them; as text where they are of several types."""
     for wanted in (kind, None):
         try:
-            made = pa.array(values, type=wanted)
-            return pa.array(values, type=pa.string()) if pa.types.is_null(made.type) else made
+            made = _made(values, wanted)
+            unknown = wanted is None and pa.types.is_null(made.type)  # later rows may hold anything
+            return pa.array(values, type=pa.string()) if unknown else made
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             continue
-    return pa.array([_fit(value, pa.string()) for value in values], type=pa.string())
+    return _made([_fit(value, pa.string()) for value in values], pa.string())
+
+
+def _made(values: list[Any], kind: Any) -> pa.Array:
+    try:
+        return pa.array(values, type=kind)
+    except UnicodeEncodeError:  # a lone surrogate: rare, so texts are looked through only then
+        return pa.array([encodable(value) for value in values], type=kind)
 
 
 def _fit(value: Any, kind: Any) -> Any:

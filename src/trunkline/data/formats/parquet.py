@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from trunkline.data.formats import Format, formats
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
 
 def read(path: Path, source: str) -> Table:
@@ -21,6 +22,7 @@ def read(path: Path, source: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
+    _refuse_twice(table.column_names, source)
     columns, types = arrow_columns(table)
     return Table(source, columns, types=types)
 
@@ -30,6 +32,7 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     begin = 1
     try:
         with pq.ParquetFile(path) as file:
+            _refuse_twice(file.schema_arrow.names, source)
             for batch in file.iter_batches(batch_size=size):
                 columns, types = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
                 yield Table(source, columns, rows=range(begin, begin + len(batch)), types=types)
@@ -37,6 +40,11 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
+
+
+def _refuse_twice(names: list[str], source: str) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise BadInput(f"{source}: column {shown(twice[0])} is there twice, expected each name once")
 
 
 def arrow_columns(table: pa.Table) -> tuple[dict[str, list], dict[str, Any]]:
