@@ -5,7 +5,16 @@ import pytest
 
 from trunkline import files
 from trunkline.errors import BadInput
-from trunkline.files import NotWritten, atomic_directory, distinct_names, recover_directory, safe_name, sweep, write_text
+from trunkline.files import (
+    NotWritten,
+    atomic_directory,
+    distinct_names,
+    put_back_unmarked,
+    recover_directory,
+    safe_name,
+    sweep,
+    write_text,
+)  # fmt: skip
 
 
 def killed(work, rename: int) -> None:
@@ -141,6 +150,20 @@ def test_an_older_directory_goes_back_to_its_own_name_alone(tmp_path):
     assert not (tmp_path / "a").exists()
     recover_directory(tmp_path / "a.b")
     assert (tmp_path / "a.b").is_dir()
+
+
+def test_what_has_no_mark_is_put_back_but_never_removed(tmp_path):
+    for name in (".a.20240101.old/was", ".b.20240101.old/was", ".c.20240101.old", ".d.20240101.tmp/was", "b", "e/was"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "work").write_text("mine")
+    put_back_unmarked(tmp_path)
+    for name in "abcd":
+        recover_directory(tmp_path / name)
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("work")}
+    assert found == {
+        f"{folder}/work" for folder in ("a", "b", ".b.20240101.old/was", ".c.20240101.old", ".d.20240101.tmp/was", "e/was")
+    }
+    assert not (tmp_path / ".a.20240101.old").exists()
 
 
 def test_a_directory_that_somebody_writes_is_not_cleared_away_by_the_next(tmp_path):

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from typing import Any, Literal
 from trunkline.errors import BadInput, TrunklineError
 
 JSON_BYTES = 1 << 28  # the longest JSON file that is read into memory
+PART_BYTES = 255  # of a file's name, as most file systems have it
 NAME_BYTES = 200  # of a safe name: file systems take 255, and a stage or a temporary file adds something to it
 
 
@@ -212,22 +213,35 @@ def clear_leftovers(path: Path) -> None:
 
 def recover_directory(path: Path) -> None:
     """Put back the older directory if a kill fell between the two renames of `atomic_directory`, when nothing is at `path`."""
-    for left in _left(path.parent, re.escape(path.name), f"(?:{_MARK}|{_EARLIER})"):
+    for left in _left(path.parent, re.escape(path.name), _MARK):
         if left.suffix == ".old":
             _remove(left, path)
+    for left in _left(path.parent, re.escape(path.name), _EARLIER):
+        _put_back(left, path)
 
 
-def sweep(folder: Path, earlier: Callable[[Path], bool] = lambda left: False) -> None:
+def put_back_unmarked(folder: Path) -> None:
+    """Put back what versions before the mark have moved aside in `folder`, if nothing has taken its place; remove nothing."""
+    for left in _left(folder, ".+", _EARLIER):
+        _put_back(left, folder / re.sub(rf"^\.|{_EARLIER}\.(tmp|old)$", "", left.name))
+
+
+def _put_back(left: Path, path: Path) -> None:
+    with suppress(OSError):
+        if left.suffix == ".old" and not path.exists() and (left / "was").is_dir():
+            os.replace(left / "was", path)
+            left.rmdir()  # unless somebody keeps more in it
+
+
+def sweep(folder: Path) -> None:
     """Clear away what killed writers have left in `folder` (not below), whatever they were writing.
 
     Args:
         folder: in which nobody but the caller is to write now, but with a lock.
-        earlier: tells which of the names that versions before the mark may have made are the caller's to clear, too.
     """
-    for mark in (_MARK, _EARLIER):
-        for left in _left(folder, ".+", mark):
-            if (mark is _MARK or earlier(left)) and _abandoned(left, without_locks=True):
-                _remove(left, folder / re.sub(rf"^\.|{mark}\.(tmp|old)$", "", left.name))
+    for left in _left(folder, ".+", _MARK):
+        if _abandoned(left, without_locks=True):
+            _remove(left, folder / re.sub(rf"^\.|{_MARK}\.(tmp|old)$", "", left.name))
 
 
 def _abandoned(left: Path, *, without_locks: bool = False) -> bool:

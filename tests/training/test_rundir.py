@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -150,6 +151,91 @@ def test_a_fit_in_the_parent_directory_leaves_another_run_alone(values, run, tmp
             assert everything(inner) == before and written.is_dir() and left.is_dir()
         with pytest.raises(BadInput, match="is no run of Trunkline's, but holds 'run'"):
             fit(values, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["branches/mood-keep", "branches/.mood.20261128.old", "checkpoint/keep", "stages/mood"])
+def test_fresh_refuses_a_copy_that_is_no_task_or_stage_of_the_run(place, values, run):
+    shutil.copytree(run / "branches" / "mood", run / place)
+    if not place.startswith("branches"):
+        for file in (run / place).iterdir():
+            file.unlink()
+    before = everything(run)
+    with pytest.raises(BadInput, match=f"found '{place}', of which this run has no task or stage"):
+        fit(values, run_dir=run, fresh=True)
+    fit(values, run_dir=run)
+    assert everything(run) == before
+
+
+def test_without_a_file_that_names_the_tasks_fresh_refuses_and_either_one_is_enough(values, run):
+    for file in ("result.json", "config.yaml"):
+        (run / file).rename(run / f"my {file}")
+    before = everything(run)
+    with pytest.raises(BadInput, match=r"found 'branches/mood', but neither result\.json nor config\.yaml to tell"):
+        fit(values, run_dir=run, fresh=True)
+    assert everything(run) == before
+    shutil.copy(run / "my config.yaml", run / "config.yaml")
+    assert fit(values, run_dir=run, fresh=True).branches
+
+
+@pytest.mark.parametrize("until", [2, None])
+def test_fresh_knows_the_stages_of_a_run_by_its_files_and_refuses_copies_of_them(staged, until, tmp_path):
+    calls = []
+
+    def stop(event):
+        calls.append(type(event))
+        if until and calls.count(StageStarted) == until:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
+    assert (tmp_path / "run" / "result.json").exists() == (until is None)
+    for copied in ("stages/alone-stars-keep", "stages/alone-stars/keep"):
+        name = "stages/alone-stars" + ("/stars" if copied.count("/") > 1 else "")
+        shutil.copytree(tmp_path / "run" / name, tmp_path / "run" / copied)
+        before = everything(tmp_path / "run")
+        with pytest.raises(BadInput, match=f"found '{copied}', of which this run has no task or stage"):
+            fit(staged, run_dir=tmp_path / "run", fresh=True)
+        assert everything(tmp_path / "run") == before
+        shutil.rmtree(tmp_path / "run" / copied)
+    rundir.clear(tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", ".lock", "config.yaml"}
+
+
+def test_hidden_files_that_look_like_those_of_earlier_versions_stay(values, run):
+    """Such names had eight letters or digits at their end, which a date is, too."""
+    for name in (".config.yaml.20240101.old", ".result.json.20240101.tmp", ".stage.json.20240101.tmp"):
+        (run / name).write_text("mine")
+    for name in ("branches/.mood.20261128.old", ".checkpoint.20261128.old", ".mood.20261128.old/was", ".data.20240101.tmp"):
+        shutil.copytree(run / "branches" / "mood", run / name)
+    before = everything(run)
+    fit(values, run_dir=run)
+    assert everything(run) == before
+    (run / "branches" / ".mood.20261128.old").rename(run / "mine")
+    before = everything(run)
+    fit(values, run_dir=run, fresh=True)
+    assert before.keys() == everything(run).keys()
+
+
+@pytest.mark.parametrize("found", [{"identity": 1, "tasks": 2, "trunk": 3}, {"identity": "x", "tasks": {}, "trunk": {}}])
+@pytest.mark.parametrize("file", ["result.json", "checkpoint/state.json"])
+def test_a_file_with_the_keys_of_a_run_and_other_values_makes_no_run(found, file, values, tmp_path):
+    (tmp_path / "p" / file).parent.mkdir(parents=True)
+    (tmp_path / "p" / file).write_text(json.dumps(found))
+    with pytest.raises(BadInput, match="p: is no run of Trunkline's, but holds"):
+        fit(values, run_dir=tmp_path / "p", fresh=True)
+    assert (tmp_path / "p" / file).read_text() == json.dumps(found) and not (tmp_path / "p" / "run.json").exists()
+
+
+def test_a_folder_that_cannot_be_one_is_refused_in_one_sentence(values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for given in ({"name": "x" * 247}, {"run_dir": "y" * 256}, {"run_dir": "\u6587" * 86}):
+        with pytest.raises(BadInput, match=r"^the run's folder '.{40}'...: found a name of 25\d bytes, expected at most 255$"):
+            fit(values, **given)
+    for place in ("file/run", "a\0b", "/".join(["z" * 200] * 25)):
+        with pytest.raises(BadInput, match=r"^the run's folder '.*': cannot be one \("):
+            fit(values, run_dir=place)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_config_of_another_run_stays(values, tmp_path):

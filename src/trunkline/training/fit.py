@@ -76,6 +76,7 @@ def fit(
         config = resolve(config)
     if name is not None and ("/" in name or "\0" in name):
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
+    rundir.check_path(Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{'0' * 8}")
     with config.naming():
         run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]))
     path = Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{run.identity[:8]}"

@@ -7,16 +7,18 @@
     stages/NAME/             stage.json, and a branch for each task of the stage
     branches/TASK/           the results
 
-Other files may lie beside these, but not within the three folders, which are written and deleted as a whole.
+Other files may lie beside these, but not within the three folders, which are written and deleted as a whole. A copy of a branch
+or of a stage under another name looks like a run's own, so what may be deleted is also told by the names of tasks and stages.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,17 @@ from typing import Any
 import yaml
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import read_object, sweep, temporary_name, write_json
+from trunkline.files import (
+    PART_BYTES,
+    put_back_unmarked,
+    read_object,
+    recover_directory,
+    sweep,
+    temporary_name,
+    write_errors,
+    write_json,
+)
+from trunkline.training.stages import may_be_stage
 
 MARK, LOCK, CONFIG, RESULT = "run.json", ".lock", "config.yaml", "result.json"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a run: checkpoint, stages and branches here are its own"}
@@ -52,7 +64,8 @@ def claimed(path: Path) -> Iterator[None]:
         raise BadInput(
             f"{path}: is no run of Trunkline's, but holds {other.name!r}; expected a new or an empty folder, or that of a run"
         )
-    path.mkdir(parents=True, exist_ok=True)
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
     with open(path / LOCK, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,11 +76,28 @@ def claimed(path: Path) -> Iterator[None]:
         yield
 
 
+def check_path(path: Path) -> None:
+    """Raise BadInput if no folder can have this path, before anything is read."""
+    for part in path.parts:
+        if (size := len(os.fsencode(part))) > PART_BYTES:
+            raise BadInput(f"the run's folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"the run's folder {str(path)[:80]!r}: cannot be one ({why})") from None
+
+
 def is_run(path: Path) -> bool:
     """Whether `path` is the directory of a run: it is marked, or holds what a run of a version before the mark has left."""
     if _object(path / MARK).get("written_by") == _MARKED["written_by"]:
         return True
-    if _object(path / RESULT).keys() >= {"identity", "tasks", "trunk"} or any(map(_identity, _states(path))):
+    result = _object(path / RESULT)
+    if (_has_identity(result) and all(isinstance(result.get(key), dict) for key in ("tasks", "trunk"))) or any(
+        _has_identity(_object(file)) for file in _states(path)
+    ):
         return True
     # Such a run that was stopped before its first checkpoint, or between the renames of one.
     known = "|".join(map(re.escape, (LOCK, CONFIG, RESULT, *_FOLDERS)))
@@ -76,18 +106,20 @@ def is_run(path: Path) -> bool:
         return False
     if not all(re.fullmatch(known, entry.name) for entry in path.iterdir()):
         return False
-    try:
-        config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(config, dict) and config.keys() - {"trackers"} == {"trunk", "data", "tasks", "method", "training"}
+    return _config(path).keys() - {"trackers"} == {"trunk", "data", "tasks", "method", "training"}
 
 
 def tidy(path: Path) -> None:
-    """Clear away what killed writers have left in a run that this process holds."""
+    """Clear away what killed writers have left in a run that this process holds, and put back what they moved aside.
+
+    Versions before the mark in temporary names made some that others may choose, too, so what has such a name stays.
+    """
+    recover_directory(path / "checkpoint")
     for folder in (path, path / "branches", path / "checkpoint", *path.glob("stages/*")):
         if not folder.is_symlink():
-            sweep(folder, _is_of_earlier_version)
+            sweep(folder)
+            if folder != path:
+                put_back_unmarked(folder)
 
 
 def check(path: Path, identity: str) -> None:
@@ -110,6 +142,7 @@ def foreign(path: Path) -> BadInput:
 def clear(path: Path) -> None:
     """Delete the results of a run, and where it stood; BadInput if something that the run has not written would go too."""
     _refuse_strangers(path)
+    _refuse_copies(path)
     (path / RESULT).unlink(missing_ok=True)
     for name in _FOLDERS:
         if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
@@ -119,7 +152,8 @@ def clear(path: Path) -> None:
 
 def drop_checkpoint(path: Path) -> None:
     """Delete the checkpoint of a finished run, if it is all the run's own."""
-    if not any(stranger.is_relative_to(path / "checkpoint") for stranger in _strangers(path)):
+    others = itertools.chain(_strangers(path), _copies(path, *(_names(path) or ((), lambda name: False))))
+    if not any(other.is_relative_to(path / "checkpoint") for other in others):
         shutil.rmtree(path / "checkpoint", ignore_errors=True)
 
 
@@ -142,6 +176,45 @@ def _refuse_strangers(path: Path) -> None:
             f"{path}: found {str(stranger.relative_to(path))!r}, which no run has written, where this one deletes and replaces "
             "what is there; move it, or give another directory"
         )
+
+
+def _refuse_copies(path: Path) -> None:
+    """BadInput if there is more in the folders of a run than its tasks and stages, or if these are not known."""
+    names = _names(path)
+    if other := next(_copies(path, *(names or ((), lambda name: False))), None):
+        found = repr(str(other.relative_to(path)))
+        why = (
+            "of which this run has no task or stage" if names else f"but neither {RESULT} nor {CONFIG} to tell the run's tasks"
+        )
+        raise BadInput(
+            f"{path}: found {found}, {why}, where this run deletes what is there; move it, or give another directory"
+        )
+
+
+def _names(path: Path) -> tuple[Collection[str], Callable[[str], bool]] | None:
+    """The tasks of the run that is there, and what tells the names of its stages; None if no file can be read that says so."""
+    result = _object(path / RESULT)
+    stages = result.get("stages", [])
+    if isinstance(tasks := result.get("tasks"), dict) and isinstance(stages, list):
+        return tasks, {str(stage.get("name")) for stage in stages if isinstance(stage, dict)}.__contains__
+    tasks = _config(path).get("tasks")
+    return (
+        (tasks, lambda name: may_be_stage(name, tasks))
+        if isinstance(tasks, dict) and all(isinstance(name, str) for name in tasks)
+        else None
+    )
+
+
+def _copies(path: Path, tasks: Collection[str], is_stage: Callable[[str], bool]) -> Iterator[Path]:
+    """What lies in the folders of a run under another name than those of its tasks and stages."""
+    yield from (entry for entry in sorted(path.glob("branches/*")) if entry.name not in tasks)
+    yield from (
+        entry for entry in sorted(path.glob("checkpoint/*")) if entry.name not in _CHECKPOINT and not is_stage(entry.name)
+    )
+    for stage in sorted(path.glob("stages/*")):
+        if not is_stage(stage.name):
+            yield stage
+        yield from (entry for entry in sorted(stage.glob("*")) if entry.name != "stage.json" and entry.name not in tasks)
 
 
 def _strangers(path: Path) -> Iterator[Path]:
@@ -175,12 +248,13 @@ def _object(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _identity(file: Path) -> bool:
-    return isinstance(_object(file).get("identity"), str)
+def _config(path: Path) -> dict[Any, Any]:
+    try:
+        config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
-def _is_of_earlier_version(left: Path) -> bool:
-    """Whether a temporary name without this package's mark is that of a writer of runs, by what is in it."""
-    if left.is_dir():
-        return not left.is_symlink() and {entry.name for entry in left.iterdir()} <= {*_BRANCH, *_CHECKPOINT, "was"}
-    return left.name.startswith((f".{CONFIG}.", f".{RESULT}.", ".stage.json."))
+def _has_identity(found: Mapping[str, Any]) -> bool:
+    return isinstance(identity := found.get("identity"), str) and re.fullmatch("[0-9a-f]{64}", identity) is not None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,13 @@ def _joined(tasks: tuple[str, ...]) -> str:
     if len(name.encode()) <= NAME_BYTES:
         return name
     return f"{tasks[0]}+{len(tasks) - 1}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def may_be_stage(name: str, tasks: Collection[str]) -> bool:
+    """Whether a stage of a run of these tasks may be called so, in one regime or another."""
+    task = f"(?:{'|'.join(map(re.escape, tasks))})"
+    alone = rf"(?:alone|adapter|fusion)-{task}|(?:order\d+-)?\d+-{task}"
+    return bool(tasks) and re.fullmatch(rf"{alone}|{task}(?:\+{task})*|{task}\+\d+-[0-9a-f]{{8}}", name) is not None
 
 
 def _order(order: list[str] | None, tasks: tuple[str, ...]) -> tuple[str, ...]:
