@@ -1,7 +1,7 @@
 """What happens in a run, as typed events, and how they reach those who subscribe: progress displays and trackers.
 
 Events are told in the thread and in the order in which things happen, by the main process of a launch alone. A subscriber
-is any function of one event. One that fails is told no more, and the run goes on.
+is any function of one event. One that fails gets no more events, and the run continues.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Publisher:
                 name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
                 why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
                 logging.getLogger("trunkline").warning(
-                    "%s failed at %s (%s); it is told no more, and training goes on", name, type(event).__name__, why
+                    "%s failed at %s (%s); it gets no more events, and training continues", name, type(event).__name__, why
                 )
 
 

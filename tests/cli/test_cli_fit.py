@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +48,30 @@ def test_progress_goes_to_stderr_and_the_table_to_stdout(tmp_path, tiny_override
     fresh = done("fit", "rows.yaml", *tiny_overrides, "--run-dir", "here", "--fresh")
     assert "epoch 3/3" in fresh.stderr
     assert json.loads((tmp_path / "here" / "result.json").read_text())["tasks"] == summary["tasks"]
+
+
+@pytest.mark.parametrize("test", ["", ", test: 20%"])
+def test_the_commands_to_go_on_with_can_be_typed_as_they_are_shown(tmp_path, tiny_overrides, test):
+    write_jsonl(tmp_path / "my rows.jsonl", made_up(80))
+    (tmp_path / "rows.yaml").write_text(f"data: {{train: my rows.jsonl{test}}}\n" + TASKS)
+    lines = done("fit", "rows.yaml", *tiny_overrides, "training.epochs=1", "--run-dir", "my run's").stderr.splitlines()
+    typed = [shlex.split(line.partition("trunkline ")[2]) for line in lines if re.match(r"(predict|details|a branch): ", line)]
+    scored = [["evaluate", "my run's"]] if test else []
+    assert typed == [["predict", "my run's", "--text", "..."], *scored, ["info", "my run's/branches/mood"]]
+    for command in typed:
+        done(*command)
+
+
+def test_commands_that_name_a_source_or_a_config_can_be_typed_as_they_are_shown(tmp_path, tiny_overrides):
+    write_csv(tmp_path / "my rows.csv", made_up(80))
+    said = done("fit", "my rows.csv", *tiny_overrides, "training.epochs=1").stderr
+    assert "trunkline init 'my rows.csv', edit" in said
+    said = done("init", "my rows.csv", "-o", "my config.yaml").stderr
+    assert shlex.split(said.partition("trunkline ")[2]) == ["fit", "my config.yaml"]
+    comment = next(
+        line for line in (tmp_path / "my config.yaml").read_text().splitlines() if line.startswith("#     trunkline")
+    )
+    assert shlex.split(comment.partition("trunkline ")[2]) == ["fit", "my config.yaml"]
 
 
 def test_evaluations_within_an_epoch_are_told_by_step(tmp_path, tiny_overrides):

@@ -34,7 +34,8 @@ def test_a_list_of_labels_gives_order_and_room_for_unseen_ones():
     task = fitted("sequence", corpus, label="label", label_list=["c", "b", "a"], class_weights="balanced")
     assert task.labels == ["c", "b", "a"]
     assert task.targets(corpus_of(label=["c"])).values.tolist() == [0]
-    with pytest.raises(BadInput, match=r"train.jsonl line 2, column 'label': found the label 'a'.*expected one of 'b', 'c'"):
+    said = r"found the label 'a', which is not among the 2 labels of the task; expected one of 'b', 'c'"
+    with pytest.raises(BadInput, match=rf"train.jsonl line 2, column 'label': {said}"):
         fitted("sequence", corpus, label="label", label_list=["b", "c"])
     with pytest.raises(BadInput, match=r"tasks.t.label_list: found 'a' twice"):
         fitted("sequence", corpus, label="label", label_list=["a", "b", "a"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
         console.print(Text(sentence))
         intent = f"{found['intent']['label']} ({found['intent']['score']:.0%})"
         console.print(Padding(Text(f"{intent}\n{' · '.join(spans) or 'no slots'}", style="cyan"), (0, 0, 0, 4)))
-    typed = program()
+    typed, run = program(), shlex.quote(summary["run"])
     console.print(
         Text.assemble(
             ("\nGo on with a file of your own", "bold"),
@@ -70,8 +71,8 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
             f"    {typed} fit reviews.csv     finds texts and labels, trains, prints a table\n",
             f"    {typed} init reviews.csv    writes the same as a config to edit\n",
             "or with what was trained now:\n",
-            f'    {typed} predict {summary["run"]} --text "..."\n',
-            f"    {typed} info {summary['run']}/branches/intent",
+            f'    {typed} predict {run} --text "..."\n',
+            f"    {typed} info {run}/branches/intent",
         ),
         soft_wrap=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
     guess = guess_columns(table)
     for sentence in guess.sentences:
         tell(sentence)
-    tell(f"To say otherwise: {program()} init {source}, edit the config that it writes, and fit that.")
+    tell(f"To say otherwise: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
     values = config_for(guess, source, len(table))
     return resolve(override(values, overrides), source, overrides=overrides), run_name(source)
 
@@ -107,7 +108,8 @@ def show_run(summary: dict[str, Any]) -> None:
     if reports := summary.get("transfer"):
         out().print(show.transfer(reports), "", sep="\n")
     out().print(show.cost(summary))
-    typed = program()
-    tell(f'\npredict:  {typed} predict {summary["run"]} --text "..."')
-    tell(f"details:  {typed} evaluate {summary['run']}")
-    tell(f"a branch: {typed} info {next(iter(summary['tasks'].values()))['branch']}")
+    typed, run = program(), shlex.quote(summary["run"])
+    tell(f'\npredict:  {typed} predict {run} --text "..."')
+    if any(split.rpartition("/")[2] == "test" for split in summary["rows"]):
+        tell(f"details:  {typed} evaluate {run}")
+    tell(f"a branch: {typed} info {shlex.quote(next(iter(summary['tasks'].values()))['branch'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,5 +50,5 @@ def init(
     if not as_json:
         for sentence in guess.sentences:
             typer.echo(sentence)
-    tell(f"wrote {config}; edit it, then: {program()} fit {config}")
+    tell(f"wrote {config}; edit it, then: {program()} fit {shlex.quote(str(config))}")
     return {"config": str(config), "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions}}

@@ -50,7 +50,7 @@ def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
     known = list(known)
     near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
     hint = f"did you mean {shown(near[0])}?" if near else f"expected one of {listed(known, 8)}"
-    problem = f"found the label {shown(label)}, which is not among the {len(known)} of training; {hint}"
+    problem = f"found the label {shown(label)}, which is not among the {len(known)} labels of the task; {hint}"
     return BadInput(problem, where=where)
 
 

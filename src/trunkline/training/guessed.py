@@ -6,6 +6,7 @@ Both say the same (a test holds them together): what data/guess.py took the colu
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def commented(guess: Guess, train: str, rows: int, name: str) -> str:
     data, training = values["data"], values["training"]
     lines = [
         "# Written by `trunkline init`; change what you like, then:",
-        f"#     trunkline fit {name}",
+        f"#     trunkline fit {shlex.quote(name)}",
         "# Every key: docs/config.md. A mistyped key is an error that names the nearest known one.",
         "",
         "# The transformer whose layers are read and never changed: minilm (22M weights, English, fast), an id of the",
