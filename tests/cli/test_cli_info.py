@@ -80,6 +80,20 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "99" in fails(2, "info", "copy")
 
 
+def test_a_folder_that_is_none_of_the_three_says_so_and_names_a_run_inside(trained):
+    Path("plain").mkdir()
+    (Path("plain") / "notes.txt").write_text("mine")
+    expected = "plain: not a branch, a run or a trunk; expected the folder of one"
+    assert fails(2, "info", "plain") == expected
+    shutil.copytree(trained, "plain/films-1a2b3c4d")
+    assert fails(2, "info", "plain") == f"{expected}, such as plain/films-1a2b3c4d"
+    branches = "plain/films-1a2b3c4d/branches"
+    assert fails(2, "info", branches) == f"{expected.replace('plain', branches)}, such as {branches}/city"
+    Path("adapter").mkdir()
+    (Path("adapter") / "adapter_config.json").write_text("{}")
+    assert "an adapter without its trunk; expected" in fails(2, "info", "adapter")
+
+
 def test_a_run_and_a_branch_are_drawn(trained):
     result = done("info", trained, "--picture", "run.png")
     assert "wrote run.png" in result.stderr and "accuracy" in result.stdout

@@ -88,3 +88,10 @@ def test_the_command_renames_and_says_so(tmp_path):
     shown = done("info", path).stdout
     assert "[/b], positive" in shown
     assert "expected an old and a new name" in fails(2, "relabel", path, "negative")
+
+
+def test_a_run_is_told_from_its_branches(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(SAVED / "runs" / "adalayers", run)
+    expected = f"{run}: a run; expected one of its branches, such as {run / 'branches' / 'cities'}"
+    assert fails(2, "relabel", run, "negative=bad") == expected

@@ -23,6 +23,7 @@ from light import (
     peak_memory,
     reference_build,
 )
+from limits import largest_file
 
 from trunkline.errors import TrunklineError
 from trunkline.states import fill
@@ -138,6 +139,20 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, uninterrupted):
     (path,) = tmp_path.glob("?" * 64)
     assert any(path.glob("layer-*")) and not list(path.glob(".*"))
     assert content(reference_build(tmp_path)[0].path) == uninterrupted
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+@pytest.mark.parametrize("room", [0.2, 0.6, 0.99])
+def test_a_write_that_is_cut_short_is_that_sentence_too(tmp_path, dtype, room):
+    encoded, build = light_corpus(LENGTHS), {"layers": [0], "dtype": dtype}
+    whole = content(light_build(LightTrunk(hidden=64), encoded, tmp_path / "whole", **build).path)
+    largest = max(map(len, whole.values()))
+    message = r"cannot write the states store \(File too large\); what is built is kept"
+    with largest_file(int(largest * room)), pytest.raises(TrunklineError, match=message):
+        light_build(LightTrunk(hidden=64), encoded, tmp_path / "root", **build)
+    (path,) = (tmp_path / "root").glob("?" * 64)
+    assert not any(path.glob("layer-*"))
+    assert content(light_build(LightTrunk(hidden=64), encoded, tmp_path / "root", **build).path) == whole
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
+from limits import largest_file
 from safetensors.torch import save_file
 from synthetic import config, write_rows
 from tiny import tiny_tokenizer
@@ -16,17 +15,6 @@ from trunkline.events import Evaluated, Resumed
 from trunkline.files import NotWritten, atomic_directory
 from trunkline.training import loop
 from trunkline.training.fit import fit
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
 
 WRITERS = {
     "safetensors": lambda folder: save_file({"weight": torch.zeros(100_000)}, folder / "weights.safetensors"),

@@ -9,7 +9,6 @@ import typer
 
 from trunkline.cli.common import Debug, Json, below, err, guarded, new_folder, out
 from trunkline.cli.evaluate import TrunkName
-from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
     from trunkline.model.branch import Branch
@@ -40,9 +39,6 @@ def export(
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars --merge
     """
     target = new_folder(folder)
-    inside = sorted(place.glob("branches/[!.]*/branch.json"))
-    if inside and not (place / "branch.json").is_file():
-        raise BadInput(f"{place}: a run; expected one of its branches, such as {inside[0].parent}")
     from trunkline.export.branch import export_branch
     from trunkline.files import directory_bytes
     from trunkline.model.branch import load_branch

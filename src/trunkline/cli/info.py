@@ -104,11 +104,17 @@ def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
 
 def _trunk(name: str) -> dict[str, Any]:
     from trunkline.model.facts import trunk_facts
+    from trunkline.model.folders import nothing_known
+    from trunkline.trunk.aliases import ALIASES
     from trunkline.trunk.load import load_trunk
     from trunkline.trunk.source import looks_like_path
 
-    if looks_like_path(name) and not Path(name).expanduser().exists():
+    path = Path(name).expanduser()
+    if looks_like_path(name) and not path.exists():
         raise BadInput(f"{name}: no such file or folder; expected a branch, a run or a trunk")
+    of_a_trunk = ("*config.json", "*.safetensors", "tokenizer*")  # where one of these lies, what the trunk lacks is told
+    if name not in ALIASES and path.is_dir() and not any(True for pattern in of_a_trunk for _ in path.glob(pattern)):
+        raise nothing_known(path)
     with err().status("loading the trunk"):
         trunk = load_trunk(name)
         return trunk_facts(trunk)

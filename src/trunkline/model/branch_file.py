@@ -16,6 +16,7 @@ from torch import Tensor
 from trunkline.errors import BadInput
 from trunkline.files import read_object, safe_name
 from trunkline.model.checking import validate_section
+from trunkline.model.folders import not_a_branch
 from trunkline.saved import SHA256, Weights, branch_meant, check_together, save_weights
 from trunkline.trunk.architectures import StackName
 
@@ -76,7 +77,7 @@ def read_branch_file(path: Path) -> tuple[dict[str, Any], Weights]:
     """
     file = path / JSON
     if not path.is_dir() or not file.exists():
-        raise BadInput(f"{path}: not a branch: expected a directory with {JSON} and {WEIGHTS}")
+        raise not_a_branch(path)
     described = read_object(file)
     if described.get("schema") not in READS:
         raise BadInput(

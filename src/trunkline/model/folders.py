@@ -30,6 +30,21 @@ def is_branch_or_run(path: Path) -> bool:
     return (path / "branch.json").is_file() or (path / "branches").is_dir() or (path / "config.yaml").is_file()
 
 
+def not_a_branch(path: Path) -> BadInput:
+    """The error for a place that is no branch where one has to be."""
+    inside = sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))
+    if inside:
+        return BadInput(f"{path}: a run; expected one of its branches, such as {inside[0]}")
+    return BadInput(f"{path}: not a branch: expected a directory with branch.json and weights.safetensors")
+
+
+def nothing_known(folder: Path) -> BadInput:
+    """The error for a folder that is neither a branch nor a run nor a trunk; it names what is inside."""
+    inside = sorted(entry for entry in folder.glob("[!.]*") if is_branch_or_run(entry))
+    such = f", such as {inside[0]}" if inside else ""
+    return BadInput(f"{folder}: not a branch, a run or a trunk; expected the folder of one{such}")
+
+
 def task_of(branch: Path) -> str:
     """The name of a branch's task, without loading the branch."""
     return str(read_object(branch / "branch.json").get("name"))

@@ -171,7 +171,8 @@ class _Writer:
         self._tokens += len(rows)
         for tensor, file, digest in zip(tensors, self._files, self._hashes, strict=True):
             data = tensor.contiguous().view(torch.uint8).cpu().numpy().data
-            with open(file, "ab", buffering=0) as opened:  # not kept open: a process may have fewer files than a trunk layers
+            # Not kept open: a process may have fewer files than a trunk layers. Buffered, as a raw file may write a part only.
+            with open(file, "ab") as opened:
                 opened.write(data)
             digest.update(data)
 
