@@ -122,6 +122,28 @@ def test_settings_that_change_no_id_do_not_count(zoo, tmp_path):
     assert trunk.fingerprint == prints(zoo("bert"))
 
 
+def _edit_input_names(folder, *names):
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "model_input_names": list(names)}), encoding="utf-8")
+    return folder
+
+
+def test_a_tokenizer_that_leaves_out_the_token_types_of_pairs_shows(zoo, tmp_path):
+    changed = _edit_input_names(shutil.copytree(zoo("bert"), tmp_path / "bert"), "input_ids", "attention_mask")
+    found, original = prints(changed), prints(zoo("bert"))
+    assert found.tokenizer_settings != original.tokenizer_settings
+    assert (found.weights, found.tokenizer, found.config) == (original.weights, original.tokenizer, original.config)
+
+
+@pytest.mark.parametrize("name", ["albert", "distilbert"])
+def test_token_types_that_are_zero_or_that_the_model_lacks_do_not_count(zoo, tmp_path, name):
+    plain = ["input_ids", "attention_mask"]
+    for number, names in enumerate((plain, [*plain, "token_type_ids"])):
+        folder = shutil.copytree(zoo(name), tmp_path / str(number))
+        assert prints(_edit_input_names(folder, *names)) == prints(zoo(name))
+
+
 def test_it_is_computed_once(tiny_trunk, monkeypatch):
     trunk = tiny_trunk("bert")
     first = trunk.fingerprint

@@ -174,6 +174,32 @@ def test_what_can_only_be_a_path_is_refused_without_asking_the_hub(name, monkeyp
     refused(name, r"no such file or folder; expected an alias \(minilm\), a folder or a hub id")
 
 
+@pytest.mark.parametrize("name", ["bert", "bart", "modernbert"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"_attn_implementation": "eager"},
+        {"attn_implementation": "eager"},
+        {"attn_implementation": "someone/kernel"},
+        {"output_attentions": True},
+        {"output_attentions": True, "attn_implementation": "eager"},
+        {"output_hidden_states": True, "return_dict": False},
+    ],
+    ids=str,
+)
+def test_a_config_does_not_choose_how_attention_is_computed(zoo, tiny_trunk, tmp_path, name, values):
+    shutil.copytree(zoo(name), tmp_path / name)
+    edit_config(tmp_path / name, **values)
+    found, original = load(tmp_path / name, dtype="bf16"), tiny_trunk(name, dtype="bf16")
+    assert found.fingerprint == original.fingerprint
+    assert found.model.config._attn_implementation == original.model.config._attn_implementation == "sdpa"
+    states = []
+    for trunk in (found, original):
+        inputs = trunk.collate(trunk.encode(["the film was great", "so"]), [0, 1])
+        run_layers(trunk, inputs, [trunk.num_layers], lambda layer, state: states.append(state))
+    assert torch.equal(*states)
+
+
 def test_a_file_is_not_a_folder(folder):
     refused(folder / "model.safetensors", "is a file; expected the folder")
 

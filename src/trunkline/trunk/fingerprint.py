@@ -109,10 +109,14 @@ def config_digest(config: PretrainedConfig) -> str:
     return _digest(told)
 
 
-def tokenizer_settings_digest(tokenizer: PreTrainedTokenizerFast) -> str:
+def tokenizer_settings_digest(tokenizer: PreTrainedTokenizerFast, *, takes_types: bool) -> str:
     """Hash the settings of a tokenizer: every step before and after the model, the model's options, added tokens and sides.
 
     Settings that are off or empty do not count, so that an option which a later release adds changes nothing.
+
+    Args:
+        tokenizer: whose settings.
+        takes_types: whether the model computes with the token types of pairs; only then it counts if they are left out.
     """
     backend: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     told = {name: backend.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor", "added_tokens")}
@@ -120,6 +124,9 @@ def tokenizer_settings_digest(tokenizer: PreTrainedTokenizerFast) -> str:
     told["sides"] = [tokenizer.truncation_side, tokenizer.padding_side]
     told["pad"] = tokenizer.pad_token_id
     told["split_special_tokens"] = tokenizer.split_special_tokens
+    if takes_types and "token_type_ids" not in tokenizer.model_input_names:
+        # Nothing is left out where all of them are zero, which is what a model takes by default.
+        told["leaves_out_token_types"] = any(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"])
     return _digest(_set(told))
 
 

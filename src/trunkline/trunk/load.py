@@ -151,7 +151,7 @@ class Trunk:
             weights=self._weights or weights_digest(self.model, self._stored),
             tokenizer=tokenizer_digest(self.tokenizer),
             config=config_digest(self.model.config),
-            tokenizer_settings=tokenizer_settings_digest(self.tokenizer),
+            tokenizer_settings=tokenizer_settings_digest(self.tokenizer, takes_types=self.processor.with_segments),
         )
 
     @contextmanager
@@ -243,9 +243,12 @@ class Trunk:
 
 def _load_config(folder: Path) -> PretrainedConfig:
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # anything at all can be wrong in a folder's files
         raise BadInput(f"{folder / 'config.json'}: cannot be used ({_one_line(error)})") from error
+    # How attention is computed moves the states by rounding, and may name code on the hub: the library's own choice holds.
+    config._attn_implementation = config._experts_implementation = None
+    return config
 
 
 def _load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
