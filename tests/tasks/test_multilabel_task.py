@@ -33,6 +33,22 @@ def test_the_three_ways_to_write_labels_mean_the_same():
     assert a.strata(lists) == ["fear", "(none)", "", "anger", "joy"]
 
 
+@pytest.mark.parametrize(("words", "named"), [(12, True), (101, False)])
+def test_labels_that_may_be_the_words_of_texts_are_not_named(words, named):
+    seen = [f"SECRET{i}" for i in range(words)]
+    task = fitted("multilabel", corpus_of(labels=[" ".join(seen)]), labels="labels", separator=" ")
+    with pytest.raises(BadInput) as error:
+        task.targets(corpus_of(labels=["PRIVATE"]))
+    assert ("'SECRET0'" in str(error.value) and "'PRIVATE'" in str(error.value)) == named
+    assert str(error.value).count("SECRET") == (8 if named else 0) and ("PRIVATE" in str(error.value)) == named
+    assert str(error.value).startswith(
+        "train.jsonl line 1, column 'labels': found "
+    ) and f"the {words} labels of the task" in str(error.value)
+    with pytest.raises(BadInput, match=r"tasks\.t\.class_weights: found the label 'PRIVATE'") as error:  # the user's own word
+        fitted("multilabel", corpus_of(labels=[" ".join(seen)]), labels="labels", separator=" ", class_weights={"PRIVATE": 2})
+    assert ("SECRET" in str(error.value)) == named
+
+
 @pytest.mark.parametrize(
     "columns, config, message",
     [

@@ -71,6 +71,9 @@ def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
         "no span of 't' is left of 'gap', 'org'.",
     ]
     assert fit_tags().findings(tagged()) == []
+    spans = [[{"start": 4, "end": 5, "label": f"SECRET{i}"} for i in range(101)]]
+    corpus = corpus_of(units=True, text=["play x"], spans=spans)
+    assert fitted("token", corpus, spans="spans").findings(corpus)[-1] == "no span of 't' is left of 101 of its labels."
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,9 @@ def test_a_long_list_of_labels_says_how_many_more_there_are(tmp_path):
     values["tasks"]["genre"] = {"kind": "sequence", "label": "genre", "label_list": ["film", *names]}
     (said,) = [said for said in prepare(resolve(values))[0].findings if "'genre'" in said]
     assert said.endswith("no row to learn from: 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' and 3 more.")
+    values["tasks"]["genre"]["label_list"] = ["film", *(f"SECRET{i}" for i in range(100))]  # so many may be words of texts
+    (said,) = [said for said in prepare(resolve(values))[0].findings if "'genre'" in said]
+    assert said == "train: 100 of the 'genre' labels have no row to learn from."
 
 
 def test_tasks_may_be_prepared_without_those_of_other_files(tmp_path):

@@ -30,6 +30,7 @@ def _as_texts(value: Any) -> Any:
 
 
 LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
+MOST_NAMED = 100
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
 
@@ -45,18 +46,29 @@ def refuse_unlabelled(labelled: bool, corpus: Corpus, columns: Sequence[str]) ->
         raise BadInput(f"{place(corpus.table, columns)}: found no row with a label, expected at least one")
 
 
+def may_name(labels: Sequence[str]) -> bool:
+    """Whether messages may name labels of the data, one or the first few: not where there are so many that they may be the
+    words of texts, as they are of a column of texts with ``separator: " "``.
+    """
+    return len(labels) <= MOST_NAMED
+
+
 def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
     """Return the error for a label that is not among the `known` ones; it names the nearest, or the first few."""
     known = list(known)
     near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
     hint = f"did you mean {shown(near[0])}?" if near else f"expected one of {listed(known, 8)}"
+    hint = hint if may_name(known) else "expected one of them"
     problem = f"found the label {shown(label)}, which is not among the {len(known)} labels of the task; {hint}"
     return BadInput(problem, where=where)
 
 
 def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> BadInput:
-    """Return `unknown_label` for a cell: file, line and column."""
-    return unknown_label(f"{table.where(row)}, column {column!r}", label, known)
+    """Return `unknown_label` for a cell: file, line and column; they say enough where labels are not to be named."""
+    where, known = f"{table.where(row)}, column {column!r}", list(known)
+    if may_name(known):
+        return unknown_label(where, label, known)
+    return BadInput(f"found a label that is not among the {len(known)} labels of the task; expected one of them", where=where)
 
 
 def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list[str]:

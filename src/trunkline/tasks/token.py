@@ -158,7 +158,9 @@ class TokenTask(Task):
         for lost, why in ((overlapping, "share a word with an earlier span"), (wordless, "touch no word")):
             if lost:
                 found.append(f"{len(lost):,} {of} left out, as they {why}.")
-        if gone:
+        if gone and not space.may_name(self.types):
+            found.append(f"no span of {self.name!r} is left of {len(gone):,} of its labels.")
+        elif gone:
             found.append(f"no span of {self.name!r} is left of {listed(gone, 8)}.")
         return found
 

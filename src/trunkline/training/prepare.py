@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, shown
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
+from trunkline.tasks.labels import may_name
 from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.demand import demand, machine_bytes
 from trunkline.training.supervision import Supervision
@@ -126,7 +127,8 @@ def _untaught(task: Task, targets: Targets) -> str | None:
         return None
     named = ", ".join(map(shown, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
-    return f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from: {named}."
+    said = f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from"
+    return f"{said}: {named}." if may_name(task.labels) else f"{said}."
 
 
 def _draw(table: Table, rows: int, seed: int) -> Table:
