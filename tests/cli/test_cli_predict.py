@@ -18,7 +18,7 @@ from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
 from trunkline.cli.predict import Format, _writer
-from trunkline.model.tables import Row
+from trunkline.model.rows import OutputNames, Row
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
 NAMES = ["city", "mood", "score", "topics"]
@@ -328,3 +328,35 @@ def test_a_lone_surrogate_is_written_to_parquet_as_to_csv(trained, tmp_path, mon
     write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "n\ud800": 1}])
     sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "names.parquet")
     assert "column 'n\\ud800' has a name that is not Unicode, expected another, or --format jsonl" in sentence
+
+
+def test_no_column_of_the_input_is_lost_to_a_prediction(trained, tmp_path):
+    own = {"mood": "m", "given_mood": "g", "mood.score": 7, "mood.scores": [8], "given_mood.score": "s"}
+    write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", **own}])
+    mood = trained / "branches" / "mood"
+    (row,) = lines(done("predict", mood, "-i", "new.jsonl", "--scores"))
+    assert row.pop("given_mood_2") == "m" and set(row.pop("mood")) == {"label", "score", "scores"}
+    assert row == {"text": "a film", **{name: value for name, value in own.items() if name != "mood"}}
+    said = done("predict", mood, "-i", "new.jsonl", "--scores", "-o", "out.parquet").stderr
+    assert "under others: 'mood' as 'given_mood_2', 'mood.score' as 'given_mood.score_2'," in said and "wrote 1 row to" in said
+    found = pq.read_table("out.parquet").to_pylist()[0]
+    assert (
+        isinstance(found.pop("mood.score"), float)
+        and found.pop("mood") in ("positive", "negative")
+        and found.pop("mood.scores")
+    )
+    kept = {"text": "a film", "given_mood_2": "m", "given_mood": "g", "given_mood.score": "s", "given_mood.score_2": 7}
+    assert found == {**kept, "given_mood.scores": [8]}
+    done("predict", mood, "-i", "new.jsonl", "-o", "out.csv")
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        (cells,) = csv.DictReader(file)
+    assert cells["given_mood.score_2"] == "7" and cells["mood.scores"] == "[8]"  # not of a prediction without --scores
+
+
+def test_names_of_earlier_rows_stay_when_a_column_comes_later():
+    said = []
+    names = OutputNames(flat=False, say=said.append)
+    (first,) = names.renamed([Row({"mood": 1}, {"mood": {"label": "a"}})])
+    (later,) = names.renamed([Row({"mood": 1, "given_mood": 2, "given_mood_2": 3}, {"mood": {"label": "a"}})])
+    assert first.own == {"given_mood": 1} and later.own == {"given_mood": 1, "given_given_mood": 2, "given_mood_2": 3}
+    assert len(said) == 2

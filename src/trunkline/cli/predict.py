@@ -22,7 +22,7 @@ from trunkline.errors import BadInput, shown
 
 if TYPE_CHECKING:
     from trunkline.data.table import Table
-    from trunkline.model.tables import Row
+    from trunkline.model.rows import OutputNames, Row
 
 CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
 
@@ -87,26 +87,28 @@ def predict(
     if form is Format.parquet and output is None:
         raise BadInput("found --format parquet and no --output, expected a file")
     from trunkline.model.bundle import Bundle
-    from trunkline.model.tables import given_columns, predict_table
+    from trunkline.model.rows import OutputNames
+    from trunkline.model.tables import predict_table
 
     with err().status("loading the trunk"):
         bundle = Bundle.open(branches, trunk=trunk)
     began, rows = time.monotonic(), 0
     collected: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        types = given_columns(bundle, first.types or {}) if first is not None else {}
-        write = stack.enter_context(_writer(output, form, types))
+        names = OutputNames(form is not Format.jsonl, tell)
+        types = first.types if first is not None else None
+        write = stack.enter_context(_writer(output, form, types, names))
         if as_json and output is None:
             write = lambda rows: collected.extend(map(_merged, rows))  # noqa: E731
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
-            write(predict_table(bundle, table, column, scores))
+            write(names.renamed(predict_table(bundle, table, column, scores)))
             rows += len(table)
             count(len(table))
     seconds = time.monotonic() - began
     if output is not None:
-        tell(f"wrote {rows:,} rows to {output} in {seconds:.1f} s")
+        tell(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {output} in {seconds:.1f} s")
     told: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), "branches": list(bundle.branches)}
     return {**told, "predictions": collected} if output is None else {**told, "output": str(output)}
 
@@ -154,11 +156,14 @@ def _merged(row: Row) -> dict[str, Any]:
 class _writer:
     """Writes rows to stdout, or to a file that takes its place when all is done.
 
-    Used as a context manager; it yields a function that takes lists of rows.
+    Used as a context manager; it yields a function that takes lists of rows. `types` are Arrow's, by columns of the input, and
+    `names` has their names in the rows.
     """
 
-    def __init__(self, output: Path | None, form: Format, types: Mapping[str, Any] | None = None) -> None:
-        self.output, self.form, self.types, self.stack = output, form, types or {}, ExitStack()
+    def __init__(
+        self, output: Path | None, form: Format, types: Mapping[str, Any] | None = None, names: OutputNames | None = None
+    ) -> None:
+        self.output, self.form, self.types, self.names, self.stack = output, form, types or {}, names, ExitStack()
         self.header: dict[str, None] | None = None  # the names of the columns, in order
         self.rows = 0
 
@@ -174,9 +179,9 @@ class _writer:
             if self.form is Format.parquet:
                 from trunkline.data.written import ParquetRows
 
-                parquet = ParquetRows(self.file, self.types)
+                parquet = ParquetRows(self.file)
                 self.stack.callback(parquet.close)
-                return lambda rows: parquet.write([_cells(row) for row in rows], _answer_types(rows))
+                return lambda rows: parquet.write([_cells(row) for row in rows], self._types(rows))
         return self._rows
 
     def __exit__(self, *error: Any) -> None:
@@ -185,6 +190,10 @@ class _writer:
     def _put(self, text: str) -> None:
         self.file.write(text.encode("utf-8", "backslashreplace"))
         self.file.flush()  # who reads a pipe sees each chunk when it is there
+
+    def _types(self, rows: list[Row]) -> dict[str, Any]:
+        own = self.types if self.names is None else self.names.keys(self.types)
+        return {**own, **_answer_types(rows)}
 
     def _rows(self, rows: list[Row]) -> None:
         from trunkline.data.written import cell
@@ -210,21 +219,19 @@ class _writer:
 
 def _cells(row: Row) -> dict[str, Any]:
     """A row for a table: each prediction becomes its main value under its branch's name, and its score beside it."""
-    cells = dict(row.own)
-    for name, answer in row.answers.items():
-        first, *others = answer.items()
-        cells[name] = first[1]
-        cells.update({f"{name}.{key}": part for key, part in others})
-    return cells
+    from trunkline.model.rows import answer_columns
+
+    predicted = answer_columns(row.answers).items()
+    return {**row.own, **{column: row.answers[name][key] for column, (name, key) in predicted}}
 
 
 def _answer_types(rows: list[Row]) -> dict[str, Any]:
     """The Arrow types of the columns that `_cells` makes of predictions."""
     from trunkline.data.written import PREDICTED
+    from trunkline.model.rows import answer_columns
 
-    answers = rows[0].answers if rows else {}
-    places = [(f"{name}.{key}" if i else name, key) for name, answer in answers.items() for i, key in enumerate(answer)]
-    return {place: PREDICTED[key] for place, key in places if key in PREDICTED}
+    places = answer_columns(rows[0].answers if rows else {}).items()
+    return {column: PREDICTED[key] for column, (_, key) in places if key in PREDICTED}
 
 
 def _counter(shown: bool) -> Any:

@@ -69,11 +69,10 @@ class ParquetRows:
 
     Args:
         file (IO[bytes]): where to write.
-        types (Mapping[str, pa.DataType]): of the columns for which they are known.
     """
 
-    def __init__(self, file: IO[bytes], types: Mapping[str, Any]) -> None:
-        self.file, self.types = file, dict(types)
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
         self.writer: pq.ParquetWriter | None = None
         self.rows = 0
 
@@ -83,8 +82,7 @@ class ParquetRows:
             names = dict.fromkeys(name for row in rows for name in row)
             if broken := [name for name in names if encodable(name) != name]:
                 raise BadInput(f"column {shown(broken[0])} has a name that is not Unicode, expected another, or --format jsonl")
-            kinds = {**self.types, **types}
-            arrays = {name: _array([row.get(name) for row in rows], kinds.get(name)) for name in names}
+            arrays = {name: _array([row.get(name) for row in rows], types.get(name)) for name in names}
             table = pa.table(arrays)
             self.writer = pq.ParquetWriter(self.file, table.schema)
         else:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from trunkline.data.corpus import Corpus, build_corpus
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
+from trunkline.model.rows import Row
 from trunkline.tasks import Targets
 
 View = tuple[str | None, str | None, str | None]  # columns of the text, of the second text, of the tokens
-
-
-class Row(NamedTuple):
-    """What a row of the input held itself, and the prediction of every branch."""
-
-    own: dict[str, Any]
-    answers: dict[str, dict[str, Any]]
 
 
 def predict_table(bundle: Bundle, table: Table, column: str | None = None, scores: bool = False) -> list[Row]:
@@ -62,15 +56,10 @@ def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -
             answer.update(found)
     rows = []
     for row, answer in enumerate(answers):
-        own = given_columns(bundle, {name: values[row] for name, values in {**seen, **table.columns}.items()})
+        own = {name: values[row] for name, values in {**seen, **table.columns}.items()}
         parts = {name: {key: part for key, part in answer[name].items() if scores or key != "scores"} for name in answer}
         rows.append(Row(own, {name: _rounded(parts[name]) for name in bundle.branches}))
     return rows
-
-
-def given_columns(bundle: Bundle, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of the input under the names that they have in the output."""
-    return {f"given_{name}" if name in bundle.branches else name: value for name, value in own.items()}
 
 
 def score_table(
