@@ -215,7 +215,8 @@ STOPPED = [
 def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
     method, regime, tiny_trunk_dir, rows, tmp_path, monkeypatch
 ):
-    values = tuned(tiny_trunk_dir, rows, method, regime=regime, evaluate_every=5, epochs=2)
+    values = tuned(tiny_trunk_dir, rows, method, regime=regime, evaluate_every=3, epochs=2)
+    values["data"]["rows"] = 150
     whole = fit(values, run_dir=tmp_path / "whole")
 
     class Stopped(BaseException):
@@ -223,7 +224,7 @@ def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
 
     monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))  # a checkpoint at each evaluation, however long the last one took
     attempts = []
-    for after in (8, 12, 9999):
+    for after in (5, 6, 9999):
         told = []
         attempts.append(told)
 
