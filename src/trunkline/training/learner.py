@@ -1,9 +1,8 @@
 """What is trained with one optimiser and judged as one: modules, stopping and the best weights.
 
-A side branch learns alone: learners that share texts share batches and layer states and nothing else, so training several
+A side branch learns alone: learners that share texts share batches and layer states and no weights, so training several
 tasks together changes none of them (but for the random draws of dropout, and rounding, as they share matrix products). On
-a tuned trunk a learner holds the trunk with
-its task, or with all tasks that are learned jointly.
+a tuned trunk a learner holds the trunk with its task, or with all tasks that are learned jointly.
 """
 
 from __future__ import annotations
