@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
 
@@ -23,6 +23,8 @@ class Table:
     files (Sequence[str] | None): the file of each row, where several were read as one source.
     rows (Sequence[int] | None): 1-based row of each row in its file, where that is not its place here.
     types (Mapping[str, Any] | None): the Arrow types of columns, where the source has them.
+    findings (tuple[str, ...]): what its reader left out, merged or changed, a sentence with a count each; `select` keeps
+        them, as they are about the source.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Table:
     files: Sequence[str] | None = None
     rows: Sequence[int] | None = None
     types: Mapping[str, Any] | None = None
+    findings: tuple[str, ...] = ()
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -66,6 +69,11 @@ class Table:
                 self._parsed[key] = values
             return self._parsed[key]
 
+    def replaced(self, columns: Mapping[str, list]) -> Table:
+        """Return the table with other values in some columns, for the same rows."""
+        types = None if self.types is None else {name: kind for name, kind in self.types.items() if name not in columns}
+        return replace(self, columns={**self.columns, **columns}, types=types)
+
     def lacks_header(self) -> bool:
         """Whether the names of the columns look like a row: one is a text, or a value that its own column repeats."""
         return any(
@@ -87,6 +95,7 @@ class Table:
             None if self.files is None else pick(self.files),
             pick(range(1, len(self) + 1) if self.rows is None else self.rows) if self.lines is None else None,
             self.types,
+            self.findings,
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})
@@ -113,4 +122,5 @@ def concatenate(tables: Sequence[Table]) -> Table:
         lines,
         [table.source for table in tables for _ in range(len(table))],
         [row for table in tables for row in table.rows or range(1, len(table) + 1)] if lines is None else None,
+        findings=tuple(f"{table.source}: {finding}" for table in tables for finding in table.findings),
     )
