@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.formats import all_suffixes, format_of
+from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.formats.parquet import arrow_columns
+from trunkline.data.formats.recognise import format_for, unread_suffix
+from trunkline.data.sentences import in_sentences, is_token_per_row
+from trunkline.data.spans import with_spans
 from trunkline.data.table import Table, concatenate
 from trunkline.errors import BadInput, unknown_name
 
 EMBEDDED = Path(__file__).parent / "embedded"  # a folder a set, a <split>.jsonl.gz a split, and its licence
+HEAD = 2000  # rows from which it is told whether each is a token
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 
 
@@ -33,16 +37,21 @@ def locate(source: str, base: Path) -> str:
     return str(path.resolve()) if path.exists() or _looks_like_path(source) else source
 
 
-def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
+def read_table(source: str | list[str], *, base: Path = Path("."), format: str | None = None) -> Table:
     """Read a source whole.
 
     Args:
         source (str | list[str]): one of, in this order,
             ``"snips"`` or ``"snips:test"``: an embedded set, its train split or the one named (a file of that name is
-            ``"./snips"``); a path to jsonl, csv, tsv (each also .gz), parquet, conll, bio or iob; a folder saved by
-            `datasets`, with ``:split`` where it has splits; ``"owner/name[:split][@revision]"`` on the hub.
+            ``"./snips"``); a path to a file in one of the formats of formats/; a folder saved by `datasets`, with ``:split``
+            where it has splits; ``"owner/name[:split][@revision]"`` on the hub.
             A list of these is read as one; all must have the same columns.
         base (Path): what relative paths are relative to.
+        format (str | None): of the files, where their suffix does not say it.
+
+    Returns:
+        Table: spans in the spelling of columns.py, and tables with a token a row as sentences; its findings say what was left
+        out, merged or changed.
 
     Raises:
         BadInput: nothing of that name, no row in it, or whatever its format finds broken.
@@ -50,46 +59,77 @@ def read_table(source: str | list[str], *, base: Path = Path(".")) -> Table:
     if isinstance(source, list):
         if not source:
             raise BadInput("source: an empty list found, expected at least one path")
-        return concatenate([read_table(one, base=base) for one in source])
-    table = _read(source, base)
+        return concatenate([read_table(one, base=base, format=format) for one in source])
+    table = _read(source, base, format)
     if not len(table):
-        raise BadInput(f"{table.source}: no rows found, expected at least one")
-    return table
+        raise _no_rows(table.source, table.findings)
+    return _made_plain(table)
 
 
-def read_chunks(source: str, size: int, *, base: Path = Path(".")) -> Iterator[Table]:
+def _made_plain(table: Table) -> Table:
+    return with_spans(in_sentences(table) if is_token_per_row(table) else table)
+
+
+def _no_rows(source: str, findings: tuple[str, ...] = ()) -> BadInput:
+    said = f" ({findings[0].rstrip('.')})" if findings else ""
+    return BadInput(f"{source}: no rows found{said}, expected at least one")
+
+
+def read_chunks(source: str, size: int, *, base: Path = Path("."), format: str | None = None) -> Iterator[Table]:
     """Read a source at most `size` rows at a time, so that a file of any size takes little memory.
 
-    A source that is no file (an embedded set, a saved folder, the hub) is read whole and handed out in pieces.
+    A source that is no file (an embedded set, a saved folder, the hub) and a table with a token a row are read whole and handed
+    out in pieces. What was noted while reading is among the findings of the last piece, or of each where it was read whole.
 
     Raises:
         BadInput: as `read_table`, when the piece that is broken is reached.
     """
     path = base / Path(source).expanduser()
-    known = format_of(path)
-    rows = 0
-    if source.partition(":")[0] in embedded_names() or known is None or not path.is_file() or path.stat().st_size == 0:
-        table = read_table(source, base=base)
-        for start in range(0, len(table), size):
-            yield table.select(range(start, min(start + size, len(table))))
+    if source.partition(":")[0] in embedded_names() or not path.is_file() or path.stat().st_size == 0:
+        yield from _pieces(read_table(source, base=base, format=format), size)
         return
     try:
+        known, rows = format_for(path, source, format), 0
+        if _is_token_per_row(known, path, source):
+            yield from _pieces(read_table(source, base=base, format=format), size)
+            return
         for table in known.chunks(path, source, size):
             rows += len(table)
-            yield table
+            yield with_spans(table)
     except OSError as error:
-        raise BadInput(f"{source}: cannot be read ({error.strerror or error}), expected a readable file") from None
+        raise _unreadable(source, error) from None
     if not rows:
-        raise BadInput(f"{source}: no rows found, expected at least one")
+        raise _no_rows(source)
 
 
-def _read(source: str, base: Path) -> Table:
+def _is_token_per_row(known: Format, path: Path, source: str) -> bool:
+    try:
+        head = next(known.chunks(path, source, HEAD), None)
+    except BadInput:
+        return False  # it is raised again by the piece that it is in
+    return head is not None and is_token_per_row(head)
+
+
+def _pieces(table: Table, size: int) -> Iterator[Table]:
+    for start in range(0, len(table), size):
+        yield table.select(range(start, min(start + size, len(table))))
+
+
+def _unreadable(source: str, error: OSError) -> BadInput:
+    return BadInput(f"{source}: cannot be read ({error.strerror or error}), expected a readable file")
+
+
+def _read(source: str, base: Path, format: str | None) -> Table:
+    path = base / Path(source).expanduser()
     name, _, split = source.partition(":")
+    if name not in embedded_names() and path.is_file():
+        return _file(path, source, format)
+    if format is not None:
+        formats.get(format, source, "format")
+        found = "an embedded data set" if name in embedded_names() else "no file of that name"
+        raise BadInput(f"{source}: found {found} with the format {format!r}, expected a file")
     if name in embedded_names():
         return _embedded(name, split or "train")
-    path = base / Path(source).expanduser()
-    if path.is_file():
-        return _file(path, source)
     folder, colon, split = source.rpartition(":")
     folder, split = (folder, split) if colon else (source, "")
     path = base / Path(folder).expanduser()
@@ -114,20 +154,19 @@ def _embedded(name: str, split: str) -> Table:
     return _file(EMBEDDED / name / f"{split}.jsonl.gz", f"{name}:{split}")
 
 
-def _file(path: Path, source: str) -> Table:
+def _file(path: Path, source: str, format: str | None = None) -> Table:
     if path.stat().st_size == 0:
         raise BadInput(f"{source}: the file is empty, expected at least one row")
-    known = format_of(path)
-    if known is None:
-        raise BadInput(f"{source}: unknown suffix {''.join(path.suffixes[-2:])!r}, expected one of {', '.join(all_suffixes())}")
     try:
-        return known.read(path, source)
+        return format_for(path, source, format).read(path, source)
     except OSError as error:
-        raise BadInput(f"{source}: cannot be read ({error.strerror or error}), expected a readable file") from None
+        raise _unreadable(source, error) from None
 
 
 def _looks_like_path(source: str) -> bool:
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source or format_of(Path(source)) is not None
+    if source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source:
+        return True
+    return format_of(Path(source)) is not None or unread_suffix(source)
 
 
 def _nearest_file(path: Path) -> str:

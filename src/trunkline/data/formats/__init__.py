@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trunkline.data.opened import COMPRESSED, ZIP
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
 from trunkline.registry import Registry
 
 
@@ -20,13 +18,16 @@ class Format:
     suffixes (tuple[str, ...]): lower-case file suffixes, dot included.
     read (Callable[[Path, str], Table]): path and the name that messages use to the table.
     chunks (Callable[[Path, str, int], Iterator[Table]]): the same a number of rows at a time, so that memory stays flat.
-    gzipped (bool): whether each suffix followed by ``.gz`` is read too.
+    compressed (bool): whether it is text, which is read compressed too (``.gz``, ``.zst``, ...).
+    content (Callable[[Sequence[str]], bool] | None): whether the first lines of a file that has no suffix of any format are of
+        this one; None for formats that are no text.
     """
 
     suffixes: tuple[str, ...]
     read: Callable[[Path, str], Table]
     chunks: Callable[[Path, str, int], Iterator[Table]]
-    gzipped: bool = True
+    compressed: bool = True
+    content: Callable[[Sequence[str]], bool] | None = None
 
 
 formats: Registry[Format] = Registry("data format", __name__)
@@ -35,40 +36,14 @@ formats: Registry[Format] = Registry("data format", __name__)
 def all_suffixes() -> list[str]:
     """Every suffix that some format reads, ``.gz`` forms included, sorted."""
     known = [formats.get(name) for name in formats.names()]
-    return sorted({s + gz for one in known for s in one.suffixes for gz in (("", ".gz") if one.gzipped else ("",))})
+    return sorted({s + gz for one in known for s in one.suffixes for gz in (("", ".gz") if one.compressed else ("",))})
 
 
 def format_of(path: Path) -> Format | None:
     """Return the format that a file name stands for, or None."""
     name = path.name.lower()
+    bare = next((name.removesuffix(end) for end in (*COMPRESSED, ZIP) if name.endswith(end)), None)
     for known in map(formats.get, formats.names()):
-        if name.endswith(known.suffixes) or (known.gzipped and name.endswith(tuple(s + ".gz" for s in known.suffixes))):
+        if name.endswith(known.suffixes) or (known.compressed and bare is not None and bare.endswith(known.suffixes)):
             return known
     return None
-
-
-def read_lines(path: Path, source: str) -> Iterator[tuple[int, str]]:
-    """Yield (1-based number, text with its line end) of each line of a UTF-8 file, gzip undone, byte-order mark dropped.
-
-    A line ends at a line feed only, so other separators inside JSON strings or cells do no harm. Raises BadInput with
-    the line for bytes that are not UTF-8 and for a damaged gzip file.
-    """
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb") as file:
-            for raw in file:
-                number += 1
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                yield number, raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"0x{error.object[error.start]:02x}"
-        raise BadInput(
-            f"{source} line {number}: byte {error.start + 1} of the line ({byte}) is not UTF-8, expected UTF-8"
-        ) from None
-    except gzip.BadGzipFile:
-        if number == 0:
-            raise BadInput(f"{source}: not a gzip file, though its name ends in .gz; expected a gzip file") from None
-        raise BadInput(f"{source}: the gzip file is damaged after line {number}, expected a whole one") from None
-    except (EOFError, zlib.error) as error:
-        raise BadInput(f"{source}: the gzip file is damaged after line {number} ({error}), expected a whole one") from None

@@ -1,62 +1,98 @@
 """CoNLL column files: a token a line, its columns separated by a tab or by spaces, a blank line after each sentence.
 
-The first column is the token, the last its tag (Tjong Kim Sang and De Meulder 2003); ``-DOCSTART-`` lines are dropped.
+The first column is the token, the last its tag (Tjong Kim Sang and De Meulder 2003), or the other way round; ``-DOCSTART-``
+lines and comments are dropped. What a file has of all this, and which tags it uses, is told from a first pass over it, see
+conll_layout.py. CoNLL-U (https://universaldependencies.org/format.html) is read by its columns FORM and UPOS.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
-from trunkline.data.formats import Format, formats, read_lines
+from trunkline.data.formats import Format, formats
+from trunkline.data.formats.conll_layout import TEXT, Layout, cells_of, is_conll, survey
+from trunkline.data.formats.conll_tags import EXPECTED, converted, is_tag
+from trunkline.data.lines import read_lines
+from trunkline.data.notes import Notes
+from trunkline.data.parts import parts
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
-_Sentence = tuple[int, list[tuple[str, str]]]  # its first line, and its tokens with their tags
+_LIKE_A_TAG = re.compile(r"[A-Z][-_.:/]\S{1,30}")  # others may be words of a text, and are not shown
+_Sentence = tuple[int, list[str], list[str], str | None]  # its first line, its tokens, their tags, its text if that is said
 
 
 def read(path: Path, source: str) -> Table:
-    """Return a table with the columns ``tokens`` and ``tags``; the line of a row is that of its first token."""
-    return _table(_sentences(path, source), source)
+    """Return a table with the columns ``tokens`` and ``tags``, and ``text`` where a file says it; a row's line is its first."""
+    notes = Notes()
+    layout = survey(path, source, notes)
+    return _table(_sentences(path, source, layout, notes, strict=True), source, layout, notes)
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
-    """Yield the same as tables of at most `size` rows."""
-    sentences = _sentences(path, source)
-    while part := list(islice(sentences, size)):
-        yield _table(part, source)
+    """Yield the same as tables of at most `size` rows; the file is read twice."""
+    notes = Notes()
+    layout = survey(path, source, notes)
+    for part, last in parts(_sentences(path, source, layout, notes), size):
+        yield _table(part, source, layout, notes if last else None)
 
 
-def _table(sentences: Iterable[_Sentence], source: str) -> Table:
+def _table(sentences: Iterable[_Sentence], source: str, layout: Layout, notes: Notes | None) -> Table:
     rows = list(sentences)
-    tokens, tags = [[token for token, _ in words] for _, words in rows], [[tag for _, tag in words] for _, words in rows]
-    return Table(source, {"tokens": tokens, "tags": tags}, [line for line, _ in rows])
+    columns: dict[str, list] = {"tokens": [tokens for _, tokens, _, _ in rows], "tags": [tags for _, _, tags, _ in rows]}
+    if layout.has_texts:
+        columns = {"text": [text for _, _, _, text in rows], **columns}
+    return Table(source, columns, [line for line, *_ in rows], findings=notes.sentences if notes else ())
 
 
-def _sentences(path: Path, source: str) -> Iterator[_Sentence]:
-    """Yield the first line of each sentence, and its tokens with their tags."""
+def _sentences(path: Path, source: str, layout: Layout, notes: Notes, *, strict: bool = False) -> Iterator[_Sentence]:
+    """Yield the sentences; where it is `strict`, a tag that is none is an error."""
     words: list[tuple[str, str]] = []
-    begins = width = 0
+    begins, text, whole = 0, None, True
+
+    def sentence() -> _Sentence:
+        return (
+            begins,
+            [token for token, _ in words],
+            converted([tag for _, tag in words], layout.scheme),
+            text if whole else None,
+        )
+
     for number, line in read_lines(path, source):
         line = line.rstrip("\r\n")
-        # Only tab and space separate: a token may hold other blanks, such as the no-break space in "1 000".
-        cells = line.rstrip("\t").split("\t") if "\t" in line.strip() else re.split(" +", line.strip(" \t"))
+        cells = cells_of(line)
         if not line.strip(" \t") or cells[0] == "-DOCSTART-":
             if words:
-                yield begins, words
-            words = []
+                yield sentence()
+            words, text, whole = [], None, True
             continue
-        width = width or len(cells)
-        if len(cells) != width or width < 2:
-            expected = f"expected {width} as above" if width > 1 else "expected a token and its tag"
+        if number == layout.header:
+            continue
+        if layout.comment(line, cells, not words):
+            if line.startswith(TEXT):
+                text = line.removeprefix(TEXT)
+            elif cells[0] == "#" and len(cells) == layout.width:
+                notes.add("{} left out as comments, as they begin with '#' and end in no tag.", "line")
+            continue
+        if len(cells) != layout.width or layout.width < 2:
+            expected = f"expected {layout.width} as above" if layout.width > 1 else "expected a token and its tag"
             raise BadInput(f"{source} line {number}: {len(cells)} columns found, {expected}")
+        if layout.numbered and not cells[0].isdecimal():
+            kind = "a word of which the tokens follow" if "-" in cells[0] else "an empty node, which is in no text"
+            notes.add(f"{{}} left out: {kind}.", "line")
+            whole = whole and "-" not in cells[0]  # its tokens do not stand in the text
+            continue
+        token, tag = cells[layout.token].strip(" "), cells[layout.tag].strip(" ")
+        if strict and not is_tag(tag, layout.scheme):
+            found = f"the tag {shown(tag)}" if _LIKE_A_TAG.fullmatch(tag) else "a word that is no tag"
+            raise BadInput(f"{source} line {number}: found {found}, expected {EXPECTED[layout.scheme]}")
         if not words:
             begins = number
-        words.append((cells[0].strip(" "), cells[-1].strip(" ")))
+        words.append((token, tag))
     if words:
-        yield begins, words
+        yield sentence()
 
 
-formats.register("conll")(Format((".conll", ".bio", ".iob", ".iob2"), read, chunks))
+formats.register("conll")(Format((".conll", ".conllu", ".bio", ".iob", ".iob2"), read, chunks, content=is_conll))

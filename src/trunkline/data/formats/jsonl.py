@@ -1,63 +1,123 @@
-"""JSON lines: one JSON object a line (https://jsonlines.org); a key that a line lacks is a missing value there."""
+"""JSON: an object a line (https://jsonlines.org), objects one after the other, an array of objects, or an object of columns.
+
+A key that an object lacks is a missing value there. Files of annotation tools are recognised by their content and read through
+annotations/, a file for each tool.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.formats import Format, formats, read_lines
+from trunkline.data.formats import Format, formats
+from trunkline.data.formats.annotations import Tool, tool_of
+from trunkline.data.formats.json_columns import rows_within
+from trunkline.data.json_values import Value, json_values
+from trunkline.data.notes import Notes
+from trunkline.data.parts import parts
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
+LOOKED_AT = 200  # values from which a tool is recognised
 NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
 
 def read(path: Path, source: str) -> Table:
-    """Return the table of a JSON lines file; its columns are the keys in order of first appearance."""
-    return _table(_rows(path, source), source)
+    """Return the table of a JSON file; its columns are the keys in order of first appearance."""
+    values = json_values(path, source)
+    head = list(islice(values, LOOKED_AT))
+    if (within := _within(head, path, source)) is not None:
+        head, values = list(enumerate(within, start=1)), iter(())
+        numbered = False
+    else:
+        numbered = _on_lines(head)
+    found = tool_of([value for _, value in head[:LOOKED_AT]])
+    if found is not None:
+        return _annotated(found, chain(head, values), source, numbered)
+    if numbered:
+        return _table(_objects(chain(head, values), source), source)
+    return _table(_objects(enumerate((value for _, value in chain(head, values)), start=1), source, "row"), source, by_row=True)
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
-    """Yield the same as tables of at most `size` rows; a table has the columns that its own rows have."""
-    rows = _rows(path, source)
-    while part := list(islice(rows, size)):
-        yield _table(part, source)
+    """Yield the same as tables of at most `size` rows; a table has the columns that its own rows have.
+
+    What is not read row by row, one object that holds all rows and files of annotation tools, is read whole.
+    """
+    head: list[Value] = []
+    with suppress(BadInput):  # it is raised again by the part that it is in
+        head.extend(islice(json_values(path, source), LOOKED_AT))
+    if _within(head, path, source) is not None or tool_of([value for _, value in head]) is not None:
+        table = read(path, source)
+        for start in range(0, len(table), size):
+            yield table.select(range(start, min(start + size, len(table))))
+        return
+    numbered, values = _on_lines(head), json_values(path, source)
+    if not numbered:
+        values = enumerate((value for _, value in values), start=1)
+    for part, _ in parts(_objects(values, source, "line" if numbered else "row"), size):
+        yield _table(part, source, by_row=not numbered)
 
 
-def _rows(path: Path, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in read_lines(path, source):
-        if not line.isspace():
-            yield number, _parse(line, f"{source} line {number}")
+def _within(head: Sequence[Value], path: Path, source: str) -> list[Any] | None:
+    """The rows within a file's only value; in a file that is called JSON lines, that value is a row."""
+    if len(head) != 1 or ".json" not in [suffix.lower() for suffix in path.suffixes[-2:]]:
+        return None
+    return rows_within(head[0][1], source)
 
 
-def _table(rows: Iterable[tuple[int, dict[str, Any]]], source: str) -> Table:
+def _on_lines(head: Sequence[Value]) -> bool:
+    """Whether values begin on lines of their own, so that the line tells which one is meant."""
+    return all(one < other for (one, _), (other, _) in pairwise(head))
+
+
+def _objects(values: Iterable[Value], source: str, unit: str = "line") -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, value in values:
+        if not isinstance(value, dict):
+            raise BadInput(f"{source} {unit} {number}: found {NAMES[type(value)]}, expected one JSON object a line")
+        yield number, value
+
+
+def _annotated(tool: Tool, values: Iterable[Value], source: str, numbered: bool) -> Table:
+    """The table of what a tool has exported."""
+    notes, rows = Notes(), []
+    for place, (line, value) in enumerate(values, start=1):
+        number = line if numbered else place
+        try:
+            row = tool.row(value, notes)
+        except BadInput as error:
+            raise error.at(f"{source} {'line' if numbered else 'row'} {number}") from None
+        if row is not None:
+            rows.append((number, row))
+    if left_out := set(tool.finish([row for _, row in rows], notes)):
+        rows = [row for place, row in enumerate(rows) if place not in left_out]
+    return _table(rows, source, by_row=not numbered, findings=notes.sentences)
+
+
+def _table(
+    rows: Iterable[tuple[int, dict[str, Any]]], source: str, *, by_row: bool = False, findings: tuple[str, ...] = ()
+) -> Table:
     columns: dict[str, list] = {}
-    lines: list[int] = []
+    numbers: list[int] = []
     for number, row in rows:
         if row.keys() != columns.keys():
             for key in [key for key in row if key not in columns]:
-                columns[key] = [None] * len(lines)
+                columns[key] = [None] * len(numbers)
             for key in columns.keys() - row.keys():
                 row[key] = None
         for key, value in row.items():
             columns[key].append(value)
-        lines.append(number)
-    return Table(source, columns, lines)
+        numbers.append(number)
+    return Table(source, columns, None if by_row else numbers, rows=numbers if by_row else None, findings=findings)
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line") from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of nested brackets
-        raise BadInput(f"{where}: JSON that cannot be read ({type(error).__name__}), expected one JSON object a line") from None
-    if not isinstance(row, dict):
-        raise BadInput(f"{where}: found {NAMES[type(row)]}, expected one JSON object a line")
-    return row
+def is_json(lines: Sequence[str]) -> bool:
+    """Whether a file of some other suffix begins as JSON objects do."""
+    start = "".join("".join(lines).split())
+    return start.startswith(('{"', '[{"', '["', "[["))
 
 
-formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks))
+formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json))

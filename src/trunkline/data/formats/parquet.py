@@ -22,7 +22,7 @@ def read(path: Path, source: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
-    _refuse_twice(table.column_names, source)
+    refuse_twice(table.column_names, source)
     columns, types = arrow_columns(table)
     return Table(source, columns, types=types)
 
@@ -32,7 +32,7 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     begin = 1
     try:
         with pq.ParquetFile(path) as file:
-            _refuse_twice(file.schema_arrow.names, source)
+            refuse_twice(file.schema_arrow.names, source)
             for batch in file.iter_batches(batch_size=size):
                 columns, types = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
                 yield Table(source, columns, rows=range(begin, begin + len(batch)), types=types)
@@ -42,7 +42,8 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
 
 
-def _refuse_twice(names: list[str], source: str) -> None:
+def refuse_twice(names: list[str], source: str) -> None:
+    """Raise BadInput for a name that two columns have."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise BadInput(f"{source}: column {shown(twice[0])} is there twice, expected each name once")
 
@@ -84,4 +85,4 @@ def _named(value: Any, feature: Any) -> Any:
     return value
 
 
-formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, gzipped=False))
+formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, compressed=False))

@@ -1,0 +1,56 @@
+"""What annotation tools export as JSON, a file for each tool: how its rows are recognised, and what they are as plain rows.
+
+Tools share the suffixes of JSON, so the first rows tell which one it was. A plain row has the columns that the rest of the
+package reads: ``text``, ``tokens``, ``tags``, ``spans`` (``[{"start", "end", "label"}]``), ``label``, ``labels``, and whatever
+else the data had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.data.notes import Notes
+from trunkline.registry import Registry
+
+
+def _nothing(rows: list[dict[str, Any]], notes: Notes) -> Collection[int]:
+    """Most tools need no second look."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How the export of a tool is read.
+
+    mine (Callable[[Sequence[Any]], bool]): whether the first values of a file are of this tool; never raises.
+    row (Callable[[Any, Notes], dict | None]): a value as a plain row; None leaves it out, which it has noted. Raises BadInput
+        without a place, which the caller knows.
+    finish (Callable[[list[dict], Notes], Collection[int]]): changes rows in place, where that takes a look at all of them, and
+        returns the places of those to leave out.
+    """
+
+    mine: Callable[[Sequence[Any]], bool]
+    row: Callable[[Any, Notes], dict[str, Any] | None]
+    finish: Callable[[list[dict[str, Any]], Notes], Collection[int]] = _nothing
+
+
+tools: Registry[Tool] = Registry("annotation tool", __name__)
+
+
+def tool_of(values: Sequence[Any]) -> Tool | None:
+    """Return the tool that the first values of a file come from, or None."""
+    return next((tool for tool in map(tools.get, tools.names()) if tool.mine(values)), None)
+
+
+def settle(rows: list[dict[str, Any]], name: str, becomes: str, notes: Notes) -> None:
+    """Make lists of labels plain labels, in a column of its own, where every list that is there holds exactly one."""
+    lists = [row[name] for row in rows if row.get(name) is not None]
+    if not lists or any(len(one) != 1 for one in lists):
+        return
+    for row in rows:
+        if name in row:
+            value = row.pop(name)
+            row[becomes] = None if value is None else value[0]
+    notes.say(f"each list of labels holds exactly one, so it was read as a label, in the column {becomes!r}.")

@@ -1,0 +1,60 @@
+"""Prodigy's JSON lines: ``spans``, ``label``, or ``options`` with the ids that were chosen in ``accept``; and ``answer``.
+
+https://prodi.gy/docs/api-interfaces. Tasks that were rejected or ignored are left out: they say what is not so, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trunkline.data.formats.annotations import Tool, settle, tools
+from trunkline.data.notes import Notes
+from trunkline.data.spans import as_spans
+from trunkline.errors import BadInput
+
+_ANSWERS = {"accept", "reject", "ignore"}
+_KEPT_BY_PRODIGY = {"answer", "options", "accept", "config", "tokens", "style", "relations", "html", "image"}
+
+
+def is_prodigy(values: Sequence[Any]) -> bool:
+    """Whether every row has one of its answers, or its hash, and some row its answer."""
+    rows = [row for row in values if isinstance(row, dict)]
+    if not rows or len(rows) < len(values) or not any("answer" in row for row in rows):
+        return False
+    annotated = any(row.keys() & {"_input_hash", "_task_hash", "spans", "options", "accept", "label"} for row in rows)
+    return annotated and all(row.get("answer", "accept") in _ANSWERS for row in rows if isinstance(row.get("answer", ""), str))
+
+
+def row(value: Any, notes: Notes) -> dict[str, Any] | None:
+    """Return a plain row, or None where the answer was not to accept."""
+    if not isinstance(value, dict):
+        raise BadInput("found no JSON object, expected a task of Prodigy")
+    answer = value.get("answer", "accept")
+    if answer != "accept":
+        notes.add(f"{{}} left out: their answer in Prodigy is {answer!r}." if answer in _ANSWERS else "{} left out.", "row")
+        return None
+    plain = {key: part for key, part in value.items() if not key.startswith("_") and key not in _KEPT_BY_PRODIGY}
+    if isinstance(plain.get("spans"), list):
+        plain["spans"] = [
+            {key: part for key, part in span.items() if key in ("start", "end", "label")}
+            for span in as_spans(plain["spans"]) or []
+        ]
+    if "options" in value or "accept" in value:
+        chosen = value.get("accept") or []
+        single = isinstance(value.get("config"), dict) and value["config"].get("choice_style") == "single"
+        if single:
+            plain["label"] = chosen[0] if chosen else None
+        else:
+            plain["labels"] = chosen
+    if value.get("relations"):
+        notes.add("{} left out: relations between spans are not read.", "relation", len(value["relations"]))
+    return plain
+
+
+def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
+    settle(rows, "labels", "label", notes)
+    return ()
+
+
+tools.register("prodigy")(Tool(is_prodigy, row, finish))

@@ -1,0 +1,69 @@
+"""The tags of CoNLL files: with prefixes, with a prefix alone, with no prefix (IO), or one for each word (parts of speech)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Literal
+
+Scheme = Literal["iob", "underscore", "bare", "io", "pos"]
+
+_PREFIXED = {"iob": re.compile(r"[BIESLUM]-.+", re.DOTALL), "underscore": re.compile(r"[BIESLUM]_.+", re.DOTALL)}
+_BARE = set("BIESLUMO")
+BARE_LABEL = "entity"
+
+EXPECTED: dict[Scheme, str] = {
+    "iob": "O or one of B- I- E- S- L- U- and a label",
+    "underscore": "O or one of B_ I_ E_ S_ L_ U_ and a label",
+    "bare": "one of O B I E S L U",
+    "io": "a tag",
+    "pos": "a tag",
+}
+SAID: dict[Scheme, str] = {
+    "underscore": "{} with '_' after the prefix, read as '-'.",
+    "bare": f"{{}} of a prefix alone, read as those of a label {BARE_LABEL!r}.",
+    "io": "{} without a prefix (IO): neighbouring words of one tag were read as one span.",
+    "pos": "{} of which none is O: each word was read as a span of its own, as parts of speech are.",
+}
+
+
+def scheme_of(tags: Counter[str]) -> Scheme:
+    """Return the scheme of most tags; those that are not of it are errors, not another scheme."""
+    total, outside = tags.total(), tags["O"]
+    prefixed = {name: sum(n for tag, n in tags.items() if form.fullmatch(tag)) for name, form in _PREFIXED.items()}
+    if 2 * prefixed["iob"] >= total - outside and (prefixed["iob"] or not total - outside):
+        return "iob"
+    if 10 * prefixed["underscore"] >= 9 * (total - outside):
+        return "underscore"
+    if tags.keys() <= _BARE:
+        return "bare"
+    return "io" if outside else "pos"
+
+
+def in_iob(tags: Counter[str]) -> float:
+    """The share of values that are O or have a prefix."""
+    return sum(n for tag, n in tags.items() if tag == "O" or _PREFIXED["iob"].fullmatch(tag)) / max(1, tags.total())
+
+
+def is_tag(tag: str, scheme: Scheme) -> bool:
+    """Whether a tag is one of its scheme."""
+    if scheme in _PREFIXED:
+        return tag == "O" or _PREFIXED[scheme].fullmatch(tag) is not None
+    return tag in _BARE if scheme == "bare" else tag != ""
+
+
+def converted(tags: list[str], scheme: Scheme) -> list[str]:
+    """Return the tags of a sentence with a prefix each, or O. M, which some Chinese corpora use for I, becomes I."""
+    if scheme == "io":
+        previous = ["O", *tags]
+        return [
+            "O" if tag in ("O", "_") else ("I-" if tag == before else "B-") + tag
+            for before, tag in zip(previous, tags, strict=False)
+        ]
+    if scheme == "pos":
+        return ["O" if tag == "_" else "B-" + tag for tag in tags]
+    if scheme == "underscore":
+        tags = [tag if tag == "O" else tag.replace("_", "-", 1) for tag in tags]
+    if scheme == "bare":
+        tags = [tag if tag == "O" else f"{tag}-{BARE_LABEL}" for tag in tags]
+    return ["I" + tag[1:] if tag.startswith("M-") else tag for tag in tags]

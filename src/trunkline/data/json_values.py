@@ -1,0 +1,138 @@
+"""The JSON values in a file, as a stream: one a line, one after the other over several lines, or the items of one array."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.lines import read_blocks, read_lines
+from trunkline.errors import BadInput
+
+Value = tuple[int, Any]  # the line on which a JSON value begins, and what it is
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+def json_values(path: Path, source: str) -> Iterator[Value]:
+    """Yield the values of a JSON file.
+
+    A file whose first line is a whole value has one on each line. Otherwise values follow one another, or are the items of an
+    array. Memory is that of a value or a block, whatever the size of the file.
+
+    Raises:
+        BadInput: with line and column, what is no JSON.
+    """
+    start = next(read_blocks(path, source), "").lstrip(_BLANK)
+    opening = "".join(start[:10_000].split())[:2]
+    if opening[:1] == "[" and opening[1:] in ("", "{", "[", "]"):
+        yield from _Stream(path, source).items()
+    elif opening[:1] == "{" and not _whole(start.partition("\n")[0]):
+        yield from _Stream(path, source).values()
+    else:
+        for number, line in read_lines(path, source):
+            if not line.isspace():
+                yield number, _parse(line, f"{source} line {number}")
+
+
+def _whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError):  # said where it is read
+        return True
+    return True
+
+
+def _parse(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line") from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from None
+
+
+def _unreadable(where: str, error: Exception) -> BadInput:
+    """For numbers of thousands of digits and thousands of nested brackets."""
+    return BadInput(f"{where}: JSON that cannot be read ({type(error).__name__}), expected one JSON object a line")
+
+
+class _Stream:
+    """A JSON text of which a window is in memory: what was read and not yet parsed."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self.source, self.blocks = source, read_blocks(path, source)
+        self.text, self.position = "", 0
+        self.line, self.column = 1, 0  # of the beginning of the window: lines from 1, characters of its line before it
+
+    def values(self) -> Iterator[Value]:
+        """Values one after the other."""
+        while self.peek():
+            yield self.value()
+
+    def items(self) -> Iterator[Value]:
+        """The items of one array; nothing may follow it."""
+        self.peek()
+        self.position += 1
+        if self.peek() != "]":
+            yield self.value()
+            while self.peek() == ",":
+                self.position += 1
+                self.peek()
+                yield self.value()
+            if self.peek() != "]":
+                raise self.broken("expected ',' or ']'")
+        self.position += 1
+        if self.peek():
+            raise self.broken("something follows the array")
+
+    def peek(self) -> str:
+        """Go to the next character that is not blank and return it; "" at the end."""
+        while True:
+            while self.position < len(self.text) and self.text[self.position] in _BLANK:
+                self.position += 1
+            if self.position < len(self.text):
+                return self.text[self.position]
+            if not self.more(1):
+                return ""
+
+    def more(self, blocks: int) -> bool:
+        """Forget what was parsed and read further; whether there was anything."""
+        self.line, self.column = self.place(self.position)
+        added = "".join(islice(self.blocks, blocks))
+        self.text, self.position = self.text[self.position :] + added, 0
+        return added != ""
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Line, from 1, and the number of characters before it on that line, of a position in the window."""
+        line = self.line + self.text.count("\n", 0, position)
+        end = self.text.rfind("\n", 0, position)
+        return line, position - end - 1 if end >= 0 else self.column + position
+
+    def value(self) -> Value:
+        """Parse the value that begins at the current position."""
+        blocks = 1
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.position)
+            except json.JSONDecodeError as error:
+                # Near the end of the window, or in a string without an end, it may only be cut off.
+                cut = error.pos > len(self.text) - 16 or error.msg.startswith("Unterminated string")
+                offset = error.pos - self.position
+                if cut and self.more(blocks):
+                    blocks *= 2
+                    continue
+                raise self.broken(error.msg, self.position + offset) from None
+            except (ValueError, RecursionError) as error:
+                raise _unreadable(f"{self.source} line {self.place(self.position)[0]}", error) from None
+            line = self.place(self.position)[0]
+            self.position = end
+            return line, value
+
+    def broken(self, message: str, position: int | None = None) -> BadInput:
+        line, column = self.place(self.position if position is None else position)
+        return BadInput(f"{self.source} line {line} column {column + 1}: broken JSON ({message}), expected JSON objects")

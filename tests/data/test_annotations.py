@@ -1,0 +1,231 @@
+"""Exports of annotation tools, made here as their documentation shows them."""
+
+import json
+
+import pytest
+
+from trunkline.data.formats.annotations import tools
+from trunkline.data.sources import read_chunks, read_table
+from trunkline.errors import BadInput
+
+SPAN = {"start": 0, "end": 5, "label": "TREE"}
+
+
+def read(path, rows):
+    lines = path.suffix == ".jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) if lines else json.dumps(rows, indent=1))
+    whole, pieces = read_table(str(path)), list(read_chunks(str(path), 2))
+    for name, values in whole.columns.items():
+        assert [value for piece in pieces for value in piece.columns[name]] == values
+    assert {finding for piece in pieces for finding in piece.findings} == set(whole.findings)
+    return whole
+
+
+def test_every_tool_has_a_name():
+    assert tools.names() == ["doccano", "gliner", "label_studio", "label_studio_min", "prodigy", "spacy"]
+
+
+# doccano
+
+
+@pytest.mark.parametrize("key", ["label", "labels", "entities"])
+def test_doccano_triples_become_spans(tmp_path, key):
+    rows = [
+        {"id": 1, "text": "amber", key: [[0, 5, "TREE"]], "Comments": []},
+        {"id": 2, "text": "x y", key: [], "Comments": []},
+    ]
+    table = read(tmp_path / "x.jsonl", rows)
+    assert table.columns == {"id": [1, 2], "text": ["amber", "x y"], "spans": [[SPAN], []]} and not table.findings
+
+
+def test_doccano_offsets_and_relations(tmp_path):
+    entity = {"id": 7, "label": "TREE", "start_offset": 0, "end_offset": 5}
+    row = {
+        "id": 1,
+        "text": "amber",
+        "entities": [entity],
+        "relations": [{"from_id": 7, "to_id": 7, "type": "x"}],
+        "cats": ["a"],
+    }
+    table = read(tmp_path / "x.jsonl", [row, {**row, "relations": [], "cats": ["b"]}])
+    assert table.columns["spans"] == [[{**SPAN, "id": 7}]] * 2 and table.columns["label"] == ["a", "b"]
+    assert table.findings[0] == "1 relation left out: relations between spans are not read."
+
+
+def test_doccano_classes(tmp_path):
+    rows = [{"id": i, "data": f"t{i}", "label": [label], "Comments": []} for i, label in enumerate("abab")]
+    table = read(tmp_path / "x.jsonl", rows)
+    assert table.columns == {"id": [0, 1, 2, 3], "text": ["t0", "t1", "t2", "t3"], "label": ["a", "b", "a", "b"]}
+    assert table.findings == ("each list of labels holds exactly one, so it was read as a label, in the column 'label'.",)
+    rows[2]["label"], rows[3]["label"] = ["a", "b"], []
+    table = read(tmp_path / "x.json", rows)
+    assert table.columns["labels"] == [["a"], ["b"], ["a", "b"], []] and "label" not in table.columns
+
+
+# Label Studio
+
+
+def region(start=0, end=5, labels=("TREE",), **more):
+    value = {"start": start, "end": end, "text": "amber", "labels": list(labels)}
+    return {"from_name": "ner", "to_name": "text", "type": "labels", "value": value, **more}
+
+
+def choice(*names, control="mood"):
+    return {"from_name": control, "to_name": "text", "type": "choices", "value": {"choices": list(names)}}
+
+
+def task(number, *annotations, text="amber birch"):
+    made = [
+        {"id": i, "was_cancelled": False, "result": one} if isinstance(one, list) else one for i, one in enumerate(annotations)
+    ]
+    return {
+        "id": number,
+        "data": {"text": text, "origin": "x"},
+        "annotations": made,
+        "predictions": [{"result": [region(6, 11)]}],
+    }
+
+
+def test_label_studio_regions_and_choices(tmp_path):
+    rows = [task(1, [region(), choice("glad")]), task(2, [choice("sad")]), task(3, [region(6, 11, ("ROCK", "HILL"))])]
+    table = read(tmp_path / "x.json", rows)
+    assert list(table.columns) == ["id", "text", "origin", "spans", "mood"]
+    assert table.columns["spans"] == [
+        [SPAN],
+        [],
+        [{"start": 6, "end": 11, "label": "ROCK"}, {"start": 6, "end": 11, "label": "HILL"}],
+    ]
+    assert table.columns["mood"] == ["glad", "sad", None]
+
+
+def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left_out(tmp_path):
+    cancelled = {"id": 9, "was_cancelled": True, "result": [choice("wrong")]}
+    rows = [
+        task(1, cancelled, [choice("glad", "calm")], [choice("sad")]),
+        task(2, cancelled),
+        task(3),
+        task(4, [choice("sad"), {"type": "relation", "from_id": "a", "to_id": "b"}]),
+    ]
+    table = read(tmp_path / "x.json", rows)
+    assert table.columns["id"] == [1, 3, 4] and table.columns["mood"] == [["glad", "calm"], None, ["sad"]]
+    assert table.findings == (
+        "1 row annotated several times: the first annotation that was completed is read.",
+        "1 row left out: skipped in Label Studio (was_cancelled).",
+        "1 annotation left out, without a value.",
+    )
+
+
+def test_label_studio_html_has_offsets_of_the_whole_text(tmp_path):
+    value = {"start": "/p[1]/text()[1]", "end": "/p[1]/text()[1]", "startOffset": 3, "endOffset": 8}
+    value |= {"hypertextlabels": ["TREE"], "globalOffsets": {"start": 0, "end": 5}}
+    part = {"from_name": "ner", "to_name": "text", "type": "hypertextlabels", "value": value}
+    assert read(tmp_path / "x.json", [task(1, [part]), task(2, [])]).columns["spans"] == [[SPAN], []]
+
+
+def test_label_studio_min(tmp_path):
+    more = {"annotator": 1, "annotation_id": 4, "created_at": "2024-01-01", "updated_at": "2024-01-01", "lead_time": 3.2}
+    spans = [{"start": 0, "end": 5, "text": "amber", "labels": ["TREE"]}]
+    rows = [
+        {"id": 1, "text": "amber", "ner": spans, "mood": "glad", **more},
+        {"id": 1, "text": "amber", "mood": "sad", **more},
+        {"id": 2, "text": "birch", "mood": "sad", "topics": {"choices": ["a", "b"]}, **more},
+        {"id": 3, "text": "cedar", "mood": "sad", "topics": "a", **more},
+    ]
+    table = read(tmp_path / "x.json", rows)
+    assert table.columns == {
+        "id": [1, 2, 3],
+        "text": ["amber", "birch", "cedar"],
+        "spans": [[{**SPAN, "text": "amber"}], [], []],
+        "mood": ["glad", "sad", "sad"],
+        "topics": [None, ["a", "b"], ["a"]],
+    }
+    assert table.findings == ("1 row left out: another annotation of a task that is there already.",)
+
+
+# Prodigy
+
+
+def test_prodigy_keeps_what_was_accepted(tmp_path):
+    rows = [
+        {"text": f"amber {i}", "_input_hash": i, "_task_hash": 7 * i, "spans": [{**SPAN, "token_start": 0}], "answer": answer}
+        for i, answer in enumerate(["accept", "reject", "ignore", "accept", "reject"])
+    ]
+    rows[3]["spans"], rows[3]["_timestamp"] = [], 1700000000
+    table = read(tmp_path / "x.jsonl", rows)
+    assert table.columns == {"text": ["amber 0", "amber 3"], "spans": [[SPAN], []]} and list(table.lines) == [1, 4]
+    assert table.findings == (
+        "2 rows left out: their answer in Prodigy is 'reject'.",
+        "1 row left out: their answer in Prodigy is 'ignore'.",
+    )
+
+
+def test_prodigy_choices(tmp_path):
+    options = [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}]
+    row = {"text": "x", "options": options, "answer": "accept", "_task_hash": 1}
+    table = read(tmp_path / "x.jsonl", [{**row, "accept": ["a"]}, {**row, "accept": ["a", "b"]}, {**row, "accept": []}])
+    assert table.columns == {"text": ["x"] * 3, "labels": [["a"], ["a", "b"], []]}
+    single = {**row, "config": {"choice_style": "single"}}
+    table = read(tmp_path / "x.jsonl", [{**single, "accept": ["a"]}, {**single, "accept": []}])
+    assert table.columns == {"text": ["x", "x"], "label": ["a", None]}
+
+
+def test_a_column_called_answer_alone_is_no_prodigy(tmp_path):
+    rows = [{"text": "a", "answer": "accept"}, {"text": "b", "answer": "reject"}]
+    assert read(tmp_path / "x.jsonl", rows).columns == {"text": ["a", "b"], "answer": ["accept", "reject"]}
+    rows = [{"question": "a", "label": "x", "answer": "yes"}, {"question": "b", "label": "y", "answer": "reject"}]
+    assert read(tmp_path / "x.jsonl", rows).columns["answer"] == ["yes", "reject"]
+
+
+def test_all_rows_rejected_says_why_there_is_none(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "_task_hash": 1, "answer": "reject"}\n')
+    with pytest.raises(BadInput, match=r"no rows found \(1 row left out: their answer in Prodigy is 'reject'\)"):
+        read_table("x.jsonl", base=tmp_path)
+
+
+# spaCy
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+def test_spacy_pairs(tmp_path, name):
+    rows = [["amber", {"entities": [[0, 5, "TREE"]]}], ["x", {"entities": []}], ["y", {}]]
+    assert read(tmp_path / name, rows).columns == {"text": ["amber", "x", "y"], "spans": [[SPAN], [], None]}
+
+
+def test_spacy_categories(tmp_path):
+    rows = [["x", {"cats": {"A": 1.0, "B": 0.0}}], ["y", {"cats": {"A": 0, "B": 1}}]]
+    assert read(tmp_path / "x.json", rows).columns == {"text": ["x", "y"], "label": ["A", "B"]}
+    rows = [{"text": "x", "cats": {"A": 0.9, "B": 0.7}, "n": 1}, {"text": "y", "cats": {"A": 0.1, "B": 0.2}, "n": 2}]
+    assert read(tmp_path / "x.jsonl", rows).columns == {"text": ["x", "y"], "labels": [["A", "B"], []], "n": [1, 2]}
+
+
+def test_the_file_of_an_annotator_for_spacy_with_its_classes_and_gaps(tmp_path):
+    made = {"classes": ["TREE"], "annotations": [["amber", {"entities": [[0, 5, "TREE"]]}], None, ["x", {"entities": []}]]}
+    (tmp_path / "x.json").write_text(json.dumps(made))
+    table = read_table("x.json", base=tmp_path)
+    assert table.columns == {"text": ["amber", "x"], "spans": [[SPAN], []]}
+    assert table.findings == ("1 row left out: null in the place of a text.",)
+
+
+def test_a_bad_row_of_a_tool_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text('["a", {"entities": []}]\n["b", {"entities": [["x", 1, "Y"]]}]\n')
+    with pytest.raises(BadInput, match=r"x\.jsonl line 2: entities has a span that is none, expected \[start, end, label\]"):
+        read_table("x.jsonl", base=tmp_path)
+
+
+# GLiNER
+
+
+def test_gliner_ends_are_inclusive(tmp_path):
+    rows = [
+        {"tokenized_text": ["New", "York", "is", "big"], "ner": [[0, 1, "city"], [0, 0, "part"], [3, 3, "size"]]},
+        {"tokenized_text": ["a"], "ner": []},
+    ]
+    table = read(tmp_path / "x.json", rows)
+    assert table.columns == {
+        "tokens": [["New", "York", "is", "big"], ["a"]],
+        "tags": [["B-city", "I-city", "O", "B-size"], ["O"]],
+    }
+    assert table.findings == ("1 span left out, as another of the row has a token of theirs.",)
+    rows[1]["ner"] = [[0, 1, "x"]]
+    with pytest.raises(BadInput, match=r"x\.json line \d+: ner has the span 0\.\.1 in 1 tokens"):
+        read(tmp_path / "x.json", rows)

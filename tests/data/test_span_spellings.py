@@ -1,0 +1,73 @@
+"""Spans as other tools and libraries spell them, in any format."""
+
+import json
+
+import datasets
+import pandas as pd
+import pytest
+
+from trunkline.data.columns import span_lists
+from trunkline.data.sources import read_chunks, read_table
+from trunkline.data.spans import as_spans
+
+WANTED = [(0, 3, "A"), (4, 7, "B")]
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [[0, 3, "A"], [4, 7, "B"]],
+        [[0, 3, "A", "Q42"], [4, 7, "B", ""]],
+        [{"start_offset": 0, "end_offset": 3, "label": "A"}, {"start_offset": 4, "end_offset": 7, "label": "B"}],
+        [{"startOffset": 0, "endOffset": 3, "labels": ["A"]}, {"startOffset": 4, "endOffset": 7, "labels": ["B"]}],
+        [{"begin": 0, "end": 3, "type": "A"}, {"begin": 4, "end": 7, "type": "B"}],
+        [{"start": 0, "end": 3, "entity_group": "A", "score": 1.0}, {"start": 4, "end": 7, "entity_group": "B", "score": 1.0}],
+        [{"start": 0, "end": 3, "label": "A"}, {"start": 4, "end": 7, "label": "B"}],
+        {"start": [0, 4], "end": [3, 7], "label": ["A", "B"]},
+    ],
+)
+def test_spans_of_any_spelling_are_read(tmp_path, spans):
+    (tmp_path / "x.jsonl").write_text(
+        json.dumps({"text": "abc def", "marks": spans}) + "\n" + '{"text": "abc def", "marks": null}\n' * 2
+    )
+    table = read_table("x.jsonl", base=tmp_path)
+    column = "spans" if "spans" in table.columns else "marks"
+    assert span_lists(table, column, table.columns["text"]) == [WANTED, None, None]
+    assert [len(piece) for piece in read_chunks("x.jsonl", 1, base=tmp_path)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("values", [[[0, 3]], [[0.0, 3, "A"]], [{"start": 0, "label": "A"}], ["a"], [[True, 2, "A"]], [7]])
+def test_what_is_no_span_stays(values):
+    assert as_spans(values) is None
+
+
+def test_sequences_of_dicts_of_a_hugging_face_data_set(tmp_path):
+    names = datasets.ClassLabel(names=["A", "B"])
+    inner = {"start": datasets.Value("int32"), "end": datasets.Value("int32"), "label": names}
+    tags = datasets.ClassLabel(names=["O", "B-A"])
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "spans": datasets.Sequence(inner),
+            "tags": datasets.Sequence(tags),
+            "listed": [inner],
+        }
+    )
+    spans = [{"start": 0, "end": 3, "label": "A"}, {"start": 4, "end": 7, "label": "B"}]
+    columns = {"text": ["abc def", "x"], "spans": [spans, []], "tags": [["B-A", "O"], ["O"]], "listed": [spans, []]}
+    transposed = [{key: [span[key] for span in row] for key in inner} for row in columns["spans"]]
+    made = datasets.Dataset.from_dict({**columns, "spans": transposed}, features=features)
+    made.save_to_disk(tmp_path / "saved")
+    made.to_parquet(tmp_path / "x.parquet")
+    for name in ("saved", "x.parquet"):
+        table = read_table(name, base=tmp_path)
+        assert table.columns == columns
+        assert not {"spans", "listed"} & set(table.types or ())
+
+
+def test_a_column_of_dicts_that_are_no_spans_stays(tmp_path):
+    answers = {"text": ["a"], "answer_start": [1]}
+    pd.DataFrame({"text": ["x", "y"], "answers": [answers, answers]}).to_json(
+        tmp_path / "x.jsonl", orient="records", lines=True
+    )
+    assert read_table("x.jsonl", base=tmp_path).columns["answers"] == [answers, answers]
