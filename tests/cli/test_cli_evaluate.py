@@ -161,3 +161,11 @@ def test_spans_that_cannot_be_scored_are_told(trained, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", rows)
     told = done("evaluate", trained / "branches" / "city", "new.jsonl").stderr
     assert "new.jsonl: 20 of the 40 spans of 'city' left out, as they share a word with an earlier span." in told
+
+
+def test_what_a_reader_left_out_is_told(trained, tmp_path):
+    rows = [{**row, "_task_hash": number, "answer": "accept"} for number, row in enumerate(made_up(20))]
+    rows[3]["answer"] = rows[4]["answer"] = "reject"
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    result = done("evaluate", trained / "branches" / "mood", "new.jsonl")
+    assert "new.jsonl: 2 rows left out: their answer in Prodigy is 'reject'." in result.stderr

@@ -11,6 +11,9 @@ import pytest
 import yaml
 from clitools import done, fails, invoke, made_up, shell, write_csv, write_jsonl
 
+from trunkline.cli.fit import guessed_config
+from trunkline.training.config import load_config
+
 TASKS = "tasks: {mood: {kind: sequence, label: mood}}\n"
 
 
@@ -161,3 +164,13 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, env
     after = shell(*arguments, env=environment, cwd=tmp_path)
     assert after.returncode == 0 and "resuming after step" in after.stderr
     assert len(json.loads(after.stdout)["cost"]["epochs"]) == 8
+
+
+def test_the_format_of_a_file_can_be_named(tmp_path):
+    (tmp_path / "eng.train").write_text("".join(f"word{n} X\nother Y\n\n" for n in range(20)))
+    config, name = guessed_config("eng.train", [], "conll")
+    assert (config.data.format, name) == ("conll", "eng") and config.tasks["tags"].tags == "tags"
+    done("init", "eng.train", "--format", "conll", "-o", "made.yaml")
+    assert load_config("made.yaml").tasks == config.tasks and load_config("made.yaml").data.format == "conll"
+    assert "unknown suffix" in fails(2, "fit", "eng.train")
+    assert "expected data.format=conll instead" in fails(2, "fit", "made.yaml", "--format", "conll")

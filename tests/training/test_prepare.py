@@ -156,3 +156,27 @@ def test_texts_that_are_cut_for_tasks_at_text_level_are_told_whatever_is_beside(
         one, both = alone.splits["train"].encoded, prepared.splits["train"].encoded
         first = [both.ids[both.offsets[i] : both.offsets[i + 1]].tolist() for i in both.first_sequence()]
         assert first == [one.ids[a:b].tolist() for a, b in zip(one.offsets, one.offsets[1:], strict=False)]
+
+
+def test_what_a_reader_left_out_is_among_the_findings(tmp_path):
+    rows = [{"text": f"t{n}", "mood": "ab"[n % 2], "_task_hash": n, "answer": "accept"} for n in range(20)]
+    rows[3]["answer"] = "reject"
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = {"mood": {"kind": "sequence", "label": "mood"}}
+    data = {"train": [str(tmp_path / "train.jsonl")] * 2, "test": str(tmp_path / "test.jsonl")}
+    found = prepare(resolve({"data": data, "tasks": tasks}))[0].findings
+    said = "1 row left out: their answer in Prodigy is 'reject'."
+    assert found[:3] == [*[f"train: {tmp_path / 'train.jsonl'}: {said}"] * 2, f"test: {said}"]
+
+
+def test_data_format_names_the_format_of_the_files(tmp_path):
+    lines = "".join(f"word{n} X\nother Y\n\n" for n in range(20))
+    (tmp_path / "eng.train").write_text(lines)
+    data = {"train": str(tmp_path / "eng.train"), "format": "conll"}
+    values = {"data": data, "tasks": {"tags": {"kind": "token", "tokens": "tokens", "tags": "tags"}}}
+    assert prepare(resolve(values))[0].tasks["tags"].labels == ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    with pytest.raises(BadInput, match=r"data\.format: .*expected one of .*conll"):
+        resolve({**values, "data": {**data, "format": "conl"}})
+    plain = {**values, "data": {"train": "snips"}}
+    assert resolve(plain).identity() != resolve({**plain, "data": {"train": "snips", "format": "conll"}}).identity()

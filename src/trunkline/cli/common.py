@@ -32,6 +32,12 @@ PACKAGE = Path(trunkline.__file__).parent
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DataFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="NAME", help="Of the data, e.g. conll, where its suffix does not say it.", show_default=False
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew, though the same run was begun or finished before.")]
 
 

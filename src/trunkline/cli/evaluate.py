@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, below, err, guarded, out, tell
+from trunkline.cli.common import DataFormat, Debug, Json, below, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def evaluate(
         ),
     ],
     trunk: TrunkName = None,
+    form: DataFormat = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def evaluate(
     if data is not None:
         from trunkline.data.sources import read_table
 
-        table = read_table(data)
+        table = read_table(data, format=form)
         results = _score(_open(branches, trunk), table)
     else:
         from trunkline.training.own_test import own_test_splits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Fresh, Json, err, guarded, out, program, tell
+from trunkline.cli.common import DataFormat, Debug, Fresh, Json, err, guarded, out, program, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def fit(
     ] = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
+    form: DataFormat = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -49,18 +50,20 @@ def fit(
     trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
     """
     if Path(source).suffix.lower() in CONFIGS:
+        if form is not None:
+            raise BadInput(f"{source}: found --format with a config, expected data.format={form} instead")
         from trunkline.training.config import load_config
 
         config, name = load_config(source, overrides or []), Path(source).stem
     else:
-        config, name = guessed_config(source, overrides or [])
+        config, name = guessed_config(source, overrides or [], form)
     summary = train(config, name, run_dir=run_dir, fresh=fresh)
     if not as_json:
         show_run(summary)
     return summary
 
 
-def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
+def guessed_config(source: str, overrides: list[str], form: str | None = None) -> tuple[RunConfig, str]:
     """Look at a data set's columns, tell what each was taken for, and return the config and the run's name."""
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
@@ -69,12 +72,12 @@ def guessed_config(source: str, overrides: list[str]) -> tuple[RunConfig, str]:
 
     if clash := next((text for text in overrides if "=" not in text), None):
         raise BadInput(f"{clash}: found a second source, expected key.sub=value after {source}")
-    table = read_table(source)
+    table = read_table(source, format=form)
     guess = guess_columns(table)
     for sentence in guess.sentences:
         tell(sentence)
     tell(f"To say otherwise: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
-    values = config_for(guess, source, len(table))
+    values = config_for(guess, source, len(table), form)
     return resolve(override(values, overrides), source, overrides=overrides), run_name(source)
 
 

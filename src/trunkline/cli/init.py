@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, guarded, program, tell
+from trunkline.cli.common import DataFormat, Debug, Json, guarded, program, tell
 from trunkline.errors import BadInput
 
 
@@ -18,6 +18,7 @@ def init(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="CONFIG", help="Where to write; FILE's name with .yaml by default.")
     ] = None,
+    form: DataFormat = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the config if it exists.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -41,14 +42,18 @@ def init(
         raise BadInput(f"{config}: exists already; give another file with -o, or --force to overwrite it")
     if config.is_dir() or not config.parent.is_dir():
         raise BadInput(f"{config}: expected a file to write in a folder that exists")
-    table = read_table(source)
+    table = read_table(source, format=form)
     guess = guess_columns(table)
     train = relative(source, config.parent)
-    resolve(config_for(guess, train, len(table)), str(config), config.parent)
+    resolve(config_for(guess, train, len(table), form), str(config), config.parent)
     with output_file(config) as file:
-        file.write(commented(guess, train, len(table), str(config)).encode("utf-8"))
+        file.write(commented(guess, train, len(table), str(config), form).encode("utf-8"))
     if not as_json:
-        for sentence in guess.sentences:
+        for sentence in (*table.findings, *guess.sentences):
             typer.echo(sentence)
     tell(f"wrote {config}; edit it, then: {program()} fit {shlex.quote(str(config))}")
-    return {"config": str(config), "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions}}
+    return {
+        "config": str(config),
+        "findings": list(table.findings),
+        "columns": {d.column: {"role": d.role, "why": d.why} for d in guess.decisions},
+    }

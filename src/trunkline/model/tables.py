@@ -80,6 +80,8 @@ def score_table(
         BadInput: the table is not what some branch reads; where others read it, it names them.
     """
     results: dict[str, Any] = {}
+    for finding in table.findings:
+        say(f"{table.source}: {finding}")
     for corpus, targets in _answers(bundle, table):
         names = list(targets)
         for sentence in (said for name in names for said in bundle.branches[name].task.findings(corpus)):

@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from trunkline import branches, tasks, trackers
+from trunkline.data.formats import formats
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
@@ -53,6 +54,14 @@ class DataSection(Section):
     rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
+    format: str | None = None  # of the files, where their suffix does not say it
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str | None) -> str | None:
+        if value is not None and value not in formats.names():
+            raise ValueError(f"expected one of {', '.join(formats.names())}")
+        return value
 
     @field_validator("validation", "test")
     @classmethod
@@ -151,6 +160,9 @@ class RunConfig(Section):
         """
         values = self.as_dict()
         del values["trackers"]
+        for section in (values["data"], *(task["data"] for task in values["tasks"].values() if task["data"])):
+            if section["format"] is None:  # so that runs from before it was a key are found
+                del section["format"]
         if not older:
             values["trunk"]["device"] = "auto"
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

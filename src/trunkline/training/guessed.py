@@ -29,9 +29,11 @@ def training_for(rows: int) -> dict[str, Any]:
     }
 
 
-def config_for(guess: Guess, train: str, rows: int) -> dict[str, Any]:
-    """Return the config as a mapping; `train` is the source as the config is to name it."""
+def config_for(guess: Guess, train: str, rows: int, form: str | None = None) -> dict[str, Any]:
+    """Return the config as a mapping; `train` is the source as the config is to name it, `form` its format if that was said."""
     found = guess.config(train)
+    if form is not None:
+        found["data"]["format"] = form
     return {
         "trunk": "minilm",
         "data": {**found["data"], "validation": "10%", "test": "10%"},
@@ -41,9 +43,9 @@ def config_for(guess: Guess, train: str, rows: int) -> dict[str, Any]:
     }
 
 
-def commented(guess: Guess, train: str, rows: int, name: str) -> str:
+def commented(guess: Guess, train: str, rows: int, name: str, form: str | None = None) -> str:
     """Return the same config as YAML with comments that explain the alternatives; `name` is the file it will be."""
-    values = config_for(guess, train, rows)
+    values = config_for(guess, train, rows, form)
     data, training = values["data"], values["training"]
     lines = [
         "# Written by `trunkline init`; change what you like, then:",
@@ -63,6 +65,8 @@ def commented(guess: Guess, train: str, rows: int, name: str) -> str:
         "  # The same, or leave it out. Scored once, at the end.",
         _entry("test", data["test"]),
     ]
+    if form is not None:
+        lines += ["  # The files' format, as their suffix does not say it.", _entry("format", form)]
     columns = {decision.column: decision for decision in guess.decisions}
     for key in ("text", "text_pair"):
         if key in data:

@@ -87,10 +87,11 @@ def _prepare(config: RunConfig) -> Prepared:
     """
     data = config.data
     see = corpus_reader(config)
-    tables = {"train": read_table(data.train)}
+    tables = {"train": read_table(data.train, format=data.format)}
     for name, source in (("validation", data.validation), ("test", data.test)):
         if isinstance(source, (str, list)):
-            tables[name] = read_table(source)
+            tables[name] = read_table(source, format=data.format)
+    read = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
     whole = see(tables["train"])
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in config.tasks.items()}
     for name, share in (("test", data.test), ("validation", data.validation)):
@@ -115,7 +116,7 @@ def _prepare(config: RunConfig) -> Prepared:
                 raise BadInput(
                     f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
                 )
-    findings = check_splits(corpora, labels_of(tasks, corpora))
+    findings = read + check_splits(corpora, labels_of(tasks, corpora))
     findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
     return Prepared(data, tasks, splits, findings)
