@@ -94,7 +94,8 @@ class BatchEnded(Event):
 class Evaluated(Event):
     """The tasks were judged on validation after `step` steps, in `epoch` (from 1).
 
-    `tasks` has by name the metrics (`validation`), whether they are the `best` so far, and the share of each of its `layers`.
+    `tasks` has by name the metrics (`validation`), whether they are the `best` so far, the mean loss of the training batches
+    since the evaluation before (`train_loss`), and the share of each of its `layers`.
     """
 
     step: int

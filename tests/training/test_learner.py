@@ -29,7 +29,7 @@ class Part:
 
 def learner(**training):
     torch.manual_seed(0)
-    return Learner({"a": Part(Branch())}, TrainingSection(**training), torch.device("cpu"))
+    return Learner({"a": Part(Branch())}, TrainingSection(**{"learning_rate": 1e-3, **training}), torch.device("cpu"))
 
 
 def gradients(count):
@@ -101,6 +101,7 @@ def test_plateau_halves_the_rate_and_patience_stops():
 
 
 def test_the_best_weights_are_those_of_the_best_score():
+    """Also where no loss is told with it."""
     own = learner()
     weight, kept = own.parts["a"].branch.map.weight, {}
     for step, score in enumerate([0.1, 0.7, 0.7, 0.3], 1):
@@ -111,3 +112,49 @@ def test_the_best_weights_are_those_of_the_best_score():
     assert [float(value[0, 0]) for value in kept.values()] == [1, 2, 2, 2]
     own.settle()
     assert (weight == 2).all()
+
+
+def judged(own, evaluations):
+    """The weights kept after each evaluation, which are filled with its number from 1."""
+    weight, kept = own.parts["a"].branch.map.weight, []
+    for step, metrics in enumerate(evaluations, 1):
+        with torch.no_grad():
+            weight.fill_(step)
+        own.judge(metrics, step)
+        kept.append(int(own.best["a/branch.map.weight"][0, 0]))
+    return kept
+
+
+def test_of_equal_scores_the_smaller_loss_is_the_better():
+    """A correlation of 0 while all texts get one answer, an accuracy of 1 on a few rows: the first weights are not the best."""
+    own = learner(patience=2)
+    losses = [0.9, 0.8, 0.7, 0.75, 0.6]
+    assert judged(own, [{"a": {"m": 0.0, "loss": loss}} for loss in losses]) == [1, 2, 3, 3, 5]
+    assert not own.progress.stopped and own.progress.since_best == 0
+    assert judged(own, [{"a": {"m": -0.1, "loss": 0.1}}, {"a": {"m": 0.0, "loss": 0.7}}]) == [5, 5] and own.progress.stopped
+
+
+def test_where_the_score_is_never_defined_the_loss_decides():
+    own = learner(patience=2)
+    assert judged(own, [{"a": {"m": None, "loss": loss}} for loss in (0.9, 0.5, 0.7, 0.4)]) == [1, 2, 2, 4]
+    assert (own.progress.best_step, own.progress.best_score, own.progress.stopped) == (4, None, False)
+
+
+def test_a_task_without_a_defined_score_does_not_decide_for_the_others():
+    """Learned jointly: the second task's targets are constant on validation, so its loss stands for its score."""
+    own = learner(patience=2)
+    own.parts["b"] = Part(Branch())
+    scores = [(0.5, 0.9), (0.8, 0.9), (0.6, 0.9), (0.8, 0.5), (0.9, 0.5), (0.6, 0.4)]
+    evaluations = [{"a": {"m": score, "loss": 0.3}, "b": {"m": None, "loss": loss}} for score, loss in scores]
+    assert judged(own, evaluations) == [1, 2, 2, 4, 5, 5]
+    assert judged(own, [{"a": {"m": 0.1, "loss": 2.0}, "b": {"m": 0.0, "loss": 2.0}}]) == [1], "a defined score goes first"
+
+
+def test_progress_from_before_ranks_were_kept_goes_on_from_its_score():
+    for higher, scores, kept in ((True, [0.4, 0.5, 0.6], [None, 2, 3]), (False, [0.6, 0.5, 0.4], [None, 2, 3])):
+        own = learner()
+        own.parts["a"].task.higher_is_better = higher
+        own.progress.best_score = 0.5
+        for step, score in enumerate(scores, 1):
+            own.judge({"a": {"m": score, "loss": 9.0}}, step)
+            assert (own.progress.best_step or None) == kept[step - 1]

@@ -81,12 +81,26 @@ def test_a_cell_without_a_score_is_told_from_one_that_was_not_trained_yet(capsys
     assert [text.get_text() for text in axes.texts] == ["-", "", "-", "0.500", "-", "0.500"]
 
 
-def test_while_no_score_is_defined_the_latest_weights_are_kept(tiny_trunk_dir, rows, constant, tmp_path):
-    """As many epochs as are asked for are trained, and what they have taught is not thrown away."""
-    values = judged_on(config(tiny_trunk_dir, rows, tasks=("stars",), epochs=3), constant)
+def test_while_no_score_is_defined_the_smallest_loss_decides_and_a_finding_says_so(tiny_trunk_dir, rows, constant, tmp_path):
+    values = judged_on(config(tiny_trunk_dir, rows, tasks=("stars", "mood"), epochs=3), constant)
     three = fit(values, run_dir=tmp_path / "three")
-    assert [entry["tasks"]["stars"]["validation"]["pearson"] for entry in three.summary["history"]] == [None] * 3
-    assert three.cost["steps_to_best"]["stars"] == three.summary["history"][-1]["step"]
+    history = three.summary["history"]
+    judged = [entry["tasks"]["stars"]["validation"] for entry in history]
+    assert [metrics["pearson"] for metrics in judged] == [None] * 3
+    best = min(range(3), key=lambda i: judged[i]["loss"])
+    assert best > 0 and three.cost["steps_to_best"]["stars"] == history[best]["step"]
+    [said] = [finding for finding in three.summary["findings"] if "undefined" in finding]
+    assert said.startswith("validation: pearson of task 'stars' was undefined at each of 3 evaluations")
+
+
+def test_a_joint_run_is_not_stopped_by_a_score_that_is_undefined(tiny_trunk_dir, rows, constant, tmp_path):
+    values = judged_on(config(tiny_trunk_dir, rows, tasks=("stars", "mood"), epochs=6, regime="joint", patience=2), constant)
+    result = fit({**values, "method": {"name": "full"}}, run_dir=tmp_path / "run")
+    history = [entry["tasks"] for entry in result.summary["history"]]
+    ranks = [tasks["mood"]["validation"]["accuracy"] - tasks["stars"]["validation"]["loss"] for tasks in history]
+    assert len(history) > 3
+    best = history[ranks.index(max(ranks))]["mood"]["validation"]
+    assert result.tasks["mood"]["validation"]["accuracy"] == best["accuracy"]
 
 
 @pytest.mark.parametrize("undefined", [None, float("nan"), float("inf")])
@@ -105,7 +119,7 @@ def test_no_score_is_better_than_a_defined_one(undefined):
         return learner.progress.best_step, int(learner.best["of"])
 
     assert judge(undefined) == (1, 1)
-    assert judge(undefined) == (2, 2)
+    assert judge(undefined) == (1, 1)
     assert judge(-0.5) == (3, 3)
     assert judge(undefined) == (3, 3)
     assert judge(-0.2) == (5, 5)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -36,8 +36,20 @@ class Position:
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     open_epoch: dict[str, float] = field(default_factory=dict)  # seconds and tokens of the epoch under way
+    losses: dict[str, list[float]] = field(default_factory=dict)  # by task since the last evaluation: sum, and batches
     seconds: float = 0.0  # of the run so far
     environment: dict[str, Any] = field(default_factory=dict)  # what its last bits depend on; version 0.1 did not note it
+
+    def count_losses(self, losses: Mapping[str, SupportsFloat]) -> None:
+        """Take note of the losses of a batch, by task."""
+        for name, loss in losses.items():
+            total, count = self.losses.get(name, (0.0, 0))
+            self.losses[name] = [total + float(loss), count + 1]
+
+    def mean_losses(self) -> dict[str, float]:
+        """By task, the mean loss of the batches noted since the last call; those of this process, where there are several."""
+        found, self.losses = self.losses, {}
+        return {name: total / count for name, (total, count) in found.items()}
 
 
 def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], position: Position, cost: Cost) -> None:
@@ -127,5 +139,6 @@ def _put(learner: Learner, progress: dict[str, Any], tensors: dict[str, Tensor])
     learner.best = parts["best"]
     groups = learner.optimizer.state_dict()["param_groups"]
     learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    # Only what is known: version 0.1 wrote one more field.
-    learner.progress = Progress(**{key: progress[key] for key in Progress.__dataclass_fields__})
+    # Only what is known: version 0.1 wrote one more field, and none had `best_rank` at first.
+    fields = Progress.__dataclass_fields__.keys() - ({"best_rank"} - progress.keys())
+    learner.progress = Progress(**{key: progress[key] for key in fields})

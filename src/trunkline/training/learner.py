@@ -8,8 +8,9 @@ a tuned trunk a learner holds the trunk with its task, or with all tasks that ar
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Progress:
     """What stopping and the plateau schedule remember; all of it is plain JSON."""
 
     best_score: float | None = None  # the monitored validation metric as its task reports it; their mean for several tasks
+    best_rank: list[float] = field(default_factory=list)  # what the best evaluation is compared by (`Learner._rank`)
     best_step: int = 0
     since_best: int = 0  # evaluations without a better score
     since_halving: int = 0
@@ -145,14 +147,14 @@ class Learner:
 
     def judge(self, metrics: Mapping[str, dict[str, Any]], step: int) -> bool:
         """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""
-        own, score, sign = self.progress, *self._score(metrics)
-        better = score is not None and (own.best_score is None or sign * score > sign * own.best_score)
-        if better or own.best_score is None:  # while no score is defined, the latest weights are the best known
-            own.best_step = step
+        own, rank = self.progress, self._rank(metrics)
+        if not own.best_rank and own.best_score is not None:  # a checkpoint from before ranks were kept
+            own.best_rank = [len(self.parts), self._signs()[0] * own.best_score, -sys.float_info.max]
+        if not own.best_rank or rank > own.best_rank:
+            own.best_rank, own.best_score, own.best_step = rank, self._score(metrics), step
+            own.since_best = own.since_halving = 0
             self.best = {}  # first, so that there is never a third copy of them
             self.best = self.weights()
-        if better:
-            own.best_score, own.since_best, own.since_halving = score, 0, 0
             return True
         own.since_best += 1
         own.since_halving += 1
@@ -161,13 +163,33 @@ class Learner:
         own.stopped = self.training.patience is not None and own.since_best >= self.training.patience
         return False
 
-    def _score(self, metrics: Mapping[str, dict[str, Any]]) -> tuple[float | None, int]:
-        """The monitored metric, None if undefined, and 1 or -1: more or less of it is better. For several, the signed mean."""
-        signs = {name: 1 if part.task.higher_is_better else -1 for name, part in self.parts.items()}
-        scores = {name: metrics[name].get(part.task.monitor) for name, part in self.parts.items()}
-        known = {name: score for name, score in scores.items() if score is not None and math.isfinite(score)}
+    def _signs(self) -> list[int]:
+        """By task, 1 or -1: more or less of its monitored metric is better."""
+        return [1 if part.task.higher_is_better else -1 for part in self.parts.values()]
+
+    def _monitored(self, metrics: Mapping[str, dict[str, Any]]) -> list[float | None]:
+        """By task, the monitored metric; None where it is undefined, such as a correlation with constant targets."""
+        scores = [metrics[name].get(part.task.monitor) for name, part in self.parts.items()]
+        return [score if score is not None and math.isfinite(score) else None for score in scores]
+
+    def _rank(self, metrics: Mapping[str, dict[str, Any]]) -> list[float]:
+        """What an evaluation is compared by, larger is better.
+
+        First how many tasks have a defined score; then the mean over tasks of the monitored metric, its sign such that more is
+        better, or, where that is undefined, of the negative validation loss; then the negative sum of the losses, which
+        decides between equal scores.
+        """
+        scores = self._monitored(metrics)
+        losses = [metrics[name].get("loss", 0.0) for name in self.parts]
+        values = [
+            -loss if score is None else sign * score for sign, score, loss in zip(self._signs(), scores, losses, strict=True)
+        ]
+        return [sum(score is not None for score in scores), sum(values) / len(values), -sum(losses)]
+
+    def _score(self, metrics: Mapping[str, dict[str, Any]]) -> float | None:
+        """The monitored metric; for several tasks the mean, its signs such that more is better; None if one is undefined."""
+        scores = self._monitored(metrics)
+        known = [score for score in scores if score is not None]
         if len(known) < len(scores):
-            return None, 1
-        if len(known) == 1:
-            return next(iter(known.values())), next(iter(signs.values()))
-        return sum(signs[name] * score for name, score in known.items()) / len(known), 1
+            return None
+        return known[0] if len(known) == 1 else sum(s * k for s, k in zip(self._signs(), known, strict=True)) / len(known)

@@ -154,6 +154,7 @@ class Loop:
             mine = self.accelerator.process_index
             losses = self._batch(chunk[mine] if mine < len(chunk) else None)
             self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
+            position.count_losses(losses)
             tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
             position.batch += 1
             last = position.batch == rounds
@@ -275,6 +276,7 @@ class Loop:
         if large:
             give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
+        losses = self.position.mean_losses()
         for learner in active.values():
             better = learner.judge({name: metrics[name] for name in learner.parts}, self.position.step)
             for name, part in learner.parts.items():
@@ -282,6 +284,7 @@ class Loop:
                 entry["tasks"][name] = {
                     "validation": {key: value for key, value in metrics[name].items() if not isinstance(value, dict)},
                     "best": better,
+                    "train_loss": losses.get(name),
                     "layers": {str(layer): round(weight, 6) for layer, weight in weights.items()},
                 }
             learner.train()

@@ -31,6 +31,7 @@ from trunkline.training.feeds import Feeds
 from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
+from trunkline.training.outcome import training_findings
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.rundir import drop_checkpoint, missing_branch
 from trunkline.training.sampling import SharedTexts, SplitFeed
@@ -133,6 +134,11 @@ class Run:
         for finding in self.findings:
             self.publish(Finding(finding))
 
+    def _told(self, stage: Stage, history: list[dict[str, Any]]) -> list[str]:
+        """What there is to say of how the training of a stage went."""
+        found = training_findings(history, {name: self.tasks[name] for name in stage.tasks})
+        return [f"{stage.name}: {finding}" if stage.name else finding for finding in found]
+
     def loop(self, path: Path) -> Loop:
         """The training loop of the first stage, with its checkpoint below `path`."""
         return self._loop(self.plan(path)[0], *self.first, self.cost, path / "checkpoint")
@@ -192,7 +198,14 @@ class Run:
             "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
             "digests": {name: split_digest(split) for name, split in splits.items()},
             "environment": now,
-            "findings": self.findings,
+            "findings": [
+                *self.findings,
+                *(
+                    finding
+                    for stage, record in zip(stages, records, strict=True)
+                    for finding in self._told(stage, record["history"])
+                ),
+            ],
             "tasks": {name: tasks[name] for name in self.tasks},
             "history": [entry for record in records for entry in record["history"]],
         }
@@ -250,6 +263,8 @@ class Run:
         loop = self._loop(stage, learners, source, cost, path / "checkpoint" / stage.name)
         with source.while_training():
             position, cost = loop.run()
+        for finding in self._told(stage, position.history):
+            self.publish(Finding(finding))
         after = time.monotonic()
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
