@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import typer
 
 import trunkline
 from trunkline.errors import BadInput, TrunklineError, ascii_controls
+from trunkline.terminal import leads, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,26 +55,12 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, emoji=False)
 
 
-def leads() -> bool:
-    """Whether this process is the one that talks, of those that a launcher (torchrun, accelerate) has started together."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def tell(sentence: str, indent: int = 2) -> None:
     """Write a sentence to stderr: broken between words where that is a terminal, one line where it is a log."""
     if not leads():
         return
     for line in wrapped(sentence, shutil.get_terminal_size().columns if sys.stderr.isatty() else None, indent):
         typer.echo(line, err=True)
-
-
-def wrapped(text: str, width: int | None, indent: int = 2) -> list[str]:
-    """Lines of at most `width` characters; a no-break space holds two words together and comes out as a space."""
-    if width is not None and len(text) > width:
-        lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-    else:
-        lines = [text]
-    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def below(path: Path) -> str:

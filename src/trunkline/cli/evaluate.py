@@ -92,7 +92,7 @@ def divide(places: list[str]) -> tuple[list[Path], str | None]:
 
 
 def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
-    from trunkline.cli.progress import counting
+    from trunkline.trackers.progress import counting
     from trunkline.model.tables import score_table
 
     return score_table(bundle, table, tell, lambda texts: counting(err(), "scoring", texts))

@@ -83,7 +83,7 @@ def guessed_config(source: str, overrides: list[str], form: str | None = None) -
 
 def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: bool = False) -> dict[str, Any]:
     """Run a fit with its progress on stderr; return the run's summary."""
-    from trunkline.cli.progress import FitProgress
+    from trunkline.trackers.progress import FitProgress
     from trunkline.training.fit import fit as run
 
     with FitProgress(err()) as progress:

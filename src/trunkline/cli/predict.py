@@ -238,6 +238,6 @@ def _counter(shown: bool) -> Any:
     """The bar of texts done, or nothing."""
     from contextlib import nullcontext
 
-    from trunkline.cli.progress import counting
+    from trunkline.trackers.progress import counting
 
     return counting(err(), "predicting", None) if shown else nullcontext(lambda more: None)

@@ -38,7 +38,7 @@ def build(
     \b
     trunkline states build examples/emotion.yaml
     """
-    from trunkline.cli.progress import FitProgress
+    from trunkline.trackers.progress import FitProgress
     from trunkline.training.config import load_config
     from trunkline.training.stored import build_states
 

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from trunkline.cli.common import leads, wrapped
 from trunkline.events import (
     AlreadyFinished,
     BatchEnded,
@@ -26,6 +25,7 @@ from trunkline.events import (
     StageStarted,
     StatesProgress,
 )
+from trunkline.terminal import leads, wrapped
 
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 

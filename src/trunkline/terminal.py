@@ -1,0 +1,20 @@
+"""Lines for a terminal or a log, and which process of a launch writes them. Loads nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+
+def leads() -> bool:
+    """Whether this process writes to the terminal, of those that a launcher (torchrun, accelerate) has started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wrapped(text: str, width: int | None, indent: int = 2) -> list[str]:
+    """Lines of at most `width` characters; a no-break space holds two words together and comes out as a space."""
+    if width is not None and len(text) > width:
+        lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    else:
+        lines = [text]
+    return [line.replace("\u00a0", " ") for line in lines]
