@@ -49,6 +49,13 @@ class Finding(Event):
 
 
 @dataclass(frozen=True)
+class ColumnsInterpreted(Event):
+    """How the columns of data that came without a config were interpreted, a sentence each; told before `RunStarted`."""
+
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StatesProgress(Event):
     """`done` of `total` tokens of a split are in the states store."""
 

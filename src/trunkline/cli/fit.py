@@ -87,7 +87,7 @@ def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: b
     from trunkline.training.fit import fit as run
 
     with FitProgress(err()) as progress:
-        return run(config, name=name, run_dir=run_dir, fresh=fresh, subscribers=[progress]).summary
+        return run(config, name=name, run_dir=run_dir, fresh=fresh, progress=False, subscribers=[progress]).summary
 
 
 def show_scores(summary: dict[str, Any]) -> None:

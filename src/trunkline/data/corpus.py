@@ -37,6 +37,10 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def holding(self, columns: dict[str, list]) -> Corpus:
+        """The same texts with these columns beside them, each with a value for every text."""
+        return Corpus(Table(self.table.source, columns), self.texts, self.pairs, self.units)
+
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
         """`Table.parsed` for what depends on texts and units too."""
         return parse() if self.read_from is None else self.table.parsed((key, self.read_from), parse)

@@ -72,15 +72,15 @@ class Guess:
         return {"data": {"train": train, **{k: v for k, v in named.items() if v is not None}}, "tasks": dict(self.tasks)}
 
 
-def guess_columns(table: Table) -> Guess:
-    """Decide about every column of a table.
+def guess_columns(table: Table, text: str | None = None) -> Guess:
+    """Decide about every column of a table; `text` is the column of the texts where that is known.
 
     Raises BadInput where no column looks like a text, or none like a task: then a config has to say it.
     """
     if table.lacks_header():
         raise BadInput(f"{table.source}: {NO_HEADER}")
     looks = {name: _Look(name, values) for name, values in table.columns.items()}
-    text, pair = _find_texts(looks)
+    text, pair = _find_texts(looks) if text is None else (text, None)
     made: dict[str, Decision] = {}
     tasks: dict[str, dict[str, Any]] = {}
     tokens, tags = _find_tags(looks)

@@ -11,6 +11,7 @@ from typing import Any
 from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.formats.parquet import arrow_columns
 from trunkline.data.formats.recognise import format_for, unread_suffix
+from trunkline.data.memory import refuse_mark
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.spans import with_spans
 from trunkline.data.table import Table, concatenate
@@ -120,6 +121,7 @@ def _unreadable(source: str, error: OSError) -> BadInput:
 
 
 def _read(source: str, base: Path, format: str | None) -> Table:
+    refuse_mark(source)
     path = base / Path(source).expanduser()
     name, _, split = source.partition(":")
     if name not in embedded_names() and path.is_file():

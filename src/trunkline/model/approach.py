@@ -30,10 +30,12 @@ class Approach(ABC):
     Attributes:
         regimes: the values of `training.regime` that it knows.
         stores_ahead: whether all states that a fit reads can be stored before it.
+        changes_trunk: whether a fit needs a trunk of its own, as it may set weights of it aside.
     """
 
     regimes: ClassVar[tuple[str, ...]]
     stores_ahead: ClassVar[bool]
+    changes_trunk: ClassVar[bool]
 
     @abstractmethod
     def trunk_dtype(self, wanted: str) -> str:
@@ -92,6 +94,7 @@ class FeatureBased(Approach):
 
     regimes = ("separate",)
     stores_ahead = True
+    changes_trunk = False
 
     def trunk_dtype(self, wanted: str) -> str:
         return wanted
@@ -129,6 +132,7 @@ class FineTuning(Approach):
 
     regimes = ("separate", "joint", "sequential", "fusion")
     stores_ahead = False
+    changes_trunk = True
 
     def trunk_dtype(self, wanted: str) -> str:
         return "fp32"

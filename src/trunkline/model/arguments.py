@@ -3,11 +3,77 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 from trunkline.data.corpus import Unit
-from trunkline.errors import BadInput
+from trunkline.data.memory import is_table_like, values_of
+from trunkline.errors import BadInput, listed, unknown_name
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list."""
+
+    texts: list[str]
+    pairs: list[str] | None
+    units: list[list[Unit]] | None
+    alone: bool
+
+
+def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None]) -> Asked:
+    """Check what a program asks to predict.
+
+    Args:
+        texts: one text, or several.
+        pairs: one second text, or several; None where there are none.
+        units: of the words of one text, or of several; None where they are to be found.
+        check_pairs: told whether there are second texts; raises BadInput where they are missing or not read.
+
+    Raises:
+        BadInput: one sentence for what does not fit.
+    """
+    alone = isinstance(texts, str)
+    if alone:
+        if not (pairs is None or isinstance(pairs, str)):
+            raise BadInput(f"pairs: found {type(pairs).__name__} beside one text, expected one string")
+        texts, pairs, units = [texts], None if pairs is None else [pairs], None if units is None else [units]
+    if isinstance(pairs, str):
+        raise BadInput("pairs: found one string beside a list of texts, expected a list as long")
+    texts = texts_of("texts", "text", texts)
+    check_pairs(pairs is not None)
+    if pairs is not None:
+        pairs = texts_of("pairs", "second text", pairs)
+        if len(pairs) != len(texts):
+            raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
+    return Asked(texts, pairs, None if units is None else units_of(units, texts), alone)
+
+
+def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, list[Any]]:
+    """Return the right answers by branch, as a program gives them to be scored: by branch, or alone for the only one.
+
+    Args:
+        labels: a list with an answer for each text, or a mapping of branch to such a list.
+        names: of all branches.
+        count: of the texts.
+
+    Raises:
+        BadInput: a branch that is not there, a list alone for several branches, or one of another length.
+    """
+    if not isinstance(labels, Mapping):
+        if len(names) != 1:
+            expected = f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8)})"
+            raise BadInput(f"labels: found {type(labels).__name__}, expected {expected}")
+        labels = {next(iter(names)): labels}
+    found = {}
+    for name, own in labels.items():
+        if name not in names:
+            raise unknown_name("labels: branch", name, names)
+        found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
+        if len(found[name]) != count:
+            raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")
+    return found
 
 
 def texts_of(what: str, each: str, given: Any) -> list[str]:
@@ -41,10 +107,12 @@ def _spans(number: int, given: Any, text: str) -> list[Unit]:
 
 
 def _listed(where: str, given: Any, expected: str) -> list[Any]:
-    """What can be gone through in an order of its own."""
+    """What can be gone through in an order of its own, row by row."""
+    if is_table_like(given):
+        raise BadInput(f"{where}: found {type(given).__name__}, expected {expected}, such as one of its columns")
     if not isinstance(given, str | bytes | bytearray | Mapping | Set):
         try:
-            return list(given)
+            return given.to_pylist() if hasattr(given, "to_pylist") else list(given)  # Arrow's values are no strings
         except TypeError:
             pass
     raise BadInput(f"{where}: found {type(given).__name__}, expected {expected}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -16,12 +15,13 @@ from trunkline.data.corpus import Corpus, segment
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.model.apply import collect_logits
-from trunkline.model.arguments import texts_of, units_of
+from trunkline.model.arguments import Asked, answers_of, asked, texts_of
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
-from trunkline.model.plan import Plan
+from trunkline.model.plan import Plan, named
 from trunkline.tasks import Targets
-from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.trunk.load import Trunk
+from trunkline.trunk.shared import shared_trunk
 
 CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
 
@@ -92,7 +92,7 @@ class Bundle:
             branch.module.to(self.trunk.device)
             if branch.source.trunk is None and branch.trunk.dtype not in found:
                 trunk = self.trunk
-                found[branch.trunk.dtype] = load_trunk(
+                found[branch.trunk.dtype] = shared_trunk(
                     trunk.folder, stack=trunk.stack, dtype=branch.trunk.dtype, device=trunk.device
                 )
         return found
@@ -120,20 +120,20 @@ class Bundle:
         if not loaded:
             raise BadInput("no branch given; expected at least one branch or run directory")
         if isinstance(trunk, Trunk):
-            return cls(trunk, _named(loaded))
+            return cls(trunk, named(loaded))
         reading = [branch for branch in loaded if branch.source.trunk is None]
         if not reading and isinstance(source, Trunk):
-            return cls(source, _named(loaded))
+            return cls(source, named(loaded))
         first = reading[0].trunk
         name = trunk or first.name
         revision = None if trunk else first.revision
         try:
-            found = load_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device)
+            found = shared_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device)
         except TrunklineError as error:
             if trunk is not None:
                 raise
             raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
-        return cls(found, _named(loaded))
+        return cls(found, named(loaded))
 
     @overload
     def predict(  # type: ignore[overload-overlap]
@@ -171,33 +171,77 @@ class Bundle:
                 list of spans for each text, or that lie outside of it.
         """
         plan = self._plan
-        if isinstance(texts, str):
-            if not (pairs is None or isinstance(pairs, str)):
-                raise BadInput(f"pairs: found {type(pairs).__name__} beside one text, expected one string")
-            return self.predict(
-                [texts], None if pairs is None else [pairs], units=None if units is None else [units], progress=progress
-            )[0]
-        if isinstance(pairs, str):
-            raise BadInput("pairs: found one string beside a list of texts, expected a list as long")
-        texts = texts_of("texts", "text", texts)
-        plan.check_pairs(pairs is not None)
-        if pairs is not None:
-            pairs = texts_of("pairs", "second text", pairs)
-            if len(pairs) != len(texts):
-                raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
-        units = None if units is None else units_of(units, texts)
+        given = asked(texts, pairs, units, plan.check_pairs)
         answers: list[dict[str, Any]] = []
-        for part in _portions(plan, texts, pairs):
-            corpus = _corpus(plan, texts[part], pairs and pairs[part], units and units[part])
+        for corpus in _corpora(plan, given):
             found: list[dict[str, Any]] = [{} for _ in corpus.texts]
             for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items():
                 decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
                 for answer, presented in zip(found, branch.task.present(decoded, corpus), strict=True):
                     answer[name] = presented
             answers += [{name: answer[name] for name in plan.branches} for answer in found]
-        return answers
+        return answers[0] if given.alone else answers
 
-    def score(
+    def predict_proba(self, texts: Any, pairs: Any = None, *, units: Any = None) -> dict[str, Any]:
+        """Return the probabilities of the labels for each text, by branch; those that predict numbers are left out.
+
+        Args:
+            texts: as of `predict`, likewise `pairs` and `units`.
+
+        Returns:
+            By branch, fp32 (texts, labels) in the order of `branches[name].task.labels`; of a token task a list with an array
+            (words, tags) for each text. For one text alone, its row.
+
+        Raises:
+            BadInput: as `predict`, or every branch predicts numbers.
+        """
+        plan = self._plan
+        given = asked(texts, pairs, units, plan.check_pairs)
+        named = {name: branch for name, branch in plan.branches.items() if branch.task.named_labels is not None}
+        if not named:
+            raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
+        found: dict[str, list[np.ndarray]] = {name: [] for name in named}
+        for corpus in _corpora(plan, given):
+            for name, (branch, logits, offsets) in _logits(plan, corpus, None).items():
+                shares = branch.criterion.probabilities(logits, offsets)
+                if shares is not None:
+                    found[name] += list(shares) if offsets is None else np.split(shares, offsets[1:-1])
+        if given.alone:
+            return {name: rows[0] for name, rows in found.items()}
+        return {
+            name: found[name] if branch.task.answers.units else np.array(found[name]).reshape(-1, branch.task.outputs)
+            for name, branch in named.items()
+        }
+
+    def score(self, texts: Any, labels: Any, pairs: Any = None, *, units: Any = None) -> dict[str, Any]:
+        """Return metrics for texts whose labels are known.
+
+        Args:
+            texts: what to read, in order.
+            labels: the right answer of each text (None where there is none), or such a list by branch; only these branches are
+                scored. A label for a sequence task, a list of labels or a vector of 0 and 1 for a multilabel task, a number for
+                a regression, and for a token task a tag for each word or spans as (start, end, label).
+            pairs: as of `predict`, likewise `units`.
+
+        Returns:
+            By branch, metrics by name; for `labels` that are no mapping, the metrics of the only branch.
+
+        Raises:
+            BadInput: as `predict`; labels that do not fit the texts or the tasks.
+        """
+        if isinstance(texts, str):
+            raise BadInput("texts: found one string, expected a list of strings")
+        texts = texts_of("texts", "text", texts)
+        answers = answers_of(labels, self.branches, len(texts))
+        bundle = self.only(answers)
+        plan = bundle._plan
+        given = asked(texts, pairs, units, plan.check_pairs)
+        corpus = _corpus(plan, given.texts, given.pairs, given.units, "labels")
+        targets = {name: plan.branches[name].task.targets_of(own, corpus) for name, own in answers.items()}
+        found = bundle.score_corpus(corpus, targets)
+        return {name: found[name] for name in answers} if isinstance(labels, Mapping) else next(iter(found.values()))
+
+    def score_corpus(
         self, corpus: Corpus, targets: dict[str, Targets], progress: Callable[[int], None] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Return the metrics of every branch that `targets` has right answers for."""
@@ -208,6 +252,12 @@ class Bundle:
             for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items()
             if name in targets
         }
+
+
+def _corpora(plan: Plan, given: Asked) -> Iterator[Corpus]:
+    """What is asked, some texts at a time."""
+    for part in _portions(plan, given.texts, given.pairs):
+        yield _corpus(plan, given.texts[part], given.pairs and given.pairs[part], given.units and given.units[part])
 
 
 def _portions(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[slice]:
@@ -223,10 +273,10 @@ def _portions(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator
         yield slice(begin, len(texts))
 
 
-def _corpus(plan: Plan, texts: list[str], pairs: list[str] | None, units: Any) -> Corpus:
+def _corpus(plan: Plan, texts: list[str], pairs: list[str] | None, units: Any, source: str = "texts") -> Corpus:
     if units is None and any(one.cut.windows for one in plan.passes):
         units = [segment(text) for text in texts]
-    return Corpus(Table("texts", {"text": texts}, None), texts, pairs, units)
+    return Corpus(Table(source, {"text": texts}, None), texts, pairs, units)
 
 
 def _logits(
@@ -246,18 +296,3 @@ def _logits(
         for name, branch in one.branches.items():
             found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
     return found
-
-
-def _named(branches: list[Branch]) -> dict[str, Branch]:
-    """Branches by task name; those that share a name are told apart by the folder of their run."""
-    names = Counter(branch.task.name for branch in branches)
-    named: dict[str, Branch] = {}
-    for branch in branches:
-        name = branch.task.name
-        if names[name] > 1 and branch.path is not None:
-            folder = branch.path.resolve()
-            name = f"{folder.parents[1].name}/{name}" if folder.parent.name == "branches" else folder.name
-        if name in named:
-            raise BadInput(f"{branch.path}: a branch called {name} was given already; expected each branch once")
-        named[name] = branch
-    return named

@@ -9,6 +9,7 @@ but for those that were trained together: they hold the same changed trunk, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -96,3 +97,18 @@ class Plan:
         if any(one.cut.windows for one in self.passes):
             return len(text)
         return min(len(text), CHARACTERS * max((one.cut.max_length for one in self.passes), default=0))
+
+
+def named(branches: list[Branch]) -> dict[str, Branch]:
+    """Branches by task name; those that share a name are told apart by the folder of their run."""
+    names = Counter(branch.task.name for branch in branches)
+    found: dict[str, Branch] = {}
+    for branch in branches:
+        name = branch.task.name
+        if names[name] > 1 and branch.path is not None:
+            folder = branch.path.resolve()
+            name = f"{folder.parents[1].name}/{name}" if folder.parent.name == "branches" else folder.name
+        if name in found:
+            raise BadInput(f"{branch.path}: a branch called {name} was given already; expected each branch once")
+        found[name] = branch
+    return found

@@ -87,7 +87,7 @@ def score_table(
         for sentence in (said for name in names for said in bundle.branches[name].task.findings(corpus)):
             say(f"{table.source}: {sentence}")
         with count(len(corpus)) as progress:
-            found = bundle.only(names).score(corpus, targets, progress=progress)
+            found = bundle.only(names).score_corpus(corpus, targets, progress=progress)
         for name, metrics in found.items():
             task = bundle.branches[name].task
             rows = task.answers.scored(targets[name], corpus)

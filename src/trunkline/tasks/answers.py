@@ -7,7 +7,7 @@ targets and offsets, and does not know which it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
@@ -30,11 +30,20 @@ class Targets:
     values (np.ndarray): (texts,) or (texts, L); for a task at unit level (U,), the units of all texts end to end.
     present (np.ndarray): bool, as long as `values`; False where a row lacks this task's label.
     offsets (np.ndarray | None): only at unit level, (texts + 1,): the units of text t are offsets[t]:offsets[t + 1].
+    weights (np.ndarray | None): fp64, as long as `present`: what the loss of each is multiplied by in training, 1 on average
+        over what is present; None: 1.
     """
 
     values: np.ndarray
     present: np.ndarray
     offsets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    def weighted(self, texts: np.ndarray) -> Targets | None:
+        """The same with weights by text (texts,), scaled to a mean of 1 over what is present; None if all of that are 0."""
+        own = texts if self.offsets is None else np.repeat(texts, np.diff(self.offsets))
+        mean = own[self.present].mean()
+        return replace(self, weights=own / mean) if mean > 0 else None
 
 
 class Places(NamedTuple):
@@ -56,13 +65,15 @@ class Picked:
     """What a task learns from one batch.
 
     `rows` (M,) are packed row numbers for a unit-level head, None for a text-level one; `keep` (M,) are the sequences of
-    the batch with a target at text level; `targets` (M, ...); `groups` (M,) the sequence that a unit belongs to.
+    the batch with a target at text level; `targets` (M, ...); `groups` (M,) the sequence that a unit belongs to; `weights` (M,)
+    what the loss of each is multiplied by.
     """
 
     rows: Tensor | None
     keep: Tensor | None
     targets: Tensor
     groups: Tensor | None
+    weights: Tensor | None = None
 
 
 class Answers(ABC):
@@ -175,8 +186,9 @@ class TextAnswers(Answers):
         keep = np.flatnonzero(taught[sequences])
         if len(keep) == 0:
             return None
-        values = targets.values[self.encoded.text_of[sequences[keep]]]
-        return Picked(None, torch.from_numpy(keep).to(device), onto(values, device), None)
+        texts = self.encoded.text_of[sequences[keep]]
+        weights = None if targets.weights is None else onto(targets.weights[texts], device)
+        return Picked(None, torch.from_numpy(keep).to(device), onto(targets.values[texts], device), None, weights)
 
 
 class UnitAnswers(Answers):
@@ -238,4 +250,5 @@ class UnitAnswers(Answers):
             return None
         packed = torch.from_numpy(rows[present]).to(device)
         values = onto(targets.values[units[present]], device)
-        return Picked(packed, None, values, layout.sequence_of[packed])
+        weights = None if targets.weights is None else onto(targets.weights[units[present]], device)
+        return Picked(packed, None, values, layout.sequence_of[packed], weights)

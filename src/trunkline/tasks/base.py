@@ -46,7 +46,7 @@ class Decoded:
 class Criterion(nn.Module):
     """Turns logits into a loss and into predictions; may hold weights of its own, such as a CRF's transitions."""
 
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """Return the mean loss (a scalar, fp32 or fp64) of M rows that have a target.
 
         Args:
@@ -54,12 +54,18 @@ class Criterion(nn.Module):
             targets: (M, ...), rows of `Targets.values`.
             groups: (M,) the sequence that each unit row belongs to, rows of one sequence together and in order; None at
                 text level.
+            weights: (M,) what the loss of each row is multiplied by, 1 on average over the training rows; None: 1. All rows of
+                one sequence have the same.
         """
         raise NotImplementedError
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
         """Return the predictions for logits (texts, C), or (U, C) with `offsets` (texts + 1,) at unit level."""
         raise NotImplementedError
+
+    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the probability of every label, fp32 (texts, L) or (U, L) at unit level; None for kinds without labels."""
+        return None
 
     def forward(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
         return self.loss(logits, targets, groups)
@@ -186,6 +192,18 @@ class Task(ABC):
     @abstractmethod
     def targets(self, corpus: Corpus) -> Targets:
         """Return what is right for `corpus`. BadInput for an unknown label, a wrong type, or no labelled row at all."""
+
+    @abstractmethod
+    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+        """Return what is right for `corpus`, whose table holds no answers, where a program gives one for each text.
+
+        Args:
+            answers: labels, lists of labels or 0/1 vectors, numbers, lists of tags or of spans; None where a text has none.
+            corpus: the texts, for a task at unit level with their units. Its table's source opens the messages.
+
+        Raises:
+            BadInput: an unknown label or a wrong type.
+        """
 
     def strata(self, corpus: Corpus) -> list[str] | None:
         """Return a group per text that a drawn split should keep the shares of; "" where the label is missing."""

@@ -79,7 +79,7 @@ class CRF(nn.Module):
     def _wide(self, tensor: Tensor) -> Tensor:
         return tensor.to(widest(self.start.device))
 
-    def nll(self, emissions: Tensor, tags: Tensor, groups: Tensor) -> Tensor:
+    def nll(self, emissions: Tensor, tags: Tensor, groups: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the negative log-likelihood of `tags`, summed over chains and divided by rows, a scalar in the widest dtype.
 
         Where the gold tags take a forbidden step (a unit between them had no sub-word), a new chain begins.
@@ -88,8 +88,9 @@ class CRF(nn.Module):
             emissions: (M, C).
             tags: (M,) gold tags.
             groups: (M,) the chain that a row belongs to; rows of one chain lie together, in order.
+            weights: (M,) what the log-likelihood of a chain is multiplied by, the same for all its rows; None: 1.
 
-        All three are moved to the device of the weights.
+        All are moved to the device of its own weights.
         """
         device = self.start.device
         emissions, tags, groups = self._wide(emissions.to(device)), tags.to(device).long(), groups.to(device)
@@ -99,6 +100,8 @@ class CRF(nn.Module):
         starts = opens.nonzero()[:, 0]
         lengths = torch.diff(starts, append=starts.new_tensor([rows]))
         inner = ~opens[1:]
+        if weights is not None:
+            return self._weighted(emissions, tags, starts, lengths, inner, self._wide(weights.to(device))) / rows
         # Counting first makes the gradient a product rather than a scatter, so it has the same bits on any thread count.
         pairs = self._wide(torch.bincount((tags[:-1] * size + tags[1:])[inner], minlength=size * size).view(size, size))
         begun = self._wide(torch.bincount(tags[starts], minlength=size))
@@ -108,6 +111,21 @@ class CRF(nn.Module):
         steps = _steps(starts, lengths)
         last, _ = self._forward(emissions.index_select(0, steps.order), steps, self._wide(self.start), keep=False)
         return (torch.logsumexp(last + self._wide(self.end), dim=1).sum() - gold) / rows
+
+    def _weighted(
+        self, emissions: Tensor, tags: Tensor, starts: Tensor, lengths: Tensor, inner: Tensor, weights: Tensor
+    ) -> Tensor:
+        """The sum over chains of weight times negative log-likelihood; see `nll`. `inner` (M - 1,): steps within a chain."""
+        gold = emissions.gather(1, tags[:, None])[:, 0]
+        gold = gold + torch.cat([gold.new_zeros(1), torch.where(inner, self._wide(self.transitions)[tags[:-1], tags[1:]], 0)])
+        own, final = weights[starts], tags[starts + lengths - 1]
+        scored = (gold * weights).sum() + (own * (self._wide(self.start)[tags[starts]] + self._wide(self.end)[final])).sum()
+        steps = _steps(starts, lengths)
+        last, _ = self._forward(emissions.index_select(0, steps.order), steps, self._wide(self.start), keep=False)
+        # `last` has the chains that end at the first step, then those that end at the second: places in the order by length.
+        ended = [torch.arange(steps.alive(step + 1), steps.alive(step), device=own.device) for step in range(len(steps))]
+        by_length = torch.argsort(lengths, descending=True, stable=True)[torch.cat(ended)]
+        return (own[by_length] * torch.logsumexp(last + self._wide(self.end), dim=1)).sum() - scored
 
     def _forward(self, emissions: Tensor, steps: _Steps, start: Tensor, *, keep: bool) -> tuple[Tensor, Tensor | None]:
         """Return the last alpha of each chain, longest chain last (B, C), and all alphas by step (M, C) if `keep`.
@@ -152,6 +170,18 @@ class CRF(nn.Module):
             tags[steps.order] = best = self._viterbi(own.float(), steps)
             scores[steps.order] = self._marginals(self._wide(own), steps).gather(1, best[:, None])[:, 0].float()
         return tags, scores
+
+    @torch.no_grad()
+    def marginals(self, emissions: Tensor, offsets: Tensor) -> Tensor:
+        """Return the probability of every tag at each row, fp32 (M, C); arguments as of `decode`."""
+        emissions, offsets = emissions.to(self.start.device), offsets.to(self.start.device)
+        found = torch.zeros(emissions.shape, dtype=torch.float32, device=emissions.device)
+        lengths = torch.diff(offsets)
+        chains = (lengths > 0).nonzero()[:, 0]
+        if len(chains):
+            steps = _steps(offsets[chains], lengths[chains])
+            found[steps.order] = self._marginals(self._wide(emissions[steps.order]), steps).float()
+        return found
 
     def _viterbi(self, emissions: Tensor, steps: _Steps) -> Tensor:
         """Return the best tags (M,) in the order of `steps`."""

@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor | None = None, gamma: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    weights: Tensor | None = None,
+    gamma: float = 0.0,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Return the (weighted) mean focal loss, a scalar in fp32; with gamma 0 it is cross-entropy.
 
     Args:
@@ -19,14 +26,17 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor | None = N
         targets: (M,) class numbers.
         weights: (C,) a weight per class; the mean is over the sum of the rows' weights, as in torch's cross_entropy.
         gamma: how much well classified rows are played down.
+        rows: (M,) what the loss of each row is multiplied by; it does not change what the sum is divided by.
     """
     logits, targets = logits.float(), targets.long()
     weights = None if weights is None else weights.to(logits.device)  # whole splits are judged on the CPU
-    if gamma == 0.0:
+    if gamma == 0.0 and rows is None:
         return F.cross_entropy(logits, targets, weight=weights)
     log_p = F.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]  # (M,)
     # -expm1(log p) is 1 - p without cancellation; the floor keeps the gradient of x^gamma finite for gamma < 1.
-    losses = -((-torch.expm1(log_p)).clamp_min(1e-12) ** gamma) * log_p
+    losses = -((-torch.expm1(log_p)).clamp_min(1e-12) ** gamma) * log_p if gamma else -log_p
+    if rows is not None:
+        losses = rows.to(losses) * losses
     if weights is None:
         return losses.mean()
     own = weights[targets]

@@ -54,13 +54,17 @@ class MultilabelCriterion(Criterion):
         weights = task.learned.class_weights
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
 
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
-        weights = None if self.weights is None else self.weights.to(logits.device)  # whole splits are judged on the CPU
-        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weights)
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        positive = None if self.weights is None else self.weights.to(logits.device)  # whole splits are judged on the CPU
+        rows = None if weights is None else weights.to(logits.device).float()[:, None]
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weight=rows, pos_weight=positive)
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        scores = torch.sigmoid(base.as_logits(logits, self.task.outputs)).cpu().numpy()
+        scores = self.probabilities(logits)
         return Decoded(scores >= self.task.learned.threshold, scores)
+
+    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        return torch.sigmoid(base.as_logits(logits, self.task.outputs)).cpu().numpy()
 
 
 @kinds.register("multilabel")
@@ -141,6 +145,17 @@ class MultilabelTask(Task):
         present = np.array([row is not None for row in rows], bool)
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
         return Targets(values, present)
+
+    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+        config = self.config.model_copy(update={"labels": "labels", "separator": None})
+        twin = MultilabelTask(self.name, config, self.labels, self.learned)
+        return twin.targets(corpus.holding({"labels": [self._named(answer) for answer in answers]}))
+
+    def _named(self, answer: Any) -> Any:
+        """The labels that a vector of 0 and 1 says, one for each label in order; anything else as it is."""
+        if not isinstance(answer, list) or len(answer) != self.outputs or not all(one in (0, 1) for one in answer):
+            return answer
+        return [label for label, holds in zip(self.labels, answer, strict=True) if holds]
 
     def strata(self, corpus: Corpus) -> list[str]:
         return space.rarest_labels(_label_rows(self.name, self.config, corpus))

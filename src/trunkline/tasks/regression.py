@@ -43,8 +43,10 @@ class RegressionCriterion(Criterion):
         super().__init__()
         self.mean, self.std = mean, std
 
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         standard = (targets.to(widest(targets.device)) - self.mean) / self.std
+        if weights is not None:
+            return (weights.to(logits.device).float() * (logits[:, 0].float() - standard.float()) ** 2).mean()
         return torch.nn.functional.mse_loss(logits[:, 0].float(), standard.float())
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
@@ -105,6 +107,9 @@ class RegressionTask(Task):
         present = ~np.isnan(numbers)
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
         return Targets(np.where(present, numbers, 0.0), present)
+
+    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+        return self.targets(corpus.holding({self.config.target: answers}))
 
     def strata(self, corpus: Corpus) -> list[str]:
         numbers = _numbers(self.name, self.config, corpus)

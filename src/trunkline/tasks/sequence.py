@@ -59,12 +59,15 @@ class SequenceCriterion(Criterion):
         self.size, self.gamma = size, gamma
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
 
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
-        return losses.cross_entropy(logits, targets, weights=self.weights, gamma=self.gamma)
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        return losses.cross_entropy(logits, targets, weights=self.weights, gamma=self.gamma, rows=weights)
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        scores = torch.softmax(base.as_logits(logits, self.size), dim=1).cpu().numpy()
+        scores = self.probabilities(logits)
         return Decoded(scores.argmax(axis=1), scores)
+
+    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        return torch.softmax(base.as_logits(logits, self.size), dim=1).cpu().numpy()
 
 
 @kinds.register("sequence")
@@ -137,6 +140,9 @@ class SequenceTask(Task):
             values[row], present[row] = number[label], True
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
         return Targets(values, present)
+
+    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+        return self.targets(corpus.holding({self.config.label: answers}))
 
     def strata(self, corpus: Corpus) -> list[str]:
         return [label or "" for label in _labels(self.name, self.config, corpus)]

@@ -64,12 +64,12 @@ class TokenCriterion(Criterion):
         self.n_types, self.gamma = n_types, gamma
         self.crf = CRF(1 + 2 * n_types, *rules(n_types)) if crf else None
 
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         if self.crf is None:
-            return losses.cross_entropy(logits, targets, gamma=self.gamma)
+            return losses.cross_entropy(logits, targets, gamma=self.gamma, rows=weights)
         if groups is None:
             raise ValueError("a CRF needs the sequence of each unit")
-        return self.crf.nll(logits, targets, groups)
+        return self.crf.nll(logits, targets, groups, weights)
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
         if offsets is None:
@@ -80,6 +80,15 @@ class TokenCriterion(Criterion):
             return Decoded(tags.cpu().numpy(), scores.cpu().numpy(), offsets)
         best = torch.softmax(tensor, dim=1).max(dim=1)
         return Decoded(repair(best.indices.cpu().numpy(), offsets), best.values.cpu().numpy(), offsets)
+
+    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        """Return the probability of every tag at each unit, fp32 (U, tags): with a CRF, the marginal."""
+        tensor = base.as_logits(logits, 1 + 2 * self.n_types)
+        if self.crf is None:
+            return torch.softmax(tensor, dim=1).cpu().numpy()
+        if offsets is None:
+            raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
+        return self.crf.marginals(tensor, torch.as_tensor(offsets, dtype=torch.long)).cpu().numpy()
 
 
 @kinds.register("token")
@@ -164,6 +173,18 @@ class TokenTask(Task):
             found.append(f"no span of {self.name!r} is left of {listed(gone, 8)}.")
         return found
 
+    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+        """Answers are lists of tags, one for each unit, or of spans as (start, end, label) or with these keys."""
+        own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None}
+        if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
+            own |= {"tokens": "tokens", "tags": "tags"}
+            words = zip(corpus.texts, _units(corpus), strict=True)
+            held = {"tokens": [[text[start:end] for start, end in units] for text, units in words], "tags": answers}
+        else:
+            own |= {"spans": "spans"}
+            held = {"spans": [[_span(part) for part in one] if isinstance(one, list) else one for one in answers]}
+        return TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned).targets(corpus.holding(held))
+
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
         return space.rarest_labels([None if row is None else {tag[2:] for tag in row if tag != "O"} for row in rows])
@@ -195,6 +216,13 @@ class TokenTask(Task):
             span = {"start": start, "end": stop, "label": types[kind], "text": text, "score": min(score, 1.0)}
             result[row]["spans"].append(span)
         return result
+
+
+def _span(given: Any) -> Any:
+    """A span as a column of a file holds it; what is none as it is."""
+    if isinstance(given, list) and len(given) == 3:
+        return dict(zip(("start", "end", "label"), given, strict=True))
+    return given
 
 
 def _units(corpus: Corpus) -> list[list[tuple[int, int]]]:

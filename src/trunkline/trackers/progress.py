@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from trunkline.events import (
     AlreadyFinished,
     BatchEnded,
+    ColumnsInterpreted,
     EpochEnded,
     Evaluated,
     Event,
@@ -50,6 +51,11 @@ def counting(console: Console, description: str, total: int | None) -> Iterator[
     with progress_bars(console) as bars:
         bar = bars.add_task(description, total=total, note="")
         yield lambda more: bars.advance(bar, more)
+
+
+def shown_from_python() -> FitProgress:
+    """The progress of a fit that a program has called: on stderr, as plain lines where that is no terminal (a notebook)."""
+    return FitProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False))
 
 
 class FitProgress:
@@ -95,6 +101,11 @@ class FitProgress:
     @__call__.register
     def _(self, event: Finding) -> None:
         self.line(f"note: {event.text}")
+
+    @__call__.register
+    def _(self, event: ColumnsInterpreted) -> None:
+        for sentence in event.sentences:
+            self.line(sentence)
 
     @__call__.register
     def _(self, event: RunStarted) -> None:

@@ -6,7 +6,6 @@ names the file or the override, the key, what was found and what was expected (c
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -24,6 +23,7 @@ from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
 from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
+from trunkline.training.memory import Memory
 from trunkline.training.paths import locate_paths
 
 Share = float
@@ -54,6 +54,7 @@ class DataSection(Section):
     rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
+    weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
     format: str | None = None  # of the files, where their suffix does not say it
 
     @field_validator("format")
@@ -134,6 +135,7 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
     trackers: list[Any] = []  # the Config of each: where the run's events are kept
     _origin: Origin = PrivateAttr(Origin("config"))
+    _memory: Memory = PrivateAttr(default_factory=Memory)
 
     @field_validator("trunk", mode="before")
     @classmethod
@@ -160,9 +162,10 @@ class RunConfig(Section):
         """
         values = self.as_dict()
         del values["trackers"]
-        for section in (values["data"], *(task["data"] for task in values["tasks"].values() if task["data"])):
-            if section["format"] is None:  # so that runs from before it was a key are found
-                del section["format"]
+        for section in (values["data"], *(task["data"] for task in values["tasks"].values() if task.get("data"))):
+            for key in ("format", "weight"):
+                if section[key] is None:  # so that runs from before it was a key are found
+                    del section[key]
         if not older:
             values["trunk"]["device"] = "auto"
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -170,6 +173,11 @@ class RunConfig(Section):
     def as_dict(self) -> dict[str, Any]:
         """The resolved config as plain JSON-able values, defaults included."""
         return self.model_dump(mode="json")
+
+    @property
+    def memory(self) -> Memory:
+        """The data that were given in memory; no part of what `as_dict` holds, which names them by their digest."""
+        return self._memory
 
     @contextmanager
     def naming(self) -> Iterator[None]:
@@ -199,7 +207,8 @@ def resolve(
     """Check `values` (the YAML's mapping) and return the whole config, defaults filled in and paths absolute.
 
     Args:
-        values: the mapping as read from YAML or given in Python.
+        values: the mapping as read from YAML or given in Python; there, train, validation and test of a data section may also
+            be data themselves (data/memory.py).
         where: how messages name it, usually the file.
         base: folder that relative paths are relative to, those of overrides excepted.
         overrides: what `override` has put into `values`; messages about it name the override instead.
@@ -210,10 +219,12 @@ def resolve(
     where = origin = Origin(where, overrides)
     if not isinstance(values, dict):
         raise BadInput(where=where, found=literal(values), expected="a mapping with the keys data and tasks")
+    memory = Memory()
+    values = memory.take_from(values, where)
     refuse_extremes(values, where, "")
     values = _with_preset(values, where)
     config = validate_section(RunConfig, values, where, "")
-    config._origin = origin
+    config._origin, config._memory = origin, memory
     config.method = named_section(config.method, "name", branches.methods, where, "method")
     approach_of(config.method).resolve_head(config.method, where)
     for name in config.tasks:
@@ -255,7 +266,7 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
     Raises:
         BadInput: no such pair, not YAML, or one that undoes another by replacing the section that it has set a key of.
     """
-    values = copy.deepcopy(values)
+    values = _copied(values)
     for count, text in enumerate(overrides):
         key, equals, value = text.partition("=")
         if not equals or not key:
@@ -279,6 +290,11 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
             parsed = {"name": parsed}
         place[last] = parsed
     return values
+
+
+def _copied(values: Any) -> Any:
+    """The same sections, which may be changed; what they hold is not copied, as it may be a data set."""
+    return {key: _copied(value) for key, value in values.items()} if type(values) is dict else values
 
 
 def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:

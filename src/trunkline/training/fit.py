@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,20 @@ from typing import Any
 import yaml
 
 from trunkline.errors import BadInput
-from trunkline.events import AlreadyFinished, Publisher, RunEnded, Subscriber
+from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber
 from trunkline.files import write_text
+from trunkline.terminal import leads
 from trunkline.trackers import trackers
+from trunkline.trackers.progress import shown_from_python
 from trunkline.training import rundir
-from trunkline.training.config import RunConfig, load_config, resolve
+from trunkline.training.config import RunConfig
+from trunkline.training.given import config_of
 from trunkline.training.loop import Interrupted
 from trunkline.training.result import read_result
 from trunkline.training.run import Run
 
 
-@dataclass
+@dataclass(repr=False)
 class RunResult:
     """What a finished run leaves: `summary` is result.json, `path` the run's directory."""
 
@@ -43,26 +46,51 @@ class RunResult:
         """The directory of each task's branch."""
         return {name: self.path / "branches" / name for name in self.tasks}
 
+    def __repr__(self) -> str:
+        """The directory and the time, then a line for each task: its metric on validation and test."""
+        lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s"]
+        width = max((len(name) for name in self.tasks), default=0)
+        for name, task in self.tasks.items():
+            metric = task["monitor"]
+            scores = {split: task[split].get(metric) for split in ("validation", "test") if split in task}
+            shown = [f"{split} {'undefined' if score is None else format(score, '.4f')}" for split, score in scores.items()]
+            lines.append("  ".join([f"  {name:{width}}", metric, *shown]))
+        return "\n".join(lines)
+
 
 def fit(
-    config: str | Path | dict[str, Any] | RunConfig,
+    config: Any,
     *,
+    text: str | None = None,
+    label: str | Sequence[str] | None = None,
+    tasks: Mapping[str, Any] | None = None,
+    validation: Any = None,
+    test: Any = None,
     run_dir: str | Path | None = None,
     fresh: bool = False,
     overrides: list[str] | tuple[str, ...] = (),
     name: str | None = None,
+    progress: bool = True,
     subscribers: Iterable[Subscriber] = (),
 ) -> RunResult:
-    """Train the tasks of `config` and return their scores.
+    """Train the tasks of a config, or of data whose text and label columns are found by themselves; return their scores.
 
     The same call again continues a run that was stopped, or returns the result of one that is finished.
 
     Args:
-        config: a YAML file, the same as a mapping, or a resolved config.
+        config: a YAML file, the same as a mapping, or a resolved config. Or data alone: a file, an embedded name, a hub id or a
+            list of files; a pandas DataFrame, an Arrow table, a data set or a DatasetDict of `datasets`, a mapping of columns
+            to lists, a list of rows as mappings.
+        text: with data alone, the column of the texts.
+        label: with data alone, the column of labels, or several; each becomes a task of the kind that its values suggest.
+        tasks: with data alone, the tasks as a config has them.
+        validation: with data alone, more data, or a share such as "10%" of it; 10% by default.
+        test: likewise.
         run_dir: where to keep the run; by default `runs/<name>-<hash of config, data and trunk>`.
         fresh: throw away what an earlier run in this directory has left.
-        overrides: `key.sub=value`, for a YAML file.
-        name: of the run; by default that of the YAML file, or "run".
+        overrides: `key.sub=value`, changes to the config.
+        name: of the run; by default that of the file, or "run" ("data" for data in memory).
+        progress: write what happens to stderr, with bars where that is a terminal.
         subscribers: told of what happens (trunkline.events), besides the config's trackers.
 
     Raises:
@@ -70,30 +98,38 @@ def fit(
         Interrupted: stopped by a signal, after saving.
     """
     began = time.monotonic()
-    if isinstance(config, (str, Path)):
-        name, config = name or Path(config).stem, load_config(config, overrides)
-    elif isinstance(config, dict):
-        config = resolve(config)
-    if name is not None and ("/" in name or "\0" in name):
+    with shown_from_python() if progress and leads() else nullcontext() as display:
+        subscribers = [*([] if display is None else [display]), *subscribers]
+        given = config_of(config, overrides, text=text, label=label, tasks=tasks, validation=validation, test=test)
+        if given.sentences:
+            Publisher(subscribers)(ColumnsInterpreted(given.sentences))
+        where = None if run_dir is None else Path(run_dir)
+        return _fit(given.config, name or given.name or "run", where, fresh, subscribers, began)
+
+
+def _fit(
+    config: RunConfig, name: str, run_dir: Path | None, fresh: bool, subscribers: list[Subscriber], began: float
+) -> RunResult:
+    if "/" in name or "\0" in name:
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
-    rundir.check_path(Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{'0' * 8}")
+    rundir.check_path(run_dir or Path("runs") / f"{name}-{'0' * 8}")
     with config.naming():
         run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]))
-    path = Path(run_dir) if run_dir else Path("runs") / f"{name or 'run'}-{run.identity[:8]}"
-    leads = run.accelerator.is_main_process
-    with rundir.claimed(path) if leads else nullcontext():  # for its siblings of one launch, too
-        if leads:
+    path = run_dir or Path("runs") / f"{name}-{run.identity[:8]}"
+    main = run.accelerator.is_main_process
+    with rundir.claimed(path) if main else nullcontext():  # for its siblings of one launch, too
+        if main:
             rundir.tidy(path)
-        if leads and fresh:
+        if main and fresh:
             rundir.clear(path)
         run.accelerator.wait_for_everyone()
         if done := finished(path, run.identity, run.older_identity):
-            if leads:
+            if main:
                 rundir.drop_checkpoint(path)  # of a run that was killed at its very end
             run.publish(AlreadyFinished(path))
             return done
         rundir.check(path, run.identity)
-        if leads:
+        if main:
             write_text(path / rundir.CONFIG, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
             summary = run.train(path, began)

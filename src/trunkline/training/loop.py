@@ -215,7 +215,9 @@ class Loop:
                 part, logits = parts[name], answers[name]
                 if chosen.keep is not None and len(chosen.keep) < len(logits):
                     logits = logits[chosen.keep]
-                losses[name] = part.criterion.loss(logits, chosen.targets, chosen.groups) + part.branch.penalty()
+                losses[name] = (
+                    part.criterion.loss(logits, chosen.targets, chosen.groups, chosen.weights) + part.branch.penalty()
+                )
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise self._not_a_number(f"the loss of task {name} is {loss.item()}")

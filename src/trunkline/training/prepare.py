@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.data import columns
 from trunkline.data.corpus import Corpus, build_corpus
-from trunkline.data.sources import read_table
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
@@ -69,11 +69,14 @@ def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prep
         data = task.data or config.data
         key = json.dumps(data.model_dump(mode="json"))
         groups.setdefault(key, (data, {}))[1][name] = task.model_copy(update={"data": None})
-    return [
+    prepared = [
         _prepare(config.model_copy(update={"data": data, "tasks": tasks}))
         for data, tasks in groups.values()
         if only is None or not tasks.keys().isdisjoint(only)
     ]
+    for first in prepared[:1]:
+        first.findings[:0] = config.memory.findings
+    return prepared
 
 
 def _prepare(config: RunConfig) -> Prepared:
@@ -87,10 +90,10 @@ def _prepare(config: RunConfig) -> Prepared:
     """
     data = config.data
     see = corpus_reader(config)
-    tables = {"train": read_table(data.train, format=data.format)}
+    tables = {"train": config.memory.read(data.train, format=data.format)}
     for name, source in (("validation", data.validation), ("test", data.test)):
         if isinstance(source, (str, list)):
-            tables[name] = read_table(source, format=data.format)
+            tables[name] = config.memory.read(source, format=data.format)
     read = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
     whole = see(tables["train"])
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in config.tasks.items()}
@@ -116,6 +119,8 @@ def _prepare(config: RunConfig) -> Prepared:
                 raise BadInput(
                     f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
                 )
+    if data.weight is not None:
+        _weigh_rows(splits["train"], data.weight)
     findings = read + check_splits(corpora, labels_of(tasks, corpora))
     findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
@@ -130,6 +135,28 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     have = "has" if len(labels) == 1 else "have"
     said = f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from"
     return f"{said}: {named}." if may_name(task.labels) else f"{said}."
+
+
+def _weigh_rows(train: Split, column: str) -> None:
+    """Give the targets of a split the weights of their rows. BadInput where a task has only rows of weight 0."""
+    weights = row_weights(train.corpus.table, column)
+    for key, targets in train.targets.items():
+        if (weighted := targets.weighted(weights)) is None:
+            raise BadInput(
+                f"{train.corpus.table.source}, column {column!r}: every row with a label for task {key} has weight 0, "
+                "expected at least one positive weight"
+            )
+        train.targets[key] = weighted
+
+
+def row_weights(table: Table, name: str) -> np.ndarray:
+    """The weight of each row, fp64 (rows,). BadInput for one that is missing or negative."""
+    found = columns.numbers(table, name, "data.weight")
+    for row, weight in enumerate(found):
+        if weight is None or weight < 0:
+            what = "no weight" if weight is None else "a negative weight"
+            raise BadInput(f"{table.where(row)}: {what} in column {name!r}, expected a number of at least 0")
+    return np.array(found, np.float64)
 
 
 def _draw(table: Table, rows: int, seed: int) -> Table:
@@ -215,8 +242,13 @@ def split_digest(split: Split) -> str:
     for texts in (split.corpus.texts, split.corpus.pairs):
         digest.update(json.dumps(texts).encode())
     for key, targets in split.targets.items():
-        digest.update(key.encode() + targets.values.tobytes() + targets.present.tobytes())
+        digest.update(key.encode() + _bytes_of(targets))
     return digest.hexdigest()
+
+
+def _bytes_of(targets: Targets) -> bytes:
+    weights = b"" if targets.weights is None else targets.weights.tobytes()
+    return targets.values.tobytes() + targets.present.tobytes() + weights
 
 
 def data_digest(prepared: list[Prepared]) -> str:
@@ -226,5 +258,5 @@ def data_digest(prepared: list[Prepared]) -> str:
         assert split.encoded is not None
         digest.update(f"{name} {split.encoded.digest()}".encode())
         for key, targets in split.targets.items():
-            digest.update(key.encode() + targets.values.tobytes() + targets.present.tobytes())
+            digest.update(key.encode() + _bytes_of(targets))
     return digest.hexdigest()

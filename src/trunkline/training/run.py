@@ -39,6 +39,7 @@ from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.trunk.machine import pick_device, pick_dtype
+from trunkline.trunk.shared import shared_trunk
 
 
 class Run:
@@ -359,7 +360,8 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     dtype: str = approach_of(config.method).trunk_dtype(section.dtype)
     if dtype == "auto":  # or each process would measure for itself
         dtype = agreed(accelerator, lambda: pick_dtype("auto", pick_device(device)))
-    return load_trunk(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
+    load = load_trunk if approach_of(config.method).changes_trunk else shared_trunk
+    return load(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
 
 
 def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str, older: bool = False) -> str:

@@ -1,0 +1,170 @@
+"""What `fit` may be given in Python, made a config: a YAML file or its mapping, a data file, or data in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.guess import Guess, guess_columns
+from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
+from trunkline.data.sources import read_table
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.training.config import RunConfig, load_config, override, resolve
+from trunkline.training.guessed import config_for, run_name
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+_COLUMNS = ("tags", "spans", "labels", "label", "target")  # keys of a task that name the column of its answers
+
+
+@dataclass(frozen=True)
+class Given:
+    """A config and the name of its run; how the columns were interpreted where the config was made from data alone."""
+
+    config: RunConfig
+    name: str | None = None
+    sentences: tuple[str, ...] = ()
+
+
+def config_of(given: Any, overrides: Sequence[str] = (), **keywords: Any) -> Given:
+    """Return the config that `given` stands for.
+
+    Args:
+        given: see `fit`.
+        overrides: `key.sub=value`.
+        keywords: text, label, tasks, validation and test of `fit`, for data alone.
+
+    Raises:
+        BadInput: what is none of these, or a keyword beside a config.
+    """
+    keywords = {key: value for key, value in keywords.items() if value is not None}
+    is_path = isinstance(given, str | PathLike)
+    if is_path and Path(given).suffix.lower() in CONFIG_SUFFIXES:
+        _refuse(keywords, Path(given).name)
+        return Given(load_config(given, list(overrides)), Path(given).stem)
+    if isinstance(given, RunConfig):
+        _refuse(keywords | ({"overrides": overrides} if overrides else {}), "a resolved config")
+        return Given(given)
+    if isinstance(given, Mapping) and not is_data(given) and not is_splits(given) and not _has_columns(given):
+        _refuse(keywords, "a config")
+        return Given(resolve(override(dict(given), list(overrides)), overrides=list(overrides)))
+    if is_path:
+        return _guessed(str(given), read_table(str(given)), run_name(str(given)), overrides, **keywords)
+    if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
+        return _guessed(given, read_table(given), run_name(given[0]), overrides, **keywords)
+    if is_splits(given):
+        splits, _ = split_tables(given, "data")
+        return _guessed(given, table_of(splits["train"], "data.train"), None, overrides, **keywords)
+    if is_data(given) or isinstance(given, Mapping):
+        table = table_of(given, "data.train")
+        return _guessed(table, table, None, overrides, **keywords)
+    raise BadInput(f"fit: found {type(given).__name__}, expected a YAML file, its mapping, or data: {EXPECTED}")
+
+
+def _has_columns(given: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is of columns, not all of them well-formed, rather than a config."""
+    return not {*RunConfig.model_fields, *RunConfig.ALSO} & given.keys() and any(map(is_column, given.values()))
+
+
+def _refuse(keywords: Mapping[str, Any], what: str) -> None:
+    if keywords:
+        names = " and ".join(keywords)
+        raise BadInput(f"{names}: given beside {what}; expected only with data, as a config says this itself")
+
+
+def _guessed(
+    source: Any,
+    table: Table,
+    name: str | None,
+    overrides: Sequence[str],
+    *,
+    text: str | None = None,
+    label: str | Sequence[str] | None = None,
+    tasks: Mapping[str, Any] | None = None,
+    validation: Any = None,
+    test: Any = None,
+) -> Given:
+    """The config of data that came without one."""
+    if label is not None and tasks is not None:
+        raise BadInput("label: given beside tasks, expected one of them")
+    if text is not None:
+        table.column(text, "text")
+    guess = _restricted(table, text, label) if tasks is None else _with_tasks(table, text)
+    values = config_for(guess, source, len(table))
+    sentences = list(guess.sentences)
+    if tasks is not None:
+        values["tasks"] = tasks
+    splits: dict[str, Any] = {}
+    if is_splits(source):
+        splits, _ = split_tables(source, "data")
+        values["data"]["train"] = {**source, "train": table}
+        if "test" in splits and _unlabelled(table_of(splits["test"], "data.test"), values["tasks"]):
+            splits["test"] = None  # as of many shared tasks, whose labels are kept back
+            sentences.append("The test split has no labels, so it is not scored.")
+    for split, own in (("validation", validation), ("test", test)):
+        if own is not None or split in splits:
+            values["data"][split] = splits.get(split) if own is None else own
+    where = source if isinstance(source, str) else "config"
+    config = resolve(override(values, list(overrides)), where, overrides=list(overrides))
+    return Given(config, name or "data", tuple(sentences))
+
+
+def _with_tasks(table: Table, text: str | None) -> Guess:
+    """What of a guess is left to be made where the tasks are given: the column of the texts."""
+    if text is not None:
+        return Guess(text, None, {}, [])
+    try:
+        found = guess_columns(table)
+    except BadInput:  # none that looks like a task; the column of the texts may still be called as a config expects it
+        return Guess(None, None, {}, [])
+    return Guess(found.text, found.text_pair, {}, [one for one in found.decisions if one.role.startswith("text")])
+
+
+def _restricted(table: Table, text: str | None, label: str | Sequence[str] | None) -> Guess:
+    """A guess about all columns, or about those named as labels."""
+    if label is None:
+        return guess_columns(table, text)
+    names = [label] if isinstance(label, str) else list(label)
+    for name in names:
+        if table.column(name, "label") and name == text:
+            raise BadInput(f"label: found {name!r}, which is the column of the texts; expected another one")
+    try:
+        found = guess_columns(table, text)
+    except BadInput:  # nothing in it looks like a task, which is what the label says
+        if text is None:
+            raise
+        found = Guess(text, None, {}, [])
+    tasks = {}
+    for name in names:
+        own = {task: section for task, section in found.tasks.items() if name in _columns_of(section)}
+        tasks.update(own or {name: _named(table, name)})
+    kept = {found.text, found.text_pair, *names}
+    return Guess(found.text, found.text_pair, tasks, [one for one in found.decisions if one.column in kept])
+
+
+def _named(table: Table, name: str) -> dict[str, Any]:
+    """The task of a column that is said to hold labels, though it does not look like that."""
+    there = [value for value in table.columns[name] if value is not None]
+    if any(isinstance(value, list) for value in there):
+        return {"kind": "multilabel", "labels": name}
+    if any(isinstance(value, float) and not value.is_integer() for value in there):
+        return {"kind": "regression", "target": name}
+    return {"kind": "sequence", "label": name}
+
+
+def _columns_of(section: Mapping[str, Any]) -> list[str]:
+    """The columns that hold the answers of a task."""
+    found: list[str] = []
+    for key in _COLUMNS:
+        value = section.get(key)
+        found += [value] if isinstance(value, str) else value or []
+    return found
+
+
+def _unlabelled(table: Table, tasks: Mapping[str, Any]) -> bool:
+    """Whether no row has an answer for any task."""
+    columns = [name for section in tasks.values() if isinstance(section, Mapping) for name in _columns_of(section)]
+    return bool(columns) and all(value is None for name in columns for value in table.columns.get(name, ()))

@@ -1,0 +1,210 @@
+"""What a program hands to a bundle: texts in any kind of list, labels to be scored; and the probabilities that it gets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
+from tasktools import corpus_of, fitted
+from tiny import tiny_bert
+
+from trunkline.branches import methods
+from trunkline.data.corpus import build_corpus, segment
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.bundle import Bundle
+from trunkline.model.part import build_branch
+from trunkline.trunk.load import load_trunk
+
+TEXTS = ["play a song", "book a table for two", "so good", "it is not very good today"]
+
+
+def tasks():
+    tagged = Table("train.jsonl", {"words": [["so", "good"], ["paris"]], "tags": [["O", "B-x"], ["B-y"]]})
+    spans = Table("train.jsonl", {"text": ["so good"], "spans": [[{"start": 3, "end": 7, "label": "x"}]]})
+    return {
+        "mood": fitted("sequence", corpus_of(label=["a", "b", "c"]), label="label"),
+        "flag": fitted("sequence", corpus_of(label=[True, False]), label="label"),
+        "topics": fitted("multilabel", corpus_of(labels=[["p", "q"], ["r"]]), labels="labels"),
+        "columns": fitted("multilabel", corpus_of(r=[1, 0], p=[0, 1]), labels=["r", "p"]),
+        "stars": fitted("regression", corpus_of(stars=[1.0, 2.0, 4.0]), target="stars"),
+        "slots": fitted("token", build_corpus(tagged, text=None, tokens="words"), tokens="words", tags="tags"),
+        "chained": fitted("token", build_corpus(spans, text="text", units=True), spans="spans", crf=True),
+    }
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    trunk = load_trunk(tiny_bert(tmp_path_factory.mktemp("trunk") / "tiny-bert"), dtype="fp32", device="cpu")
+    config, ref, branches = methods.get("probe").Config(name="probe"), TrunkRef.of(trunk), {}
+    for seed, (name, task) in enumerate(tasks().items()):
+        torch.manual_seed(seed)
+        module, criterion = build_branch(config, ref.shape, task).eval(), task.criterion()
+        with torch.no_grad():
+            for parameter in [*module.parameters(), *criterion.parameters()]:
+                parameter.add_(torch.randn_like(parameter))
+        branches[name] = Branch(task, config, module, criterion, ref, 64, "fp32")
+    return Bundle(trunk, branches)
+
+
+LISTS = {
+    "tuple": tuple,
+    "array": np.array,
+    "objects": lambda texts: np.array(texts, dtype=object),
+    "series": lambda texts: pd.Series(texts, index=range(5, 5 + len(texts))),
+    "arrow": pa.array,
+    "column of a data set": lambda texts: datasets.Dataset.from_dict({"text": texts})["text"],
+    "generator": iter,
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_texts_may_stand_in_any_kind_of_list(bundle, kind):
+    assert bundle.predict(LISTS[kind](TEXTS)) == bundle.predict(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (
+            pd.DataFrame({"text": TEXTS}),
+            "texts: found DataFrame, expected a string or a list of strings, such as one of its columns",
+        ),
+        (pa.table({"text": TEXTS}), "texts: found Table, expected a string or a list of strings, such as one of its columns"),
+        (
+            datasets.Dataset.from_dict({"text": TEXTS}),
+            "texts: found Dataset, expected a string or a list of strings, such as one of its columns",
+        ),
+        ({"text": "a"}, "texts: found dict, expected a string or a list of strings"),
+        (b"abc", "texts: found bytes, expected a string or a list of strings"),
+        (None, "texts: found NoneType, expected a string or a list of strings"),
+        (["a", None], "text 2: found NoneType, expected a string"),
+        (pd.Series(["a", np.nan], dtype=object), "text 2: found float, expected a string"),
+        (["a", b"b"], "text 2: found bytes, expected a string"),
+        ([["a"]], "text 1: found list, expected a string"),
+        (np.array([["a", "b"]]), "text 1: found ndarray, expected a string"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused_by_every_method(bundle, texts, sentence):
+    for ask in (bundle.predict, bundle.predict_proba, lambda texts: bundle.score(texts, {"mood": ["a"]})):
+        with pytest.raises(BadInput) as error:
+            ask(texts)
+        assert str(error.value) == sentence
+
+
+def test_probabilities_are_those_of_the_predictions(bundle):
+    found, answers = bundle.predict_proba(TEXTS), bundle.predict(TEXTS)
+    assert list(found) == ["mood", "flag", "topics", "columns", "slots", "chained"]  # a number has none
+    for name in ("mood", "flag", "topics", "columns"):
+        labels = bundle.branches[name].task.labels
+        expected = [[answer[name]["scores"][label] for label in labels] for answer in answers]
+        assert found[name].shape == (len(TEXTS), len(labels)) and np.allclose(found[name], expected)
+    for name in ("slots", "chained"):
+        assert [rows.shape for rows in found[name]] == [
+            (len(segment(text)), len(bundle.branches[name].task.labels)) for text in TEXTS
+        ]
+        assert all(np.allclose(rows.sum(axis=1), 1, atol=1e-5) for rows in found[name])
+
+
+def test_probabilities_of_one_text_are_its_row(bundle):
+    several, one = bundle.predict_proba(TEXTS), bundle.predict_proba(TEXTS[1])
+    assert one["mood"].shape == (3,) and np.allclose(one["mood"], several["mood"][1], atol=1e-5)
+    assert one["slots"].shape == several["slots"][1].shape
+    assert {name: len(rows) for name, rows in bundle.predict_proba([]).items()} == dict.fromkeys(several, 0)
+    assert bundle.predict_proba([])["mood"].shape == (0, 3)
+
+
+def test_marginals_of_a_chain_are_those_of_all_its_paths(bundle):
+    task, criterion = bundle.branches["chained"].task, bundle.branches["chained"].criterion
+    tags, generator = len(task.labels), torch.Generator().manual_seed(1)
+    logits, crf = torch.randn(4, tags, generator=generator), criterion.crf
+    offsets = np.array([0, 3, 3, 4])
+    found, expected = criterion.probabilities(logits, offsets), np.zeros((4, tags))
+    for start, end in ((0, 3), (3, 4)):
+        total = 0.0
+        for path in np.ndindex(*[tags] * (end - start)):
+            if not crf.first[path[0]] or not all(crf.allowed[a, b] for a, b in pairwise(path)):
+                continue
+            score = crf.start[path[0]] + crf.end[path[-1]] + sum(logits[start + i, tag] for i, tag in enumerate(path))
+            score = score + sum(crf.transitions[a, b] for a, b in pairwise(path))
+            total += (weight := float(score.detach().exp()))
+            for i, tag in enumerate(path):
+                expected[start + i, tag] += weight
+        expected[start:end] /= total
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_only_numbers_have_no_probabilities(bundle):
+    with pytest.raises(BadInput, match="found only branches that predict numbers"):
+        bundle.only(["stars"]).predict_proba(TEXTS)
+
+
+def test_scores_are_those_of_scikit_learn(bundle):
+    answers = bundle.predict(TEXTS)
+    mood, stars = ["a", "b", "c", "a"], [1.0, 2.0, 3.0, 4.0]
+    topics = [["p"], ["q", "r"], [], ["p", "q", "r"]]
+    found = bundle.score(TEXTS, {"stars": stars, "mood": np.array(mood), "topics": topics})
+    assert list(found) == ["stars", "mood", "topics"]
+    assert found["mood"]["accuracy"] == accuracy_score(mood, [answer["mood"]["label"] for answer in answers])
+    assert found["stars"]["mae"] == pytest.approx(mean_absolute_error(stars, [answer["stars"]["value"] for answer in answers]))
+    true = np.array([[label in row for label in "pqr"] for row in topics])
+    guess = np.array([[label in answer["topics"]["labels"] for label in "pqr"] for answer in answers])
+    assert found["topics"]["f1_micro"] == pytest.approx(f1_score(true, guess, average="micro"))
+    assert bundle.score(TEXTS, {"topics": true.astype(int)})["topics"] == found["topics"]
+    assert bundle.only(["mood"]).score(TEXTS, pd.Series(mood)) == found["mood"]
+    assert bundle.score(TEXTS, {"flag": [True, None, True, False]})["flag"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
+    assert bundle.score(TEXTS, {"columns": [["p"], [], ["r"], ["r", "p"]]}) == bundle.score(
+        TEXTS, {"columns": [[0, 1], [0, 0], [1, 0], [1, 1]]}
+    )
+
+
+@pytest.mark.parametrize("name", ["slots", "chained"])
+def test_tags_and_spans_are_right_answers_of_a_token_task(bundle, name):
+    answers = [answer[name]["spans"] for answer in bundle.predict(TEXTS)]
+    assert any(answers)
+    assert bundle.score(TEXTS, {name: answers})[name]["f1"] == 1.0
+    triples = [[(span["start"], span["end"], span["label"]) for span in row] for row in answers]
+    assert bundle.score(TEXTS, {name: triples})[name]["f1"] == 1.0
+    tags = []
+    for text, row in zip(TEXTS, answers, strict=True):
+        first = {span["start"]: span["label"] for span in row}
+        inside = {start: span for span in row for start in range(span["start"], span["end"])}
+        tags.append(
+            [
+                f"B-{first[start]}" if start in first else f"I-{inside[start]['label']}" if start in inside else "O"
+                for start, _ in segment(text)
+            ]
+        )
+    assert bundle.score(TEXTS, {name: tags})[name]["f1"] == 1.0
+    assert bundle.score(TEXTS, {name: [["O"] * len(row) for row in tags]})[name]["f1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["a"] * 4, "labels: found list, expected a mapping of branch to labels, as there are 7 branches ("),
+        ({"mod": ["a"] * 4}, "labels: branch: unknown name 'mod'; did you mean 'mood'?"),
+        ({"mood": ["a"] * 3}, "labels of mood: found 3 for 4 texts, expected one for each"),
+        ({"mood": "aaaa"}, "labels of mood: found str, expected a list with one for each text"),
+        ({"mood": pd.DataFrame({"a": [1]})}, "labels of mood: found DataFrame, expected a list with one for each text"),
+        ({"mood": ["a", "b", "d", "a"]}, "labels row 3, column 'label': found the label 'd', which is not among the 3 labels"),
+        ({"stars": ["a"] * 4}, "labels row 1: column 'stars' holds a string, expected a finite number"),
+        ({"topics": ["p"] * 4}, "labels row 1: column 'labels' holds a string, expected a list of labels"),
+        (
+            {"slots": [["O"]] * 4},
+            "labels row 1: 3 tokens in column 'tokens' but 1 tags in column 'tags', expected one tag a token",
+        ),
+        ({"mood": [None] * 4}, "labels, column 'label': found no row with a label, expected at least one"),
+    ],
+)
+def test_labels_that_do_not_fit_are_one_sentence(bundle, labels, sentence):
+    with pytest.raises(BadInput) as error:
+        bundle.score(TEXTS, labels)
+    assert str(error.value).startswith(sentence)
