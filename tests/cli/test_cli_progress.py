@@ -6,9 +6,9 @@ import pytest
 from clitools import done, made_up, write_jsonl
 from rich.console import Console
 
-from trunkline.trackers.progress import FitProgress
 from trunkline.events import EpochEnded, Evaluated, StageStarted
 from trunkline.states.budget import readable
+from trunkline.trackers.progress import FitProgress
 from trunkline.training.config import load_config
 from trunkline.training.fit import fit
 

@@ -185,7 +185,7 @@ def test_a_loss_that_breaks_later_keeps_the_last_good_checkpoint(tiny_trunk_dir,
 
     real, calls = SequenceCriterion.loss, []
 
-    def breaks(self, logits, targets, groups=None):
+    def breaks(self, logits, targets, groups=None, weights=None):
         if self.training:  # not the loss of an evaluation
             calls.append(len(targets))
         return real(self, logits, targets, groups) * (float("nan") if len(calls) == 8 else 1.0)

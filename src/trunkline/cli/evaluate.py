@@ -92,8 +92,8 @@ def divide(places: list[str]) -> tuple[list[Path], str | None]:
 
 
 def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
-    from trunkline.trackers.progress import counting
     from trunkline.model.tables import score_table
+    from trunkline.trackers.progress import counting
 
     return score_table(bundle, table, tell, lambda texts: counting(err(), "scoring", texts))
 
