@@ -138,3 +138,11 @@ def test_the_name_of_data_in_memory_is_no_source():
     with pytest.raises(BadInput, match="trained on data given in memory, which are not stored with it"):
         read_table("in memory, sha256 " + "0" * 64)
     refuse_mark("in memory.csv")
+
+
+def test_spans_and_rows_of_tokens_are_read_as_those_of_a_file():
+    spans = pd.DataFrame({"text": ["so good", "so bad"], "label": [[[3, 7, "x"]], []]})
+    assert table_of(spans, "x").columns["label"] == [[{"start": 3, "end": 7, "label": "x"}], []]
+    rows = pd.DataFrame({"Sentence #": [1, 1, 2, 2], "Word": ["so", "good", "in", "paris"], "Tag": ["O", "O", "O", "B-city"]})
+    found = table_of(rows, "x").columns
+    assert found["tokens"] == [["so", "good"], ["in", "paris"]] and found["tags"] == [["O", "O"], ["O", "B-city"]]
