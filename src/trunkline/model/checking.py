@@ -56,13 +56,21 @@ class _GivenTwice(yaml.MarkedYAMLError):
     pass
 
 
+# Keys under which labels or names of columns stand: what is written there is a string as it is written, not a truth value (no),
+# a number (01, 1.0), a date or a null (NA is none, ~ is).
+SPELLED = frozenset("label_list class_weights missing label labels text text_pair tokens tags spans target".split())
+_STRING = "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice in one mapping; PyYAML would silently take the last."""
+    """Keeps labels as they are spelled, and refuses a key that a mapping has twice: PyYAML would silently take the last."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], yaml.ScalarNode] = {}
-        for key, _ in node.value:
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in SPELLED:
+                keep_spelling(value)
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if (before := first.setdefault((key.tag, key.value), key)) is not key:
@@ -72,10 +80,37 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read_yaml(text: str, where: str) -> Any:
-    """Return what YAML `text` says; BadInput opened by `where` and the line if it is not YAML or gives a key twice."""
+def keep_spelling(node: yaml.Node) -> None:
+    """Make a string, as it is spelled, of a plain scalar, of each in a list, and of the keys of a mapping; null stays unset."""
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            if isinstance(one, yaml.ScalarNode) and one.value:
+                one.tag = _STRING
+    elif isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = _STRING
+    elif isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
+        node.tag = _STRING
+
+
+def read_yaml(text: str, where: str, key: str = "") -> Any:
+    """Return what YAML `text` says; BadInput opened by `where` and the line if it is not YAML or gives a key twice.
+
+    Args:
+        text: a config, or the value of one of its keys.
+        where: opens messages.
+        key: whose value it is, if not a whole config.
+    """
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is not None and key.rpartition(".")[2] in SPELLED:
+                keep_spelling(node)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except (ValueError, RecursionError) as error:  # no such date, thousands of digits; thousands of brackets
         raise BadInput(f"not YAML that can be read ({type(error).__name__})", where=where) from None
     except yaml.YAMLError as error:
