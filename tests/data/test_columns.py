@@ -1,3 +1,6 @@
+import datetime
+from decimal import Decimal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,34 +45,58 @@ def test_labels():
     refused(r"line 10: column 'c' holds an object, expected a label", columns.labels, table({"SECRET": 1}), "c")
 
 
-def test_label_sets():
-    assert columns.label_sets(table(["b", "a", "b"], [], None, [1]), "c") == [["b", "a"], [], None, ["1"]]
-    assert columns.label_sets(table("a| b", "a||", None, "|"), "c", separator="|") == [["a", "b"], ["a"], [], []]
-    refused(
-        r"line 10: column 'c' holds a string, expected a list of labels, or a separator",
-        columns.label_sets,
-        table("SECRET"),
-        "c",
-    )
-    refused(r"line 10: column 'c' holds a list, expected labels", columns.label_sets, table([["a"]]), "c")
-
-
-def test_indicators():
-    many = Table("x.csv", {"a": ["1", "0", None, 1], "b": [0, True, "1", "no"]}, [2, 3, 4, 5])
-    assert columns.indicators(many, ["a", "b"]) == [["a"], ["b"], None, ["a"]]
-    refused(r"x line 7: column 'a' holds '2', expected 0 or 1", columns.indicators, Table("x", {"a": [2]}, [7]), ["a"])
-
-
 def test_what_may_be_a_text_is_not_shown():
-    refused(r"line 10: column 'c' holds a string, expected 0 or 1", columns.indicators, table("SECRET words"), ["c"])
     for tag in ("SECRET", "SECRET-words"):
         refused(r"line 10: .* found a word that is no tag", columns.tag_lists, table([tag], tokens=[["x"]]), "c", "tokens")
 
 
 def test_numbers():
     assert columns.numbers(table(1, 2.5, "3e1", " -4 ", None), "c") == [1.0, 2.5, 30.0, -4.0, None]
-    for bad in ("SECRET", float("nan"), float("inf"), "1e999", True, [1], 10**400):
+    for bad in ("SECRET", "1_000", float("inf"), "1e999", True, [1], 10**400):
         refused(r"line 10: column 'c' holds .*, expected a finite number", columns.numbers, table(bad), "c")
+
+
+def test_numbers_in_the_notation_of_their_column_and_missing_ones():
+    assert columns.numbers(table("3,5", "4", "N/A", "-", " ", float("nan"), 2), "c") == [3.5, 4, None, None, None, None, 2]
+    assert columns.numbers(table("1,234,567", "8"), "c") == [1234567, 8]
+    assert columns.numbers(table("7", "-999", -999, "1"), "c", missing=["-999"]) == [7, None, None, 1]
+    refused(
+        r"line 20: column 'c' holds '1,234', which may be 1.234 or 1,234; expected a decimal point and nothing between",
+        columns.numbers, table("12", "1,234"), "c",
+    )  # fmt: skip
+    refused(r"line 20: column 'c' holds a string", columns.numbers, table("7", "N/A"), "c", missing=["nan"])
+    assert columns.notation(table("3,5", "nan"), "c").words == "a decimal comma"
+
+
+def test_missing_labels():
+    nan = float("nan")
+    assert columns.labels(table("yes", "nan", nan, " ", None), "c") == ["yes", "nan", None, None, None]
+    assert columns.labels(table("yes", "nan", "NaN"), "c", missing=["nan"]) == ["yes", None, "NaN"]
+    assert columns.labels(table(2, -1, 3), "c", missing=["-1"]) == ["2", None, "3"]
+    assert columns.labels(table("2", "N/A", "3"), "c") == ["2", None, "3"]
+    assert columns.labels(table("2", "N/A", "3"), "c", missing=[]) == ["2", "N/A", "3"]
+
+
+def test_labels_of_other_types():
+    days = table(datetime.date(2020, 1, 31), datetime.date(2020, 2, 1))
+    assert columns.labels(days, "c") == ["2020-01-31", "2020-02-01"]
+    assert columns.labels(table(datetime.datetime(2020, 1, 31), None), "c") == ["2020-01-31", None]
+    assert columns.labels(table(Decimal("1.50"), Decimal("2")), "c") == ["1.50", "2"]
+    assert columns.labels(table("äh".encode(), b"b"), "c") == ["äh", "b"]
+    assert columns.labels(table(1.5, 2, None), "c") == ["1.5", "2.0", None]  # as a data frame writes them to CSV
+    refused(r"line 10: column 'c' holds bytes, expected a label", columns.labels, table(b"\xff"), "c")
+
+
+@pytest.mark.parametrize("cells", [["['a']", "['b']"], ['{"a": 1}', '{"b": 1}'], ["[1, 0]", "[0, 1]"]])
+def test_lists_and_objects_written_as_text_are_no_labels(cells):
+    refused(r"line 10: column 'c' holds an? (list|object), expected a label", columns.labels, table(*cells), "c")
+
+
+def test_lists_of_tokens_tags_and_spans_may_be_written_as_text():
+    rows = table('["O", "B-A"]', "['O']", None, tokens=["['x', 'y']", '["z"]', "nan"])
+    assert columns.tag_lists(rows, "c", "tokens") == [["O", "B-A"], ["O"], None]
+    spans = table('[{"start": 0, "end": 1, "label": "L"}]', "[{'start': 1, 'end': 2, 'label': 7}]", "[]", None)
+    assert columns.span_lists(spans, "c", ["abc"] * 4) == [[(0, 1, "L")], [(1, 2, "7")], [], None]
 
 
 def test_tags_belong_to_their_tokens():

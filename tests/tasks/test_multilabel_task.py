@@ -199,3 +199,55 @@ def test_the_first_logits_of_a_label_that_all_or_no_rows_have_are_finite():
     corpus = corpus_of(all=[1, 1, 1], none=[0, 0, 0])
     task = fitted("multilabel", corpus_of(all=[1, 1, 0], none=[0, 1, 0]), labels=["all", "none"])
     assert task.first_logits(task.targets(corpus)).tolist() == pytest.approx([np.log(7), -np.log(7)])
+
+
+def test_vectors_have_the_labels_of_their_places():
+    rows = corpus_of(labels=[[0, 1, 0], [1, 1, 0], [0, 0, 0], None])
+    task = fitted("multilabel", rows, labels="labels", class_weights="balanced")
+    assert task.labels == ["label_0", "label_1", "label_2"] and task.untaught(task.targets(rows)) == ["label_2"]
+    assert task.targets(rows).values.astype(int).tolist() == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]]
+    (said,) = task.label_findings(rows)
+    assert said.startswith("'t': column 'labels' holds vectors of 3 zeros and ones; their labels are called label_0 to label_2")
+    named = fitted("multilabel", rows, labels="labels", label_list=["joy", "calm", "rage"])
+    assert named.labels == ["joy", "calm", "rage"] and named.label_findings(rows) == []
+    again = Task.from_state("t", json.loads(json.dumps(named.state())))
+    assert again.targets(rows).values.astype(int).tolist() == task.targets(rows).values.astype(int).tolist()
+    assert again.targets(corpus_of(labels=[["rage"], ["calm", "joy"]])).values.astype(int).tolist() == [[0, 0, 1], [1, 1, 0]]
+    with pytest.raises(BadInput, match=r"train\.jsonl: column 'labels' holds vectors of 2 zeros and ones, expected 3"):
+        again.targets(corpus_of(labels=[[0, 1]]))
+
+
+def test_label_list_gives_order_and_room_and_is_of_one_column():
+    corpus = corpus_of(labels=[["b"], ["a", "b"]])
+    assert fitted("multilabel", corpus, labels="labels", label_list=["c", "b", "a"]).labels == ["c", "b", "a"]
+    with pytest.raises(BadInput, match=r"line 2, column 'labels': found the label 'a', which is not among the 1 labels"):
+        fitted("multilabel", corpus, labels="labels", label_list=["b"])
+    with pytest.raises(BadInput, match=r"tasks\.t\.label_list: found 'a' twice"):
+        fitted("multilabel", corpus, labels="labels", label_list=["a", "b", "a"])
+    with pytest.raises(ValidationError, match="label_list names the labels of one column"):
+        MultilabelConfig(labels=["a", "b"], label_list=["a", "b"])
+
+
+def test_what_is_skipped_or_taken_for_none_is_counted():
+    ticks = corpus_of(a=["1", None, None, "1"], b=[None, "1", None, None], c=["0", "1", "0", None])
+    task = fitted("multilabel", ticks, labels=["a", "b"])
+    assert task.findings(ticks) == ["5 blank cells of 't' count as 0, in columns that hold nothing but 1 and blanks."]
+    task = fitted("multilabel", ticks, labels=["a", "b", "c"])
+    assert task.targets(ticks).present.tolist() == [True, True, True, False]
+    assert task.findings(ticks) == [
+        "1 of 4 rows have no value in one of the columns 'a', 'b', 'c', and are skipped by 't'.",
+        "4 blank cells of 't' count as 0, in columns that hold nothing but 1 and blanks.",
+    ]
+    lists = corpus_of(labels=[["a", "a", "", "b", None], ["b", "a"], None, []])
+    assert fitted("multilabel", lists, labels="labels").findings(lists) == [
+        "1 of 4 rows have no value in column 'labels', and are skipped by 't'.",
+        "1 labels of 't' stand twice in one list, and count once.",
+        "2 labels of 't' are blank, and left out.",
+    ]
+    divided = corpus_of(labels=["a;b", None, "nan", "b"])
+    task = fitted("multilabel", divided, labels="labels", separator=";")
+    assert task.labels == ["a", "b", "nan"] and len(task.label_findings(divided)) == 1
+    assert task.findings(divided) == ["1 of 4 rows have a blank cell in column 'labels': none of the labels."]
+    task = fitted("multilabel", divided, labels="labels", separator=";", missing=["nan"])
+    assert task.labels == ["a", "b"] and task.targets(divided).present.tolist() == [True, True, False, True]
+    assert "1 of them 'nan'" in task.findings(divided)[0]

@@ -39,7 +39,7 @@ def test_large_numbers_far_from_zero_keep_their_differences():
     [
         ([1, "many"], "train.jsonl line 2: column 'y' holds a string, expected a finite number"),
         ([1, True], "train.jsonl line 2: column 'y' holds a truth value"),
-        ([1, float("nan")], "train.jsonl line 2: column 'y'"),
+        ([1, float("inf")], "train.jsonl line 2: column 'y'"),
         ([1, 10**400], "train.jsonl line 2: column 'y'"),
         ([1, [2]], "train.jsonl line 2: column 'y' holds a list"),
         ([2, 2.0, None], "train.jsonl, column 'y': found numbers from 2 to 2, expected ones that differ"),
@@ -86,3 +86,16 @@ def test_score_present_state_and_monitor():
     for learned in ({"mean": 0.0, "std": 0.0}, {"mean": 0.0}, {"mean": None, "std": 1.0}):
         with pytest.raises(BadInput, match="state of task 't'"):
             Task.from_state("t", {**task.state(), "learned": learned})
+
+
+def test_missing_numbers_are_counted_and_the_notation_is_told():
+    corpus = corpus_of(y=["1,5", "N/A", "2", None, float("nan"), "-"])
+    task = fitted("regression", corpus, target="y")
+    assert task.targets(corpus).present.tolist() == [True, False, True, False, False, False]
+    assert task.findings(corpus) == [
+        "4 of 6 rows have no value in column 'y', 1 of them 'N/A', 1 of them '-', and are skipped by 't'."
+    ]
+    assert task.label_findings(corpus) == ["'t': the numbers of column 'y' were read with a decimal comma."]
+    given = corpus_of(y=[1.0, -999.0, 2.0])
+    task = fitted("regression", given, target="y", missing=["-999"])
+    assert task.learned.mean == 1.5 and "1 of 3 rows" in task.findings(given)[0] and task.label_findings(given) == []

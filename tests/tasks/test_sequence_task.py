@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import numpy as np
@@ -27,6 +28,8 @@ def test_numbers_and_booleans_are_labels_as_json_writes_them():
     assert fitted("sequence", corpus_of(label=[True, False]), label="label").labels == ["false", "true"]
     config = SequenceConfig(label="label", label_list=[1, 0], class_weights={0: 2, True: 1.0})
     assert config.label_list == ["1", "0"] and config.class_weights == {"0": 2.0, "true": 1.0}
+    days = SequenceConfig(label="label", label_list=[datetime.date(2020, 1, 1), 2.0, 0.5, b"x"])
+    assert days.label_list == ["2020-01-01", "2", "0.5", "x"]
 
 
 def test_a_list_of_labels_gives_order_and_room_for_unseen_ones():
@@ -170,3 +173,65 @@ def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
     named = fitted("sequence", corpus_of(y=["a", "b"]), label="y", class_weights={"b": 3})
     named.learn(corpus_of(y=["a", "a"]))
     assert named.learned.class_weights == [1, 3]
+
+
+def test_rows_without_a_label_are_counted_and_named_by_what_stands_there():
+    corpus = corpus_of(label=["1", None, "2", "N/A", " ", "1", "n/a", float("nan"), "N/A"])
+    task = fitted("sequence", corpus, label="label")
+    assert task.labels == ["1", "2"]
+    said = "6 of 9 rows have no value in column 'label', 2 of them 'N/A', 1 of them 'n/a', and are skipped by 't'."
+    assert task.findings(corpus) == [said]
+    assert task.findings(corpus.table and corpus_of(label=["1", "2"])) == []
+    other = corpus_of(label=["yes", "unknown", "no", "nan"])
+    task = fitted("sequence", other, label="label", missing=["unknown", "nan"])
+    assert task.labels == ["no", "yes"] and "1 of them 'unknown'" in task.findings(other)[0]
+    assert task.label_findings(other) == []
+    assert Task.from_state("t", json.loads(json.dumps(task.state()))).targets(other).present.tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_labels_that_may_stand_for_a_missing_value_are_told():
+    corpus = corpus_of(label=["yes", "nan", "no", "nan", "N/A"])
+    task = fitted("sequence", corpus, label="label")
+    assert task.labels == ["N/A", "nan", "no", "yes"] and task.findings(corpus) == []
+    (said,) = task.label_findings(corpus)
+    assert said.startswith("'t': 'N/A' (1) and 'nan' (2) count as labels, but often stands for a missing value; ")
+    assert said.endswith("`data.missing: ['N/A', 'nan']` skips these rows.")
+    assert fitted("sequence", corpus, label="label", missing=[]).label_findings(corpus) == []
+
+
+def test_labels_that_differ_only_in_case_or_blanks_are_told_and_kept():
+    corpus = corpus_of(label=["Pos", "pos ", "neg", "x  y", "X y", "neg"])
+    task = fitted("sequence", corpus, label="label")
+    assert task.labels == ["Pos", "X y", "neg", "pos ", "x  y"]
+    assert task.label_findings(corpus) == [
+        "'t': 2 labels are there in spellings that differ only in case or blanks, and are kept apart: "
+        "'Pos' and 'pos '; 'X y' and 'x  y'."
+    ]
+    many = corpus_of(label=["SECRET", "secret", *(f"SECRET{i}" for i in range(100))])
+    assert "SECRET" not in fitted("sequence", many, label="label").label_findings(many)[0]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        (["False", "True"], [True, False]),
+        (["false", "true"], ["False", "TRUE"]),
+        (["0.0", "1.0"], [0, 1]),
+        (["1.0", "1.5"], ["1.0", "1"]),
+    ],
+)
+def test_a_task_knows_its_labels_in_any_spelling_of_truth_values_and_whole_numbers(earlier, now):
+    """Those of branches of earlier versions, which kept what CSV said, and those of a list in the config."""
+    state = fitted("sequence", corpus_of(label=["a", "b"]), label="label").state()
+    task = Task.from_state("t", {**state, "labels": earlier})
+    values = task.targets(corpus_of(label=now)).values.tolist()
+    assert [earlier[value].lower().removesuffix(".0") for value in values] == [
+        str(one).lower().removesuffix(".0") for one in now
+    ]
+    listed = fitted("sequence", corpus_of(label=now), label="label", label_list=earlier, class_weights={earlier[1]: 3})
+    assert listed.labels == earlier and listed.learned.class_weights == [1.0, 3.0]

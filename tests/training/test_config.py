@@ -97,8 +97,8 @@ def test_a_wrong_key_or_value_is_one_sentence_that_names_it(changes, parts, tmp_
         ),
         (
             {"tasks__intent": "{kind: regression, target: y, label_list: [a]}"},
-            "tasks.intent.label_list: not a key of regression but of sequence and token; "
-            "the keys of regression are .*metric, target",
+            "tasks.intent.label_list: not a key of regression but of multilabel and sequence and token; "
+            "the keys of regression are .*metric, .*target",
         ),
     ],
 )
@@ -201,6 +201,70 @@ def test_both_batch_measures_are_refused_and_one_replaces_the_other():
     assert resolve(with_(training__batch_size=16)).training.batch_tokens is None
     with pytest.raises(BadInput, match="not both"):
         resolve(with_(training__batch_size=16, training__batch_tokens=100))
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batch_tokens"])
+def test_an_override_of_one_batch_measure_replaces_the_other_of_the_config(name):
+    given = {**GOOD, "training": {"batch_tokens": 512}} if name == "batch_size" else {**GOOD, "training": {"batch_size": 8}}
+    found = resolve(override(given, ["training.epochs=3", f"training.{name}=16"])).training
+    assert (found.batch_size, found.batch_tokens) == ((16, None) if name == "batch_size" else (None, 16))
+    for overrides in (
+        ["training.batch_size=16", "training.batch_tokens=64"],
+        ["training.batch_tokens=64", "training.batch_size=16"],
+    ):
+        with pytest.raises(BadInput, match="give batch_tokens or batch_size, not both"):
+            resolve(override(given, overrides))
+    with pytest.raises(BadInput, match="not both"):
+        resolve({**GOOD, "training": {"batch_tokens": 64, "batch_size": 16}})
+    assert resolve(override(given, ["training.batch_size=null"])).training.batch_tokens in (512, 2048)
+
+
+def test_a_batch_measure_of_the_config_replaces_that_of_a_preset():
+    found = resolve(
+        {**{k: v for k, v in GOOD.items() if k != "method"}, "preset": "adalayers-cola", "training": {"batch_tokens": 64}}
+    )
+    assert (found.training.batch_size, found.training.batch_tokens) == (None, 64)
+
+
+SPELLED = ["no", "yes", "NA", "01", "1.0", "2020-01-01", "null", "~", "1e3", "0x1F", "on", "1_000", "12:30", "True"]
+
+
+@pytest.mark.parametrize("key", ["label_list", "missing", "class_weights"])
+def test_labels_in_yaml_are_what_is_written(key, tmp_path):
+    weights = "{" + ", ".join(f"{label}: {i + 1}" for i, label in enumerate(SPELLED)) + "}"
+    text = weights if key == "class_weights" else "[" + ", ".join(SPELLED) + "]"
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{train: snips}}\ntasks:\n  t: {{kind: sequence, label: label, {key}: {text}}}\n"
+    )
+    (tmp_path / "bare.yaml").write_text("data: {train: snips}\ntasks:\n  t: {kind: sequence, label: label}\n")
+    for config in (load_config(tmp_path / "run.yaml"), load_config(tmp_path / "bare.yaml", [f"tasks.t.{key}={text}"])):
+        assert list(getattr(config.tasks["t"], key)) == SPELLED
+        if key == "class_weights":
+            assert list(config.tasks["t"].class_weights.values()) == list(range(1, len(SPELLED) + 1))
+        saved = tmp_path / "saved.yaml"
+        saved.write_text(yaml.safe_dump(config.as_dict()))
+        assert load_config(saved).as_dict() == config.as_dict()
+
+
+def test_names_of_columns_in_yaml_are_what_is_written_and_null_is_nothing(tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "data: {train: snips, text: 2020, text_pair: null, missing: [NA, no]}\n"
+        "tasks:\n  a: {kind: sequence, label: no, label_list: null, class_weights: {yes: 1}}\n"
+        "  b: {kind: multilabel, labels: [01, y, 1.0]}\n  c: {kind: regression, target: 2020-01-01}\n"
+    )
+    config = load_config(tmp_path / "run.yaml", ["tasks.a.class_weights.no=2", "tasks.c.target=007"])
+    assert (config.data.text, config.data.text_pair, config.data.missing) == ("2020", None, ["NA", "no"])
+    assert config.tasks["a"].label == "no" and config.tasks["a"].label_list is None
+    assert config.tasks["a"].class_weights == {"yes": 1, "no": 2}
+    assert config.tasks["b"].labels == ["01", "y", "1.0"] and config.tasks["c"].target == "007"
+
+
+def test_keys_that_came_later_change_no_identity_unless_they_say_something():
+    values = {**GOOD, "tasks": {**GOOD["tasks"], "m": {"kind": "multilabel", "labels": "l", "data": {"train": "snips"}}}}
+    plain = resolve(values)
+    assert resolve(override(values, ["data.missing=null", "tasks.m.label_list=null"])).identity() == plain.identity()
+    changes = ["data.missing=[]", "tasks.m.missing=[x]", "tasks.m.label_list=[x]", "tasks.m.data.missing=[x]"]
+    assert len({plain.identity(), *(resolve(override(values, [change])).identity() for change in changes)}) == 5
 
 
 def test_missing_file_broken_yaml_and_wrong_top_level(tmp_path):

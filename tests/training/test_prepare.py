@@ -180,3 +180,36 @@ def test_data_format_names_the_format_of_the_files(tmp_path):
         resolve({**values, "data": {**data, "format": "conl"}})
     plain = {**values, "data": {"train": "snips"}}
     assert resolve(plain).identity() != resolve({**plain, "data": {"train": "snips", "format": "conll"}}).identity()
+
+
+def test_missing_values_are_those_of_the_data_and_are_counted_for_each_split(tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    count = iter(range(60))
+    edited(rows, lambda row: row.update(genre=("film", "book", "nan")[next(count) % 3]))
+    values = config(tmp_path, rows, tasks=("mood",))
+    values["tasks"]["genre"] = {"kind": "sequence", "label": "genre"}
+    kept = prepare(resolve(values))[0]
+    assert kept.tasks["genre"].labels == ["book", "film", "nan"]
+    (said,) = [said for said in kept.findings if "'genre'" in said]
+    assert said.startswith("'genre': 'nan' (20) counts as a label, but") and "`data.missing: ['nan']`" in said
+    values["data"]["missing"] = ["nan"]
+    gone = prepare(resolve(values))[0]
+    assert gone.tasks["genre"].labels == ["book", "film"] and gone.tasks["genre"].config.missing == ["nan"]
+    skipped = [said for said in gone.findings if "'genre'" in said]
+    counts = {name: int((~split.targets["genre"].present).sum()) for name, split in gone.splits.items()}
+    assert sum(counts.values()) == 20 and skipped == [
+        f"{name}: {count} of {len(gone.splits[name].corpus)} rows have no value in column 'genre', {count} of them 'nan', "
+        "and are skipped by 'genre'." for name, count in counts.items()
+    ]  # fmt: skip
+    values["tasks"]["genre"]["missing"] = []  # a task may say otherwise
+    assert prepare(resolve(values))[0].tasks["genre"].labels == ["book", "film", "nan"]
+
+
+def test_a_row_with_nan_carries_no_other_label(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "same", "label": {label}}}\n' for label in ['"a"', "NaN", '"a"'] * 10 + ['"b"'] * 30))
+    values = config(tmp_path, path, tasks=("mood",))
+    assert "train: 1 text carries different labels for 'mood'." in prepare(resolve(values))[0].findings
+    path.write_text("".join(f'{{"text": "same", "label": {label}}}\n' for label in ['"a"', "NaN", '"a"'] * 10))
+    path.write_text(path.read_text() + "".join(f'{{"text": "other {i}", "label": "b"}}\n' for i in range(30)))
+    assert not any("different labels" in said for said in prepare(resolve(values))[0].findings)

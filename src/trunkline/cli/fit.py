@@ -68,12 +68,12 @@ def guessed_config(source: str, overrides: list[str], form: str | None = None) -
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
     from trunkline.training.config import override, resolve
-    from trunkline.training.guessed import config_for, run_name
+    from trunkline.training.guessed import config_for, missing_in, run_name
 
     if clash := next((text for text in overrides if "=" not in text), None):
         raise BadInput(f"{clash}: found a second source, expected key.sub=value after {source}")
     table = read_table(source, format=form)
-    guess = guess_columns(table)
+    guess = guess_columns(table, missing=missing_in(overrides))
     for sentence in guess.sentences:
         tell(sentence)
     tell(f"To say otherwise: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")

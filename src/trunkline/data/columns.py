@@ -1,20 +1,27 @@
 """Columns of a table read as texts, labels, label sets, numbers, tags or spans: every value checked, errors with its line.
 
-A missing value (None) stays None: that task skips the row. A column is read once for a table (`Table.parsed`).
+A missing value (data/missing.py) is None: that task skips the row. A column is read once for a table (`Table.parsed`).
+`missing` are the strings that a config lists as missing values; with None, the usual spellings are missing among numbers only.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, cast
 
+from trunkline.data.literals import opens, read_literal
+from trunkline.data.missing import is_listed, is_missing, spells_missing
+from trunkline.data.numerals import Notation, Notations, as_number, notation_of
+from trunkline.data.spelling import spelled_alike
 from trunkline.data.table import Table
 from trunkline.data.tags import to_iob2
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
-LONGEST_SHOWN = 4  # characters of what stands where 0 or 1 should: longer ones may be a text
+Missing = Sequence[str] | None
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = {str: "a string", bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
@@ -29,7 +36,8 @@ def clean(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _wrong(table: Table, row: int, name: str, value: object, expected: str, found: str = "") -> BadInput:
+def wrong(table: Table, row: int, name: str, value: object, expected: str, found: str = "") -> BadInput:
+    """Return the error for a value of a column; `found` are its words, by default those for its type."""
     return BadInput(f"{table.where(row)}: column {name!r} holds {found or kind_of(value)}, expected {expected}")
 
 
@@ -48,119 +56,151 @@ def optional_texts(table: Table, name: str, where: str = "data.text") -> list[st
 
     def parse() -> list[str | None]:
         for row, value in enumerate(values):
-            if value is not None and not isinstance(value, str):
-                raise _wrong(table, row, name, value, "a string")
-        return [None if value is None else clean(value) for value in values]
+            if not isinstance(value, str) and not is_missing(value):
+                raise wrong(table, row, name, value, "a string")
+        return [clean(value) if isinstance(value, str) else None for value in values]
 
     return table.parsed(("texts", name), parse)
 
 
-def labels(table: Table, name: str, where: str = "") -> list[str | None]:
-    """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false."""
+def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> list:
+    """Return a column with missing values as None, and lists and objects that are written as text (data/literals.py) as such.
+
+    Text is read so if most of the column's strings begin like a list or an object and one can be read.
+
+    Raises:
+        BadInput: then, the first one that cannot be read.
+    """
     values = table.column(name, where)
 
+    def parse() -> list:
+        absent = _absent(missing)
+        gone = [absent(value) for value in values]
+        kept: list[Any] = [None if out else value for value, out in zip(values, gone, strict=True)] if any(gone) else values
+        rows = [row for row, value in enumerate(kept) if isinstance(value, str) and value.strip()]
+        if missing is None and rows:  # beside lists, nan is no label
+            rows = [row for row in rows if not spells_missing(kept[row])] or rows
+        if 2 * sum(opens(kept[row]) for row in rows) <= len(rows):
+            return kept
+        read = {row: read_literal(kept[row]) for row in rows}
+        if not any(one is not None for one in read.values()):
+            return kept
+        if (bad := next((row for row, one in read.items() if one is None), None)) is not None:
+            found = "text that begins like a list and cannot be read as one" if opens(kept[bad]) else "a string"
+            raise wrong(table, bad, name, kept[bad], "a list, as its other rows have", found)
+        return [read.get(row) if isinstance(value, str) else value for row, value in enumerate(kept)]
+
+    return table.parsed(("cells", name, policy(missing)), parse)
+
+
+def _absent(missing: Missing) -> Callable[[object], bool]:
+    """Whether a value is missing whatever stands beside it."""
+    if not missing:
+        return is_missing
+    listed = frozenset(one.strip() for one in missing)
+    return lambda value: is_missing(value) or is_listed(value, listed)
+
+
+def policy(missing: Missing) -> tuple[str, ...] | None:
+    """What tells parsed columns apart that were read with other strings as missing values."""
+    return None if missing is None else tuple(missing)
+
+
+def labels(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[str | None]:
+    """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false.
+
+    A label is what it is in any format that a data frame is saved in: see data/spelling.py. Blank ones are missing.
+    """
+    values = cells(table, name, where, missing)
+
     def parse() -> list[str | None]:
+        amounts = _are_amounts(values)
         out: list[str | None] = []
         for row, value in enumerate(values):
-            label = _label(value)
+            label = repr(float(value)) if amounts and value is not None else label_of(value)
             if label is None and value is not None:
-                raise _wrong(table, row, name, value, "a label (a string, a whole number or a truth value)")
-            out.append(label)
-        return out
+                raise wrong(table, row, name, value, "a label (a string, a whole number or a truth value)")
+            out.append(label if label and not label.isspace() else None)
+        return spelled_alike(out, keep_missing=missing is not None)
 
-    return table.parsed(("labels", name), parse)
+    return table.parsed(("labels", name, policy(missing)), parse)
 
 
-def _label(value: object) -> str | None:
+def _are_amounts(values: list) -> bool:
+    """Whether there are only numbers and some are no whole ones: they are classes if a config says so, as CSV spells them."""
+    numbers = [value for value in values if isinstance(value, float)]
+    return any(not number.is_integer() for number in numbers) and all(
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+    )
+
+
+def label_of(value: object) -> str | None:
+    """Return a value as a label, None for what is none."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))  # a data frame turns whole numbers into 1.0 where another row lacks one
-    return None
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    return str(value) if isinstance(value, date | datetime | time | Decimal) else None
 
 
-def label_sets(table: Table, name: str, where: str = "", *, separator: str | None = None) -> list[list[str] | None]:
-    """Return a column of label lists; with a `separator`, of strings to be divided at it. An empty list is a valid value."""
-    values = table.column(name, where)
+def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[float | None]:
+    """Return a column of finite numbers; strings that spell one are read, in the notation of the column (data/numerals.py).
 
-    def parse() -> list[list[str] | None]:
-        return [_label_set(table, row, name, value, separator) for row, value in enumerate(values)]
-
-    return table.parsed(("label sets", name, separator), parse)
-
-
-def _label_set(table: Table, row: int, name: str, value: Any, separator: str | None) -> list[str] | None:
-    if value is None:
-        return [] if separator is not None else None  # an empty cell of a CSV file: no label holds
-    if separator is not None and isinstance(value, str):
-        value = [part.strip() for part in value.split(separator) if part.strip()]
-    if not isinstance(value, list):
-        hint = "" if separator is not None else ", or a separator for strings"
-        raise _wrong(table, row, name, value, f"a list of labels{hint}")
-    found = [_label(one) for one in value]
-    if None in found:
-        raise _wrong(table, row, name, value[found.index(None)], "labels (strings, whole numbers or truth values) in its list")
-    return list(dict.fromkeys(found))  # type: ignore[arg-type]
-
-
-def indicators(table: Table, names: Sequence[str], where: str = "") -> list[list[str] | None]:
-    """Return label lists from 0/1 columns, each named by its label; a row that misses one of them is missing."""
-    yes, no = {"1", "true", "yes"}, {"0", "false", "no"}
-    read = {name: labels(table, name, where) for name in names}
-
-    def parse() -> list[list[str] | None]:
-        out: list[list[str] | None] = []
-        for row in range(len(table)):
-            words = {name: read[name][row] for name in names}
-            for name, word in words.items():
-                if word is not None and word.lower() not in yes | no:
-                    value = table.columns[name][row]
-                    raise _wrong(table, row, name, value, "0 or 1", repr(word) if len(word) <= LONGEST_SHOWN else "")
-            missing = None in words.values()
-            out.append(None if missing else [name for name, word in words.items() if word is not None and word.lower() in yes])
-        return out
-
-    return table.parsed(("indicators", tuple(names)), parse)
-
-
-def numbers(table: Table, name: str, where: str = "") -> list[float | None]:
-    """Return a column of finite numbers; strings that spell one are read."""
+    Raises:
+        BadInput: the first value that is no number, or a column of which commas may be decimal marks or separate thousands.
+    """
     values = table.column(name, where)
 
     def parse() -> list[float | None]:
+        gone, how = _written(values, missing)
         out: list[float | None] = []
         for row, value in enumerate(values):
-            number = as_number(value)
-            if number is None and value is not None:
-                raise _wrong(table, row, name, value, "a finite number")
+            number = None if gone[row] else how.best.read(value) if isinstance(value, str) else as_number(value)
+            if number is None and not gone[row]:
+                raise wrong(table, row, name, value, "a finite number")
+            if how.other and isinstance(value, str) and number is not None and how.other.read(value) != number:
+                twice = f"{number:,g} or {how.other.read(value):,g}"
+                problem = f"column {name!r} holds {shown(value)}, which may be {twice}"
+                raise BadInput(f"{table.where(row)}: {problem}; expected a decimal point and nothing between thousands")
             out.append(number)
         return out
 
-    return table.parsed(("numbers", name), parse)
+    return table.parsed(("numbers", name, policy(missing)), parse)
 
 
-def as_number(value: object) -> float | None:
-    """Return a number, or a string that spells one, as a finite float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+def notation(table: Table, name: str, *, missing: Missing = None) -> Notation:
+    """Return how the numbers of a column are written, as `numbers` reads them."""
+    return _written(table.column(name), missing)[1].best
+
+
+def _written(values: list, missing: Missing) -> tuple[list[bool], Notations]:
+    """Which values of a column of numbers are missing, and how the others are written."""
+    absent = _absent(missing)
+
+    def nothing(value: object) -> bool:
+        spelled = isinstance(value, str) and (not value.strip() or (missing is None and spells_missing(value)))
+        return spelled or absent(value)
+
+    gone = [nothing(value) for value in values]
+    return gone, notation_of([value for value, out in zip(values, gone, strict=True) if isinstance(value, str) and not out])
 
 
 def token_lists(table: Table, name: str, where: str = "tokens") -> list[list[str] | None]:
     """Return a column of token lists, cleaned of lone surrogates."""
-    values = table.column(name, where)
+    values = cells(table, name, where)
 
     def parse() -> list[list[str] | None]:
         out: list[list[str] | None] = []
         for row, value in enumerate(values):
             if value is not None and not (isinstance(value, list) and all(isinstance(token, str) for token in value)):
-                raise _wrong(table, row, name, value, "a list of strings")
+                raise wrong(table, row, name, value, "a list of strings")
             out.append(None if value is None else _same(value, [clean(token) for token in value]))
         return out
 
@@ -198,22 +238,22 @@ def _same(given: list[str], made: list[str]) -> list[str]:
 
 def span_lists(table: Table, name: str, texts: Sequence[str], where: str = "spans") -> list[list[tuple[int, int, str]] | None]:
     """Return a column of character spans as (start, end exclusive, label), in order; each must lie within its text."""
-    values = table.column(name, where)
+    values = cells(table, name, where)
     out: list[list[tuple[int, int, str]] | None] = []
     for row, value in enumerate(values):
         if value is None:
             out.append(None)
             continue
         if not isinstance(value, list):
-            raise _wrong(table, row, name, value, "a list of spans")
+            raise wrong(table, row, name, value, "a list of spans")
         out.append(sorted(_span(table, row, name, span, len(texts[row])) for span in value))
     return out
 
 
 def _span(table: Table, row: int, name: str, span: Any, length: int) -> tuple[int, int, str]:
     if not isinstance(span, dict) or not {"start", "end", "label"} <= span.keys():
-        raise _wrong(table, row, name, span, "spans with start, end and label in its list")
-    start, end, label = span["start"], span["end"], _label(span["label"])
+        raise wrong(table, row, name, span, "spans with start, end and label in its list")
+    start, end, label = span["start"], span["end"], label_of(span["label"])
     if type(start) is not int or type(end) is not int or not label:
         raise BadInput(
             f"{table.where(row)}: column {name!r} has a span whose start or end is not a whole number or whose label is "

@@ -11,6 +11,8 @@ from trunkline.errors import BadInput, listed, unknown_name
 
 NO_HEADER = "the names of the columns look like a row of data; expected a header, a first row that names them"
 LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
+_NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a header has one of them more often than not
+_LOOKED_AT = 100  # values of a column
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,14 @@ class Table:
         return replace(self, columns={**self.columns, **columns}, types=types)
 
     def lacks_header(self) -> bool:
-        """Whether the names of the columns look like a row: one is a text, or a value that its own column repeats."""
+        """Whether the names of the columns look like a row: one is a text like those below it, or a value of its column.
+
+        A long name above short values is the question of a survey.
+        """
+        if _NAMES & {name.lower() for name in self.columns}:
+            return False
         return any(
-            len(name) > LONGEST_NAME or name.count(" ") >= MOST_BLANKS or values.count(name) > 1
+            values.count(name) > 1 or ((len(name) > LONGEST_NAME or name.count(" ") >= MOST_BLANKS) and _as_long(name, values))
             for name, values in self.columns.items()
         )
 
@@ -100,6 +107,12 @@ class Table:
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})
         return chosen
+
+
+def _as_long(name: str, values: list) -> bool:
+    """Whether a column's values are texts that are not much shorter than its name."""
+    lengths = [len(value) for value in values[:_LOOKED_AT] if isinstance(value, str)]
+    return bool(lengths) and 5 * sum(lengths) >= len(name) * len(lengths)
 
 
 def concatenate(tables: Sequence[Table]) -> Table:

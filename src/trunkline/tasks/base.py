@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.registry import Registry
+from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
@@ -75,10 +76,12 @@ class TaskConfig(BaseModel):
     """The keys that every task has in the YAML."""
 
     model_config = ConfigDict(extra="forbid")
+    LATER: ClassVar[tuple[str, ...]] = ("missing",)  # keys that earlier versions did not have
 
     kind: str
     metric: str | None = None  # what early stopping and the best checkpoint go by; the kind's default where None
     data: Any = None  # texts of its own: a section like the run's `data`, for tasks that are learned jointly from several files
+    missing: space.MissingList | None = None  # the strings that stand for a missing value; those of `data` where None
 
 
 class Learned(BaseModel):
@@ -146,6 +149,10 @@ class Task(ABC):
 
     def findings(self, corpus: Corpus) -> list[str]:
         """Return what of the annotation of `corpus` could not be taken as it is, a sentence each."""
+        return []
+
+    def label_findings(self, corpus: Corpus) -> list[str]:
+        """Return what of the labels of a whole training source may not be meant so, and how it was read, a sentence each."""
         return []
 
     def untaught(self, targets: Targets) -> list[str]:

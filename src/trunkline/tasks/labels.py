@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from trunkline.data.columns import label_of
 from trunkline.data.corpus import Corpus
+from trunkline.data.missing import is_listed, spells_missing
+from trunkline.data.spelling import spelled_alone
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed, shown
 
 
 def _as_text(value: Any) -> Any:
-    # YAML reads labels such as 0, 1, yes and no as numbers and truth values; write them as data.columns does.
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else value
+    # In Python labels may be numbers and truth values; write them as data.columns does. In YAML they keep their spelling.
+    label = repr(value) if isinstance(value, float) and not value.is_integer() else label_of(value)
+    return value if label is None else label
 
 
 def _as_texts(value: Any) -> Any:
@@ -30,6 +32,7 @@ def _as_texts(value: Any) -> Any:
 
 
 LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
+MissingList = Annotated[list[str], BeforeValidator(_as_texts)]
 MOST_NAMED = 100
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
@@ -84,13 +87,75 @@ def named_weights(setting: Any, labels: list[str], key: str) -> list[float] | No
     """Return the weights that the user gave by label, in the order of `labels`, 1 for others; None if none were given."""
     if not isinstance(setting, dict):
         return None
-    for label in setting:
-        if label not in labels:
+    number, weights = positions(labels), [1.0] * len(labels)
+    for label, weight in setting.items():
+        if label not in number:
             raise unknown_label("", label, labels).at("", key)
-    return [float(setting.get(label, 1.0)) for label in labels]
+        weights[number[label]] = float(weight)
+    return weights
 
 
 def rarest_labels(rows: Sequence[Collection[str] | None]) -> list[str]:
     """Return, per row, the label that the fewest rows have, so that a split keeps rare labels; "" for missing rows."""
     counts = Counter(label for row in rows if row is not None for label in row)
     return ["" if row is None else min(row, key=lambda x: (counts[x], x)) if row else "(none)" for row in rows]
+
+
+def positions(labels: Sequence[str]) -> dict[str, int]:
+    """Return the number of each label, also under the name that data/spelling.py gives it: a branch may have ``True``."""
+    found = {label: number for number, label in enumerate(labels)}
+    for number, label in enumerate(labels):
+        found.setdefault(spelled_alone(label), number)
+    return found
+
+
+def skipped(
+    task: str, corpus: Corpus, columns: Sequence[str], present: Sequence[bool], missing: Sequence[str] | None
+) -> list[str]:
+    """Return the sentence that counts the rows of `corpus` which a task skips, as they lack a label; none where all have one.
+
+    Args:
+        task: its name.
+        columns: that hold its labels.
+        present: per row, whether it has a label.
+        missing: the strings that the config lists as missing values.
+    """
+    gone = [row for row, there in enumerate(present) if not there]
+    if not gone:
+        return []
+    table, words = corpus.table, frozenset(missing or ())
+    cells = [table.columns[name][row] for name in columns for row in gone]
+    spelled = Counter(
+        str(cell).strip() for cell in cells if is_listed(cell, words) or (isinstance(cell, str) and spells_missing(cell))
+    )
+    of = f"column {columns[0]!r}" if len(columns) == 1 else f"one of the columns {listed(columns, 8)}"
+    such = "".join(f", {count:,} of them {shown(word)}" for word, count in spelled.most_common(4))
+    return [f"{len(gone):,} of {len(present):,} rows have no value in {of}{such}, and are skipped by {task!r}."]
+
+
+def doubtful(task: str, counts: Mapping[str, int], missing: Sequence[str] | None) -> list[str]:
+    """Return a sentence for labels that usually stand for a missing value, and for those that differ only in case or blanks.
+
+    Args:
+        task: its name.
+        counts: label -> rows that have it.
+        missing: the strings that the config lists as missing values; an empty list says that there are none.
+    """
+    found = []
+    empty = [label for label in sorted(counts) if spells_missing(label)] if missing != [] else []
+    if empty and len(counts) > len(empty):
+        named = " and ".join(f"{shown(label)} ({counts[label]:,})" for label in empty)
+        words = ", ".join(repr(label.strip()) for label in [*(missing or ()), *empty])
+        found.append(
+            f"{task!r}: {named} {'counts as a label' if len(empty) == 1 else 'count as labels'}, but often stands for a "
+            f"missing value; `data.missing: [{words}]` skips these rows."
+        )
+    alike: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        alike.setdefault(" ".join(label.casefold().split()), []).append(label)
+    twins = [labels for labels in alike.values() if len(labels) > 1]
+    if twins:
+        named = "; ".join(" and ".join(map(repr, labels)) for labels in twins[:4]) + ("; ..." if len(twins) > 4 else "")
+        said = f"{task!r}: {len(twins):,} labels are there in spellings that differ only in case or blanks, and are kept apart"
+        found.append(f"{said}: {named}." if may_name(list(counts)) else f"{said}.")
+    return found

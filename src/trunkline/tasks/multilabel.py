@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from trunkline.data import columns
+from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
+from trunkline.data.missing import is_missing
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
@@ -27,13 +28,22 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class MultilabelConfig(TaskConfig):
-    """`{kind: multilabel, labels: COLUMN}` of lists (or of strings, with `separator`), or `labels: [COLUMNS]` of 0 and 1."""
+    """`{kind: multilabel, labels: COLUMN}` of lists, vectors or strings (with `separator`); `labels: [COLUMNS]` of 0 and 1."""
+
+    LATER: ClassVar[tuple[str, ...]] = (*TaskConfig.LATER, "label_list")
 
     kind: Literal["multilabel"] = "multilabel"
     labels: str | Annotated[list[str], Field(min_length=1)]
+    label_list: space.LabelList | None = None  # all labels in the order wanted: of vectors, their places
     separator: Annotated[str, Field(min_length=1)] | None = None
     threshold: Literal["tuned"] | Share = "tuned"
     class_weights: space.ClassWeights = "none"  # of a label's positives
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> MultilabelConfig:
+        if self.label_list is not None and not isinstance(self.labels, str):
+            raise ValueError("label_list names the labels of one column, but labels lists columns, which name their labels")
+        return self
 
 
 class MultilabelLearned(base.Learned):
@@ -84,26 +94,69 @@ class MultilabelTask(Task):
 
     @classmethod
     def fit(cls, name: str, config: MultilabelConfig, corpus: Corpus) -> MultilabelTask:
-        rows = _label_rows(name, config, corpus)
+        rows = _label_rows(name, config, corpus, config.label_list)
         counts = Counter(label for row in rows if row is not None for label in row)
         named = [config.labels] if isinstance(config.labels, str) else config.labels
         space.refuse_unlabelled(bool(counts), corpus, named)
         if isinstance(config.labels, str):
-            labels = sorted(counts)
+            length = label_sets.vector_length(corpus.table, config.labels, config.missing)
+            listed = config.label_list or (None if length is None else label_sets.vector_names(length))
+            labels = space.label_space(counts, listed, f"tasks.{name}.label_list")
         else:
             labels = space.label_space((), config.labels, f"tasks.{name}.labels")
         threshold = UNTUNED if config.threshold == "tuned" else config.threshold
         task = cls(name, config, labels, MultilabelLearned(threshold=threshold))
+        task.targets(corpus)  # a label that label_list lacks
         task.learn(corpus)
         return task
 
     def learn(self, corpus: Corpus) -> None:
         weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
         if self.config.class_weights == "balanced":  # a label's positives weigh as much as its negatives
-            rows = [row for row in _label_rows(self.name, self.config, corpus) if row is not None]
-            counts, total = Counter(label for row in rows for label in row), len(rows)
-            weights = [(total - counts[label]) / counts[label] if 0 < counts[label] < total else 1.0 for label in self.labels]
+            targets = self.targets(corpus)
+            held = targets.values[targets.present]
+            weights = [(len(held) - count) / count if 0 < count < len(held) else 1.0 for count in held.sum(axis=0).tolist()]
         self.learned.class_weights = weights
+
+    def _rows(self, corpus: Corpus) -> list[list[str] | None]:
+        return _label_rows(self.name, self.config, corpus, self.labels)
+
+    def findings(self, corpus: Corpus) -> list[str]:
+        rows, config = self._rows(corpus), self.config
+        found = space.skipped(self.name, corpus, self.columns(), [row is not None for row in rows], config.missing)
+        if not isinstance(config.labels, str):
+            read = [columns.labels(corpus.table, name, missing=config.missing) for name in config.labels]
+            blank = sum(row is not None and cell is None for one in read for row, cell in zip(rows, one, strict=True))
+            if blank:
+                found.append(
+                    f"{blank:,} blank cells of {self.name!r} count as 0, in columns that hold nothing but 1 and blanks."
+                )
+            return found
+        cells = columns.cells(corpus.table, config.labels, missing=config.missing)
+        if config.separator is not None and (
+            blank := sum(cell is None and row == [] for cell, row in zip(cells, rows, strict=True))
+        ):
+            found.append(f"{blank:,} of {len(rows):,} rows have a blank cell in column {config.labels!r}: none of the labels.")
+        if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:
+            lists = [cell for cell in cells if isinstance(cell, list)]
+            blank = sum(is_missing(part) or (isinstance(part, str) and not part.strip()) for cell in lists for part in cell)
+            kept = sum(len(row or ()) for cell, row in zip(cells, rows, strict=True) if isinstance(cell, list))
+            if twice := sum(map(len, lists)) - blank - kept:
+                found.append(f"{twice:,} labels of {self.name!r} stand twice in one list, and count once.")
+            if blank:
+                found.append(f"{blank:,} labels of {self.name!r} are blank, and left out.")
+        return found
+
+    def label_findings(self, corpus: Corpus) -> list[str]:
+        config = self.config
+        if not isinstance(config.labels, str):
+            return []
+        if label_sets.vector_length(corpus.table, config.labels, config.missing) is not None and config.label_list is None:
+            names = f"{self.labels[0]} to {self.labels[-1]}"
+            said = f"{self.name!r}: column {config.labels!r} holds vectors of {len(self.labels)} zeros and ones"
+            return [f"{said}; their labels are called {names}, unless `label_list` names them."]
+        counts = Counter(label for row in self._rows(corpus) for label in row or ())
+        return space.doubtful(self.name, counts, config.missing)
 
     def described(self) -> dict[str, Any]:
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
@@ -134,8 +187,8 @@ class MultilabelTask(Task):
         return metrics.MULTILABEL
 
     def targets(self, corpus: Corpus) -> Targets:
-        rows = _label_rows(self.name, self.config, corpus)
-        number = {label: i for i, label in enumerate(self.labels)}
+        rows = self._rows(corpus)
+        number = space.positions(self.labels)
         values = np.zeros((len(rows), len(number)), bool)
         for i, row in enumerate(rows):
             for label in row or ():
@@ -158,7 +211,7 @@ class MultilabelTask(Task):
         return [label for label, holds in zip(self.labels, answer, strict=True) if holds]
 
     def strata(self, corpus: Corpus) -> list[str]:
-        return space.rarest_labels(_label_rows(self.name, self.config, corpus))
+        return space.rarest_labels(self._rows(corpus))
 
     def criterion(self) -> MultilabelCriterion:
         return MultilabelCriterion(self)
@@ -228,8 +281,11 @@ def threshold_quality(true: np.ndarray, scores: np.ndarray, metric: str) -> np.n
     return np.average(f1, axis=0, weights=gold[:, 0] if metric == "f1_weighted" else None)
 
 
-def _label_rows(name: str, config: MultilabelConfig, corpus: Corpus) -> list[list[str] | None]:
+def _label_rows(name: str, config: MultilabelConfig, corpus: Corpus, names: list[str] | None) -> list[list[str] | None]:
+    """Return the labels of each row; `names` are those of the places of vectors."""
     where = f"tasks.{name}.labels"
-    if isinstance(config.labels, str):
-        return columns.label_sets(corpus.table, config.labels, where, separator=config.separator)
-    return columns.indicators(corpus.table, config.labels, where)
+    if not isinstance(config.labels, str):
+        return label_sets.indicators(corpus.table, config.labels, where, missing=config.missing)
+    return label_sets.label_sets(
+        corpus.table, config.labels, where, separator=config.separator, names=names, missing=config.missing
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
+from trunkline.data.numerals import PLAIN
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
@@ -87,6 +88,16 @@ class RegressionTask(Task):
             raise BadInput(f"{where}: found numbers from {low:g} to {high:g}, expected ones that differ, by less than 1e150")
         self.learned.mean, self.learned.std = mean, std
 
+    def findings(self, corpus: Corpus) -> list[str]:
+        present = (~np.isnan(_numbers(self.name, self.config, corpus))).tolist()
+        return space.skipped(self.name, corpus, self.columns(), present, self.config.missing)
+
+    def label_findings(self, corpus: Corpus) -> list[str]:
+        how = columns.notation(corpus.table, self.config.target, missing=self.config.missing)
+        if how == PLAIN:
+            return []
+        return [f"{self.name!r}: the numbers of column {self.config.target!r} were read with {how.words}."]
+
     def check_state(self, where: str) -> None:
         if self.labels != ["value"]:
             raise BadInput(f"{where}: labels: found {self.labels}, expected ['value']")
@@ -133,5 +144,5 @@ class RegressionTask(Task):
 
 def _numbers(name: str, config: RegressionConfig, corpus: Corpus) -> np.ndarray:
     """Return fp64 (texts,), NaN where missing."""
-    numbers = columns.numbers(corpus.table, config.target, f"tasks.{name}.target")
+    numbers = columns.numbers(corpus.table, config.target, f"tasks.{name}.target", missing=config.missing)
     return np.array([np.nan if number is None else number for number in numbers], np.float64)

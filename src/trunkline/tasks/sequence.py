@@ -90,7 +90,15 @@ class SequenceTask(Task):
         return [self.config.label]
 
     def conflicting(self, corpus: Corpus) -> list[str | None]:
-        return corpus.table.columns[self.config.label]
+        return _labels(self.name, self.config, corpus)
+
+    def findings(self, corpus: Corpus) -> list[str]:
+        present = [label is not None for label in _labels(self.name, self.config, corpus)]
+        return space.skipped(self.name, corpus, self.columns(), present, self.config.missing)
+
+    def label_findings(self, corpus: Corpus) -> list[str]:
+        counts = Counter(label for label in _labels(self.name, self.config, corpus) if label is not None)
+        return space.doubtful(self.name, counts, self.config.missing)
 
     @classmethod
     def fit(cls, name: str, config: SequenceConfig, corpus: Corpus) -> SequenceTask:
@@ -109,9 +117,9 @@ class SequenceTask(Task):
     def learn(self, corpus: Corpus) -> None:
         weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
         if self.config.class_weights == "balanced":  # rows / (labels x rows of the label), as scikit-learn's "balanced"
-            counts = Counter(label for label in _labels(self.name, self.config, corpus) if label is not None)
-            total = counts.total()
-            weights = [total / (len(self.labels) * counts[label]) if counts[label] else 1.0 for label in self.labels]
+            targets = self.targets(corpus)
+            counts = np.bincount(targets.values[targets.present], minlength=len(self.labels)).tolist()
+            weights = [sum(counts) / (len(self.labels) * count) if count else 1.0 for count in counts]
         self.learned.class_weights = weights
 
     def untaught(self, targets: Targets) -> list[str]:
@@ -129,7 +137,7 @@ class SequenceTask(Task):
         return (*metrics.SEQUENCE, *metrics.BINARY) if len(self.labels) == 2 else metrics.SEQUENCE
 
     def targets(self, corpus: Corpus) -> Targets:
-        number = {label: i for i, label in enumerate(self.labels)}
+        number = space.positions(self.labels)
         values = np.zeros(len(corpus.table), np.int64)
         present = np.zeros(len(values), bool)
         for row, label in enumerate(_labels(self.name, self.config, corpus)):
@@ -162,4 +170,4 @@ class SequenceTask(Task):
 
 
 def _labels(name: str, config: SequenceConfig, corpus: Corpus) -> list[str | None]:
-    return [label or None for label in columns.labels(corpus.table, config.label, f"tasks.{name}.label")]
+    return columns.labels(corpus.table, config.label, f"tasks.{name}.label", missing=config.missing)

@@ -161,7 +161,9 @@ class TokenTask(Task):
         total = sum(tag.startswith("B-") for row in placed for tag in row.tags) + len(overlapping) + len(wordless)
         gone = sorted({*overlapping, *wordless} - kept)
         of = f"of the {total:,} spans of {self.name!r}"
-        found = []
+        present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
+        column = self.config.tags or self.config.spans or ""
+        found = space.skipped(self.name, corpus, [column], present, self.config.missing)
         if widened:
             found.append(f"{widened:,} {of} not on word edges: every word that is touched was taken.")
         for lost, why in ((overlapping, "share a word with an earlier span"), (wordless, "touch no word")):

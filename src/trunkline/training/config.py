@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
 from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
+from trunkline.tasks.labels import MissingList
 from trunkline.training.memory import Memory
 from trunkline.training.paths import locate_paths
 
@@ -48,6 +49,8 @@ class TrunkSection(Section):
 class DataSection(Section):
     """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing")
+
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
     test: str | list[str] | Share | None = None
@@ -56,6 +59,7 @@ class DataSection(Section):
     text_pair: str | None = None  # the column with the second text of a pair
     weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
     format: str | None = None  # of the files, where their suffix does not say it
+    missing: MissingList | None = None  # strings of label columns that stand for a missing value; the usual ones where None
 
     @field_validator("format")
     @classmethod
@@ -162,10 +166,11 @@ class RunConfig(Section):
         """
         values = self.as_dict()
         del values["trackers"]
-        for section in (values["data"], *(task["data"] for task in values["tasks"].values() if task.get("data"))):
-            for key in ("format", "weight"):
-                if section[key] is None:  # so that runs from before it was a key are found
-                    del section[key]
+        _leave_out_later(self.data, values["data"])
+        for name, task in self.tasks.items():
+            _leave_out_later(task, values["tasks"][name])
+            if task.data is not None:
+                _leave_out_later(task.data, values["tasks"][name]["data"])
         if not older:
             values["trunk"]["device"] = "auto"
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -196,6 +201,13 @@ class RunConfig(Section):
             elif key in TrunkSection.model_fields:  # the trunk is asked for its settings by plain names
                 key = f"trunk.{key}"
             raise error.at(self._origin.of(key), key) from None
+
+
+def _leave_out_later(section: BaseModel, values: dict[str, Any]) -> None:
+    """Drop the keys that earlier versions did not have, where they say nothing: their runs keep their identity."""
+    for key in getattr(section, "LATER", ()):
+        if values[key] == type(section).model_fields[key].default:
+            del values[key]
 
 
 def resolve(
@@ -273,7 +285,7 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
             raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
         if undone := next((other for other in overrides[:count] if other.startswith(f"{key}.")), None):
             raise BadInput(f"override {text!r}: replaces what the override {undone!r} has set; give it first")
-        parsed = number(read_yaml(value, f"override {text!r}"))
+        parsed = number(read_yaml(value, f"override {text!r}", key))
         *parents, last = key.split(".")
         place = values
         for parent in parents:
@@ -289,12 +301,23 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
         if last in ("method", "trunk") and not parents and isinstance(parsed, str):
             parsed = {"name": parsed}
         place[last] = parsed
+        _replace_measure(place, key, parsed, overrides[:count])
     return values
 
 
 def _copied(values: Any) -> Any:
     """The same sections, which may be changed; what they hold is not copied, as it may be a data set."""
     return {key: _copied(value) for key, value in values.items()} if type(values) is dict else values
+
+
+MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a batch: one or the other
+
+
+def _replace_measure(section: dict[str, Any], key: str, value: Any, before: Sequence[str]) -> None:
+    """Drop the other measure of a batch from `section` where an override has set `key`, unless one before it has set that."""
+    other = MEASURES.get(key.removeprefix("training.")) if key.startswith("training.") else None
+    if other and value is not None and not any(text.startswith(f"training.{other}=") for text in before):
+        section.pop(other, None)
 
 
 def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -311,5 +334,7 @@ def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
         own = values.get(section) or {}
         if section == "method" and isinstance(own, str):
             own = {"name": own}
+        if section == "training":  # the measure of a batch that the config gives replaces that of the preset
+            content = {key: value for key, value in content.items() if own.get(MEASURES.get(key, "")) is None}
         values[section] = {**content, **own} if own.get("name", content.get("name")) == content.get("name") else own
     return values

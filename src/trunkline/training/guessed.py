@@ -1,6 +1,6 @@
 """The config for a data set that came without one: as a mapping to train with, and as commented YAML to edit.
 
-Both say the same (a test holds them together): what data/guess.py took the columns for, and defaults that suit most data.
+Both say the same (a test holds them together): how data/guess/ interprets the columns, and defaults that suit most data.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from trunkline.data.guess import Guess
+from trunkline.training.config import override
 
 METHOD = {"name": "adalayers", "dim": 128, "alpha": 16, "cutoff": 0.01}
 
@@ -27,6 +28,12 @@ def training_for(rows: int) -> dict[str, Any]:
         "schedule": "one_cycle",
         "seed": 0,
     }
+
+
+def missing_in(overrides: list[str]) -> list[str] | None:
+    """The strings that overrides say stand for a missing value, which the columns are to be looked at with."""
+    found = override({"data": {}}, [text for text in overrides if text.startswith("data.missing=")])["data"].get("missing")
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else None
 
 
 def config_for(guess: Guess, train: str, rows: int, form: str | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, shown
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
+from trunkline.tasks.base import TaskConfig
 from trunkline.tasks.labels import may_name
 from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.demand import demand, machine_bytes
@@ -96,7 +97,8 @@ def _prepare(config: RunConfig) -> Prepared:
             tables[name] = config.memory.read(source, format=data.format)
     read = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
     whole = see(tables["train"])
-    tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in config.tasks.items()}
+    sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}
+    tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in sections.items()}
     for name, share in (("test", data.test), ("validation", data.validation)):
         if isinstance(share, float):
             corpus = see(tables["train"])
@@ -121,10 +123,16 @@ def _prepare(config: RunConfig) -> Prepared:
                 )
     if data.weight is not None:
         _weigh_rows(splits["train"], data.weight)
-    findings = read + check_splits(corpora, labels_of(tasks, corpora))
+    findings = read + [said for task in tasks.values() for said in task.label_findings(whole)]
+    findings += check_splits(corpora, labels_of(tasks, corpora))
     findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
     return Prepared(data, tasks, splits, findings)
+
+
+def _missing(section: TaskConfig, data: DataSection) -> list[str] | None:
+    """The strings that stand for missing values of a task: its own, or those of the data that it reads."""
+    return data.missing if section.missing is None else section.missing
 
 
 def _untaught(task: Task, targets: Targets) -> str | None:

@@ -1,0 +1,83 @@
+"""Which columns of an unknown file are the text and which are tasks, with a sentence for each decision.
+
+Rules of thumb, all of them: a name such as `text` or `id` counts, then types, how many different values there are, how
+long they are and how often they recur. Every column gets one decision, so a user sees what to say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trunkline.data.guess.columns import one_column, ticks
+from trunkline.data.guess.decision import Decision, Guess
+from trunkline.data.guess.looks import Look
+from trunkline.data.guess.names import task_name
+from trunkline.data.guess.tags import find_tags, words_of
+from trunkline.data.guess.texts import find_texts, why_no_text
+from trunkline.data.table import NO_HEADER, Table
+from trunkline.errors import BadInput, listed, shown
+
+__all__ = ["Decision", "Guess", "guess_columns"]
+
+MOST_REASONS = 6  # columns that a message gives the reason of
+
+
+def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] | None = None) -> Guess:
+    """Decide about every column of a table.
+
+    Args:
+        table: the whole of a source.
+        text: the column of the texts, where that is known.
+        missing: the strings that stand for a missing value; None for the usual ones, in columns of numbers.
+
+    Raises:
+        BadInput: no column looks like a text, or none like a task: then a config has to say it. It gives the reasons.
+    """
+    if table.lacks_header():
+        raise BadInput(f"{table.source}: {NO_HEADER}")
+    looks = {name: Look(table, name, missing) for name in table.columns}
+    text, pair = find_texts(looks) if text is None else (text, None)
+    tags = find_tags(looks)
+    if text is None and tags.tokens is None:
+        reasons = [tags.trouble.get(name) or why_no_text(look) for name, look in looks.items()]
+        raise _none(table, "looks like texts", "one, or data.text", dict(zip(looks, reasons, strict=True)))
+    ticked = ticks(looks)
+    made: dict[str, Decision] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    for name, look in looks.items():
+        task: dict[str, Any] | None = None
+        if name == text:
+            made[name] = Decision(name, "text", f"{look.describe_text()}{look.missing}")
+        elif name == pair:
+            made[name] = Decision(name, "text_pair", f"its name goes with {shown(text)}, {look.describe_text()}{look.missing}")
+        elif name == tags.tokens:
+            made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {shown(tags.tags)} in every row")
+        elif name == tags.tags:
+            made[name] = Decision(name, "token", f"lists of tags, one for each string of {shown(tags.tokens)}{look.missing}")
+            task = {"kind": "token", "tokens": tags.tokens, "tags": name}
+        elif look.spans and tags.tags is not None:
+            both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
+            made[name] = Decision(name, "unused", f"{both} already mark words; name it as `spans` to use it instead")
+        elif name in tags.trouble:
+            made[name] = Decision(name, "unused", tags.trouble[name])
+        elif look.word_lists and text is not None and words_of(look, looks[text]):
+            made[name] = Decision(name, "unused", f"its lists hold the words of {shown(text)}")
+        elif name in ticked:
+            made[name] = Decision(name, "multilabel", f"1 or blank, as in {len(ticked) - 1:,} other columns: a label each")
+            task = {"kind": "multilabel", "labels": ticked} if name == ticked[0] else None
+        else:
+            made[name], task = one_column(look, text)
+        if task is not None:
+            tasks[task_name("labels" if name in ticked else name, tasks)] = task
+    if not tasks:
+        unused = {name: decision.why for name, decision in made.items() if decision.role == "unused"}
+        raise _none(table, "looks like a task", "one, or a config", unused)
+    return Guess(text, pair, tasks, [made[name] for name in table.columns])
+
+
+def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:
+    """The error for a table in which nothing is a text or a task, with what is known of why."""
+    given = [f"{shown(name)}: {why}" for name, why in list(reasons.items())[:MOST_REASONS]]
+    said = f"found no column that {what} among {listed(list(table.columns), 10)}, expected {expected}"
+    return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else ""))

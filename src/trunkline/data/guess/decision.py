@@ -1,0 +1,48 @@
+"""How a table and each of its columns were interpreted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.errors import shown
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a column was interpreted. role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence."""
+
+    column: str
+    role: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        taken = {"text": "is the text", "text_pair": "is the second text of a pair", "unused": "is not used"}
+        taken["tokens"] = "holds the words that tags belong to"
+        return f"{shown(self.column)} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How a table was interpreted.
+
+    text (str | None): the column of the texts; None where only tokens are there.
+    tasks (dict[str, dict]): task name -> what stands under `tasks:` in a config.
+    decisions (list[Decision]): one per column, in the order of the table.
+    """
+
+    text: str | None
+    text_pair: str | None
+    tasks: dict[str, dict[str, Any]]
+    decisions: list[Decision]
+
+    @property
+    def sentences(self) -> list[str]:
+        """One sentence per column: how it was interpreted and why."""
+        return [decision.sentence for decision in self.decisions]
+
+    def config(self, train: str | list[str]) -> dict[str, Any]:
+        """Return the `data:` and `tasks:` sections of a config; `train` is the source the table was read from."""
+        named = {"text": self.text, "text_pair": self.text_pair}
+        return {"data": {"train": train, **{k: v for k, v in named.items() if v is not None}}, "tasks": dict(self.tasks)}

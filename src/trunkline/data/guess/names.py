@@ -1,0 +1,68 @@
+"""What the names of columns say, and the names of tasks that are made from them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+TEXT_NAMES = (
+    "text sentence review utterance content body comment message tweet query question document description premise"
+).split()
+PAIR_NAMES = (
+    ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("sentence1", "sentence2"), ("sentence_a", "sentence_b"),
+    ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"), ("question", "passage"),
+    ("query", "passage"), ("query", "document"),
+)  # fmt: skip
+WORD_NAMES = frozenset({"tokens", "words"})
+DIVISION = frozenset({"fold", "split", "partition"})
+LONGEST, LONGEST_BYTES = 60, 120  # of a task's name: it is the name of a folder too, with more added to it
+
+# "Unnamed: 0" and "__index_level_0__" are what pandas calls an index that was saved, "column 1" a column without a name.
+_ID = re.compile(
+    r"(.*[_\W])?(id|idx|index|uid|uuid|guid|row|url|hash)|column \d+|unnamed: \d+(\.\d+)*(_level_\d+)?|"
+    r"(__)?(index_)?level_\d+(__)?|.*[a-z]I[dD]",
+    re.DOTALL,
+)
+_CLASS = re.compile(
+    r"(.*[_\W])?(labels?|class(es)?|classification|targets?|categor(y|ies)|intents?|sentiments?|emotions?|topics?|polarity|stance|"
+    r"genre|y)([_\W].*)?",
+    re.DOTALL,
+)
+_CODE = re.compile(
+    r"(.*[_\W])?(codes?|zip(code)?|post(al)?code|plz|phone|telephone|tel|mobile|fax|isbn|ean|sku|barcode)([_\W].*)?", re.DOTALL
+)
+
+
+def names_id(name: str) -> bool:
+    """Whether a column is called like an id, an address or an index."""
+    return _ID.fullmatch(name) is not None or _ID.fullmatch(name.lower()) is not None
+
+
+def names_classes(name: str) -> bool:
+    """Whether a column is called like one of classes, so that whole numbers in it are classes too."""
+    return _CLASS.fullmatch(name.lower()) is not None
+
+
+def names_codes(name: str) -> bool:
+    """Whether a column is called like one of codes, so that numbers in it are no amounts."""
+    return _CODE.fullmatch(name.lower()) is not None
+
+
+def task_name(column: str, taken: Iterable[str]) -> str:
+    """A column's name with what would be awkward in a path or on a command line replaced, not too long, made unique."""
+    base = re.sub(r"[^\w-]+", "_", column).strip("_-")
+    short = base[:LONGEST].encode()[:LONGEST_BYTES].decode(errors="ignore")
+    if short != base and "_" in short and base[len(short)] != "_":  # not within a word
+        short = short.rpartition("_")[0]
+    base = short.strip("_-") or "task"
+    seen = set(map(_folded, taken))
+    name, number = base, 2
+    while _folded(name) in seen:
+        name, number = f"{base}_{number}", number + 1
+    return name
+
+
+def _folded(name: str) -> str:
+    """What is one name on disks that tell neither case nor Unicode's forms of a character apart."""
+    return unicodedata.normalize("NFKC", name).casefold()

@@ -1,0 +1,79 @@
+"""Which columns are the words of texts and their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trunkline.data.guess.looks import Look
+from trunkline.data.guess.names import WORD_NAMES
+from trunkline.data.tags import to_iob2
+from trunkline.errors import BadInput
+
+
+@dataclass
+class Tags:
+    """The column of word lists and that of tags, None where there are none.
+
+    trouble (dict[str, str]): why a column that looks like tags is none.
+    """
+
+    tokens: str | None = None
+    tags: str | None = None
+    trouble: dict[str, str] = field(default_factory=dict)
+
+
+def find_tags(looks: Mapping[str, Look]) -> Tags:
+    """Return a column of word lists and one of tag lists with the same lengths."""
+    lists = [look for look in looks.values() if look.word_lists]
+    found = Tags()
+    for tags in lists:
+        beside = [look for look in lists if look is not tags and _as_long(look, tags)]
+        if not beside:
+            continue
+        kinds, wrong = _read(tags)
+        if wrong is None and len(kinds) > 1 and found.tags is None:
+            beside.sort(key=lambda look: look.name.lower() not in WORD_NAMES)
+            found.tokens, found.tags = beside[0].name, tags.name
+        elif wrong is not None and kinds:
+            found.trouble[tags.name] = wrong
+    if found.tags is not None:
+        found.trouble.pop(found.tokens or "", None)
+    return found
+
+
+def _as_long(one: Look, other: Look) -> bool:
+    return one.n == other.n and all(len(a) == len(b) for a, b in zip(one.there, other.there, strict=True))
+
+
+def _read(look: Look) -> tuple[set[str], str | None]:
+    """The different tags of a column's lists, none where most are no tags; and what is wrong with the first that is none."""
+    kinds: set[str] = set()
+    wrong, bad = None, 0
+    for row, tags in zip(look.rows, look.there, strict=True):
+        try:
+            kinds.update(to_iob2(tags))
+        except BadInput as error:
+            bad += 1
+            wrong = wrong or f"{look.table.where(row)}, token {_first_bad(tags)} of the row: {error}"
+    if 2 * bad > look.n:
+        kinds = set()
+    return kinds, wrong
+
+
+def _first_bad(tags: list[str]) -> int:
+    """The number, from 1, of the first that is no tag."""
+    for number, tag in enumerate(tags, start=1):
+        try:
+            to_iob2([tag])
+        except BadInput:
+            return number
+    return len(tags)
+
+
+def words_of(lists: Look, texts: Look) -> bool:
+    """Whether lists are the texts in words, most of them: what stands in a list is in its text, and makes up half of it."""
+    of_row = dict(zip(texts.rows, texts.there, strict=True))
+    rows = [(words, of_row[row]) for row, words in zip(lists.rows, lists.there, strict=True) if words and of_row.get(row)]
+    held = sum(2 * sum(map(len, words)) >= len(text) and all(word in text for word in words) for words, text in rows)
+    return 2 * held > len(rows)

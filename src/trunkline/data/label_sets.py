@@ -1,0 +1,118 @@
+"""Columns read as sets of labels: lists, strings to be divided, multi-hot vectors, and a column of 0 and 1 for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trunkline.data.columns import Missing, cells, label_of, labels, policy, wrong
+from trunkline.data.missing import is_missing, spells_missing
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+LONGEST_SHOWN = 4  # characters of what stands where 0 or 1 should: longer ones may be a text
+YES, NO = frozenset(("1", "true", "yes", "y", "x", "\u2713", "\u2714")), frozenset(("0", "false", "no", "n"))
+
+
+def label_sets(
+    table: Table,
+    name: str,
+    where: str = "",
+    *,
+    separator: str | None = None,
+    names: Sequence[str] | None = None,
+    missing: Missing = None,
+) -> list[list[str] | None]:
+    """Return a column of label lists; with a `separator`, of strings to be divided at it. An empty list is a valid value.
+
+    Lists that are vectors of 0 and 1 (`vector_length`) hold the labels at whose places a 1 stands: `names`, or label_0, ...
+    """
+    values = cells(table, name, where, missing)
+    length = vector_length(table, name, missing)
+
+    def sets() -> list[list[str] | None]:
+        return [_set_of(table, row, name, value, separator) for row, value in enumerate(values)]
+
+    if length is not None and names is not None and len(names) != length:
+        if {"0", "1"} & set(names):  # a few rows of a column whose labels are numbers
+            return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
+        raise BadInput(
+            f"{table.source}: column {name!r} holds vectors of {length} zeros and ones, expected {len(names)}, one a label"
+        )
+    if length is None:
+        return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
+    places = names or vector_names(length)
+    return table.parsed(
+        ("vectors", name, tuple(places), policy(missing)),
+        lambda: [None if one is None else [label for label, part in zip(places, one, strict=True) if part] for one in values],
+    )
+
+
+def vector_names(length: int) -> list[str]:
+    """What the labels of vectors of 0 and 1 are called where nobody names them."""
+    return [f"label_{number}" for number in range(length)]
+
+
+def vector_length(table: Table, name: str, missing: Missing = None) -> int | None:
+    """Return the length of a column's lists if they are multi-hot vectors: all as long, two or more, of 0 and 1 or booleans."""
+    values = cells(table, name, "", missing)
+    found = table.parsed(("vector length", name, policy(missing)), lambda: [_length(values)] * len(values))
+    return found[0] if found else None
+
+
+def _length(values: list) -> int | None:
+    lengths = set()
+    for value in values:
+        if value is None:
+            continue
+        if not isinstance(value, list) or not all(isinstance(part, int | float) and part in (0, 1) for part in value):
+            return None
+        lengths.add(len(value))
+        if len(lengths) > 1:
+            return None
+    length = lengths.pop() if lengths else 0
+    return length if length > 1 else None
+
+
+def _set_of(table: Table, row: int, name: str, value: Any, separator: str | None) -> list[str] | None:
+    if value is None:
+        blank = not isinstance(table.columns[name][row], str)  # an empty cell of a CSV file: no label holds
+        return [] if separator is not None and blank else None
+    if separator is not None and isinstance(value, str):
+        value = [part.strip() for part in value.split(separator) if part.strip()]
+    if not isinstance(value, list):
+        hint = "" if separator is not None else ", or a separator for strings"
+        raise wrong(table, row, name, value, f"a list of labels{hint}")
+    value = [part for part in value if not is_missing(part)]
+    found = [label_of(one) for one in value]
+    if None in found:
+        raise wrong(table, row, name, value[found.index(None)], "labels (strings, whole numbers or truth values) in its list")
+    return list(dict.fromkeys(one for one in found if one and not one.isspace()))
+
+
+def indicators(table: Table, names: Sequence[str], where: str = "", *, missing: Missing = None) -> list[list[str] | None]:
+    """Return label lists from 0/1 columns, each named by its label; a row that misses one of them is missing.
+
+    In a column that has no 0, only 1 and blanks, a blank is a 0; so it is in one of blanks alone beside such a column.
+    """
+
+    def holds(name: str, row: int, word: str | None) -> bool | None:
+        if word is None or (missing is None and spells_missing(word)):
+            return None
+        if (low := word.lower()) not in YES | NO:
+            value = table.columns[name][row]
+            raise wrong(table, row, name, value, "0 or 1", repr(word) if len(word) <= LONGEST_SHOWN else "")
+        return low in YES
+
+    def parse() -> list[list[str] | None]:
+        read = {name: labels(table, name, where, missing=missing) for name in names}
+        held = {name: [holds(name, row, word) for row, word in enumerate(words)] for name, words in read.items()}
+        ticked = {name for name, words in held.items() if None in words and True in words and False not in words}
+        ticked |= {name for name, words in held.items() if ticked and set(words) == {None}}
+        out: list[list[str] | None] = []
+        for row in range(len(table)):
+            known = all(held[name][row] is not None or name in ticked for name in names)
+            out.append([name for name in names if held[name][row]] if known else None)
+        return out
+
+    return table.parsed(("indicators", tuple(names), policy(missing)), parse)

@@ -1,0 +1,41 @@
+"""Missing values: null and NaN in any format, blank cells, and strings such as ``N/A`` that stand for them.
+
+A string may be either: ``nan`` can be a class. In a column whose other values are numbers the spellings below count as
+missing, as pandas reads them; beside other labels they are labels, which a finding names. `data.missing` of a config lists the
+strings that count, and then no others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+
+# pandas.read_csv's own (its `na_values`), compared without case, and the marks that people type.
+SPELLINGS = frozenset(
+    "#n/a|#na|-1.#ind|-1.#qnan|1.#ind|1.#qnan|-nan|<na>|n/a|#n/a n/a|na|nan|null|none|nat|nil|missing|-|--|?|.".split("|")
+)
+_PANDAS = {"NAType", "NaTType"}  # by name: pandas need not be imported
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is null, NaN, or pandas' NA or NaT."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return value != value
+    if isinstance(value, str | int | list | dict):
+        return False
+    return value.is_nan() if isinstance(value, Decimal) else type(value).__name__ in _PANDAS
+
+
+def spells_missing(text: str) -> bool:
+    """Whether a string is one of those that usually stand for a missing value."""
+    return len(text) < 12 and text.strip().casefold() in SPELLINGS
+
+
+def is_listed(value: object, missing: Collection[str]) -> bool:
+    """Whether a string or a whole number is among those that a config lists as missing; blanks around it do not count."""
+    if isinstance(value, str):
+        return value.strip() in missing
+    whole = (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+    return whole and str(int(value)) in missing  # type: ignore[call-overload]

@@ -1,0 +1,38 @@
+"""Labels spelled alike in whatever format a data frame is saved: truth values, whole numbers, days."""
+
+from __future__ import annotations
+
+import re
+
+from trunkline.data.missing import spells_missing
+from trunkline.data.numerals import as_number
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
+_MIDNIGHT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?)?")
+
+
+def spelled_alike(labels: list[str | None], keep_missing: bool = False) -> list[str | None]:
+    """Return the labels of a column as they are spelled in any format, None where missing; the same list if nothing changes.
+
+    Where all are true or false, as ``true`` and ``false`` (JSON has these, CSV ``True`` and ``TRUE``); where all are whole
+    numbers, without the ``.0`` that a missing one beside them brings; days at midnight as days. Where all are numbers, the
+    spellings of missing values become None unless `keep_missing`.
+    """
+    there = {label for label in labels if label is not None}
+    sure = {label for label in there if not spells_missing(label)}
+    if not sure:
+        return labels
+    if all(label.lower() in ("true", "false") for label in sure):
+        new = {label: label.lower() for label in sure}
+    else:
+        found = {label: _WHOLE.fullmatch(label) or _MIDNIGHT.fullmatch(label) for label in sure}
+        new = {label: match[1] for label, match in found.items() if match} if all(found.values()) else {}
+    gone = there - sure if not keep_missing and all(as_number(label) is not None for label in sure) else set()
+    if not gone and all(one == other for one, other in new.items()):
+        return labels
+    return [None if label is None or label in gone else new.get(label, label) for label in labels]
+
+
+def spelled_alone(label: str) -> str:
+    """Return how `spelled_alike` spells a label with nothing beside it."""
+    return spelled_alike([label])[0] or label
