@@ -98,6 +98,11 @@ def test_label_studio_regions_and_choices(tmp_path):
     assert table.columns["mood"] == ["glad", "sad", None]
 
 
+def test_one_task_of_label_studio_in_a_file_of_its_own(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(task(1, [region(), choice("glad")])))
+    assert read_table("x.json", base=tmp_path).columns["spans"] == [[SPAN]]
+
+
 def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left_out(tmp_path):
     cancelled = {"id": 9, "was_cancelled": True, "result": [choice("wrong")]}
     rows = [

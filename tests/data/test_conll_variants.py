@@ -55,6 +55,13 @@ def test_tokens_may_be_numbered(tmp_path):
     assert table.columns == {"tokens": [["EU", "rejects"], ["7", "Peter"]], "tags": [["B-ORG", "O"], ["O", "B-PER"]]}
 
 
+def test_other_columns_of_tags_are_said_not_to_be_read(tmp_path):
+    data = "1\tBad\tB-LOC\tO\n2\tHomburg\tI-LOC\tB-LOC\n3\tist\tO\tO\n\n1\tEs\tO\tO\n2\tist\tO\tO\n"
+    table = read(tmp_path / "x.tsv.conll", data)
+    assert table.columns["tags"][0] == ["O", "B-LOC", "O"]
+    assert table.findings == ("tags were read from column 4; tags in column 3 were not read.",)
+
+
 def test_tags_without_prefix_are_spans_of_neighbours(tmp_path):
     table = read(tmp_path / "x.conll", "New\tLOC\nYork\tLOC\nBo\tPER\nis\tO\nBo\tPER\n\na\tO\n")
     assert table.columns["tags"] == [["B-LOC", "I-LOC", "B-PER", "O", "B-PER"], ["O"]]

@@ -57,6 +57,8 @@ def test_arrays_and_indented_objects_are_read_under_the_suffix_of_lines_too(tmp_
 def test_an_object_of_one_row_stays_a_row(tmp_path):
     row = {"tokens": ["a", "b"], "tags": ["O", "O"]}
     assert read(tmp_path / "x.json", row).columns == {"tokens": [["a", "b"]], "tags": [["O", "O"]]}
+    row = {"text": "a", "annotations": [{"name": "x"}], "topics": [{"name": "y"}]}
+    assert read(tmp_path / "x.json", row).columns == {name: [value] for name, value in row.items()}
     row = {"text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}]}
     assert read(tmp_path / "x.json", row).columns == {"text": ["a"], "spans": [row["spans"]]}
     assert read(tmp_path / "x.jsonl", {"labels": ["a", "b"]}).columns == {"labels": [["a", "b"]]}

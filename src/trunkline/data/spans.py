@@ -59,6 +59,8 @@ def with_spans(table: Table) -> Table:
             if (lists := _transposed(values)) is None:
                 continue
         elif isinstance(first, list) and isinstance(first[0], dict | list):
+            if isinstance(first[0], dict) and isinstance(first[0].get("label"), str) and {"start", "end"} <= first[0].keys():
+                continue  # they are ours already, which is most of the time
             lists = values
         else:
             continue

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trunkline.data.formats.conll_tags import SAID, Scheme, in_iob, scheme_of
+from trunkline.data.formats.conll_tags import SAID, Scheme, in_iob, is_tag, scheme_of
 from trunkline.data.lines import read_lines
 from trunkline.data.notes import Notes
 
@@ -70,6 +70,7 @@ class _Seen:
     has_texts: bool = False
     first: Counter[str] = field(default_factory=Counter)  # values of the first column
     last: Counter[str] = field(default_factory=Counter)
+    tagged: Counter[int] = field(default_factory=Counter)  # by the place of a column, its values that are tags in IOB
     upos: Counter[str] = field(default_factory=Counter)
     xpos: Counter[str] = field(default_factory=Counter)
 
@@ -88,6 +89,9 @@ class _Seen:
         if len(cells) == self.width:  # others are errors, which are raised when it is read
             self.first[cells[0].strip(" ")] += 1
             self.last[cells[-1].strip(" ")] += 1
+            self.tagged.update(
+                place for place, cell in enumerate(cells) if cell == "O" or (cell[1:2] == "-" and is_tag(cell, "iob"))
+            )
             if self.width == CONLLU_WIDTH and cells[0].isdecimal():
                 self.upos[cells[UPOS]] += 1
                 self.xpos[cells[XPOS]] += 1
@@ -116,6 +120,11 @@ def survey(path: Path, source: str, notes: Notes) -> Layout:
         token, tag, tags = seen.width - 1, 0, seen.first
         notes.add("{} read as tag and token, as the first column holds the tags.", "line", seen.first.total())
     scheme = scheme_of(tags)
+    total = seen.first.total()
+    others = [place + 1 for place, n in sorted(seen.tagged.items()) if place != tag and n == total > 1]
+    if others and scheme == "iob":
+        also = f"column {others[0]}" if len(others) == 1 else f"columns {', '.join(map(str, others))}"
+        notes.say(f"tags were read from column {tag + 1}; tags in {also} were not read.")
     if said := SAID.get(scheme):
         notes.add(said, "tag", tags.total())
     if seen.header:

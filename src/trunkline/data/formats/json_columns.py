@@ -8,7 +8,7 @@ from trunkline.data.notes import counted
 from trunkline.errors import BadInput, listed
 
 # Keys under which tools put the rows, beside others that describe them.
-CONTAINERS = {"data", "rows", "examples", "records", "items", "instances", "samples", "documents", "annotations", "train"}
+CONTAINERS = {"data", "rows", "examples", "records", "items", "instances", "samples", "documents", "train"}
 _WORDS = {"tokens", "words", "tokenized_text"}  # a list of strings there is one row
 
 
@@ -25,8 +25,10 @@ def rows_within(value: Any, source: str) -> list[Any] | None:
         raise BadInput(
             f"{source}: found several arrays of rows ({listed(arrays)}), expected one; save each as a file of its own"
         )
-    if len(arrays) == 1 and (len(value) == 1 or arrays[0].lower() in CONTAINERS):
-        return list(value[arrays[0]])
+    if len(arrays) == 1:
+        rows = value[arrays[0]]
+        if len(value) == 1 or arrays[0].lower() in CONTAINERS or any(map(_is_pair, rows)):
+            return list(rows)
     if value.keys() >= {"columns", "data"} and all(isinstance(row, list) for row in _items(value["data"])):  # orient="split"
         names = [str(name) for name in _items(value["columns"])]
         if any(len(row) != len(names) for row in value["data"]):
