@@ -32,6 +32,7 @@ def test_comments_are_told_from_a_token_that_is_a_hash(tmp_path):
     assert table.findings == ("2 lines left out as comments, as they begin with '#' and end in no tag.",)
     table = read(tmp_path / "x.bio", "#happy\tB-TAG\nday\tO\n\n# sent_id = 2\n#sad\tB-TAG\nday\tO\n")
     assert table.columns["tokens"] == [["#happy", "day"], ["#sad", "day"]] and not table.findings
+    assert read(tmp_path / "x.bio", "#a\tO\n\n#b\tB-X\n").columns["tokens"] == [["#a"], ["#b"]]
 
 
 @pytest.mark.parametrize("header", ["Token Tag", "word ner_tags", "#token label", "WORD POS"])
@@ -48,6 +49,17 @@ def test_the_tag_may_come_first(tmp_path):
         "tags": [["O", "B-Genre", "I-Genre"], ["O", "B-Actor"]],
     }
     assert table.findings == ("5 lines read as tag and token, as the first column holds the tags.",)
+
+
+def test_tabs_and_spaces_may_be_mixed(tmp_path):
+    table = read(tmp_path / "x.conll", "EU\tNNP B-ORG\n1 000\tCD\tO\n\nBo\tNNP\tB-PER\n")
+    assert table.columns == {"tokens": [["EU", "1 000"], ["Bo"]], "tags": [["B-ORG", "O"], ["B-PER"]]}
+
+
+def test_brackets_over_several_lines_are_refused(tmp_path):
+    (tmp_path / "x.conll").write_text("#begin document (bc/x); part 000\nbc/x 0 0 Bo NNP (TOP* - - - - (PERSON) -\n")
+    with pytest.raises(BadInput, match=r"x\.conll line 1: CoNLL-2012 marks spans by brackets"):
+        read_table("x.conll", base=tmp_path)
 
 
 def test_tokens_may_be_numbered(tmp_path):

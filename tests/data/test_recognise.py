@@ -31,6 +31,8 @@ def test_a_format_that_is_named_is_used(tmp_path):
     [
         ("text\tlabel\na b\tx\nc\ty\n", {"text": ["a b", "c"], "label": ["x", "y"]}),
         ('{"text": "a", "label": "x"}\n', {"text": ["a"], "label": ["x"]}),
+        ("text,label\na b,x\nc,y\n", {"text": ["a b", "c"], "label": ["x", "y"]}),
+        ("text|label\na, b|x\nc|y\n", {"text": ["a, b", "c"], "label": ["x", "y"]}),
         ('[\n {"text": "a"},\n {"text": "b"}\n]', {"text": ["a", "b"]}),
     ],
 )

@@ -36,6 +36,14 @@ def test_spans_of_any_spelling_are_read(tmp_path, spans):
     assert [len(piece) for piece in read_chunks("x.jsonl", 1, base=tmp_path)] == [1, 1, 1]
 
 
+def test_spans_of_another_spelling_in_cells_of_csv(tmp_path):
+    """As Label Studio exports them."""
+    cells = [json.dumps([{"start": 0, "end": 3, "text": "abc", "labels": ["A"]}]), "[]", None, '[[4, 7, "B"]]']
+    pd.DataFrame({"text": ["abc def"] * 4, "label": cells}).to_csv(tmp_path / "x.csv", index=False)
+    table = read_table("x.csv", base=tmp_path)
+    assert span_lists(table, "label", table.columns["text"]) == [[(0, 3, "A")], [], None, [(4, 7, "B")]]
+
+
 @pytest.mark.parametrize("values", [[[0, 3]], [[0.0, 3, "A"]], [{"start": 0, "label": "A"}], ["a"], [[True, 2, "A"]], [7]])
 def test_what_is_no_span_stays(values):
     assert as_spans(values) is None

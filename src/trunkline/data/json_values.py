@@ -51,9 +51,15 @@ def _parse(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line") from None
+        raise BadInput(
+            f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line{_hint(error.msg)}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error) from None
+
+
+def _hint(message: str) -> str:
+    return ", with double quotes as json.dumps writes them" if "double quotes" in message else ""
 
 
 def _unreadable(where: str, error: Exception) -> BadInput:
@@ -135,4 +141,5 @@ class _Stream:
 
     def broken(self, message: str, position: int | None = None) -> BadInput:
         line, column = self.place(self.position if position is None else position)
-        return BadInput(f"{self.source} line {line} column {column + 1}: broken JSON ({message}), expected JSON objects")
+        where = f"{self.source} line {line} column {column + 1}"
+        return BadInput(f"{where}: broken JSON ({message}), expected JSON objects{_hint(message)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from trunkline.data.table import Table
@@ -55,6 +56,9 @@ def with_spans(table: Table) -> Table:
     changed: dict[str, list] = {}
     for name, values in table.columns.items():
         first = next((value for value in values if value), None)
+        if isinstance(first, str) and first.startswith(("[{", "[[")):  # a cell of CSV
+            values = [_parsed(value) for value in values]
+            first = next((value for value in values if value), None)
         if isinstance(first, dict):
             if (lists := _transposed(values)) is None:
                 continue
@@ -68,6 +72,14 @@ def with_spans(table: Table) -> Table:
         if False not in spans and spans != values:
             changed[name] = spans
     return table.replaced(changed) if changed else table
+
+
+def _parsed(value: Any) -> Any:
+    """A list that is written as JSON; anything else as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def _row(value: Any) -> Any:

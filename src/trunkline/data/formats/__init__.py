@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class Format:
     read (Callable[[Path, str], Table]): path and the name that messages use to the table.
     chunks (Callable[[Path, str, int], Iterator[Table]]): the same a number of rows at a time, so that memory stays flat.
     compressed (bool): whether it is text, which is read compressed too (``.gz``, ``.zst``, ...).
-    content (Callable[[Sequence[str]], bool] | None): whether the first lines of a file that has no suffix of any format are of
+    content (Callable[[list[str]], bool] | None): whether the first lines of a file that has no suffix of any format are of
         this one; None for formats that are no text.
     """
 
@@ -27,7 +27,7 @@ class Format:
     read: Callable[[Path, str], Table]
     chunks: Callable[[Path, str, int], Iterator[Table]]
     compressed: bool = True
-    content: Callable[[Sequence[str]], bool] | None = None
+    content: Callable[[list[str]], bool] | None = None
 
 
 formats: Registry[Format] = Registry("data format", __name__)

@@ -11,6 +11,7 @@ from pathlib import Path
 from trunkline.data.formats.conll_tags import SAID, Scheme, in_iob, is_tag, scheme_of
 from trunkline.data.lines import read_lines
 from trunkline.data.notes import Notes
+from trunkline.errors import BadInput
 
 _NUMBER = re.compile(r"\d+(-\d+|\.\d+)?")  # of a word, of a range of words, of an empty node of CoNLL-U
 _TOKEN_NAMES = {"token", "tokens", "word", "words", "form", "text", "#token", "#word"}
@@ -56,7 +57,12 @@ class Layout:
 
 def cells_of(line: str) -> list[str]:
     """Divide a line. Only tab and space separate: a token may hold other blanks, such as the no-break space in "1 000"."""
-    return line.rstrip("\t").split("\t") if "\t" in line.strip() else re.split(" +", line.strip(" \t"))
+    if "\t" in line.strip():
+        cells = line.rstrip("\t").split("\t")
+        if " " not in cells[-1].strip(" ") or len(cells) == CONLLU_WIDTH or line.startswith("#"):
+            return cells
+        return re.split("[ \t]+", line.strip(" \t"))  # no tag holds a blank: tabs and spaces are mixed
+    return re.split(" +", line.strip(" \t"))
 
 
 @dataclass
@@ -82,7 +88,7 @@ class _Seen:
         if not self.width and _is_header(cells):
             self.header, self.width = number, len(cells)
             return True
-        if line.startswith("#") and begins:
+        if line.startswith("#") and begins and (cells[0] == "#" or not is_tag(cells[-1], "iob")):
             self.has_texts = self.has_texts or line.startswith(TEXT)
             return True
         self.width = self.width or len(cells)
@@ -104,6 +110,11 @@ def survey(path: Path, source: str, notes: Notes) -> Layout:
     """Read a file once and return its layout; what of it is unusual is noted."""
     seen, begins = _Seen(), True
     for number, line in read_lines(path, source):
+        if line.startswith("#begin document"):
+            raise BadInput(
+                f"{source} line {number}: CoNLL-2012 marks spans by brackets over several lines, which is not read; expected a "
+                "token and its tag (O, B-, I-) on each line"
+            )
         begins = seen.line(number, line.rstrip("\r\n"), begins)
     numbered = (
         seen.width > 2

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from trunkline.data.formats import Format, formats
-from trunkline.data.formats.delimiters import find_delimiter
+from trunkline.data.formats.delimiters import find_delimiter, is_csv
 from trunkline.data.lines import read_lines
 from trunkline.data.notes import Notes
 from trunkline.data.parts import parts
@@ -170,4 +170,4 @@ def delimited(path: Path, source: str, delimiter: str, said: bool, notes: Notes)
     return narrowed(rows, notes)
 
 
-formats.register("csv")(Format((".csv",), read, chunks))
+formats.register("csv")(Format((".csv",), read, chunks, content=is_csv))

@@ -12,6 +12,7 @@ from trunkline.data.notes import Notes
 
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LOOKED_AT = 50  # lines
+LONGEST_NAME = 30  # characters of a column's name, where a header has to be told from a line of text
 _EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 
@@ -33,6 +34,15 @@ def find_delimiter(path: Path, source: str, expected: str, notes: Notes) -> tupl
             notes.say(f"the cells are separated by {NAMES[mark]} instead of {NAMES[expected]}.")
             return mark, False
     return expected, False
+
+
+def is_csv(lines: list[str]) -> bool:
+    """Whether lines of a file of some other suffix have a header of short names and rows of as many cells."""
+    for mark in ",;|":
+        header = lines[0].strip().split(mark) if lines else []
+        if all(0 < len(name) <= LONGEST_NAME and name.count(" ") < 3 for name in header) and _width(lines, mark):
+            return True
+    return False
 
 
 def _width(lines: list[str], mark: str) -> int:

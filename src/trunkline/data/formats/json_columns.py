@@ -8,7 +8,7 @@ from trunkline.data.notes import counted
 from trunkline.errors import BadInput, listed
 
 # Keys under which tools put the rows, beside others that describe them.
-CONTAINERS = {"data", "rows", "examples", "records", "items", "instances", "samples", "documents", "train"}
+CONTAINERS = {"data", "rows", "examples", "records", "items", "instances", "samples", "documents"}
 _WORDS = {"tokens", "words", "tokenized_text"}  # a list of strings there is one row
 
 
@@ -21,13 +21,16 @@ def rows_within(value: Any, source: str) -> list[Any] | None:
     if not isinstance(value, dict) or not value:
         return None
     arrays = [key for key, rows in value.items() if _is_rows(rows)]
+    named = [key for key in arrays if key.lower() in CONTAINERS]
+    if len(named) == 1:
+        return list(value[named[0]])
     if arrays == list(value) and len(arrays) > 1 and not _is_span_lists(value):
         raise BadInput(
             f"{source}: found several arrays of rows ({listed(arrays)}), expected one; save each as a file of its own"
         )
     if len(arrays) == 1:
         rows = value[arrays[0]]
-        if len(value) == 1 or arrays[0].lower() in CONTAINERS or any(map(_is_pair, rows)):
+        if len(value) == 1 or any(map(_is_pair, rows)):
             return list(rows)
     if value.keys() >= {"columns", "data"} and all(isinstance(row, list) for row in _items(value["data"])):  # orient="split"
         names = [str(name) for name in _items(value["columns"])]

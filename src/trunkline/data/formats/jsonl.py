@@ -77,7 +77,8 @@ def _on_lines(head: Sequence[Value]) -> bool:
 def _objects(values: Iterable[Value], source: str, unit: str = "line") -> Iterator[tuple[int, dict[str, Any]]]:
     for number, value in values:
         if not isinstance(value, dict):
-            raise BadInput(f"{source} {unit} {number}: found {NAMES[type(value)]}, expected one JSON object a line")
+            expected = "one JSON object a line" if unit == "line" else 'JSON objects, such as {"text": "...", "label": "..."}'
+            raise BadInput(f"{source} {unit} {number}: found {NAMES[type(value)]}, expected {expected}")
         yield number, value
 
 

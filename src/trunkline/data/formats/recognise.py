@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from trunkline.data.formats import Format, all_suffixes, format_of, formats
+from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.lines import read_lines
 from trunkline.data.opened import COMPRESSED, ZIP, member_name
 from trunkline.errors import BadInput
@@ -68,9 +68,8 @@ def format_for(path: Path, source: str, name: str | None = None) -> Format:
 
 def _by_content(path: Path, source: str) -> Format:
     unknown = f"unknown suffix {''.join(path.suffixes[-2:])!r}"
-    expected = (
-        f"expected one of {', '.join(all_suffixes())}; or name its format (--format, data.format): {', '.join(formats.names())}"
-    )
+    suffixes = ", ".join(suffix for name in formats.names() for suffix in formats.get(name).suffixes)
+    expected = f"expected one of {suffixes}; or name its format (--format, data.format): {', '.join(formats.names())}"
     try:
         lines = [line for _, line in islice(read_lines(path, source), LOOKED_AT)]
     except BadInput:
