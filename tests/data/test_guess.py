@@ -315,3 +315,21 @@ def test_a_reason_that_is_known_is_given_when_nothing_is_found():
     assert "SECRET" not in str(error.value)
     with pytest.raises(BadInput, match=r"'n': its values are numbers; 'id': its name looks like that of an id"):
         guess_columns(Table("x", {"n": [1, 2], "id": ["a b", "c d"]}))
+
+
+def test_every_column_of_tags_for_the_same_words_is_a_task_and_ids_of_sentences_are_no_texts():
+    tokens = [["a", "b"], ["c"], ["d", "e"]]
+    columns = {
+        "sentence no": ["Sentence 1", "Sentence 2", "Sentence 3"],
+        "tokens": tokens,
+        "chunk": [["B-NP", "I-NP"], ["O"], ["B-VP", "O"]],
+        "ner": [["O", "B-x"], ["B-x"], ["O", "O"]],
+        "pos": [["DT", "NN"], ["NN"], ["VB", "DT"]],
+    }
+    guess = guess_columns(Table("x", columns))
+    assert guess.text is None
+    assert guess.tasks == {name: {"kind": "token", "tokens": "tokens", "tags": name} for name in ("chunk", "ner")}
+    unused = {decision.column: decision.why for decision in guess.decisions if decision.role == "unused"}
+    assert unused["pos"] == "a string for each of 'tokens', which are no tags" and "sentence no" in unused
+    texts = {"review": ["a b", "c", "d e"], **{name: columns[name] for name in ("tokens", "ner")}}
+    assert guess_columns(Table("x", texts)).text == "review"

@@ -12,7 +12,7 @@ from typing import Any
 from trunkline.data.guess.columns import one_column, ticks
 from trunkline.data.guess.decision import Decision, Guess
 from trunkline.data.guess.looks import Look
-from trunkline.data.guess.names import task_name
+from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
 from trunkline.data.table import NO_HEADER, Table
@@ -39,6 +39,8 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
     looks = {name: Look(table, name, missing) for name in table.columns}
     text, pair = find_texts(looks) if text is None else (text, None)
     tags = find_tags(looks)
+    if text is not None and pair is None and tags.tokens is not None and text.lower() not in TEXT_NAMES:
+        text = text if words_of(looks[tags.tokens], looks[text]) else None  # such as the ids of sentences
     if text is None and tags.tokens is None:
         reasons = [tags.trouble.get(name) or why_no_text(look) for name, look in looks.items()]
         raise _none(table, "looks like texts", "one, or data.text", dict(zip(looks, reasons, strict=True)))
@@ -53,9 +55,11 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
             made[name] = Decision(name, "text_pair", f"its name goes with {shown(text)}, {look.describe_text()}{look.missing}")
         elif name == tags.tokens:
             made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {shown(tags.tags)} in every row")
-        elif name == tags.tags:
+        elif name == tags.tags or name in tags.more:
             made[name] = Decision(name, "token", f"lists of tags, one for each string of {shown(tags.tokens)}{look.missing}")
             task = {"kind": "token", "tokens": tags.tokens, "tags": name}
+        elif name in tags.beside:
+            made[name] = Decision(name, "unused", f"a string for each of {shown(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
             both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
             made[name] = Decision(name, "unused", f"{both} already mark words; name it as `spans` to use it instead")

@@ -15,11 +15,15 @@ from trunkline.errors import BadInput
 class Tags:
     """The column of word lists and that of tags, None where there are none.
 
+    more (list[str]): other columns of tags for the same words.
+    beside (list[str]): other columns of a string for each of these words, which are no tags.
     trouble (dict[str, str]): why a column that looks like tags is none.
     """
 
     tokens: str | None = None
     tags: str | None = None
+    more: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
     trouble: dict[str, str] = field(default_factory=dict)
 
 
@@ -35,10 +39,14 @@ def find_tags(looks: Mapping[str, Look]) -> Tags:
         if wrong is None and len(kinds) > 1 and found.tags is None:
             beside.sort(key=lambda look: look.name.lower() not in WORD_NAMES)
             found.tokens, found.tags = beside[0].name, tags.name
+        elif wrong is None and len(kinds) > 1 and found.tokens != tags.name and _as_long(looks[found.tokens or ""], tags):
+            found.more.append(tags.name)
         elif wrong is not None and kinds:
             found.trouble[tags.name] = wrong
     if found.tags is not None:
         found.trouble.pop(found.tokens or "", None)
+        known = {found.tokens, found.tags, *found.more, *found.trouble}
+        found.beside = [look.name for look in lists if look.name not in known and _as_long(looks[found.tokens or ""], look)]
     return found
 
 
