@@ -180,7 +180,7 @@ def test_a_file_without_a_header_is_refused_without_its_texts():
     assert "SECRET" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "Unnamed: 0.1", "__index_level_0__", "level_0", "index", "column 3"])
+@pytest.mark.parametrize("name", ["Unnamed: 0", "Unnamed: 0.1", "__index_level_0__", "level_0", "index", "column 3", " "])
 def test_an_index_that_was_saved_is_no_task(name):
     assert roles(guess(label=cycle("ab", 60), **{name: [(i * 7) % 200 for i in range(60)]}))[name] == "unused"
 
@@ -277,7 +277,7 @@ def test_columns_of_1_and_blanks_are_labels_together():
     )
     assert found.tasks == {"labels": {"kind": "multilabel", "labels": ["joy", "calm", "odd"]}}
     assert roles(found)["same"] == "unused"
-    assert "'joy' is a multilabel task: 1 or blank, as in 2 other columns: a label each." in found.sentences
+    assert "'joy' is a multilabel task: 1 or blank, as are 3 columns: a label each." in found.sentences
 
 
 def test_days_bytes_and_decimal_numbers_are_as_in_csv():

@@ -202,6 +202,8 @@ def test_labels_that_may_stand_for_a_missing_value_are_told():
     assert said.startswith("'t': 'N/A' (1) and 'nan' (2) count as labels, but often stands for a missing value; ")
     assert said.endswith("`data.missing: ['N/A', 'nan']` skips these rows.")
     assert fitted("sequence", corpus, label="label", missing=[]).label_findings(corpus) == []
+    listed = fitted("sequence", corpus, label="label", label_list=["yes", "no", "nan", "N/A"])
+    assert listed.label_findings(corpus) == []
 
 
 def test_labels_that_differ_only_in_case_or_blanks_are_told_and_kept():

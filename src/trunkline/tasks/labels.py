@@ -133,15 +133,19 @@ def skipped(
     return [f"{len(gone):,} of {len(present):,} rows have no value in {of}{such}, and are skipped by {task!r}."]
 
 
-def doubtful(task: str, counts: Mapping[str, int], missing: Sequence[str] | None) -> list[str]:
+def doubtful(
+    task: str, counts: Mapping[str, int], missing: Sequence[str] | None, meant: Collection[str] | None = None
+) -> list[str]:
     """Return a sentence for labels that usually stand for a missing value, and for those that differ only in case or blanks.
 
     Args:
         task: its name.
         counts: label -> rows that have it.
         missing: the strings that the config lists as missing values; an empty list says that there are none.
+        meant: the labels that the config lists, which are in no doubt.
     """
     found = []
+    counts = {label: count for label, count in counts.items() if label not in (meant or ())}
     empty = [label for label in sorted(counts) if spells_missing(label)] if missing != [] else []
     if empty and len(counts) > len(empty):
         named = " and ".join(f"{shown(label)} ({counts[label]:,})" for label in empty)

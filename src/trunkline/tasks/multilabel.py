@@ -156,7 +156,7 @@ class MultilabelTask(Task):
             said = f"{self.name!r}: column {config.labels!r} holds vectors of {len(self.labels)} zeros and ones"
             return [f"{said}; their labels are called {names}, unless `label_list` names them."]
         counts = Counter(label for row in self._rows(corpus) for label in row or ())
-        return space.doubtful(self.name, counts, config.missing)
+        return space.doubtful(self.name, counts, config.missing, config.label_list)
 
     def described(self) -> dict[str, Any]:
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5

@@ -98,7 +98,7 @@ class SequenceTask(Task):
 
     def label_findings(self, corpus: Corpus) -> list[str]:
         counts = Counter(label for label in _labels(self.name, self.config, corpus) if label is not None)
-        return space.doubtful(self.name, counts, self.config.missing)
+        return space.doubtful(self.name, counts, self.config.missing, self.config.label_list)
 
     @classmethod
     def fit(cls, name: str, config: SequenceConfig, corpus: Corpus) -> SequenceTask:

@@ -68,7 +68,7 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         elif look.word_lists and text is not None and words_of(look, looks[text]):
             made[name] = Decision(name, "unused", f"its lists hold the words of {shown(text)}")
         elif name in ticked:
-            made[name] = Decision(name, "multilabel", f"1 or blank, as in {len(ticked) - 1:,} other columns: a label each")
+            made[name] = Decision(name, "multilabel", f"1 or blank, as are {len(ticked):,} columns: a label each")
             task = {"kind": "multilabel", "labels": ticked} if name == ticked[0] else None
         else:
             made[name], task = one_column(look, text)

@@ -35,8 +35,8 @@ _CODE = re.compile(
 
 
 def names_id(name: str) -> bool:
-    """Whether a column is called like an id, an address or an index."""
-    return _ID.fullmatch(name) is not None or _ID.fullmatch(name.lower()) is not None
+    """Whether a column is called like an id, an address or an index, or has no name, as an index that was saved."""
+    return not name.strip() or _ID.fullmatch(name) is not None or _ID.fullmatch(name.lower()) is not None
 
 
 def names_classes(name: str) -> bool:
