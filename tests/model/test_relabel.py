@@ -61,6 +61,18 @@ def test_a_branch_answers_the_same_under_other_names(schema, name, names, labels
     assert {file.name for file in tmp_path.iterdir()} == {"branch"}
 
 
+def test_the_positive_label_is_renamed_too(tmp_path, trunk):
+    path = tmp_path / "branch"
+    shutil.copytree(SAVED / "runs" / "adalayers/branches/mood", path)
+    described = json.loads((path / "branch.json").read_text())
+    described["task"]["config"]["positive"] = "negative"
+    described["task"]["learned"] |= {"positive": 0, "counts": [3, 5]}
+    resave(path, described)
+    relabel(path, {"negative": "bad"})
+    task = load_branch(path, trunk).task
+    assert (task.positive, task.config.positive, task.labels) == ("bad", "bad", ["bad", "positive"])
+
+
 def test_what_cannot_be_renamed_is_refused_and_left_alone(tmp_path):
     for name in ("mood", "stars"):
         shutil.copytree(SAVED / "runs" / "adalayers" / "branches" / name, tmp_path / name)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_fscore_support
 
 from trunkline.tasks import metrics
 
@@ -49,7 +50,7 @@ def test_sequence_metrics(pairs):
     for label, count in zip(LABELS, counts, strict=True):
         row = result["by_label"][label]
         assert (row["precision"], row["recall"], row["f1"]) == pytest.approx(prf(*count))
-        assert row["support"] == count[2]
+        assert row["support"] == count[2] and row["predicted"] == count[1]
     # Gorodkin's R_K: covariance of the one-hot matrices over the product of their deviations
     t, p = np.eye(4)[true], np.eye(4)[predicted]
     cross, own, other = (float(((x - x.mean(0)) * (y - y.mean(0))).sum()) for x, y in ((t, p), (t, t), (p, p)))
@@ -58,10 +59,14 @@ def test_sequence_metrics(pairs):
     json.dumps(result, allow_nan=False)
 
 
-def test_two_labels_also_give_the_scores_of_the_second():
-    result = metrics.sequence_metrics(np.array([0, 1, 1, 1, 0]), np.array([1, 1, 1, 0, 0]), ["negative", "positive"])
+def test_two_labels_also_give_the_scores_of_the_positive_one():
+    true, predicted, labels = np.array([0, 1, 1, 1, 0]), np.array([1, 1, 1, 0, 0]), ["negative", "positive"]
+    result = metrics.sequence_metrics(true, predicted, labels)
     assert flat_names(result) == {*metrics.SEQUENCE, *metrics.BINARY}
-    assert (result["precision"], result["recall"], result["f1"]) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    for positive in (0, 1):
+        result = metrics.sequence_metrics(true, predicted, labels, positive)
+        expected = precision_recall_fscore_support(true, predicted, average="binary", pos_label=positive)[:3]
+        assert (result["precision"], result["recall"], result["f1"]) == pytest.approx(expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -80,6 +85,7 @@ def test_multilabel_metrics(texts, size, seed, share):
     for label, count in zip(LABELS[:size], counts, strict=True):
         row = result["by_label"][label]
         assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx((*prf(*count), count[2]))
+        assert row["predicted"] == count[1]
     precisions = []
     for i in range(size):  # the mean precision at each right label, from the highest score down
         ranked = true[np.argsort(-scores[:, i]), i]

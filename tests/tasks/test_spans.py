@@ -135,7 +135,7 @@ def test_metrics_are_seqevals(sentences):
                 [expected[k] for k in ("precision", "recall", "f1-score")]
             )
         else:
-            assert row == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+            assert row == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "predicted": 0}
 
 
 def test_no_texts_and_no_units():

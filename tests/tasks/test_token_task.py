@@ -157,7 +157,7 @@ def test_what_the_targets_say_comes_back_as_spans(crf):
     assert all(0.9 < span["score"] <= 1 for row in shown for span in row["spans"])
     result = task.score(decoded, targets)
     assert result["f1"] == result["accuracy"] == 1.0 and set(result) == {*task.metric_names(), "by_label"}
-    assert result["by_label"]["city"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 2}
+    assert result["by_label"]["city"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 2, "predicted": 2}
     assert task.monitor == "f1"
     json.dumps(shown)
 

@@ -58,7 +58,7 @@ class _GivenTwice(yaml.MarkedYAMLError):
 
 # Keys under which labels or names of columns stand: what is written there is a string as it is written, not a truth value (no),
 # a number (01, 1.0), a date or a null (NA is none, ~ is).
-SPELLED = frozenset("label_list class_weights missing label labels text text_pair tokens tags spans target".split())
+SPELLED = frozenset("label_list positive class_weights missing label labels text text_pair tokens tags spans target".split())
 _STRING = "tag:yaml.org,2002:str"
 
 

@@ -51,6 +51,8 @@ def relabel(path: str | Path, names: Mapping[str, str]) -> list[str]:
     for key in ("label_list", "labels"):  # of the config: a list of labels, or of columns that are called as they are
         if isinstance(listed := state["config"].get(key), list):
             state["config"][key] = [names.get(label, label) for label in listed]
+    if (positive := state["config"].get("positive")) is not None:
+        state["config"]["positive"] = names.get(positive, positive)
     if isinstance(weights := state["config"].get("class_weights"), dict):
         state["config"]["class_weights"] = {names.get(label, label): weight for label, weight in weights.items()}
     for scores in described.get("metrics", {}).values():

@@ -115,6 +115,8 @@ class Task(ABC):
     Config: ClassVar[type[TaskConfig]]
     Learned: ClassVar[type[Learned]] = Learned
     default_metric: ClassVar[str]
+    baseline_rule: ClassVar[str] = ""  # what `baseline` predicts, in words after "always"
+    label_unit: ClassVar[str] = "row"  # what has a label: what `counts` counts
 
     def __init__(self, name: str, config: Any, labels: list[str], learned: Any) -> None:
         self.name, self.config, self.labels, self.learned = name, config, labels, learned
@@ -155,9 +157,25 @@ class Task(ABC):
         """Return what of the labels of a whole training source may not be meant so, and how it was read, a sentence each."""
         return []
 
+    def counts(self, targets: Targets) -> dict[str, int]:
+        """Return how many rows (of a token task, spans) of `targets` have each label; empty for kinds without labels."""
+        return {}
+
     def untaught(self, targets: Targets) -> list[str]:
         """Return the labels that no row of `targets` has; none for a kind without labels."""
-        return []
+        return [label for label, count in self.counts(targets).items() if not count]
+
+    def baseline(self, corpus: Corpus) -> Decoded | None:
+        """Return what is predicted for `corpus` by what `learn` measured alone, without a model: the least to be better than.
+
+        None where that is not known: of branches saved before it was measured.
+        """
+        return None
+
+    @property
+    def positive(self) -> str | None:
+        """The label that "precision", "recall" and "f1" are about, for a kind that has one."""
+        return None
 
     def conflicting(self, corpus: Corpus) -> list[str | None] | None:
         """Return a label for each text of which equal texts should have the same; None for kinds without such labels."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field
 
 from trunkline.data.columns import label_of
@@ -31,10 +32,12 @@ def _as_texts(value: Any) -> Any:
     return "none" if value is None else value
 
 
+Label = Annotated[str, BeforeValidator(_as_text)]
 LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
 MissingList = Annotated[list[str], BeforeValidator(_as_texts)]
 MOST_NAMED = 100
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
 
 
@@ -47,6 +50,12 @@ def refuse_unlabelled(labelled: bool, corpus: Corpus, columns: Sequence[str]) ->
     """Raise BadInput unless any row is labelled: nothing could be learned or measured."""
     if not labelled:
         raise BadInput(f"{place(corpus.table, columns)}: found no row with a label, expected at least one")
+
+
+def counted(labels: Sequence[str], numbers: np.ndarray) -> dict[str, int]:
+    """Return how often the number of each label is among `numbers`; numbers of no label are left out."""
+    known = numbers[(numbers >= 0) & (numbers < len(labels))]
+    return dict(zip(labels, np.bincount(known, minlength=len(labels)).tolist(), strict=True))
 
 
 def may_name(labels: Sequence[str]) -> bool:

@@ -25,8 +25,8 @@ REGRESSION = ("pearson", "spearman", "mse", "mae", "r2")
 TOKEN = ("precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro", "accuracy")
 
 
-def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """Return SEQUENCE, for two labels also BINARY (of the second label), and by_label.
+def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str], positive: int = 1) -> dict[str, Any]:
+    """Return SEQUENCE, for two labels also BINARY (of the positive one), and by_label.
 
     Macro and weighted means are over the labels that occur in `true` or `predicted`, as scikit-learn's default is.
 
@@ -34,6 +34,7 @@ def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str])
         true: (texts,) label numbers.
         predicted: (texts,) label numbers.
         labels: their names.
+        positive: which of two labels is the positive one.
     """
     result: dict[str, Any] = {"accuracy": float(sk.accuracy_score(true, predicted))}
     result |= _averages(true, predicted)
@@ -42,7 +43,7 @@ def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str])
         result["matthews"] = float(sk.matthews_corrcoef(true, predicted))
     result["by_label"] = _by_label(true, predicted, labels)
     if len(labels) == 2:
-        result |= {name: result["by_label"][labels[1]][name] for name in BINARY}
+        result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
     return result
 
 
@@ -103,8 +104,8 @@ def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, 
     result: dict[str, Any] = dict(zip(TOKEN, (*micro, *macro.tolist()), strict=False))
     result["accuracy"] = float((true == predicted).mean()) if len(true) else None
     result["by_label"] = {
-        name: dict(zip(BINARY, scores, strict=True)) | {"support": gold}
-        for name, scores, gold in zip(types, by_type.tolist(), counts[:, 2].tolist(), strict=True)
+        name: dict(zip(BINARY, scores, strict=True)) | {"support": gold, "predicted": guessed}
+        for name, scores, (_, guessed, gold) in zip(types, by_type.tolist(), counts.tolist(), strict=True)
     }
     return result
 
@@ -130,8 +131,9 @@ def _averages(true: np.ndarray, predicted: np.ndarray, only: int | None = None) 
 def _by_label(true: np.ndarray, predicted: np.ndarray, labels: list[str], only: int | None = None) -> dict[str, dict[str, Any]]:
     numbers = list(range(len(labels))) if only is None else [only]
     columns = sk.precision_recall_fscore_support(true, predicted, labels=numbers, average=None, zero_division=0)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
+    guessed = predicted.sum(axis=0) if predicted.ndim == 2 else np.array([(predicted == number).sum() for number in numbers])
+    rows = zip(*(column.tolist() for column in (*columns, guessed)), strict=True)
     return {
-        label: {"precision": p, "recall": r, "f1": f, "support": int(n)}
-        for label, (p, r, f, n) in zip(labels, rows, strict=True)
+        label: {"precision": p, "recall": r, "f1": f, "support": int(n), "predicted": int(m)}
+        for label, (p, r, f, n, m) in zip(labels, rows, strict=True)
     }

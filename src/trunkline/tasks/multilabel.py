@@ -47,10 +47,16 @@ class MultilabelConfig(TaskConfig):
 
 
 class MultilabelLearned(base.Learned):
-    """The threshold in use, and the weights of positives in the order of the labels, None for 1."""
+    """The threshold in use, and the weights of positives in the order of the labels, None for 1.
+
+    Of the training rows, None in branches saved before they were measured: `shares`, of those that have each label, and
+    `usual`, the numbers of the labels that are best predicted for every text alike (see `best_constant`).
+    """
 
     threshold: Share = UNTUNED
     class_weights: list[space.Weight] | None = None
+    shares: list[Annotated[float, Field(ge=0, le=1)]] | None = None
+    usual: list[space.Count] | None = None
 
 
 class MultilabelCriterion(Criterion):
@@ -86,6 +92,7 @@ class MultilabelTask(Task):
     Config = MultilabelConfig
     Learned = MultilabelLearned
     default_metric = "f1_micro"
+    baseline_rule = "predicting the same labels, those that are best for the training rows"
     config: MultilabelConfig
     learned: MultilabelLearned
 
@@ -112,10 +119,13 @@ class MultilabelTask(Task):
 
     def learn(self, corpus: Corpus) -> None:
         weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
+        targets = self.targets(corpus)
+        held = targets.values[targets.present]
+        counts = held.sum(axis=0)
+        self.learned.shares = (counts / len(held)).tolist()
+        self.learned.usual = best_constant(held, self._tuned_for)
         if self.config.class_weights == "balanced":  # a label's positives weigh as much as its negatives
-            targets = self.targets(corpus)
-            held = targets.values[targets.present]
-            weights = [(len(held) - count) / count if 0 < count < len(held) else 1.0 for count in held.sum(axis=0).tolist()]
+            weights = [(len(held) - count) / count if 0 < count < len(held) else 1.0 for count in counts.tolist()]
         self.learned.class_weights = weights
 
     def _rows(self, corpus: Corpus) -> list[list[str] | None]:
@@ -161,9 +171,14 @@ class MultilabelTask(Task):
     def described(self) -> dict[str, Any]:
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
 
-    def untaught(self, targets: Targets) -> list[str]:
-        seen = targets.values[targets.present].any(axis=0)
-        return [label for label, there in zip(self.labels, seen.tolist(), strict=True) if not there]
+    def counts(self, targets: Targets) -> dict[str, int]:
+        return dict(zip(self.labels, targets.values[targets.present].sum(axis=0).tolist(), strict=True))
+
+    def baseline(self, corpus: Corpus) -> Decoded | None:
+        if self.learned.usual is None or self.learned.shares is None:
+            return None
+        held = np.isin(np.arange(len(self.labels)), self.learned.usual)
+        return Decoded(np.tile(held, (len(corpus), 1)), np.tile(np.array(self.learned.shares), (len(corpus), 1)))
 
     def first_logits(self, targets: Targets) -> Tensor:
         """The log-odds of each label, fp32 (L,): else the many absent ones are all that the first steps teach, and a head on a
@@ -182,6 +197,9 @@ class MultilabelTask(Task):
             raise BadInput(
                 f"{where}: found {len(self.labels)} labels and {len(weights or [])} weights, expected as many of each"
             )
+        shares, usual = self.learned.shares, self.learned.usual or []
+        if (shares is not None and len(shares) != len(self.labels)) or any(number >= len(self.labels) for number in usual):
+            raise BadInput(f"{where}: found shares of other labels, expected one of each of the {len(self.labels)} labels")
 
     def metric_names(self) -> tuple[str, ...]:
         return metrics.MULTILABEL
@@ -230,10 +248,14 @@ class MultilabelTask(Task):
             return
         true = targets.values[targets.present]
         scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
-        metric = self.monitor if self.monitor.startswith("f1_") or self.monitor == "accuracy" else "f1_micro"
-        quality = threshold_quality(true, scores, metric)
+        quality = threshold_quality(true, scores, self._tuned_for)
         nearest_first = np.argsort(np.abs(CANDIDATES - UNTUNED), kind="stable")
         self.learned.threshold = float(CANDIDATES[nearest_first[quality[nearest_first].argmax()]])
+
+    @property
+    def _tuned_for(self) -> str:
+        """The metric that a threshold, or a constant answer, is chosen by."""
+        return self.monitor if self.monitor.startswith("f1_") or self.monitor == "accuracy" else "f1_micro"
 
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
         rows = targets.present
@@ -247,6 +269,26 @@ class MultilabelTask(Task):
             }
             for row, scores in zip(decoded.values.tolist(), decoded.scores.tolist(), strict=True)
         ]
+
+
+def best_constant(held: np.ndarray, metric: str) -> list[int]:
+    """Return the numbers of the labels that score best by `metric` when they are predicted for every row.
+
+    Args:
+        held: bool (rows, L), at least one row.
+        metric: "f1_micro", "f1_macro", "f1_weighted" or "accuracy" (of the whole set of a row).
+    """
+    if metric == "accuracy":
+        sets, rows = np.unique(held, axis=0, return_counts=True)
+        return np.flatnonzero(sets[rows.argmax()]).tolist()
+    counts = held.sum(axis=0)
+    if metric != "f1_micro":  # the F1 of a label that is never predicted is 0
+        return np.flatnonzero(counts).tolist()
+    # Of k labels those that most rows have are the best. F1 = 2 right / (rows k + gold), which k maximises is tried out.
+    order = np.argsort(-counts, kind="stable")
+    right = np.cumsum(counts[order])
+    quality = 2 * right / (len(held) * np.arange(1, len(order) + 1) + max(int(right[-1]), 1))
+    return sorted(order[: int(quality.argmax()) + 1].tolist())
 
 
 def threshold_quality(true: np.ndarray, scores: np.ndarray, metric: str) -> np.ndarray:

@@ -64,6 +64,7 @@ class RegressionTask(Task):
     Config = RegressionConfig
     Learned = RegressionLearned
     default_metric = "pearson"
+    baseline_rule = "predicting the mean of the training rows"
     config: RegressionConfig
     learned: RegressionLearned
 
@@ -97,6 +98,10 @@ class RegressionTask(Task):
         if how == PLAIN:
             return []
         return [f"{self.name!r}: the numbers of column {self.config.target!r} were read with {how.words}."]
+
+    def baseline(self, corpus: Corpus) -> Decoded:
+        values = np.full(len(corpus), self.learned.mean)
+        return Decoded(values, values)
 
     def check_state(self, where: str) -> None:
         if self.labels != ["value"]:

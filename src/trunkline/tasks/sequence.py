@@ -17,6 +17,7 @@ from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.tasks.positive import guess_positive
 
 
 class LossConfig(TaskConfig):
@@ -37,16 +38,22 @@ class LossConfig(TaskConfig):
 class SequenceConfig(LossConfig):
     """`{kind: sequence, label: COLUMN}`."""
 
+    LATER: ClassVar[tuple[str, ...]] = (*LossConfig.LATER, "positive")
     kind: Literal["sequence"] = "sequence"
     label: str
     label_list: space.LabelList | None = None  # all labels in the order wanted; sorted from the training corpus where None
     class_weights: space.ClassWeights = "none"
+    positive: space.Label | None = None  # of two labels, the one that precision, recall and f1 are about; guessed where None
 
 
 class SequenceLearned(base.Learned):
-    """Class weights in the order of the labels, None for all equal."""
+    """Class weights in the order of the labels, None for all equal; training rows of each label, and the number of the positive
+    one of two labels, both None in branches saved before they were measured.
+    """
 
     class_weights: list[space.Weight] | None = None
+    counts: list[space.Count] | None = None
+    positive: Literal[0, 1] | None = None
 
 
 class SequenceCriterion(Criterion):
@@ -74,8 +81,8 @@ class SequenceCriterion(Criterion):
 class SequenceTask(Task):
     """One label per text.
 
-    With exactly two labels, the metrics "precision", "recall" and "f1" are those of the second one ("1" of "0" and "1",
-    "positive" of "negative" and "positive"); `label_list` can turn them around.
+    With exactly two labels, the metrics "precision", "recall" and "f1" are those of the positive one: `positive` of the config,
+    or what tasks/positive.py takes it to be.
     """
 
     kind: ClassVar[str] = "sequence"
@@ -83,6 +90,7 @@ class SequenceTask(Task):
     Config = SequenceConfig
     Learned = SequenceLearned
     default_metric = "accuracy"
+    baseline_rule = "predicting the most frequent label"
     config: SequenceConfig
     learned: SequenceLearned
 
@@ -109,6 +117,11 @@ class SequenceTask(Task):
         if len(labels) < 2:
             where = space.place(corpus.table, [config.label])
             raise BadInput(f"{where}: found only the label {shown(labels[0])}, expected at least two different ones")
+        key = f"tasks.{name}.positive"
+        if config.positive is not None and len(labels) != 2:
+            raise BadInput(f"only two labels have a positive one, and there are {len(labels)}", key=key)
+        if config.positive is not None and config.positive not in space.positions(labels):
+            raise space.unknown_label("", config.positive, labels).at("", key)
         task = cls(name, config, labels, SequenceLearned())
         task.targets(corpus)  # a label that label_list lacks
         task.learn(corpus)
@@ -116,15 +129,29 @@ class SequenceTask(Task):
 
     def learn(self, corpus: Corpus) -> None:
         weights = space.named_weights(self.config.class_weights, self.labels, f"tasks.{self.name}.class_weights")
+        counts = list(self.counts(self.targets(corpus)).values())
         if self.config.class_weights == "balanced":  # rows / (labels x rows of the label), as scikit-learn's "balanced"
-            targets = self.targets(corpus)
-            counts = np.bincount(targets.values[targets.present], minlength=len(self.labels)).tolist()
             weights = [sum(counts) / (len(self.labels) * count) if count else 1.0 for count in counts]
         self.learned.class_weights = weights
+        self.learned.counts = counts
+        if len(self.labels) == 2:
+            given = self.config.positive
+            number = guess_positive(self.labels, counts) if given is None else space.positions(self.labels)[given]
+            self.learned.positive = 1 if number else 0
 
-    def untaught(self, targets: Targets) -> list[str]:
-        seen = set(targets.values[targets.present].tolist())
-        return [label for number, label in enumerate(self.labels) if number not in seen]
+    @property
+    def positive(self) -> str | None:
+        # Before it was guessed, the metrics were those of the second label.
+        return self.labels[1 if self.learned.positive is None else self.learned.positive] if len(self.labels) == 2 else None
+
+    def counts(self, targets: Targets) -> dict[str, int]:
+        return space.counted(self.labels, targets.values[targets.present])
+
+    def baseline(self, corpus: Corpus) -> Decoded | None:
+        if self.learned.counts is None:
+            return None
+        rows, counts = len(corpus), np.array(self.learned.counts, np.float64)
+        return Decoded(np.full(rows, counts.argmax()), np.tile(counts / max(counts.sum(), 1.0), (rows, 1)))
 
     def check_state(self, where: str) -> None:
         weights = self.learned.class_weights
@@ -132,6 +159,12 @@ class SequenceTask(Task):
             raise BadInput(
                 f"{where}: found {len(self.labels)} labels and {len(weights or [])} weights, expected two or more of each"
             )
+        if self.learned.counts is not None and len(self.learned.counts) != len(self.labels):
+            raise BadInput(
+                f"{where}: found {len(self.learned.counts)} counts of {len(self.labels)} labels, expected one of each"
+            )
+        if self.learned.positive is not None and len(self.labels) != 2:
+            raise BadInput(f"{where}: found a positive label of {len(self.labels)}, expected one of two only")
 
     def metric_names(self) -> tuple[str, ...]:
         return (*metrics.SEQUENCE, *metrics.BINARY) if len(self.labels) == 2 else metrics.SEQUENCE
@@ -160,7 +193,8 @@ class SequenceTask(Task):
 
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
         rows = targets.present
-        return metrics.sequence_metrics(targets.values[rows], decoded.values[rows], self.labels)
+        positive = 0 if self.learned.positive == 0 else 1
+        return metrics.sequence_metrics(targets.values[rows], decoded.values[rows], self.labels, positive)
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -99,7 +100,10 @@ class TokenTask(Task):
     answers = UnitAnswers
     Config = TokenConfig
     default_metric = "f1"
+    baseline_rule = "predicting the tag that a word most often has in the training rows"
+    label_unit = "span"
     config: TokenConfig
+    _learned_from: Corpus | None = None  # its words are texts of the user, so what is counted of them is not saved
 
     @property
     def types(self) -> list[str]:
@@ -120,7 +124,26 @@ class TokenTask(Task):
             raise BadInput(f"{where}: found no span in any row, expected at least one")
         task = cls(name, config, tag_names(types), base.Learned())
         task.targets(corpus)  # an entity type that label_list lacks
+        task.learn(corpus)
         return task
+
+    def learn(self, corpus: Corpus) -> None:
+        self._learned_from = corpus
+
+    def baseline(self, corpus: Corpus) -> Decoded | None:
+        if self._learned_from is None:
+            return None
+        number = {tag: i for i, tag in enumerate(self.labels)}
+        seen: dict[str, Counter[int]] = defaultdict(Counter)
+        rows = _tag_rows(self.name, self.config, self._learned_from)
+        for words, tags in zip(_words(self._learned_from), rows, strict=True):
+            for word, tag in zip(words, tags or (), strict=False):
+                seen[word][number[tag]] += 1
+        usual = {word: max(sorted(count), key=count.__getitem__) for word, count in seen.items()}  # of equal ones the first
+        guessed = [[usual.get(word, 0) for word in words] for words in _words(corpus)]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in guessed], dtype=np.int64)]).astype(np.int64)
+        values = np.array([tag for row in guessed for tag in row], np.int64)
+        return Decoded(repair(values, offsets), np.ones(len(values)), offsets)
 
     def check_state(self, where: str) -> None:
         if len(self.labels) < 3 or self.labels != tag_names(self.types):
@@ -148,9 +171,9 @@ class TokenTask(Task):
         space.refuse_unlabelled(labelled, corpus, [self.config.tags or self.config.spans or ""])
         return Targets(values, present, offsets)
 
-    def untaught(self, targets: Targets) -> list[str]:
-        seen = set(targets.values[targets.present].tolist())
-        return [label for number, label in enumerate(self.types) if 1 + 2 * number not in seen]  # tag B-label
+    def counts(self, targets: Targets) -> dict[str, int]:
+        tags = targets.values[targets.present]
+        return space.counted(self.types, (tags[tags % 2 == 1] - 1) // 2)  # every span has one tag B-
 
     def findings(self, corpus: Corpus) -> list[str]:
         placed = _placed(self.name, self.config, corpus)
@@ -225,6 +248,10 @@ def _span(given: Any) -> Any:
     if isinstance(given, list) and len(given) == 3:
         return dict(zip(("start", "end", "label"), given, strict=True))
     return given
+
+
+def _words(corpus: Corpus) -> list[list[str]]:
+    return [[text[start:end] for start, end in own] for text, own in zip(corpus.texts, _units(corpus), strict=True)]
 
 
 def _units(corpus: Corpus) -> list[list[tuple[int, int]]]:
