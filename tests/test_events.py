@@ -47,15 +47,25 @@ def test_an_interrupt_gets_through():
 def test_events_are_frozen_and_become_plain_json():
     with pytest.raises(dataclasses.FrozenInstanceError):
         EPOCH.epoch = 3
-    started = RunStarted(
-        Path("run"), "1a", {"data": {"train": ["x"]}}, (TaskFacts("mood", "sequence", "f1", 2),), {"mood": 5}, ()
-    )
+    data = {"rows": {"train": 3}, "labels": {"train": {"good": 1, "bad": 2}}}
+    facts = TaskFacts("mood", "sequence", "f1", 2, positive="good", data=data)
+    started = RunStarted(Path("run"), "1a", {"data": {"train": ["x"]}}, (facts,), {"mood": 5}, ())
     assert json.loads(json.dumps(as_dict(started))) == {
         "event": "RunStarted",
         "path": "run",
         "identity": "1a",
         "config": {"data": {"train": ["x"]}},
-        "tasks": [{"name": "mood", "kind": "sequence", "monitor": "f1", "labels": 2, "types": None}],
+        "tasks": [
+            {
+                "name": "mood",
+                "kind": "sequence",
+                "monitor": "f1",
+                "labels": 2,
+                "types": None,
+                "positive": "good",
+                "data": {"rows": {"train": 3}, "labels": {"train": {"good": 1, "bad": 2}}},
+            }
+        ],
         "trained_parameters": {"mood": 5},
         "stages": [],
     }

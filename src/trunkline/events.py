@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
+
+from trunkline.errors import clipped
+
+BINARY = ("precision", "recall", "f1")  # of two labels, those of the positive one
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,24 @@ class Event:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """A task of a run: `labels` is the number of its labels (None for a number), `types` that of its types of span."""
+    """A task of a run: `labels` is the number of its labels (None for a number), `types` that of its types of span.
+
+    `data` has the rows of each split and of each label (training/overview.py); `positive` is the label that precision, recall
+    and F1 of a task with two labels are about.
+    """
 
     name: str
     kind: str
     monitor: str
     labels: int | None = None
     types: int | None = None
+    positive: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def metric_name(metric: str, positive: str | None) -> str:
+    """A metric as people are shown it: precision, recall and F1 of two labels name the `positive` one that they are about."""
+    return metric if positive is None or metric not in BINARY else f"{metric} ({clipped(positive)})"
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,21 @@ class Resumed(Event):
 
     epoch: int
     step: int
+
+
+@dataclass(frozen=True)
+class TrainingStarted(Event):
+    """`steps` of the optimiser an epoch, in `epochs` at most; comes once layer states are there, after `Resumed`."""
+
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TimeEstimated(Event):
+    """Training and evaluating all epochs takes about so many seconds, by the speed of the first steps."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -191,5 +221,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, TaskFacts):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return str(value) if isinstance(value, Path) else float(value)

@@ -6,9 +6,9 @@ import pytest
 from clitools import done, made_up, write_jsonl
 from rich.console import Console
 
-from trunkline.events import EpochEnded, Evaluated, StageStarted
+from trunkline.events import EpochEnded, Evaluated, RunStarted, StageStarted, TaskFacts, TimeEstimated, TrainingStarted
 from trunkline.states.budget import readable
-from trunkline.trackers.progress import FitProgress
+from trunkline.trackers.progress import FitProgress, duration
 from trunkline.training.config import load_config
 from trunkline.training.fit import fit
 
@@ -93,4 +93,56 @@ def test_no_line_ends_in_blanks():
         progress(EpochEnded(epoch=2, **spent))
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 3 and all(line == line.rstrip() for line in lines)
-    assert lines[0].split() == ["epoch", "1/20", "1.0", "s"]
+    assert lines[0].split() == ["epoch", "1/20", "1.0", "s", "about", "28", "s", "left"]  # 19 of 1.5 s
+
+
+def told(*events):
+    console = Console(file=io.StringIO(), width=200)
+    progress = FitProgress(console)
+    for event in events:
+        progress(event)
+    return console.file.getvalue().splitlines()
+
+
+def started(**facts):
+    return RunStarted(Path("r"), "1a", {}, (TaskFacts("mood", "sequence", "f1", 2, **facts),), {}, ())
+
+
+def test_labels_and_rows_are_shown_before_training():
+    data = {
+        "unit": "row", "rows": {"train": 1200, "validation": 20}, "unlabelled": {"train": 3, "validation": 0},
+        "labels": {"train": {"bad\n": 2, "good": 1198}},
+    }  # fmt: skip
+    assert told(started(data=data))[1:] == [
+        "  rows: train 1,200 (and 3 without a label), validation 20",
+        "  labels in train: good 1,198, bad\\n 2",
+    ]
+    many = {**data, "unit": "span", "labels": {"train": {f"l{n}": 50 - n for n in range(50)}}}
+    [line] = [line for line in told(started(data=many)) if "labels in train" in line]
+    assert line.startswith("  labels in train (spans): 50; the most frequent l0 50, l1 49,") and line.endswith("l48 2, l49 1")
+    assert "l6 " not in line and "l43 " not in line and "the rarest l44 6" in line
+    [line] = [
+        line
+        for line in told(started(data={**data, "labels": {}, "by_size": {"train": [90, 4, 1]}}))
+        if "labels in train" in line
+    ]
+    assert line == "  labels in train: 3, the most frequent 90, the rarest 1"
+    numbers = told(started(data={"rows": {"train": 3}, "unlabelled": {}, "numbers": {"train": [-1.5, 2, 1e6]}}))
+    assert numbers[2] == "  numbers in train: from -1.5 to 1e+06, mean 2"
+
+
+def test_steps_time_and_the_star_are_explained():
+    best = Evaluated(step=3, epoch=1, tasks={"mood": {"validation": {"f1": 0.5}, "best": True}})
+    ended = EpochEnded(epoch=1, epochs=2, seconds=100.0, evaluation_seconds=20.0, tokens=5)
+    lines = told(started(positive="hate"), TrainingStarted(28, 20), TimeEstimated(170.0), best, ended)
+    assert lines[1:] == [
+        "20 epochs of 28 steps, 560 in all; * marks the best validation score so far, whose weights are kept",
+        "training takes about 3 min, by the speed of the first steps",
+        "epoch 1/2   100.0 s  mood f1 (hate) 0.5000*  about 2 min left",
+    ]
+    assert told(TrainingStarted(1, 1))[0].startswith("1 epoch of 1 step; *")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (100, "2 min"), (5300, "88 min"), (7200, "2 h")])
+def test_durations_that_are_about_right(seconds, words):
+    assert duration(seconds) == words

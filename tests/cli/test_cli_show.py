@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trunkline.cli import show
+from trunkline.events import metric_name
 
 
 def printed(thing, width=80):
@@ -114,7 +115,48 @@ def test_the_cost_of_several_stages_says_that_it_is_a_sum():
     assert "stages" not in printed(show.cost({"cost": older, "run": "r"}))
 
 
-def test_one_epoch_is_no_plural():
-    assert "1 epoch of 1.0 s" in printed(show.cost({"cost": SPENT, "run": "r"}))
-    two = {**SPENT, "epochs": [{"seconds": 1.0, "tokens": 10}] * 2}
-    assert "2 epochs of 1.0 s" in printed(show.cost({"cost": two, "run": "r"}))
+def test_the_time_is_shown_by_its_parts():
+    parts = {"load": 1.0, "read": 0.5, "states": 0.0, "training": 1.2, "judging": 0.0, "saving": 0.01, "other": 0.29}
+    spent = {**SPENT, "parts": parts, "epochs": [{"seconds": 1.0, "tokens": 10}] * 2}
+    text = printed(show.cost({"cost": spent, "run": "r"}), 120)
+    assert "took     3.0 s: loading the trunk 1.0 s, reading data 0.5 s, training 1.2 s, other 0.3 s" in text
+    assert "epochs   2, training 1.0 s each at 10 tokens/s" in text
+    older = printed(show.cost({"cost": SPENT, "run": "r"})).splitlines()
+    assert "took     3.0 s" in [line.rstrip() for line in older]
+
+
+MOOD = {
+    "monitor": "accuracy",
+    "validation": {"loss": 0.5, "accuracy": 0.75, "f1": 0.5},
+    "test": {"loss": 0.6, "accuracy": 0.7, "f1": 0.4},
+}
+
+
+def cells(text, metric):
+    return next(line.split() for line in text.splitlines() if metric in line)
+
+
+def test_scores_stand_beside_those_of_the_baseline():
+    least = {
+        "rule": "predicting the most frequent label",
+        "validation": {"accuracy": 0.625, "f1": 0.0},
+        "test": {"accuracy": 0.6},
+    }
+    text = printed(show.scores({"mood": {**MOOD, "baseline": least}}))
+    assert text.splitlines()[1].split() == ["task", "metric", "validation", "baseline", "test", "baseline"]
+    assert cells(text, "accuracy") == ["mood", "accuracy", "0.7500", "0.6250", "0.7000", "0.6000"]
+    assert "baseline: always predicting the most frequent label" in text
+    older = printed(show.scores({"mood": MOOD}))
+    assert "baseline" not in older and cells(older, "accuracy") == ["mood", "accuracy", "0.7500", "0.7000"]
+    mixed = printed(show.scores({"mood": {**MOOD, "baseline": least}, "old": MOOD}))
+    assert cells(mixed, "old") == ["old", "accuracy", "0.7500", "0.7000"]
+    other = {**least, "rule": "predicting the mean of the training rows"}
+    text = printed(show.scores({"mood": {**MOOD, "baseline": least}, "stars": {**MOOD, "baseline": other}}))
+    assert "baseline of mood: always" in text and "baseline of stars: always predicting the mean" in text
+
+
+def test_scores_of_two_labels_say_whose_they_are():
+    text = printed(show.scores({"mood": {**MOOD, "monitor": "f1", "positive": "hate"}}))
+    assert "f1 (hate)" in text and "accuracy (" not in text
+    assert metric_name("f1_macro", "hate") == "f1_macro" and metric_name("f1", None) == "f1"
+    assert len(metric_name("recall", "a label " * 20)) < 60 and "\n" not in metric_name("recall", "a\nb")

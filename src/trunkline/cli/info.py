@@ -151,7 +151,9 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
             }
         )
     )
-    console.print(show.scores({facts["task"]: {"monitor": facts["monitor"], **facts["metrics"]}}))
+    console.print(
+        show.scores({facts["task"]: {"monitor": facts["monitor"], "positive": facts["positive"], **facts["metrics"]}})
+    )
     if show.weighs_layers(facts):
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
 

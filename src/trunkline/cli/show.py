@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trunkline.errors import ascii_controls
+from trunkline.events import metric_name
 from trunkline.states.budget import readable
 
 BAR = 24  # characters of a full bar
@@ -50,21 +51,38 @@ def headline(metrics: Mapping[str, Any], monitor: str) -> dict[str, Any]:
     return shown
 
 
-def scores(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Metrics by task (rows) and split (columns) of a run's summary."""
+def scores(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """Metrics by task (rows) and split (columns) of a run's summary, each beside what its baseline has."""
     splits = [split for split in ("validation", "test") if any(split in task for task in tasks.values())]
-    made = table("task", "metric", *(f">{split}" for split in splits))
+    rules = {name: task["baseline"]["rule"] for name, task in tasks.items() if task.get("baseline")}
+    pairs = [(split, of) for split in splits for of in ((split, "baseline") if rules else (split,))]
+    made = table("task", "metric", *(f">{of}" for _, of in pairs))
     for name, task in tasks.items():
         monitor = task["monitor"]
         names = dict.fromkeys(metric for split in splits for metric in headline(task.get(split, {}), monitor))
         for row, metric in enumerate(names):
+            style = "bold" if metric == monitor else ""
+            cells = []
+            for split, of in pairs:
+                found = task.get(split) if of == split else task.get("baseline", {}).get(split)
+                missing = of == "baseline" and metric not in (found or {})  # no loss is computed for it
+                cells.append(Text("" if missing else number((found or {}).get(metric)), style=style if of == split else "dim"))
             made.add_row(
                 Text(name if row == 0 else "", style="bold"),
-                Text(metric, style="bold" if metric == monitor else ""),
-                *(Text(number(task.get(split, {}).get(metric)), style="bold" if metric == monitor else "") for split in splits),
+                Text(metric_name(metric, task.get("positive")), style=style),
+                *cells,
                 end_section=row == len(names) - 1,
             )
-    return made
+    return Group(made, *baseline_rules(rules)) if rules else made
+
+
+def baseline_rules(rules: Mapping[str, str]) -> list[Text]:
+    """What the baselines of tasks are, a line for each rule."""
+    tasks: dict[str, list[str]] = {}
+    for name, rule in rules.items():
+        tasks.setdefault(rule, []).append(name)
+    of = {rule: f" of {', '.join(names)}" if len(tasks) > 1 else "" for rule, names in tasks.items()}
+    return [Text(f"baseline{ascii_controls(of[rule])}: always {rule}", style="dim") for rule in tasks]
 
 
 def titled(title: str, *parts: RenderableType) -> Group:
@@ -185,13 +203,13 @@ def cost(summary: Mapping[str, Any]) -> Table:
     stages = summary.get("stages", ())
     if stages:  # each task's last would leave out what it was trained for before
         trained = sum(stage["cost"]["trained_parameters_total"] for stage in stages)
-    took = seconds(spent["seconds"])
+    rows: dict[str, str] = {"took": seconds(spent["seconds"])}
+    if parts := spent.get("parts"):  # none in the runs of version 0.1
+        rows["took"] += ": " + ", ".join(f"{SPENT_ON[name]} {seconds(value)}" for name, value in parts.items() if value >= 0.05)
     if epochs:
         mean = sum(epoch["seconds"] for epoch in epochs) / len(epochs)
         rate = sum(epoch["tokens"] for epoch in epochs) / max(sum(epoch["seconds"] for epoch in epochs), 1e-9)
-        took += f": {len(epochs)} {'epoch' if len(epochs) == 1 else 'epochs'} of {mean:.1f} s at {rate:,.0f} tokens/s"
-    if spent["states_seconds"] > 0.5:
-        took += f", layer states {seconds(spent['states_seconds'])}"
+        rows["epochs"] = f"{len(epochs)}, training {mean:.1f} s each at {rate:,.0f} tokens/s"
     disk = f"branches {readable(sum(spent['disk_bytes'].values()))}"
     if spent.get("stages_bytes"):  # none in the runs of version 0.1
         disk += f", stages {readable(spent['stages_bytes'])}"
@@ -203,12 +221,23 @@ def cost(summary: Mapping[str, Any]) -> Table:
     return facts(
         {
             "trained": f"{trained:,} weights{together}, {part} % of the trunk's {trunk:,}",
-            "took": took,
+            **rows,
             "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
             "on disk": disk,
             "run": summary["run"],
         }
     )
+
+
+SPENT_ON = {
+    "load": "loading the trunk",
+    "read": "reading data",
+    "states": "layer states",
+    "training": "training",
+    "judging": "evaluating",
+    "saving": "saving",
+    "other": "other",
+}
 
 
 def facts(rows: Mapping[str, object]) -> Table:

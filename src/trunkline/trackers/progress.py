@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from trunkline.errors import clipped
 from trunkline.events import (
     AlreadyFinished,
     BatchEnded,
@@ -25,9 +26,13 @@ from trunkline.events import (
     StagesKept,
     StageStarted,
     StatesProgress,
+    TimeEstimated,
+    TrainingStarted,
+    metric_name,
 )
 from trunkline.terminal import leads, wrapped
 
+MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 
 
@@ -58,6 +63,46 @@ def shown_from_python() -> FitProgress:
     return FitProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False))
 
 
+def counted(number: int, what: str) -> str:
+    """``"1 epoch"``, ``"2 epochs"``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A duration that is only about right: whole seconds, minutes or hours."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def described(data: Mapping[str, Any]) -> list[str]:
+    """What a task is trained and judged on, a line each: rows of the splits, and rows of the labels in the training split."""
+    if not data:
+        return []
+    rows = []
+    for split, count in data["rows"].items():
+        missing = data["unlabelled"].get(split, 0)
+        rows.append(f"{split} {count:,}" + (f" (and {missing:,} without a label)" if missing else ""))
+    said = [f"rows: {', '.join(rows)}"]
+    if numbers := data.get("numbers", {}).get("train"):
+        low, mean, high = numbers
+        said.append(f"numbers in train: from {low:g} to {high:g}, mean {mean:g}")
+    unit = "" if data.get("unit", "row") == "row" else f" ({data['unit']}s)"
+    if labels := data.get("labels", {}).get("train"):
+        order = sorted(labels, key=lambda label: -labels[label])
+        shown = [f"{clipped(label)} {labels[label]:,}" for label in order]
+        if len(shown) > MOST_LABELS:
+            half = MOST_LABELS // 2
+            few = f"the most frequent {', '.join(shown[:half])}; the rarest {', '.join(shown[-half:])}"
+            said.append(f"labels in train{unit}: {len(shown)}; {few}")
+        else:
+            said.append(f"labels in train{unit}: {', '.join(shown)}")
+    elif sizes := data.get("by_size", {}).get("train"):
+        said.append(f"labels in train{unit}: {len(sizes)}, the most frequent {sizes[0]:,}, the rarest {sizes[-1]:,}")
+    return said
+
+
 class FitProgress:
     """A subscriber to a fit, for a terminal or a log.
 
@@ -70,6 +115,8 @@ class FitProgress:
         self._bar: Any = None
         self._what: tuple[object, ...] = ()
         self._monitors: dict[str, str] = {}
+        self._positive: dict[str, str | None] = {}
+        self._epochs, self._seconds, self._measured = 0, 0.0, 0
         self._evaluation: Evaluated | None = None
         self._looked = self._began = 0.0
 
@@ -110,6 +157,7 @@ class FitProgress:
     @__call__.register
     def _(self, event: RunStarted) -> None:
         self._monitors = {task.name: task.monitor for task in event.tasks}
+        self._positive = {task.name: task.positive for task in event.tasks}
         trained = {} if event.stages else event.trained_parameters  # a stage tells its count when it comes
         for task in event.tasks:
             space = (
@@ -121,6 +169,8 @@ class FitProgress:
             )
             own = trained.get(task.name)
             self.line(f"task {task.name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
+            for sentence in described(task.data):
+                self.line(f"  {sentence}", indent=4)
         if shared := sum(count for who, count in trained.items() if who not in self._monitors):
             self.line(f"{shared:,} weights to train together")
 
@@ -150,10 +200,25 @@ class FitProgress:
         self.line(f"{event.path} holds this very run, finished; showing its result (--fresh trains anew)")
 
     @__call__.register
+    def _(self, event: TrainingStarted) -> None:
+        self._epochs, self._seconds, self._measured, self._what = event.epochs, 0.0, 0, ()  # another stage has another bar
+        total = f", {event.steps * event.epochs:,} in all" if event.epochs > 1 else ""
+        self.line(
+            f"{counted(event.epochs, 'epoch')} of {counted(event.steps, 'step')}{total}; "
+            "* marks the best validation score so far, whose weights are kept"
+        )
+
+    @__call__.register
+    def _(self, event: TimeEstimated) -> None:
+        self.line(f"training takes about {duration(event.seconds)}, by the speed of the first steps")
+
+    @__call__.register
     def _(self, event: BatchEnded) -> None:
         self._flush()
-        self._show(("epoch", event.epoch), f"epoch {event.epoch + 1}", event.batches)
-        self.bars.update(self._bar, completed=event.batch)
+        epochs = max(self._epochs, event.epoch + 1)
+        self._show(("training",), "training", epochs * event.batches)
+        done = event.epoch * event.batches + event.batch
+        self.bars.update(self._bar, description=f"epoch {event.epoch + 1}/{epochs}", completed=done)
         if not self.bars.disable and time.monotonic() - self._looked > REFRESH:
             note = "  ".join(f"{name} {float(loss):.3f}" for name, loss in event.losses.items())
             self.bars.update(self._bar, note=f"loss {note}")
@@ -167,7 +232,10 @@ class FitProgress:
     @__call__.register
     def _(self, event: EpochEnded) -> None:
         count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
-        self.line(f"{count}  {event.seconds:6.1f} s  {self._scores()}".replace("  ", "\u00a0 "), indent=len(count) + 2)
+        self._seconds, self._measured = self._seconds + event.seconds + event.evaluation_seconds, self._measured + 1
+        left = (event.epochs - event.epoch) * self._seconds / self._measured
+        ahead = f"  about {duration(left)} left" if left >= 1 else ""
+        self.line(f"{count}  {event.seconds:6.1f} s  {self._scores()}{ahead}".replace("  ", "\u00a0 "), indent=len(count) + 2)
         self._evaluation = None
 
     def _flush(self) -> None:
@@ -182,5 +250,6 @@ class FitProgress:
             metric = self._monitors.get(name, "")
             score = found["validation"].get(metric)
             shown = "-" if score is None else f"{score:.4f}"
-            parts.append(f"{name}\u00a0{metric}\u00a0{shown}{'*' if found['best'] else ' '}")
+            named = metric_name(metric, self._positive.get(name)).replace(" ", "\u00a0")
+            parts.append(f"{name}\u00a0{named}\u00a0{shown}{'*' if found['best'] else ' '}")
         return "  ".join(parts)

@@ -39,6 +39,7 @@ class Position:
     losses: dict[str, list[float]] = field(default_factory=dict)  # by task since the last evaluation: sum, and batches
     seconds: float = 0.0  # of the run so far
     environment: dict[str, Any] = field(default_factory=dict)  # what its last bits depend on; version 0.1 did not note it
+    clock: dict[str, Any] = field(default_factory=dict)  # of the whole run so far, by part (clock.py)
 
     def count_losses(self, losses: Mapping[str, SupportsFloat]) -> None:
         """Take note of the losses of a batch, by task."""

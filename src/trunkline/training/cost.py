@@ -35,7 +35,8 @@ class Cost:
     epochs: list[EpochCost] = field(default_factory=list)
     states_seconds: float = 0.0  # building the states store
     states_bytes: int = 0
-    seconds: float = 0.0  # the whole run, data and trunk loading included
+    seconds: float = 0.0  # of a run, all the time that passed; of a stage, from its first step on
+    parts: dict[str, float] = field(default_factory=dict)  # of a run: what its seconds were spent on (clock.py)
     steps_to_best: dict[str, int] = field(default_factory=dict)
     disk_bytes: dict[str, int] = field(default_factory=dict)  # each branch's directory
     stages_bytes: int = 0  # the branches that stages keep besides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from trunkline.terminal import leads
 from trunkline.trackers import trackers
 from trunkline.trackers.progress import shown_from_python
 from trunkline.training import rundir
+from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.loop import Interrupted
@@ -97,24 +97,25 @@ def fit(
         BadInput: the config, the data or the directory cannot be used; nothing was written.
         Interrupted: stopped by a signal, after saving.
     """
-    began = time.monotonic()
+    clock = Clock()
     with shown_from_python() if progress and leads() else nullcontext() as display:
         subscribers = [*([] if display is None else [display]), *subscribers]
-        given = config_of(config, overrides, text=text, label=label, tasks=tasks, validation=validation, test=test)
+        with clock.part("read"):
+            given = config_of(config, overrides, text=text, label=label, tasks=tasks, validation=validation, test=test)
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))
         where = None if run_dir is None else Path(run_dir)
-        return _fit(given.config, name or given.name or "run", where, fresh, subscribers, began)
+        return _fit(given.config, name or given.name or "run", where, fresh, subscribers, clock)
 
 
 def _fit(
-    config: RunConfig, name: str, run_dir: Path | None, fresh: bool, subscribers: list[Subscriber], began: float
+    config: RunConfig, name: str, run_dir: Path | None, fresh: bool, subscribers: list[Subscriber], clock: Clock
 ) -> RunResult:
     if "/" in name or "\0" in name:
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
     rundir.check_path(run_dir or Path("runs") / f"{name}-{'0' * 8}")
     with config.naming():
-        run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]))
+        run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]), clock)
     path = run_dir or Path("runs") / f"{name}-{run.identity[:8]}"
     main = run.accelerator.is_main_process
     with rundir.claimed(path) if main else nullcontext():  # for its siblings of one launch, too
@@ -132,7 +133,7 @@ def _fit(
         if main:
             write_text(path / rundir.CONFIG, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
-            summary = run.train(path, began)
+            summary = run.train(path)
         except BaseException as error:
             asked = isinstance(error, (Interrupted, KeyboardInterrupt))
             run.publish(RunEnded(path, "interrupted" if asked else "failed"))

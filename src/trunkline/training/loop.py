@@ -17,15 +17,27 @@ from accelerate import Accelerator
 
 from trunkline.branches import BranchGroup
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import BatchEnded, CheckpointSaved, EpochEnded, Evaluated, Finding, Resumed, Subscriber
+from trunkline.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EpochEnded,
+    Evaluated,
+    Finding,
+    Resumed,
+    Subscriber,
+    TimeEstimated,
+    TrainingStarted,
+)
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import autocast, collect_logits
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from trunkline.training.clock import Clock
 from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
+from trunkline.training.estimate import Estimate
 from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
@@ -54,6 +66,7 @@ class Loop:
         cost: the meter to fill.
         publish: told of every batch, epoch, evaluation and checkpoint.
         states: whether the states of each split are stored or live, for the checkpoint.
+        clock: of the run.
     """
 
     def __init__(
@@ -69,15 +82,18 @@ class Loop:
         cost: Cost,
         publish: Subscriber,
         states: dict[str, str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.publish = checkpoint, identity, cost, publish
         self.environment = environment(accelerator) | {"states": states or {}}
         self.position = Position(environment=self.environment)
+        self.clock = Clock() if clock is None else clock
         self._stop = StopRequest()
         self._began = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
+        self._estimate = Estimate(0, 0.0)
 
     def run(self) -> tuple[Position, Cost]:
         """Train to the end, from the checkpoint if there is one; the learners then hold their best weights.
@@ -90,7 +106,9 @@ class Loop:
         if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
             self.position, self.cost = found
             self._compare(self.position.environment)
+            self.clock.resume(self.position.clock)
             self.publish(Resumed(self.position.epoch, self.position.step))
+        self._announce()
         self._began = time.monotonic() - self.position.seconds
         with self._stop:
             while self.position.epoch < self.training.epochs and self.active():
@@ -106,6 +124,19 @@ class Loop:
         }
         self.position.seconds = time.monotonic() - self._began
         return self.position, self.cost
+
+    def _announce(self) -> None:
+        """Tell how many steps there are, and get ready to estimate how long they take."""
+        training, position, world = self.training, self.position, self.accelerator.num_processes
+        batches = self.batches(0)
+        rounds = math.ceil(len(batches) / world)
+        steps = math.ceil(rounds / training.accumulation)
+        trained = sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in batches)
+        judged = sum(int(source.validation.encoded.lengths.sum()) for source in self.sources)
+        judged *= 1 if training.evaluate_every == "epoch" else steps // training.evaluate_every
+        left = rounds * (training.epochs - position.epoch) - position.batch
+        self._estimate = Estimate(left, judged / max(trained, 1))
+        self.publish(TrainingStarted(steps, training.epochs))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""
@@ -161,13 +192,19 @@ class Loop:
             stepped = last or position.batch % training.accumulation == 0
             if stepped:
                 self._step((position.epoch + start / rounds) / training.epochs)
-            tally["seconds"] += time.monotonic() - began
+            took = time.monotonic() - began
+            tally["seconds"] += took
+            self.clock.add("training", took)
+            if (estimate := self._estimate.batch(took)) is not None:
+                self.publish(TimeEstimated(estimate))
             due = last if training.evaluate_every == "epoch" else stepped and position.step % training.evaluate_every == 0
             due = due or (last and position.epoch + 1 == training.epochs)  # the last weights are judged too
             if due:
                 began = time.monotonic()
                 self._evaluate()
-                tally["evaluation_seconds"] += time.monotonic() - began
+                took = time.monotonic() - began
+                tally["evaluation_seconds"] += took
+                self.clock.add("judging", took)
             done = not self.active()
             if last or done:
                 self._close_epoch(tally)
@@ -311,11 +348,12 @@ class Loop:
 
     def _save(self) -> None:
         began = time.monotonic()
-        self.position.seconds = began - self._began
+        self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
         if self.accelerator.is_main_process:
             save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
         self.accelerator.wait_for_everyone()
         self._saving = time.monotonic() - began
+        self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))
 
     def _agreed(self, *wishes: bool) -> list[bool]:

@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import astuple
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from trunkline.model.source import Source
 from trunkline.training.agreement import agreed
 from trunkline.training.balance import Balance
 from trunkline.training.checkpoint import noted_states
+from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, peak_memory
 from trunkline.training.environment import changes, environment
@@ -32,7 +34,9 @@ from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
 from trunkline.training.outcome import training_findings
+from trunkline.training.overview import data_facts
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
+from trunkline.training.report import complete
 from trunkline.training.rundir import drop_checkpoint, missing_branch
 from trunkline.training.sampling import SharedTexts, SplitFeed
 from trunkline.training.stages import Stage, plan
@@ -48,27 +52,32 @@ class Run:
     Args:
         config: resolved.
         publish: told of what happens.
+        clock: what is counted from the beginning of the run.
 
     Raises:
         BadInput: the data, the trunk or the method cannot be used.
     """
 
-    def __init__(self, config: RunConfig, publish: Subscriber) -> None:
+    def __init__(self, config: RunConfig, publish: Subscriber, clock: Clock | None = None) -> None:
+        self.clock = Clock() if clock is None else clock
         keep_freed_memory()
         self.config = config
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
         self.publish = publish if self.accelerator.is_main_process else quiet
         self.approach = approach_of(config.method)
-        self.groups = prepare(config)
+        with self.clock.part("read"):
+            self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
         stages = self.plan(Path())
-        self.trunk = open_trunk(config, self.accelerator)
+        with self.clock.part("load"):
+            self.trunk = open_trunk(config, self.accelerator)
         self.max_length = config.trunk.max_length or self.trunk.max_length
         self.precision: str = config.training.precision
         if self.precision == "auto":
             self.precision = agreed(self.accelerator, lambda: self.approach.precision(self.trunk, config.trunk.dtype))
-        for group in self.groups:
-            encode_splits(group, self.trunk, self.max_length)
+        with self.clock.part("read"):
+            for group in self.groups:
+                encode_splits(group, self.trunk, self.max_length)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
         self.feeds = Feeds(config, self.trunk, self.accelerator, self.publish)
@@ -113,6 +122,11 @@ class Run:
         """The stages of the run, with its directory at `path`."""
         return plan(self.config, path, [tuple(group.tasks) for group in self.groups])
 
+    @cached_property
+    def data_facts(self) -> dict[str, dict[str, Any]]:
+        """By task, the rows that it is trained and judged on, and those of each label."""
+        return {name: data_facts(self.tasks[name], group.splits) for group in self.groups for name in group.tasks}
+
     @property
     def findings(self) -> list[str]:
         """What was noticed about the data, a sentence each."""
@@ -126,6 +140,8 @@ class Run:
                 task.monitor,
                 None if task.named_labels is None else len(task.named_labels),
                 None if (types := getattr(task, "types", None)) is None else len(types),
+                task.positive,
+                self.data_facts[name],
             )
             for name, task in self.tasks.items()
         ]
@@ -152,7 +168,8 @@ class Run:
                 splits, feeds = [group.splits[name] for name in ("train", "validation")], []
                 for split in splits:
                     place = f"{group.name}/{split.name}"
-                    feed, states[place] = self.feeds.open(split, source, read, cost, noted.get(place))
+                    with self.clock.part("states"):
+                        feed, states[place] = self.feeds.open(split, source, read, cost, noted.get(place))
                     feeds.append(feed)
                 shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         return Loop(
@@ -166,11 +183,11 @@ class Run:
             cost=cost,
             publish=self.publish,
             states=states,
+            clock=self.clock,
         )
 
-    def train(self, path: Path, began: float) -> dict[str, Any]:
+    def train(self, path: Path) -> dict[str, Any]:
         """Train stage by stage, judge on the test split, save the branches below `path`; return what result.json holds."""
-        before = time.monotonic() - began
         stages = self.plan(path)
         self._tell(path, stages)
         if done := [stage.name for number, stage in enumerate(stages) if self._done(stage, stages[:number], path)]:
@@ -188,10 +205,13 @@ class Run:
         records = [self._stage(stage, stages[:number], path) for number, stage in enumerate(stages)]
         self.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory(self.accelerator.device))
-        self.cost.seconds += before
         tasks: dict[str, Any] = {}
         for stage, record in zip(stages, records, strict=True):
-            tasks |= record["tasks"] if stage.final else {}
+            tasks |= {name: dict(task) for name, task in record["tasks"].items()} if stage.final else {}
+        with self.clock.part("judging"):
+            remarks = complete(tasks, self.groups, self.data_facts)
+        for sentence in remarks:
+            self.publish(Finding(sentence))
         summary: dict[str, Any] = {
             "identity": self.identity,
             "run": str(path),
@@ -206,6 +226,7 @@ class Run:
                     for stage, record in zip(stages, records, strict=True)
                     for finding in self._told(stage, record["history"])
                 ),
+                *remarks,
             ],
             "tasks": {name: tasks[name] for name in self.tasks},
             "history": [entry for record in records for entry in record["history"]],
@@ -217,6 +238,8 @@ class Run:
             ]
         if self.config.training.regime == "sequential":
             summary["transfer"] = transfer(stages, [record["tasks"] for record in records], self.tasks)
+        spent = self.clock.as_dict()
+        self.cost.seconds, self.cost.parts = spent["seconds"], spent["parts"]
         summary["cost"] = self.cost.as_dict()
         summary["seconds"] = round(self.cost.seconds, 2)
         if self.accelerator.is_main_process:
@@ -250,6 +273,7 @@ class Run:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
         first, self.first = self.first, ({}, FROZEN)  # not held beside the learners of later stages, even if it is done already
         if record := self._done(stage, before, path):
+            self.clock.resume(record.get("clock", {}))
             return record
         folder = path / "stages" / stage.name
         earlier = self._earlier(stage, before)
@@ -270,7 +294,8 @@ class Run:
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], source)
-        metrics = self._judge(parts, stage.tasks, source, loop)
+        with self.clock.part("judging"):
+            metrics = self._judge(parts, stage.tasks, source, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         tasks, saved = {}, self._places(stage, before, path)
@@ -279,7 +304,8 @@ class Run:
             branch = self._branch(part, source, stage.method, metrics[name], cost)
             for place in places:
                 if self.accelerator.is_main_process:
-                    save_branch(branch, place)
+                    with self.clock.part("saving"):
+                        save_branch(branch, place)
                     self.publish(BranchSaved(name, place, metrics[name]))
                     if place.parent == folder:
                         cost.stages_bytes += directory_bytes(place)
@@ -298,6 +324,7 @@ class Run:
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         record = {"identity": self.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
         record["environment"] = environment(self.accelerator)
+        record["clock"] = self.clock.as_dict()
         if stage.name and self.accelerator.is_main_process:
             write_json(folder / "stage.json", record)
             shutil.rmtree(path / "checkpoint" / stage.name, ignore_errors=True)
