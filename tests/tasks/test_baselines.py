@@ -55,7 +55,7 @@ ROWS = st.lists(st.sets(st.sampled_from("abcd")), min_size=1, max_size=9)
 @given(ROWS, st.sampled_from(["f1_micro", "f1_macro", "f1_weighted", "accuracy"]))
 def test_no_constant_set_of_labels_is_better_on_the_training_rows(rows, metric):
     labels = sorted(set().union(*rows))
-    if not labels:
+    if len(labels) < 2:  # scikit-learn reads a single column as two classes
         return
     true = np.array([[label in row for label in labels] for row in rows])
 
