@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 import yaml
 from tiny import WORDS
@@ -76,3 +77,23 @@ def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
     assert set(result.tasks) == set(values["tasks"])
     for task in result.tasks.values():
         assert task["test"][task["monitor"]] is not None and Path(task["branch"]).is_dir()
+
+
+@pytest.mark.minilm
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    """Word for word, in a folder of its own; nbformat 4.5, and kept without outputs."""
+    notebook = json.loads((EXAMPLES[0].parent / "first_hour.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    codes = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in codes)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with matplotlib.rc_context({"backend": "agg"}):
+        for cell in codes:
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    assert list(names["run"].tasks) == ["intent", "slots"] and len(names["train"]) == 400
+    predicted = names["predicted"]
+    right = (predicted["intent"] == predicted["predicted"]).mean()
+    assert right == names["run"].tasks["intent"]["test"]["accuracy"] > 0.9
+    assert any(predicted["slots"])

@@ -1,0 +1,222 @@
+"""What the estimators share: parameters, a fit in a folder of its own, and how a fitted one is kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+
+from trunkline.errors import BadInput
+from trunkline.files import atomic_directory, cache_dir, new_folder, read_object, write_json
+from trunkline.model.arguments import texts_of
+from trunkline.model.branch import save_branch
+from trunkline.model.bundle import Bundle
+from trunkline.training.fit import fit
+from trunkline.training.guessed import training_for
+
+TASK = "label"  # the name of the task, and of the branch that it becomes
+NO_Y = "y: requires y to be passed, but the target y is None"  # scikit-learn's own words, which its tools look for
+FILE, BRANCH = "estimator.json", "branch"
+
+
+class TextEstimator(BaseEstimator):
+    """Parameters and life of an estimator.
+
+    Args:
+        method: the name of a method, or the `method` section of a config as a mapping.
+        trunk: the name or the folder of a transformer, or the `trunk` section of a config.
+        epochs: passes over the rows; None: as many as suit their number.
+        learning_rate: None: the default.
+        training: further keys of the `training` section of a config.
+        validation_fraction: share of X that `fit` draws by `random_state` and does not train on: the weights that do best on it
+            are kept, and early stopping goes by it.
+        random_state: seed of the draws; a RandomState or None (another one each time) as scikit-learn has it.
+        verbose: whether `fit` writes its progress to stderr.
+    """
+
+    def __init__(
+        self,
+        method: str | Mapping[str, Any] = "adalayers",
+        trunk: str | Path | Mapping[str, Any] = "minilm",
+        *,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        training: Mapping[str, Any] | None = None,
+        validation_fraction: float = 0.1,
+        random_state: Any = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.method = method
+        self.trunk = trunk
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.training = training
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted estimator to a new or an empty folder, as JSON and safetensors; `load` reads it.
+
+        Raises:
+            BadInput: something is in the folder, or a parameter is nothing that JSON can hold.
+        """
+        self._fitted()
+        path = new_folder(Path(folder))
+        try:
+            json.dumps(params := self._plain_params())
+        except (TypeError, ValueError):
+            raise BadInput(f"{path}: a parameter cannot be written as JSON, expected names and numbers") from None
+        with atomic_directory(path) as temporary:
+            write_json(temporary / FILE, {"class": type(self).__name__, "parameters": params, "fitted": self._described()})
+            save_branch(self._branch, temporary / BRANCH)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the fitted estimator that `save` has written; BadInput if there is none of this class."""
+        path = Path(folder)
+        described = read_object(path / FILE)
+        if described.get("class") != cls.__name__:
+            raise BadInput(f"{path / FILE}: found {described.get('class')!r}, expected one of {cls.__name__}")
+        estimator = cls(**described["parameters"])
+        estimator._restore(described["fitted"])
+        estimator.bundle_ = Bundle.open(path / BRANCH)
+        return estimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "bundle_" in vars(self) or "branch_path_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, True, False
+        tags.target_tags.required = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the weights: these are saved as a branch in the cache, and found there again."""
+        state = dict(super().__getstate__())
+        if "bundle_" in state:
+            del state["bundle_"]
+            state["branch_path_"] = str(self._kept())
+        return state
+
+    def _kept(self) -> Path:
+        """The folder in the cache with this estimator's branch, written if it is not there."""
+        branch = self._branch
+        digest = hashlib.sha256(json.dumps([branch.task.state(), branch.trunk.weights], sort_keys=True).encode())
+        for name, value in sorted(branch.weights().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).float().numpy().tobytes())
+        path = cache_dir() / "estimators" / digest.hexdigest()[:32] / TASK
+        if not (path / "branch.json").is_file():
+            save_branch(branch, path)
+        return path.resolve()
+
+    @property
+    def _branch(self) -> Any:
+        return self._fitted().branches[TASK]
+
+    def _fitted(self) -> Bundle:
+        """The bundle to ask, loaded where a pickle has only said where its branch is."""
+        own = vars(self)
+        if "bundle_" in own:
+            return own["bundle_"]
+        if "branch_path_" not in own:
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet; call fit first.")
+        if not (path := Path(own["branch_path_"])).is_dir():
+            raise BadInput(
+                f"{path}: the branch of this {type(self).__name__} is not there, and a pickle holds no weights; expected a "
+                f"model that was moved by save(folder) and {type(self).__name__}.load(folder)"
+            )
+        self.bundle_ = Bundle.open(path)
+        return self.bundle_
+
+    def _plain_params(self) -> dict[str, Any]:
+        """The parameters as JSON has them."""
+        params = {name: str(value) if isinstance(value, Path) else value for name, value in self.get_params(deep=False).items()}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in params.items()}
+
+    def _described(self) -> dict[str, Any]:
+        """What `fit` has learned besides the branch, as JSON."""
+        return {}
+
+    def _restore(self, described: dict[str, Any]) -> None:
+        """Take back what `_described` has given."""
+
+    def _train(self, columns: dict[str, list], task: dict[str, Any], sample_weight: Any) -> None:
+        """Fit a branch for `task` on columns of one length; rows of weight 0 are left out."""
+        count = len(next(iter(columns.values())))
+        weights = _weights(sample_weight, count)
+        if weights is not None:
+            kept = np.flatnonzero(weights > 0)
+            columns = {name: [values[row] for row in kept] for name, values in columns.items()}
+            count, columns["weight"] = len(kept), weights[kept].tolist()
+        training = {**training_for(count), **(self.training or {})}
+        if (self.training or {}).get("batch_size") is not None:
+            training.pop("batch_tokens", None)
+        asked = {"epochs": self.epochs, "learning_rate": self.learning_rate, "seed": _seed(self.random_state)}
+        config = {
+            "trunk": str(self.trunk) if isinstance(self.trunk, Path) else self.trunk,
+            "data": {
+                "train": columns,
+                "validation": self.validation_fraction,
+                "weight": None if weights is None else "weight",
+            },
+            "tasks": {TASK: task},
+            "method": self.method,
+            "training": training | {key: value for key, value in asked.items() if value is not None},
+        }
+        with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
+            run = fit(config, run_dir=Path(folder) / "run", progress=bool(self.verbose))
+            bundle = Bundle.open(run.path)
+        self.__dict__.pop("branch_path_", None)  # of an earlier fit
+        self.bundle_ = bundle
+        self.validation_scores_ = {
+            name: value for name, value in run.tasks[TASK]["validation"].items() if not isinstance(value, dict)
+        }
+        self.findings_ = list(run.summary["findings"])
+
+
+def texts_from(X: Any) -> list[str]:
+    """The texts of X, one for each sample."""
+    if isinstance(X, str):
+        raise BadInput("X: found one string, expected a list of strings")
+    return texts_of("X", "X: text", X)
+
+
+def same_length(X: list[Any], y: list[Any]) -> None:
+    """Raise BadInput unless there is one y for each sample of X, and some sample."""
+    if not X:
+        raise BadInput("X: found no samples, expected at least two")
+    if len(X) != len(y):
+        raise BadInput(f"y: found {len(y)} for {len(X)} samples of X, expected one for each")
+
+
+def _weights(given: Any, count: int) -> np.ndarray | None:
+    """sample_weight as fp64 (count,); None where there is none."""
+    if given is None:
+        return None
+    try:
+        weights = np.full(count, given, np.float64) if np.isscalar(given) else np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise BadInput("sample_weight: found values that are no numbers, expected one number for each sample") from None
+    if weights.shape != (count,):
+        raise BadInput(f"sample_weight: found shape {weights.shape}, expected ({count},)")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise BadInput("sample_weight: found a negative weight, NaN or infinity, expected finite numbers of at least 0")
+    if count and not weights.any():
+        raise BadInput("sample_weight: every weight is zero, expected at least one that is positive")
+    return weights
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,0 +1,50 @@
+"""A regressor of texts: a number for each."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import column_or_1d
+
+from trunkline.errors import BadInput
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
+
+
+class TextRegressor(RegressorMixin, TextEstimator):
+    """A number for each text, by the mean squared error; `score` is the coefficient of determination.
+
+    Attributes:
+        bundle_: a Bundle with the trained branch, called "label".
+        validation_scores_: metrics on the rows that `fit` has set apart.
+        findings_: what was noticed about the data, a sentence each.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a branch.
+
+        Args:
+            X: texts, a list or a one-dimensional array of strings.
+            y: (texts,) finite numbers.
+            sample_weight: (texts,) what the loss of each text is multiplied by; texts of weight 0 are left out.
+
+        Raises:
+            BadInput: X, y, the weights or the parameters cannot be used. It is a ValueError.
+        """
+        texts = texts_from(X)
+        if y is None:
+            raise BadInput(NO_Y)
+        try:
+            numbers = column_or_1d(y, warn=True).astype(np.float64)
+        except TypeError:
+            raise BadInput("y: found values that are no numbers, expected a number for each text") from None
+        if not np.isfinite(numbers).all():
+            raise BadInput("y: found NaN or infinity, expected finite numbers")
+        same_length(texts, numbers.tolist())
+        self._train({"text": texts, TASK: numbers.tolist()}, {"kind": "regression", "target": TASK}, sample_weight)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return a number for each text, fp64 (texts,), in the units of y."""
+        return np.array([answer[TASK]["value"] for answer in self._fitted().predict(texts_from(X))], np.float64)
