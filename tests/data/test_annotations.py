@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from trunkline.data.columns import labels
 from trunkline.data.formats.annotations import tools
+from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_chunks, read_table
 from trunkline.errors import BadInput
 
@@ -48,18 +50,20 @@ def test_doccano_offsets_and_relations(tmp_path):
         "cats": ["a"],
     }
     table = read(tmp_path / "x.jsonl", [row, {**row, "relations": [], "cats": ["b"]}])
-    assert table.columns["spans"] == [[{**SPAN, "id": 7}]] * 2 and table.columns["label"] == ["a", "b"]
+    assert table.columns["spans"] == [[{**SPAN, "id": 7}]] * 2 and table.columns["labels"] == [["a"], ["b"]]
     assert table.findings[0] == "1 relation left out: relations between spans are not read."
 
 
 def test_doccano_classes(tmp_path):
     rows = [{"id": i, "data": f"t{i}", "label": [label], "Comments": []} for i, label in enumerate("abab")]
     table = read(tmp_path / "x.jsonl", rows)
-    assert table.columns == {"id": [0, 1, 2, 3], "text": ["t0", "t1", "t2", "t3"], "label": ["a", "b", "a", "b"]}
-    assert table.findings == ("each list of labels holds exactly one, so it was read as a label, in the column 'label'.",)
+    assert table.columns == {"id": [0, 1, 2, 3], "text": ["t0", "t1", "t2", "t3"], "labels": [["a"], ["b"], ["a"], ["b"]]}
+    assert labels(table, "labels") == ["a", "b", "a", "b"]
+    assert guess_columns(table).tasks == {"labels": {"kind": "sequence", "label": "labels"}}
     rows[2]["label"], rows[3]["label"] = ["a", "b"], []
     table = read(tmp_path / "x.json", rows)
     assert table.columns["labels"] == [["a"], ["b"], ["a", "b"], []] and "label" not in table.columns
+    assert guess_columns(table).tasks == {"labels": {"kind": "multilabel", "labels": "labels"}}
 
 
 # Label Studio
@@ -95,7 +99,7 @@ def test_label_studio_regions_and_choices(tmp_path):
         [],
         [{"start": 6, "end": 11, "label": "ROCK"}, {"start": 6, "end": 11, "label": "HILL"}],
     ]
-    assert table.columns["mood"] == ["glad", "sad", None]
+    assert table.columns["mood"] == [["glad"], ["sad"], None]
 
 
 def test_one_task_of_label_studio_in_a_file_of_its_own(tmp_path):
@@ -198,7 +202,7 @@ def test_spacy_pairs(tmp_path, name):
 
 def test_spacy_categories(tmp_path):
     rows = [["x", {"cats": {"A": 1.0, "B": 0.0}}], ["y", {"cats": {"A": 0, "B": 1}}]]
-    assert read(tmp_path / "x.json", rows).columns == {"text": ["x", "y"], "label": ["A", "B"]}
+    assert read(tmp_path / "x.json", rows).columns == {"text": ["x", "y"], "labels": [["A"], ["B"]]}
     rows = [{"text": "x", "cats": {"A": 0.9, "B": 0.7}, "n": 1}, {"text": "y", "cats": {"A": 0.1, "B": 0.2}, "n": 2}]
     assert read(tmp_path / "x.jsonl", rows).columns == {"text": ["x", "y"], "labels": [["A", "B"], []], "n": [1, 2]}
 

@@ -87,7 +87,7 @@ def test_labels_of_other_types():
     refused(r"line 10: column 'c' holds bytes, expected a label", columns.labels, table(b"\xff"), "c")
 
 
-@pytest.mark.parametrize("cells", [["['a']", "['b']"], ['{"a": 1}', '{"b": 1}'], ["[1, 0]", "[0, 1]"]])
+@pytest.mark.parametrize("cells", [["['a', 'b']", "['b']"], ['{"a": 1}', '{"b": 1}'], ["[1, 0]", "[0, 1]"]])
 def test_lists_and_objects_written_as_text_are_no_labels(cells):
     refused(r"line 10: column 'c' holds an? (list|object), expected a label", columns.labels, table(*cells), "c")
 
@@ -127,3 +127,8 @@ def test_spans_lie_within_their_text():
         refused(r"line 10: column 'c' has a span whose start or end", columns.span_lists, table([bad]), "c", ["abcd"])
     for bad in ([{"start": 1, "end": 2}], ["SECRET"], "SECRET"):
         refused(r"line 10: column 'c' holds", columns.span_lists, table(bad), "c", ["abcd"])
+
+
+def test_a_list_of_one_label_is_that_label():
+    assert columns.labels(table(["a"], ["b"], None, ["a"]), "c") == ["a", "b", None, "a"]
+    refused(r"line 20: column 'c' holds a list, expected a label", columns.labels, table(["a"], ["a", "b"]), "c")

@@ -94,7 +94,7 @@ def test_a_docbin_has_texts_spans_and_labels(tmp_path):
     assert table.columns == {
         "text": ["amber delta walk", "Bo is here"],
         "spans": [[{"start": 0, "end": 11, "label": "TREE"}], []],
-        "label": ["A", "B"],
+        "labels": [["A"], ["B"]],
     }
     assert table.findings[0] == "1 span in groups left out, as the texts have entities."
     assert [len(piece) for piece in read_chunks("x.spacy", 1, base=tmp_path)] == [1, 1]

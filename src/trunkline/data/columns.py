@@ -109,7 +109,8 @@ def policy(missing: Missing) -> tuple[str, ...] | None:
 def labels(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[str | None]:
     """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false.
 
-    A label is what it is in any format that a data frame is saved in: see data/spelling.py. Blank ones are missing.
+    A label is what it is in any format that a data frame is saved in: see data/spelling.py. Blank ones are missing. A list of
+    one label, as annotation tools write choices, is that label.
     """
     values = cells(table, name, where, missing)
 
@@ -117,6 +118,7 @@ def labels(table: Table, name: str, where: str = "", *, missing: Missing = None)
         amounts = _are_amounts(values)
         out: list[str | None] = []
         for row, value in enumerate(values):
+            value = value[0] if isinstance(value, list) and len(value) == 1 else value
             label = repr(float(value)) if amounts and value is not None else label_of(value)
             if label is None and value is not None:
                 raise wrong(table, row, name, value, "a label (a string, a whole number or a truth value)")

@@ -91,6 +91,8 @@ def _lists(look: Look, unused: Callable[[str], Made], task: Callable[..., Made])
         return unused("its lists do not hold labels")
     if len(labels) > min(labels.total() / 2, MOST_LABELS):
         return unused(f"its lists hold {len(labels):,} different values, too many for labels")
+    if all(len(value) == 1 for value in look.there):
+        return task("sequence", f"lists of exactly one of {len(labels):,} labels", label=look.name)
     return task("multilabel", f"lists of {len(labels):,} different labels", labels=look.name)
 
 

@@ -42,15 +42,3 @@ tools: Registry[Tool] = Registry("annotation tool", __name__)
 def tool_of(values: Sequence[Any]) -> Tool | None:
     """Return the tool that the first values of a file come from, or None."""
     return next((tool for tool in map(tools.get, tools.names()) if tool.mine(values)), None)
-
-
-def settle(rows: list[dict[str, Any]], name: str, becomes: str, notes: Notes) -> None:
-    """Make lists of labels plain labels, in a column of its own, where every list that is there holds exactly one."""
-    lists = [row[name] for row in rows if row.get(name) is not None]
-    if not lists or any(len(one) != 1 for one in lists):
-        return
-    for row in rows:
-        if name in row:
-            value = row.pop(name)
-            row[becomes] = None if value is None else value[0]
-    notes.say(f"each list of labels holds exactly one, so it was read as a label, in the column {becomes!r}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.data.formats.annotations import Tool, settle, tools
+from trunkline.data.formats.annotations import Tool, tools
 from trunkline.data.notes import Notes
 from trunkline.data.spans import as_spans
 
@@ -71,7 +71,6 @@ def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
             if row.get(key) == [] and (spans or labels) and not (labels and key == "labels"):
                 del row[key]
                 row.setdefault("labels" if labels else "spans", [])
-    settle(rows, "labels", "label", notes)
     return ()
 
 

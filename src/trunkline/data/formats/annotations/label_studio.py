@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.data.formats.annotations import Tool, settle, tools
+from trunkline.data.formats.annotations import Tool, tools
 from trunkline.data.notes import Notes
 from trunkline.data.spans import as_spans
 from trunkline.errors import BadInput
@@ -70,9 +70,9 @@ def _read(part: dict[str, Any], spans: list[dict[str, Any]], others: dict[str, A
     elif kind in _REGIONS and (found := as_spans([inside.get("globalOffsets", {}) | _plain(inside)])) is not None:
         spans.extend(found)
     elif isinstance(inside.get("choices"), list):
-        others.setdefault(name, _Chosen()).extend(inside["choices"])
+        others.setdefault(name, []).extend(inside["choices"])
     elif isinstance(inside.get("taxonomy"), list):
-        others.setdefault(name, _Chosen()).extend("/".join(map(str, path)) for path in inside["taxonomy"])
+        others.setdefault(name, []).extend("/".join(map(str, path)) for path in inside["taxonomy"])
     elif "number" in inside or "rating" in inside:
         others[name] = inside.get("number", inside.get("rating"))
     elif isinstance(inside.get("text"), list) and kind == "textarea":
@@ -89,12 +89,10 @@ def _plain(inside: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
-    """Choices of which there is one in every row are labels; spans that no row has are no column."""
+    """Spans that no row has are no column."""
     if not any(row.get("spans") for row in rows):
         for row in rows:
             row.pop("spans", None)
-    for name in dict.fromkeys(key for row in rows for key, part in row.items() if isinstance(part, _Chosen)):
-        settle(rows, name, name, notes)
     return ()
 
 
@@ -133,7 +131,6 @@ def finish_min(rows: list[dict[str, Any]], notes: Notes) -> list[int]:
         for row in rows:
             if isinstance(row.get(name), str):  # JSON-MIN writes one choice without its list
                 row[name] = _Chosen([row[name]])
-        settle(rows, name, name, notes)
     return again
 
 

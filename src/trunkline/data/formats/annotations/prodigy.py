@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.data.formats.annotations import Tool, settle, tools
+from trunkline.data.formats.annotations import Tool, tools
 from trunkline.data.notes import Notes
 from trunkline.data.spans import as_spans
 from trunkline.errors import BadInput
@@ -52,9 +52,4 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
     return plain
 
 
-def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
-    settle(rows, "labels", "label", notes)
-    return ()
-
-
-tools.register("prodigy")(Tool(is_prodigy, row, finish))
+tools.register("prodigy")(Tool(is_prodigy, row))

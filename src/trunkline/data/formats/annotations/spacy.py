@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.data.formats.annotations import Tool, settle, tools
+from trunkline.data.formats.annotations import Tool, tools
 from trunkline.data.notes import Notes
 from trunkline.data.spans import as_spans
 from trunkline.errors import BadInput
@@ -70,10 +70,4 @@ def labels_of(cats: Any) -> list[str]:
     return [name for name, number in cats.items() if number >= HOLDS]
 
 
-def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
-    """One category in every row makes it a label."""
-    settle(rows, "labels", "label", notes)
-    return ()
-
-
-tools.register("spacy")(Tool(is_spacy, row, finish))
+tools.register("spacy")(Tool(is_spacy, row))
