@@ -49,7 +49,7 @@ def test_a_list_of_labels_gives_order_and_room_for_unseen_ones():
     [
         (["a", "a"], "train.jsonl, column 'label': found only the label 'a', expected at least two"),
         ([None, None], "train.jsonl, column 'label': found no row with a label"),
-        (["a", ["b"]], "train.jsonl line 2: column 'label' holds a list"),
+        (["a", ["b", "c"]], "train.jsonl line 2: column 'label' holds a list"),
         (["a", 0.5], "train.jsonl line 2: column 'label'"),
     ],
 )
