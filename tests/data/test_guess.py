@@ -215,6 +215,20 @@ def test_codes_are_classes_and_never_numbers(code):
     assert once.tasks.get("c", {"kind": "sequence"})["kind"] == "sequence"
 
 
+def test_many_strings_under_the_name_of_classes_are_classes_if_some_recur():
+    few = [f"intent {i % 45}" for i in range(60)]
+    assert "'intent' is a sequence task: its name says that its 45 different values are classes, in 60 rows." in (
+        guess(intent=few).sentences
+    )
+    assert roles(guess(other=few, a=cycle("ab", 60)))["other"] == "unused"
+    assert roles(guess(intent=[f"intent {i}" for i in range(60)], a=cycle("ab", 60)))["intent"] == "unused"
+
+
+def test_lists_of_0_and_1_that_differ_in_length_are_no_labels():
+    found = guess(marks=[[i % 2] * (i % 3) for i in range(60)], numbers=[[i % 3, 3] for i in range(60)])
+    assert roles(found) == {"text": "text", "marks": "unused", "numbers": "multilabel"}
+
+
 def test_a_column_called_code_holds_codes():
     values = [10000 + (i % 30) * 321 for i in range(90)]
     assert guess(90, zip=values).tasks["zip"]["kind"] == "sequence"
@@ -284,8 +298,11 @@ def test_days_bytes_and_decimal_numbers_are_as_in_csv():
     days = [datetime.date(2020, 1, 1 + i % 3) for i in range(60)]
     found = guess(day=days, raw=cycle([b"a", b"b"], 60), price=[Decimal(i) / 8 for i in range(60)])
     assert {name: task["kind"] for name, task in found.tasks.items()} == {
-        "day": "sequence", "raw": "sequence", "price": "regression"
+        "raw": "sequence", "price": "regression"
     }  # fmt: skip
+    assert "'day' is not used: its values are dates." in found.sentences
+    for day in ("2020-01-0{}", "0{}.01.2020", "1/{}/20", "2020-01-0{}T10:00:00Z", "2020-01-0{} 10:00:00"):
+        assert roles(guess(day=[day.format(1 + i % 3) for i in range(60)], a=cycle("ab", 60)))["day"] == "unused"
 
 
 def test_long_headers_give_short_task_names_of_their_own():

@@ -72,7 +72,7 @@ def test_a_data_frame_is_the_same_tasks_in_any_format(saved):
     kinds = {name: task["kind"] for name, task in found[".csv"].items()}
     assert kinds == {
         "truth": "sequence", "gap": "sequence", "whole": "sequence", "holes": "sequence", "amount": "regression",
-        "tiny": "regression", "code": "sequence", "kind": "sequence", "day": "sequence", "lists": "multilabel",
+        "tiny": "regression", "code": "sequence", "kind": "sequence", "lists": "multilabel",
         "vector": "multilabel",
     }  # fmt: skip
 

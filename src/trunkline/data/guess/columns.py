@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,10 @@ from trunkline.errors import shown
 
 SEPARATORS = "|;,"
 MOST_CLASS_NUMBERS = 20  # different whole numbers that are classes; more are amounts, unless the column's name says otherwise
+
+_DATE = re.compile(
+    r"\s*(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})(?:[ T][0-9:.+Z-]*)?\s*"
+)
 
 Made = tuple[Decision, dict[str, Any] | None]
 
@@ -55,8 +60,13 @@ def one_column(look: Look, text: str | None) -> Made:
         labels = Counter(part.strip() for value in look.there for part in value.split(separator) if part.strip())
         why = f"strings of {len(labels):,} different labels separated by {separator!r}"
         return task("multilabel", why, labels=look.name, separator=separator)
+    if look.strings and all(_DATE.fullmatch(value) for value in look.there):
+        return unused("its values are dates")
     if look.label_like:
         return task("sequence", f"{look.distinct:,} different values in {look.n:,} rows", label=look.name)
+    if names_classes(look.name) and _recurs(look) and look.length <= MOST_LABEL_LENGTH:
+        why = f"its name says that its {look.distinct:,} different values are classes, in {look.n:,} rows"
+        return task("sequence", why, label=look.name)
     if look.trouble:
         return unused(look.trouble)
     if look.free_text:
@@ -86,6 +96,8 @@ def _lists(look: Look, unused: Callable[[str], Made], task: Callable[..., Made])
         called = f"{names[0]} to {names[-1]}, unless `label_list` names them"
         why = f"vectors of {look.vectors:,} zeros and ones; the labels are called {called}"
         return task("multilabel", why, labels=look.name)
+    if any(look.there) and not look.word_lists and all(part in (0, 1) for value in look.there for part in value):
+        return unused("its lists hold 0 and 1 and differ in length, so they are neither vectors nor labels")
     labels = Counter(str(part) for value in look.there for part in value if isinstance(part, str | int))
     if len(labels) < 2 or any(isinstance(part, dict | list) for value in look.there for part in value):
         return unused("its lists do not hold labels")
@@ -116,8 +128,13 @@ def _numbers(look: Look, unused: Callable[[str], Made], task: Callable[..., Made
 
 def _are_classes(look: Look, numbers: list[float]) -> bool:
     """Whether whole numbers may number classes: they recur, or run without large gaps and not once each."""
-    dense = max(numbers) - min(numbers) < 1.5 * look.distinct and look.distinct < 0.9 * look.n
-    return look.label_like or (dense and look.distinct <= MOST_LABELS)
+    dense = max(numbers) - min(numbers) < 1.5 * look.distinct
+    return look.label_like or (dense and _recurs(look))
+
+
+def _recurs(look: Look) -> bool:
+    """Whether some values are there more than once, though there may be too many for labels without a name that says so."""
+    return 2 <= look.distinct <= min(0.9 * look.n, MOST_LABELS)
 
 
 def _separator(values: list[str]) -> str | None:
