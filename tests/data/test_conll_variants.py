@@ -160,6 +160,20 @@ def test_a_file_with_the_contents_of_conll_needs_no_suffix(tmp_path, name):
     assert read_table(name, base=tmp_path).columns["tokens"] == TOKENS[:1] + [TOKENS[1] + TOKENS[0]] * 2 + TOKENS[1:]
 
 
+@pytest.mark.parametrize("name", ["train.tsv", "x.csv", "x.tab.gz"])
+def test_tokens_and_tags_without_a_header_are_no_table(tmp_path, name):
+    """As many corpora name them, of BioBERT's for one."""
+    import gzip
+
+    data = LINES.replace(" ", "\t")
+    (tmp_path / name).write_bytes(gzip.compress(data.encode()) if name.endswith(".gz") else data.encode())
+    assert read_table(name, base=tmp_path).columns == {"tokens": TOKENS, "tags": TAGS}
+    assert [len(piece) for piece in read_chunks(name, 1, base=tmp_path)] == [1, 1]
+    (tmp_path / "y.tsv").write_text("word\ttag\n" + data)
+    assert list(read_table("y.tsv", base=tmp_path).columns) == ["tokens", "tags"]
+    assert list(read_table("y.tsv", base=tmp_path, format="tsv").columns) == ["tokens", "tags"]
+
+
 WORD = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=5)
 TAG = st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b-c", "S-a", "E-b"])
 

@@ -24,6 +24,8 @@ WANTED = [(0, 3, "A"), (4, 7, "B")]
         [{"start": 0, "end": 3, "entity_group": "A", "score": 1.0}, {"start": 4, "end": 7, "entity_group": "B", "score": 1.0}],
         [{"start": 0, "end": 3, "label": "A"}, {"start": 4, "end": 7, "label": "B"}],
         {"start": [0, 4], "end": [3, 7], "label": ["A", "B"]},
+        [{"offsets": [[0, 3]], "type": "A"}, {"offsets": [[4, 7]], "type": "B"}],
+        [{"span": [0, 3], "tag": "A"}, {"span": [4, 7], "tag": "B"}],
     ],
 )
 def test_spans_of_any_spelling_are_read(tmp_path, spans):

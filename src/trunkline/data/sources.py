@@ -15,7 +15,7 @@ from trunkline.data.memory import refuse_mark
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.spans import with_spans
 from trunkline.data.table import Table, concatenate
-from trunkline.errors import BadInput, unknown_name
+from trunkline.errors import BadInput, listed, unknown_name
 
 EMBEDDED = Path(__file__).parent / "embedded"  # a folder a set, a <split>.jsonl.gz a split, and its licence
 HEAD = 2000  # rows from which it is told whether each is a token
@@ -181,7 +181,11 @@ def _nearest_file(path: Path) -> str:
 
 def _saved(path: Path, source: str, split: str) -> Table:
     if not any((path / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
-        raise BadInput(f"{source}: a folder that `datasets` did not save, expected a file or a folder written by save_to_disk")
+        found = sorted(file.name for file in path.iterdir() if format_of(file) is not None)
+        there = f"; it holds {listed(found, 5)}, of which one or a list can be named" if found else ""
+        raise BadInput(
+            f"{source}: a folder that `datasets` did not save, expected a file or a folder written by save_to_disk{there}"
+        )
     import datasets
 
     try:

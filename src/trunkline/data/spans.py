@@ -9,6 +9,7 @@ from trunkline.data.table import Table
 
 _STARTS = ("start", "start_offset", "startOffset", "start_char", "begin")
 _ENDS = ("end", "end_offset", "endOffset", "end_char", "stop")
+_PAIRS = ("offsets", "offset", "span")
 _LABELS = ("label", "labels", "entity_group", "entity_type", "entity", "type", "tag", "class", "category")
 
 
@@ -27,6 +28,14 @@ def as_spans(values: list[Any]) -> list[dict[str, Any]] | None:
     return spans
 
 
+def _pair(value: dict[str, Any]) -> list[Any] | None:
+    """The two offsets where they stand together, also within a list of one such pair."""
+    pair = next((value[key] for key in _PAIRS if key in value), None)
+    if isinstance(pair, list) and len(pair) == 1 and isinstance(pair[0], list):
+        pair = pair[0]
+    return pair if isinstance(pair, list) and len(pair) == 2 and all(map(_offset, pair)) else None
+
+
 def _offset(value: Any) -> bool:
     return type(value) is int
 
@@ -38,6 +47,9 @@ def _triple(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _named(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    if isinstance(pair := _pair(value), list):
+        rest = {key: part for key, part in value.items() if key not in _PAIRS}
+        return _named({"start": pair[0], "end": pair[1], **rest})
     start, end, name = (next((key for key in keys if key in value), None) for keys in (_STARTS, _ENDS, _LABELS))
     if start is None or end is None or name is None or not _offset(value[start]) or not _offset(value[end]):
         return None

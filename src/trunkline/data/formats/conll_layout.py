@@ -164,3 +164,9 @@ def is_conll(lines: Sequence[str]) -> bool:
         if in_iob(tags) >= MOST or (len(rows[0]) == 2 and 3 * tags["O"] >= tags.total() > 3 and len(tags) < len(rows) / 3):
             return True
     return False
+
+
+def is_headless(lines: Sequence[str]) -> bool:
+    """Whether lines are tokens with their tags from the first on, where a suffix promises a header."""
+    first = next((cells_of(line.rstrip("\r\n")) for line in lines if line.strip() and not line.startswith("#")), [])
+    return len(first) > 1 and bool({in_iob(Counter([cell])) for cell in (first[0], first[-1])} & {1.0}) and is_conll(lines)

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from trunkline.data.formats import Format, format_of, formats
+from trunkline.data.formats.conll_layout import is_headless
 from trunkline.data.lines import read_lines
 from trunkline.data.opened import COMPRESSED, ZIP, member_name
 from trunkline.errors import BadInput
@@ -60,7 +61,8 @@ def format_for(path: Path, source: str, name: str | None = None) -> Format:
         if found := next((what for magic, what in _MAGIC if start.startswith(magic)), None):
             raise BadInput(f"{source}: is {found}")
     if known is not None:
-        return known
+        begins_with_names = name is None and known in (formats.get("csv"), formats.get("tsv"))
+        return formats.get("conll") if begins_with_names and is_headless(_head(path, source)) else known
     if hint := UNREAD.get(path.suffix.lower()) or (".tar." in path.name.lower() and _UNPACK):
         raise BadInput(f"{source}: files with the suffix {path.suffix!r} are not read; {hint}")
     return _by_content(path, source)
@@ -70,15 +72,22 @@ def _by_content(path: Path, source: str) -> Format:
     unknown = f"unknown suffix {''.join(path.suffixes[-2:])!r}"
     suffixes = ", ".join(suffix for name in formats.names() for suffix in formats.get(name).suffixes)
     expected = f"expected one of {suffixes}; or name its format (--format, data.format): {', '.join(formats.names())}"
-    try:
-        lines = [line for _, line in islice(read_lines(path, source), LOOKED_AT)]
-    except BadInput:
-        raise BadInput(f"{source}: {unknown}, and it is no text in UTF-8; {expected}") from None
+    lines = _head(path, source)
+    if not lines:
+        raise BadInput(f"{source}: {unknown}, and it is no text in UTF-8; {expected}")
     for known in map(formats.get, formats.names()):
         if known.content is not None and known.content(lines):
             return known
     hint = "; a text a line can be predicted from standard input" if path.suffix.lower() == ".txt" else ""
     raise BadInput(f"{source}: {unknown}, {expected}{hint}")
+
+
+def _head(path: Path, source: str) -> list[str]:
+    """The first lines; none where they are no text."""
+    try:
+        return [line for _, line in islice(read_lines(path, source), LOOKED_AT)]
+    except BadInput:
+        return []
 
 
 def unread_suffix(name: str) -> bool:
