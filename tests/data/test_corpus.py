@@ -80,6 +80,65 @@ def test_where_tokens_are_not_in_the_text_they_are_the_text():
     assert only.texts == ["a bc"] and only.units == [[(0, 1), (2, 4)]]
 
 
+PENN = [
+    ('He said "no" (twice)', ["He", "said", "``", "no", "''", "-LRB-", "twice", "-RRB-"]),
+    ("and/or [a] {b}", ["and\\/or", "-LSB-", "a", "-RSB-", "-LCB-", "b", "-RCB-"]),
+    ("\u201cwell\u201d \u2014 it\u2019s\u2026", ["``", "well", "''", "--", "it", "'s", "..."]),
+    ("a `b' c", ["a", "`", "b", "'", "c"]),
+]
+
+
+@pytest.mark.parametrize(("text", "tokens"), PENN)
+def test_tokens_of_the_penn_treebank_are_found_as_what_they_stand_for(text, tokens):
+    corpus = build_corpus(Table("x", {"text": [text], "w": [tokens]}, [3]), text="text", tokens="w")
+    assert corpus.texts == [text] and [text[a:b] for a, b in corpus.units[0]] == text_words(text, tokens)
+    changed = text_words(text, tokens) != tokens
+    assert corpus.findings() == (
+        [
+            "1 text has tokens in the spelling of the Penn Treebank (``, -LRB-), which were found as what they stand for; "
+            "the first is x line 3."
+        ]
+        if changed
+        else []
+    )
+
+
+def text_words(text, tokens):
+    """The same text divided by hand: what is left of it without blanks, cut into pieces as many as tokens."""
+    spelled = {"``": 1, "''": 1, "--": 1, "...": 1, "`": 1, "'": 1}
+    rest, out = text.replace(" ", ""), []
+    for token in tokens:
+        size = spelled.get(token, 1 if token.startswith("-") else len(token.replace("\\", "")))
+        out.append(rest[:size])
+        rest = rest[size:]
+    assert not rest
+    return out
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda words: [word.lower() for word in words], "they are in it if upper and lower case are taken for the same"),
+        (lambda words: ["##" + word.lower() for word in words], "they are word pieces of a tokenizer, expected whole words"),
+        (lambda words: [*words, "gone"], ""),
+    ],
+)
+def test_tokens_that_are_not_in_the_text_are_counted_with_a_likely_reason(make, said):
+    texts = ["Oslo is FAR", "so is Rome"]
+    table = Table("x", {"text": [*texts, "here"], "w": [*(make(text.split()) for text in texts), ["here"]]}, [4, 5, 6])
+    corpus = build_corpus(table, text="text", tokens="w")
+    apart = len(corpus.apart)
+    (found,) = corpus.findings()
+    assert corpus.texts[0] == " ".join(make(texts[0].split())) and apart == 2
+    assert found == (
+        "2 texts have tokens that are not in the text: the tokens joined by blanks are read instead; the first is x line 4"
+        + (f"; {said}." if said else ".")
+    )
+    kept = build_corpus(table, text="text", tokens="w", keep_text=True)
+    assert kept.texts == table.columns["text"] and kept.units[0] == segment(texts[0]) and kept.units[2] == [(0, 4)]
+    assert "the words of the text are read instead" in kept.findings()[0]
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Zs", "Cc", "Cs"]), min_size=1, max_size=5), max_size=8), st.integers()

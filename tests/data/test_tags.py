@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.tags import Placed, spans_to_tags, tags_to_spans, to_iob2
+from trunkline.data.tags import REASONS, Placed, spans_to_tags, tags_to_spans, to_iob2
 from trunkline.errors import BadInput
 
 SETTINGS = settings(max_examples=50, deadline=None)
@@ -124,19 +124,36 @@ def test_spans_on_word_edges_come_back(units, data):
 
 
 @SETTINGS
-@given(words(), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=5))
-def test_any_spans_take_the_words_they_touch(units, raw):
-    """Against a character-by-character search: the earlier, then longer, span is kept; all others are accounted for."""
-    spans = [(start, start + size, f"L{i}") for i, (start, size) in enumerate(raw)]
-    taken, widened, overlapping, wordless = {}, 0, [], []
-    for start, end, label in sorted(spans, key=lambda s: (s[0], -s[1])):
+@given(words(), st.lists(st.tuples(st.integers(-2, 30), st.integers(-1, 8), st.sampled_from("xy")), max_size=5))
+def test_the_longest_of_spans_on_a_word_is_kept_and_every_other_one_is_counted(units, raw):
+    """Against a character-by-character search."""
+    length = units[-1][1] + 1 if units else 3
+    spans = [(start, start + size, label) for start, size, label in raw]
+    taken, kept, widened, trimmed, cut, lost = {}, [], 0, 0, 0, []
+    for start, end, label in sorted(spans, key=lambda s: (-(s[1] - s[0]), s[0], s[2])):
         touched = [i for i, (a, b) in enumerate(units) if any(start <= c < end for c in range(a, b))]
-        if not touched:
-            wordless.append(label)
-        elif any(i in taken for i in touched):
-            overlapping.append(label)
+        others = [taken[i] for i in touched if i in taken]
+        if start < 0 or (start >= length and end > start):
+            lost.append(("outside", label))
+        elif end <= start:
+            lost.append(("empty", label))
+        elif not touched:
+            lost.append(("wordless", label))
+        elif (start, end, label) in others:
+            lost.append(("repeated", label))
+        elif any(a <= start and end <= b for a, b, _ in others):
+            lost.append(("nested", label))
+        elif others:
+            lost.append(("overlapping", label))
         else:
-            widened += not all(start <= units[i][0] and units[i][1] <= end for i in touched)
-            taken.update({i: ("B-" if i == touched[0] else "I-") + label for i in touched})
-    tags = [taken.get(i, "O") for i in range(len(units))]
-    assert spans_to_tags(spans, units) == Placed(tags, widened, tuple(overlapping), tuple(wordless))
+            held = {c for i in touched for c in range(*units[i])}
+            within = set(range(start, min(end, length)))
+            widened += bool(held - set(range(start, end)))
+            trimmed += not held - set(range(start, end)) and (min(held) > start or max(held) < max(within))
+            cut += end > length
+            taken.update(dict.fromkeys(touched, (start, end, label)))
+            kept.append((touched[0], label))
+    firsts = dict(kept)
+    tags = [("B-" + firsts[i] if i in firsts else "I-" + taken[i][2]) if i in taken else "O" for i in range(len(units))]
+    assert spans_to_tags(spans, units, length) == Placed(tags, widened, trimmed, cut, tuple(lost))
+    assert {reason for reason, _ in lost} <= set(REASONS)

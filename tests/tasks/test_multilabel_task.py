@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from tasktools import corpus_of, fitted
 
 from trunkline.errors import BadInput
 from trunkline.tasks import Targets, Task
+from trunkline.tasks.labels import Reading
 from trunkline.tasks.multilabel import CANDIDATES, MultilabelConfig, MultilabelLearned, MultilabelTask, threshold_quality
 
 
@@ -251,3 +252,24 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     task = fitted("multilabel", divided, labels="labels", separator=";", missing=["nan"])
     assert task.labels == ["a", "b"] and task.targets(divided).present.tolist() == [True, True, False, True]
     assert "1 of them 'nan'" in task.findings(divided)[0]
+
+
+def test_labels_that_training_lacks_are_missed_as_scikit_learn_counts_them():
+    task = fitted("multilabel", corpus_of(labels=[["a", "b"], ["b"]]), labels="labels")
+    corpus = corpus_of(labels=[["a"], ["new"], ["b", "new"], [], None, ["a", "b"]])
+    targets = task.targets(corpus, Reading())
+    assert targets.unseen == {"new": 2} and targets.unseen_rows == 2
+    logits = np.array([[9, -9], [-9, 9], [-9, 9], [-9, -9], [9, 9], [9, -9]], np.float32)
+    found = task.score(task.criterion().decode(logits), targets)
+    gold = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]])
+    said = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]])
+    for average in ("micro", "macro", "weighted"):
+        assert found[f"f1_{average}"] == pytest.approx(f1_score(gold, said, average=average, zero_division=0))
+    assert found["accuracy"] == pytest.approx(accuracy_score(gold, said))
+    assert found["average_precision"] == pytest.approx(average_precision_score(gold, said, average="macro"))
+    assert found["by_label"]["new"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 2}
+    assert task.for_loss(targets).values.shape == (6, 2)
+    task.tune(logits, targets)  # counts what can never be found too
+    assert 0 < task.learned.threshold < 1
+    with pytest.raises(BadInput, match="'new'"):
+        task.targets(corpus)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn import metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
 from tasktools import corpus_of, fitted
 
 from trunkline.errors import BadInput
 from trunkline.tasks import Task
+from trunkline.tasks.labels import Reading
 from trunkline.tasks.sequence import SequenceConfig
 
 
@@ -237,3 +239,38 @@ def test_a_task_knows_its_labels_in_any_spelling_of_truth_values_and_whole_numbe
     ]
     listed = fitted("sequence", corpus_of(label=now), label="label", label_list=earlier, class_weights={earlier[1]: 3})
     assert listed.labels == earlier and listed.learned.class_weights == [1.0, 3.0]
+
+
+def test_labels_that_training_lacks_count_as_errors_as_scikit_learn_counts_them():
+    task = fitted("sequence", corpus_of(label=["no", "yes"]), label="label")
+    true = ["no", "maybe", "yes", None, "yes", "maybe", "never", "no"]
+    corpus = corpus_of(source="v.jsonl", label=true)
+    targets = task.targets(corpus, Reading())
+    assert targets.unseen == {"maybe": 2, "never": 1} and targets.unseen_rows == 3 and targets.present.sum() == 7
+    assert task.unseen_labels(targets) == [
+        "3 rows have labels that 't' was not trained on and count as errors: 'maybe' (2), 'never' (1)."
+    ]
+    predicted = ["no", "no", "yes", "no", "no", "yes", "no", "no"]
+    logits = np.eye(2, dtype=np.float32)[[task.labels.index(label) for label in predicted]] * 9
+    found = task.score(task.criterion().decode(logits), targets)
+    gold, said = zip(*((g, p) for g, p in zip(true, predicted, strict=True) if g is not None), strict=True)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(gold, said))
+    for average in ("macro", "weighted", "micro"):
+        assert found[f"f1_{average}"] == pytest.approx(sk.f1_score(gold, said, average=average, zero_division=0))
+    assert found["f1"] == pytest.approx(sk.f1_score(gold, said, labels=["yes"], average=None)[0])
+    assert {label: row["support"] for label, row in found["by_label"].items()} == {"no": 2, "yes": 2, "maybe": 2, "never": 1}
+    known = task.for_loss(targets)
+    assert known.present.tolist() == [True, False, True, False, True, False, False, True]
+    with pytest.raises(BadInput, match=r"v.jsonl line 2, column 'label': found the label 'maybe'"):
+        task.targets(corpus)
+    renamed = task.targets(corpus, Reading(count=False, names={"maybe": "no", "never": "no"}))
+    assert renamed.values[renamed.present].tolist() == [0, 0, 1, 1, 0, 0, 0]
+
+
+def test_rows_that_have_none_of_the_labels_are_refused_and_texts_are_never_named():
+    task = fitted("sequence", corpus_of(label=["no", "yes"]), label="label")
+    with pytest.raises(BadInput, match=r"'never', which is not among.*the task has none of the labels that are found there"):
+        task.targets(corpus_of(label=["never", "ever"]), Reading())
+    long = "SECRET words of a text that somebody took for a label by mistake"
+    targets = task.targets(corpus_of(label=["no", long]), Reading())
+    assert task.unseen_labels(targets) == ["1 row has labels that 't' was not trained on and count as errors: 1 labels."]

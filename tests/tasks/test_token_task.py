@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from seqeval import metrics as seqeval
 from tasktools import corpus_of, fitted
 
 from trunkline.data.corpus import build_corpus
@@ -12,6 +13,7 @@ from trunkline.data.table import Table
 from trunkline.data.tags import spans_to_tags
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.tasks import Task
+from trunkline.tasks.labels import Reading
 from trunkline.tasks.token import TokenConfig, rules
 
 TOKENS = [["play", "Cher", "now"], ["stop"], ["New", "York", "Paris"], ["no", "tags"], []]
@@ -66,8 +68,8 @@ def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
     assert task.untaught(task.targets(corpus)) == ["gap", "org"]
     assert task.findings(corpus) == [
         "1 of the 4 spans of 't' not on word edges: every word that is touched was taken.",
-        "1 of the 4 spans of 't' left out, as they share a word with an earlier span.",
         "1 of the 4 spans of 't' left out, as they touch no word.",
+        "1 of the 4 spans of 't' left out, as they share a word with a longer span.",
         "no span of 't' is left of 'gap', 'org'.",
     ]
     assert fit_tags().findings(tagged()) == ["1 of 5 rows have no value in column 'tags', and are skipped by 't'."]
@@ -75,6 +77,81 @@ def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
     spans[0].append({"start": 0, "end": 4, "label": "kept"})
     corpus = corpus_of(units=True, text=["play x"], spans=spans)
     assert fitted("token", corpus, spans="spans").findings(corpus)[-1] == "no span of 't' is left of 101 of its labels."
+
+
+def test_every_span_that_is_changed_or_lost_is_counted():
+    text = "play Cher in Oslo"
+    spans = [
+        (0, 4, "verb"),
+        (0, 4, "verb"),
+        (5, 9, "artist"),
+        (5, 17, "inner"),
+        (13, 99, "late"),
+        (40, 44, "far"),
+        (9, 9, "none"),
+    ]
+    spans += [(12, 18, "city")]
+    corpus = corpus_of(
+        units=True, text=[text, "so  it is"], spans=[[dict(zip(("start", "end", "label"), s, strict=True)) for s in spans],
+        [{"start": 2, "end": 7, "label": "wide"}, {"start": -1, "end": 1, "label": "under"}]],
+    )  # fmt: skip
+    task = fitted("token", corpus, spans="spans")
+    assert task.findings(corpus) == [
+        "1 of the 10 spans of 't' with blanks or other characters outside of words at an edge, which were left out.",
+        "1 of the 10 spans of 't' end beyond their text and were cut at its end.",
+        "2 of the 10 spans of 't' left out, as they lie outside their text.",
+        "1 of the 10 spans of 't' left out, as they end where they begin, or before.",
+        "1 of the 10 spans of 't' left out, as they are given more than once.",
+        "2 of the 10 spans of 't' left out, as they share a word with a longer span.",
+        "no span of 't' is left of 'city', 'far', 'inner', 'none', 'under'.",
+    ]
+
+
+def utf16(text, word):
+    """Where a word is in UTF-16 code units, as a browser counts."""
+    start = len(text[: text.index(word)].encode("utf-16-le")) // 2
+    return {"start": start, "end": start + len(word.encode("utf-16-le")) // 2, "label": "city"}
+
+
+def test_offsets_in_utf_16_are_recognised_and_read_on_demand():
+    face = "\U0001f600"
+    texts = [f"{face * (number % 4)} go to Oslo now" for number in range(20)]
+    corpus = corpus_of(units=True, text=texts, spans=[[utf16(text, "Oslo")] for text in texts])
+    said = fitted("token", corpus, spans="spans").findings(corpus)
+    assert said[0] == "15 of the 20 spans of 't' not on word edges: every word that is touched was taken." or "15 of" in said[0]
+    assert "`offsets: utf-16` in the task reads them so" in said[-1]
+    task = fitted("token", corpus, spans="spans", offsets="utf-16")
+    assert task.findings(corpus) == []
+    targets = task.targets(corpus)
+    shown = task.present(task.criterion().decode(certain(targets, task.outputs), targets.offsets), corpus)
+    assert {(row["spans"][0]["text"], len(row["spans"])) for row in shown} == {("Oslo", 1)}  # offsets are of characters again
+    assert all(text[row["spans"][0]["start"] :].startswith("Oslo") for text, row in zip(texts, shown, strict=True))
+    with pytest.raises(ValidationError, match="belongs to spans"):
+        TokenConfig(tokens="a", tags="b", offsets="utf-16")
+
+
+def test_types_that_training_lacks_count_as_missed():
+    train = tagged()
+    task = fit_tags(train)
+    other = tagged([["O", "B-artist", "O"], ["B-song"], ["B-city", "I-city", "B-song"], ["O", "B-song"], []], source="v.jsonl")
+    targets = task.targets(other, Reading())
+    assert targets.unseen == {"song": 3} and targets.unseen_rows == 3
+    assert task.unseen_labels(targets) == ["3 rows have labels that 't' was not trained on and count as errors: 'song' (3)."]
+    known = task.for_loss(targets)
+    assert known.values[known.present].max() < task.outputs and known.present.sum() == len(targets.values) - 3
+    logits = certain(known, task.outputs + 2)[:, : task.outputs]
+    found = task.score(task.criterion().decode(logits, targets.offsets), targets)
+    gold = [["O", "B-artist", "O"], ["B-song"], ["B-city", "I-city", "B-song"], ["O", "B-song"]]
+    said = [["O", "B-artist", "O"], ["O"], ["B-city", "I-city", "O"], ["O", "O"]]
+    assert found["recall"] == pytest.approx(seqeval.recall_score(gold, said))
+    assert found["f1_macro"] == pytest.approx(seqeval.f1_score(gold, said, average="macro", zero_division=0))
+    assert found["by_label"]["song"]["support"] == 3 and found["by_label"]["song"]["recall"] == 0.0
+    renamed = task.targets(other, Reading(names={"song": "city"}))
+    assert not renamed.unseen and (renamed.values == task.labels.index("B-city")).sum() == 4
+    with pytest.raises(BadInput, match=r"v.jsonl line 2, column 'tags': found the label 'song'"):
+        task.targets(other)
+    with pytest.raises(BadInput, match="none of the labels that are found there"):
+        task.targets(tagged([["B-song", "O", "O"], None, None, None, None]), Reading())
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 import regex
 
 from trunkline.data import columns
+from trunkline.data.spellings import likely_reason, spellings
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -18,6 +21,14 @@ _WORD = rf"(?:(?!{_CJK})[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d])+"  # with combinin
 _UNIT = regex.compile(rf"{_CJK}|{_WORD}(?:['\u2019]{_WORD})*|(?!\s)\X")
 
 
+class View(NamedTuple):
+    """The columns that are read of a table; None for what is not read."""
+
+    text: str | None
+    text_pair: str | None
+    tokens: str | None
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Texts in row order, ready to be tokenised.
@@ -25,14 +36,18 @@ class Corpus:
     texts (list[str]): lone surrogates are replaced by U+FFFD, so lengths and offsets are those of the source.
     pairs (list[str] | None): the second text of a sentence pair.
     units (list[list[tuple[int, int]]] | None): character spans, end exclusive, of the words of each text.
-    read_from (tuple[str | None, str | None] | None): the columns of texts and tokens that texts and units were made from.
+    read_from (tuple[Hashable, ...] | None): the columns of texts and tokens that texts and units were made from, and how.
+    respelled (tuple[int, ...]): rows with tokens that were found in the text in another spelling.
+    apart (tuple[int, ...]): rows with tokens that are not in the text.
     """
 
     table: Table
     texts: list[str]
     pairs: list[str] | None = None
     units: list[list[Unit]] | None = None
-    read_from: tuple[str | None, str | None] | None = None
+    read_from: tuple[Hashable, ...] | None = None
+    respelled: tuple[int, ...] = ()
+    apart: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,6 +60,27 @@ class Corpus:
         """`Table.parsed` for what depends on texts and units too."""
         return parse() if self.read_from is None else self.table.parsed((key, self.read_from), parse)
 
+    def findings(self) -> list[str]:
+        """Return, a sentence each, what was odd when tokens were looked up in the texts."""
+        found = []
+        if self.respelled:
+            found.append(
+                f"{_texts(len(self.respelled))} tokens in the spelling of the Penn Treebank (``, -LRB-), which were found as "
+                f"what they stand for; the first is {self.table.where(self.respelled[0])}."
+            )
+        if self.apart:
+            text, tokens, keep_text = (*(self.read_from or ()), None, None, None)[:3]
+            instead = "the words of the text" if keep_text else "the tokens joined by blanks"
+            said = f"{_texts(len(self.apart))} tokens that are not in the text: {instead} are read instead"
+            given, words = self.table.columns[str(text)], self.table.columns[str(tokens)]
+            reason = likely_reason([(words[row], given[row]) for row in self.apart])
+            found.append(f"{said}; the first is {self.table.where(self.apart[0])}{reason and f'; {reason}'}.")
+        return found
+
+
+def _texts(count: int) -> str:
+    return "1 text has" if count == 1 else f"{count:,} texts have"
+
 
 def segment(text: str) -> list[Unit]:
     """Divide a text into words, single punctuation marks and single CJK characters; blanks belong to none.
@@ -56,7 +92,13 @@ def segment(text: str) -> list[Unit]:
 
 
 def build_corpus(
-    table: Table, *, text: str | None, text_pair: str | None = None, tokens: str | None = None, units: bool = False
+    table: Table,
+    *,
+    text: str | None,
+    text_pair: str | None = None,
+    tokens: str | None = None,
+    units: bool = False,
+    keep_text: bool = False,
 ) -> Corpus:
     """See a table as texts.
 
@@ -68,6 +110,7 @@ def build_corpus(
             order. Where that fails, or with no text column, the tokens joined by blanks are the text. A row whose
             token list is missing is divided by `segment`.
         units (bool): whether units are wanted without `tokens`; `segment` makes them.
+        keep_text (bool): where tokens are not in the text, keep the text and divide it by `segment`.
 
     Raises:
         BadInput: a column that is not there, a value of another type, a row with no text.
@@ -82,33 +125,47 @@ def build_corpus(
     lists = columns.token_lists(table, tokens)
     given = [None] * len(table) if text is None else columns.optional_texts(table, text)
 
-    def parse() -> list[tuple[str, list[Unit]]]:
-        rows = []
+    def parse() -> list[tuple[str, list[Unit], str]]:
+        rows: list[tuple[str, list[Unit], str]] = []
         for row, (words, value) in enumerate(zip(lists, given, strict=True)):
             if words is None and value is None:
                 where = table.where(row)
                 raise BadInput(f"{where}: no text, expected a string in column {text!r} or a list in column {tokens!r}")
-            found = segment(value) if words is None and value is not None else _look_up(words or [], value)
-            seen = " ".join(words or []) if value is None or found is None else value
-            rows.append((seen, _joined(words or []) if found is None else found))
+            if value is None or (words and not value.strip()):
+                rows.append((" ".join(words or []), _joined(words or []), ""))
+            elif words is None:
+                rows.append((value, segment(value), ""))
+            elif (found := look_up(words, value)) is not None:
+                rows.append((value, found, "" if all(map(_is, words, found, repeat(value))) else "respelled"))
+            elif keep_text:
+                rows.append((value, segment(value), "apart"))
+            else:
+                rows.append((" ".join(words), _joined(words), "apart"))
         return rows
 
-    rows = table.parsed(("texts and units", text, tokens), parse)
-    return Corpus(table, [seen for seen, _ in rows], pairs, [found for _, found in rows], (text, tokens))
+    rows = table.parsed(("texts and units", text, tokens, keep_text), parse)
+    respelled, apart = (
+        tuple(row for row, (_, _, how) in enumerate(rows) if how == wanted) for wanted in ("respelled", "apart")
+    )
+    read_from = (text, tokens, keep_text)
+    return Corpus(table, [seen for seen, _, _ in rows], pairs, [found for _, found, _ in rows], read_from, respelled, apart)
 
 
-def _look_up(words: list[str], text: str | None) -> list[Unit] | None:
-    """Find each word in the text after the one before it; None where one is not there, or no text is."""
-    if text is None:
-        return None
+def look_up(words: list[str], text: str) -> list[Unit] | None:
+    """Find each word in the text after the one before it, perhaps in another spelling; None where one is not there."""
     spans, position = [], 0
     for word in words:
-        start = text.find(word, position)
-        if start < 0:
+        places = [(at, spelled) for spelled in spellings(word) if (at := text.find(spelled, position)) >= 0]
+        if not places:
             return None
-        position = start + len(word)
+        start, spelled = min(places, key=lambda place: place[0])
+        position = start + len(spelled)
         spans.append((start, position))
     return spans
+
+
+def _is(word: str, unit: Unit, text: str) -> bool:
+    return text.startswith(word, unit[0]) and len(word) == unit[1] - unit[0]
 
 
 def _joined(words: list[str]) -> list[Unit]:

@@ -7,6 +7,7 @@ at any inside tag that does not continue a chunk of its label, and ends at E, L,
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,41 +56,67 @@ class Placed:
     """What became of the spans of a text.
 
     tags (list[str]): IOB2, a tag per unit.
-    widened (int): spans that do not fall on unit edges and took every unit that they touch.
-    overlapping (tuple[str, ...]): labels of the spans left out because an earlier one has a unit of theirs.
-    wordless (tuple[str, ...]): labels of the spans left out because they touch no unit.
+    widened (int): spans that end or begin within a unit, and took every unit that they touch.
+    trimmed (int): spans that begin or end outside of any unit, on a blank as a rule, and took the units in them.
+    cut (int): spans that go on beyond the text.
+    lost (tuple[tuple[str, str], ...]): of each span without a tag the reason, one of `REASONS`, and its label.
     """
 
     tags: list[str]
     widened: int = 0
-    overlapping: tuple[str, ...] = ()
-    wordless: tuple[str, ...] = ()
+    trimmed: int = 0
+    cut: int = 0
+    lost: tuple[tuple[str, str], ...] = ()
 
 
-def spans_to_tags(spans: Sequence[tuple[int, int, str] | Mapping[str, Any]], units: Sequence[tuple[int, int]]) -> Placed:
+# Why a span has no tag, as the end of a sentence about several.
+REASONS = {
+    "outside": "lie outside their text",
+    "empty": "end where they begin, or before",
+    "wordless": "touch no word",
+    "repeated": "are given more than once",
+    "nested": "lie within another span",
+    "overlapping": "share a word with a longer span",
+}
+
+
+def spans_to_tags(
+    spans: Sequence[tuple[int, int, str] | Mapping[str, Any]], units: Sequence[tuple[int, int]], length: int | None = None
+) -> Placed:
     """Turn character spans into IOB2 tags of units.
 
-    A unit has one tag, so one of the spans that share a unit is kept: the first to begin, of those the longest.
+    A unit has one tag, so one of the spans that share a unit is kept: the longest, of those the first to begin.
 
     Args:
-        spans: (start, end exclusive, label), or mappings with these keys.
+        spans: (start, end exclusive, label), or mappings with these keys; any whole numbers.
         units: character spans in order, not overlapping.
+        length: of the text in characters; None: nothing lies outside of it.
     """
-    tags, widened, unit = ["O"] * len(units), 0, 0
-    overlapping: list[str] = []
-    wordless: list[str] = []
+    tags, widened, trimmed, cut = ["O"] * len(units), 0, 0, 0
+    lost: list[tuple[str, str]] = []
+    begins, ends = [start for start, _ in units], [end for _, end in units]
+    owners: list[tuple[int, int, str] | None] = [None] * len(units)
     triples = [(s["start"], s["end"], s["label"]) if isinstance(s, Mapping) else s for s in spans]
-    for start, end, label in sorted(triples, key=lambda span: (span[0], -span[1])):
-        while unit < len(units) and units[unit][1] <= start:
-            unit += 1
-        first = last = unit
-        while last < len(units) and units[last][0] < end:
-            last += 1
-        if first == last:
-            wordless.append(label)
-        elif any(tag != "O" for tag in tags[first:last]):
-            overlapping.append(label)
+    for span in sorted(triples, key=lambda span: (span[0] - span[1], span[0], span[2])):
+        start, end, label = span
+        first, last = bisect_right(ends, start), bisect_left(begins, end)
+        taken = {owner for owner in owners[first:last] if owner is not None}
+        if start < 0 or (length is not None and start >= length and end > start):
+            lost.append(("outside", label))
+        elif end <= start:
+            lost.append(("empty", label))
+        elif first >= last:
+            lost.append(("wordless", label))
+        elif span in taken:
+            lost.append(("repeated", label))
+        elif taken:
+            within = any(other[0] <= start and end <= other[1] for other in taken)
+            lost.append(("nested" if within else "overlapping", label))
         else:
             tags[first:last] = ["B-" + label] + ["I-" + label] * (last - first - 1)
-            widened += units[first][0] < start or units[last - 1][1] > end
-    return Placed(tags, widened, tuple(overlapping), tuple(wordless))
+            owners[first:last] = [span] * (last - first)
+            inside = begins[first] < start or ends[last - 1] > end
+            widened += inside
+            cut += length is not None and end > length
+            trimmed += not inside and (start < begins[first] or ends[last - 1] < (end if length is None else min(end, length)))
+    return Placed(tags, widened, trimmed, cut, tuple(lost))

@@ -7,7 +7,8 @@ targets and offsets, and does not know which it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
@@ -32,12 +33,17 @@ class Targets:
     offsets (np.ndarray | None): only at unit level, (texts + 1,): the units of text t are offsets[t]:offsets[t + 1].
     weights (np.ndarray | None): fp64, as long as `present`: what the loss of each is multiplied by in training, 1 on average
         over what is present; None: 1.
+    unseen (Mapping[str, int]): labels that the task does not have, with the rows that have each; `values` number them after
+        the task's own, in this order. Never where a task is trained.
+    unseen_rows (int): rows with such a label.
     """
 
     values: np.ndarray
     present: np.ndarray
     offsets: np.ndarray | None = None
     weights: np.ndarray | None = None
+    unseen: Mapping[str, int] = field(default_factory=dict)
+    unseen_rows: int = 0
 
     def weighted(self, texts: np.ndarray) -> Targets | None:
         """The same with weights by text (texts,), scaled to a mean of 1 over what is present; None if all of that are 0."""

@@ -21,6 +21,7 @@ from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.registry import Registry
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
+from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
 
@@ -117,6 +118,7 @@ class Task(ABC):
     default_metric: ClassVar[str]
     baseline_rule: ClassVar[str] = ""  # what `baseline` predicts, in words after "always"
     label_unit: ClassVar[str] = "row"  # what has a label: what `counts` counts
+    parts: ClassVar[tuple[str, ...]]  # the keys of a prediction, the main one first
 
     def __init__(self, name: str, config: Any, labels: list[str], learned: Any) -> None:
         self.name, self.config, self.labels, self.learned = name, config, labels, learned
@@ -215,8 +217,26 @@ class Task(ABC):
         return self.monitor not in LOWER_IS_BETTER
 
     @abstractmethod
-    def targets(self, corpus: Corpus) -> Targets:
-        """Return what is right for `corpus`. BadInput for an unknown label, a wrong type, or no labelled row at all."""
+    def targets(self, corpus: Corpus, reading: Reading = STRICT) -> Targets:
+        """Return what is right for `corpus`.
+
+        Args:
+            corpus: the texts, and the table with the labels.
+            reading: what becomes of labels that the task does not have.
+
+        Raises:
+            BadInput: such a label where it is refused, or where there is no other; a wrong type; no labelled row at all.
+        """
+
+    def unseen_labels(self, targets: Targets) -> list[str]:
+        """Return what to say of labels in `targets` that the task does not have: a sentence, or none."""
+        if not targets.unseen:
+            return []
+        return [unseen_sentence(self.name, self.named_labels or [], targets.unseen, targets.unseen_rows)]
+
+    def for_loss(self, targets: Targets) -> Targets:
+        """Return the targets without those that the task's outputs cannot express, of which there is no finite loss."""
+        return targets
 
     @abstractmethod
     def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
@@ -251,7 +271,7 @@ class Task(ABC):
 
     @abstractmethod
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
-        """Return a JSON-able prediction per text."""
+        """Return a JSON-able prediction per text, with the keys of `parts`."""
 
     def state(self) -> dict[str, Any]:
         """Return all of the task as plain JSON; `from_state` reads it."""

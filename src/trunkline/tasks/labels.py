@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ Label = Annotated[str, BeforeValidator(_as_text)]
 LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
 MissingList = Annotated[list[str], BeforeValidator(_as_texts)]
 MOST_NAMED = 100
+LONGEST_LABEL, MOST_BLANKS = 80, 6  # of what is not taken for a text
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
@@ -60,9 +62,11 @@ def counted(labels: Sequence[str], numbers: np.ndarray) -> dict[str, int]:
 
 def may_name(labels: Sequence[str]) -> bool:
     """Whether messages may name labels of the data, one or the first few: not where there are so many that they may be the
-    words of texts, as they are of a column of texts with ``separator: " "``.
+    words of texts, as they are of a column of texts with ``separator: " "``, nor where one reads like a text itself.
     """
-    return len(labels) <= MOST_NAMED
+    return len(labels) <= MOST_NAMED and not any(
+        len(label) > LONGEST_LABEL or label.count(" ") > MOST_BLANKS for label in labels
+    )
 
 
 def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
@@ -81,6 +85,79 @@ def unknown_in_row(table: Table, row: int, column: str, label: str, known: Itera
     if may_name(known):
         return unknown_label(where, label, known)
     return BadInput(f"found a label that is not among the {len(known)} labels of the task; expected one of them", where=where)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the labels of rows are read that are only scored.
+
+    count (bool): labels that the task does not have count as errors; otherwise the first is refused.
+    names (Mapping[str, str]): labels of the data that mean another label of the task.
+    """
+
+    count: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+STRICT = Reading(count=False)
+
+
+class Numbering:
+    """The numbers of labels in a corpus. Those that the task does not have are refused, or numbered after its own.
+
+    Args:
+        labels: of the task, in order.
+        reading: how others are read.
+        corpus: where the labels are.
+        column: that they are in.
+    """
+
+    def __init__(self, labels: Sequence[str], reading: Reading, corpus: Corpus, column: str) -> None:
+        self.labels, self.reading, self.table, self.column = list(labels), reading, corpus.table, column
+        self.numbers = positions(labels)
+        self.numbers |= {given: self.numbers[label] for given, label in reading.names.items() if label in self.numbers}
+        self.unseen: Counter[str] = Counter()  # rows by label; in the order of their numbers
+        self.rows: set[int] = set()
+        self._first: BadInput | None = None
+        self._known = False
+
+    def of(self, row: int, labels: Sequence[str]) -> list[int]:
+        """Return the numbers of the labels of a row; BadInput for one that is refused."""
+        try:
+            found = [self.numbers[label] for label in labels]
+        except KeyError:
+            found = [self._number(row, label) for label in labels]
+        if self.unseen:
+            for label in self.unseen.keys() & set(labels):
+                self.unseen[label] += 1
+                self.rows.add(row)
+        self._known = self._known or any(number < len(self.labels) for number in found)
+        return found
+
+    def _number(self, row: int, label: str) -> int:
+        if label not in self.numbers:
+            error = unknown_in_row(self.table, row, self.column, label, self.labels)
+            if not self.reading.count:
+                raise error
+            self._first = self._first or error
+            self.numbers[label] = len(self.labels) + len(self.unseen)
+            self.unseen[label] = 0
+        return self.numbers[label]
+
+    def check(self) -> None:
+        """Raise BadInput where labels were found and the task has none of them: then nothing could be scored."""
+        if self._first is not None and not self._known:
+            raise BadInput(f"{self._first}; the task has none of the labels that are found there")
+
+
+def unseen_sentence(name: str, labels: Sequence[str], unseen: Mapping[str, int], rows: int) -> str:
+    """What to say of rows with labels that the task `name`, which has `labels`, does not have."""
+    counted = f"{rows:,} {'row has' if rows == 1 else 'rows have'} labels that {name!r} was not trained on and count as errors"
+    if not may_name([*labels, *unseen]):
+        return f"{counted}: {len(unseen):,} labels."
+    named = [f"{shown(label)} ({count:,})" for label, count in Counter(unseen).most_common(8)]
+    more = f" and {len(unseen) - 8:,} more" if len(unseen) > 8 else ""
+    return f"{counted}: {', '.join(named)}{more}."
 
 
 def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list[str]:

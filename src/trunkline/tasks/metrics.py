@@ -25,7 +25,14 @@ REGRESSION = ("pearson", "spearman", "mse", "mae", "r2")
 TOKEN = ("precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro", "accuracy")
 
 
-def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str], positive: int = 1) -> dict[str, Any]:
+def with_unseen(found: np.ndarray, unseen: int) -> np.ndarray:
+    """Return predictions or scores (texts, L) with 0 for each of `unseen` more labels, as they are never predicted."""
+    return np.pad(found, ((0, 0), (0, unseen))) if unseen else found
+
+
+def sequence_metrics(
+    true: np.ndarray, predicted: np.ndarray, labels: list[str], positive: int = 1, unseen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return SEQUENCE, for two labels also BINARY (of the positive one), and by_label.
 
     Macro and weighted means are over the labels that occur in `true` or `predicted`, as scikit-learn's default is.
@@ -35,13 +42,14 @@ def sequence_metrics(true: np.ndarray, predicted: np.ndarray, labels: list[str],
         predicted: (texts,) label numbers.
         labels: their names.
         positive: which of two labels is the positive one.
+        unseen: names of further numbers that are in `true` only.
     """
     result: dict[str, Any] = {"accuracy": float(sk.accuracy_score(true, predicted))}
     result |= _averages(true, predicted)
     with warnings.catch_warnings():  # one label only: scikit-learn says so, and returns 0.0
         warnings.simplefilter("ignore")
         result["matthews"] = float(sk.matthews_corrcoef(true, predicted))
-    result["by_label"] = _by_label(true, predicted, labels)
+    result["by_label"] = _by_label(true, predicted, [*labels, *unseen])
     if len(labels) == 2:
         result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
     return result

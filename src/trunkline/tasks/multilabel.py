@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -93,6 +94,7 @@ class MultilabelTask(Task):
     Learned = MultilabelLearned
     default_metric = "f1_micro"
     baseline_rule = "predicting the same labels, those that are best for the training rows"
+    parts = ("labels", "scores")
     config: MultilabelConfig
     learned: MultilabelLearned
 
@@ -172,7 +174,8 @@ class MultilabelTask(Task):
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
 
     def counts(self, targets: Targets) -> dict[str, int]:
-        return dict(zip(self.labels, targets.values[targets.present].sum(axis=0).tolist(), strict=True))
+        held = targets.values[targets.present][:, : self.outputs]
+        return dict(zip(self.labels, held.sum(axis=0).tolist(), strict=True))
 
     def baseline(self, corpus: Corpus) -> Decoded | None:
         if self.learned.usual is None or self.learned.shares is None:
@@ -204,18 +207,20 @@ class MultilabelTask(Task):
     def metric_names(self) -> tuple[str, ...]:
         return metrics.MULTILABEL
 
-    def targets(self, corpus: Corpus) -> Targets:
+    def targets(self, corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
         rows = self._rows(corpus)
-        number = space.positions(self.labels)
-        values = np.zeros((len(rows), len(number)), bool)
-        for i, row in enumerate(rows):
-            for label in row or ():
-                if label not in number:
-                    raise space.unknown_in_row(corpus.table, i, self.columns()[0], label, self.labels)
-                values[i, number[label]] = True
+        numbering = space.Numbering(self.labels, reading, corpus, self.columns()[0])
+        numbers = [numbering.of(i, row) if row else [] for i, row in enumerate(rows)]
+        values = np.zeros((len(rows), len(self.labels) + len(numbering.unseen)), bool)
+        for i, own in enumerate(numbers):
+            values[i, own] = True
         present = np.array([row is not None for row in rows], bool)
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
-        return Targets(values, present)
+        numbering.check()
+        return Targets(values, present, unseen=numbering.unseen, unseen_rows=len(numbering.rows))
+
+    def for_loss(self, targets: Targets) -> Targets:
+        return dataclasses.replace(targets, values=targets.values[:, : self.outputs])
 
     def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
         config = self.config.model_copy(update={"labels": "labels", "separator": None})
@@ -248,6 +253,7 @@ class MultilabelTask(Task):
             return
         true = targets.values[targets.present]
         scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
+        scores = metrics.with_unseen(scores, len(targets.unseen))
         quality = threshold_quality(true, scores, self._tuned_for)
         nearest_first = np.argsort(np.abs(CANDIDATES - UNTUNED), kind="stable")
         self.learned.threshold = float(CANDIDATES[nearest_first[quality[nearest_first].argmax()]])
@@ -259,7 +265,10 @@ class MultilabelTask(Task):
 
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
         rows = targets.present
-        return metrics.multilabel_metrics(targets.values[rows], decoded.values[rows], decoded.scores[rows], self.labels)
+        predicted, scores = (
+            metrics.with_unseen(found[rows], len(targets.unseen)) for found in (decoded.values, decoded.scores)
+        )
+        return metrics.multilabel_metrics(targets.values[rows], predicted, scores, [*self.labels, *targets.unseen])
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         return [

@@ -65,6 +65,7 @@ class RegressionTask(Task):
     Learned = RegressionLearned
     default_metric = "pearson"
     baseline_rule = "predicting the mean of the training rows"
+    parts = ("value",)
     config: RegressionConfig
     learned: RegressionLearned
 
@@ -118,7 +119,7 @@ class RegressionTask(Task):
     def metric_names(self) -> tuple[str, ...]:
         return metrics.REGRESSION
 
-    def targets(self, corpus: Corpus) -> Targets:
+    def targets(self, corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
         numbers = _numbers(self.name, self.config, corpus)
         present = ~np.isnan(numbers)
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())

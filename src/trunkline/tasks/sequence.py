@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any, ClassVar, Literal
 
@@ -91,6 +92,7 @@ class SequenceTask(Task):
     Learned = SequenceLearned
     default_metric = "accuracy"
     baseline_rule = "predicting the most frequent label"
+    parts = ("label", "score", "scores")
     config: SequenceConfig
     learned: SequenceLearned
 
@@ -169,18 +171,19 @@ class SequenceTask(Task):
     def metric_names(self) -> tuple[str, ...]:
         return (*metrics.SEQUENCE, *metrics.BINARY) if len(self.labels) == 2 else metrics.SEQUENCE
 
-    def targets(self, corpus: Corpus) -> Targets:
-        number = space.positions(self.labels)
+    def targets(self, corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
+        numbering = space.Numbering(self.labels, reading, corpus, self.config.label)
         values = np.zeros(len(corpus.table), np.int64)
         present = np.zeros(len(values), bool)
         for row, label in enumerate(_labels(self.name, self.config, corpus)):
-            if label is None:
-                continue
-            if label not in number:
-                raise space.unknown_in_row(corpus.table, row, self.config.label, label, self.labels)
-            values[row], present[row] = number[label], True
+            if label is not None:
+                [values[row]], present[row] = numbering.of(row, [label]), True
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
-        return Targets(values, present)
+        numbering.check()
+        return Targets(values, present, unseen=numbering.unseen, unseen_rows=len(numbering.rows))
+
+    def for_loss(self, targets: Targets) -> Targets:
+        return dataclasses.replace(targets, present=targets.present & (targets.values < len(self.labels)))
 
     def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
         return self.targets(corpus.holding({self.config.label: answers}))
@@ -193,8 +196,8 @@ class SequenceTask(Task):
 
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
         rows = targets.present
-        positive = 0 if self.learned.positive == 0 else 1
-        return metrics.sequence_metrics(targets.values[rows], decoded.values[rows], self.labels, positive)
+        positive, unseen = 0 if self.learned.positive == 0 else 1, tuple(targets.unseen)
+        return metrics.sequence_metrics(targets.values[rows], decoded.values[rows], self.labels, positive, unseen)
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         return [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,8 +13,9 @@ from pydantic import model_validator
 from torch import Tensor
 
 from trunkline.data import columns
-from trunkline.data.corpus import Corpus
-from trunkline.data.tags import Placed, spans_to_tags
+from trunkline.data.corpus import Corpus, Unit
+from trunkline.data.offsets import Counted, Span, in_characters, likely_cause
+from trunkline.data.tags import REASONS, Placed, spans_to_tags
 from trunkline.errors import BadInput, listed
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
@@ -30,6 +33,7 @@ class TokenConfig(LossConfig):
     tokens: str | None = None
     tags: str | None = None
     spans: str | None = None
+    offsets: Counted = "characters"  # what starts and ends of `spans` are counted in
     label_list: space.LabelList | None = (
         None  # the entity types in the order wanted; sorted from the training corpus where None
     )
@@ -41,6 +45,8 @@ class TokenConfig(LossConfig):
             raise ValueError("expected either tags (with tokens) or spans")
         if self.tags is not None and self.tokens is None:
             raise ValueError("tags need tokens, the column of the words that they belong to")
+        if self.offsets != "characters" and self.spans is None:
+            raise ValueError("offsets was given, but it belongs to spans")
         if self.crf and self.loss != "cross_entropy":
             raise ValueError("a CRF has a loss of its own; expected crf: true or loss: focal, not both")
         return self
@@ -102,6 +108,7 @@ class TokenTask(Task):
     default_metric = "f1"
     baseline_rule = "predicting the tag that a word most often has in the training rows"
     label_unit = "span"
+    parts = ("spans",)
     config: TokenConfig
     _learned_from: Corpus | None = None  # its words are texts of the user, so what is counted of them is not saved
 
@@ -117,7 +124,7 @@ class TokenTask(Task):
     def fit(cls, name: str, config: TokenConfig, corpus: Corpus) -> TokenTask:
         seen = {tag[2:] for row in _tag_rows(name, config, corpus) if row is not None for tag in row if tag != "O"}
         # A type of the annotation is an answer even where each of its spans overlaps another: so its loss shows, and is told.
-        left_out = {label for row in _placed(name, config, corpus) for label in (*row.overlapping, *row.wordless)}
+        left_out = {label for row in _placed(name, config, corpus) for _, label in row.lost}
         types = space.label_space(seen | left_out, config.label_list, f"tasks.{name}.label_list")
         if not seen:
             where = space.place(corpus.table, [config.tags or config.spans or ""])
@@ -152,9 +159,10 @@ class TokenTask(Task):
     def metric_names(self) -> tuple[str, ...]:
         return metrics.TOKEN
 
-    def targets(self, corpus: Corpus) -> Targets:
-        units = _units(corpus)
-        number = {tag: i for i, tag in enumerate(self.labels)}
+    def targets(self, corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
+        units, column = _units(corpus), self.config.tags or self.config.spans or ""
+        numbering = space.Numbering(self.types, reading, corpus, column)
+        tags_of = {"O": 0}
         offsets = np.concatenate([[0], np.cumsum([len(u) for u in units], dtype=np.int64)]).astype(np.int64)
         values, present = np.zeros(offsets[-1], np.int64), np.zeros(offsets[-1], bool)
         labelled = False
@@ -162,14 +170,18 @@ class TokenTask(Task):
             if tags is None:
                 continue
             labelled, own = True, slice(offsets[row], offsets[row + 1])
-            try:
-                values[own] = [number[tag] for tag in tags]
-            except KeyError as error:
-                column = self.config.tags or self.config.spans or ""
-                raise space.unknown_in_row(corpus.table, row, column, error.args[0][2:], self.types) from None
+            types = list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
+            for kind, number in zip(types, numbering.of(row, types), strict=True):
+                tags_of |= {f"B-{kind}": 1 + 2 * number, f"I-{kind}": 2 + 2 * number}
+            values[own] = [tags_of[tag] for tag in tags]
             present[own] = True
-        space.refuse_unlabelled(labelled, corpus, [self.config.tags or self.config.spans or ""])
-        return Targets(values, present, offsets)
+        space.refuse_unlabelled(labelled, corpus, [column])
+        numbering.check()
+        return Targets(values, present, offsets, unseen=numbering.unseen, unseen_rows=len(numbering.rows))
+
+    def for_loss(self, targets: Targets) -> Targets:
+        # What is left around a span of an unknown type are still tags that may follow each other, as a CRF needs.
+        return dataclasses.replace(targets, present=targets.present & (targets.values < len(self.labels)))
 
     def counts(self, targets: Targets) -> dict[str, int]:
         tags = targets.values[targets.present]
@@ -177,30 +189,33 @@ class TokenTask(Task):
 
     def findings(self, corpus: Corpus) -> list[str]:
         placed = _placed(self.name, self.config, corpus)
-        kept = {tag[2:] for row in placed for tag in row.tags if tag != "O"}
-        overlapping = [label for row in placed for label in row.overlapping]
-        wordless = [label for row in placed for label in row.wordless]
-        widened = sum(row.widened for row in placed)
-        total = sum(tag.startswith("B-") for row in placed for tag in row.tags) + len(overlapping) + len(wordless)
-        gone = sorted({*overlapping, *wordless} - kept)
-        of = f"of the {total:,} spans of {self.name!r}"
+        kept = Counter(tag[2:] for row in placed for tag in row.tags if tag.startswith("B-"))
+        lost = Counter(reason for row in placed for reason, _ in row.lost)
+        gone = sorted({label for row in placed for _, label in row.lost} - kept.keys())
+        of = f"of the {kept.total() + lost.total():,} spans of {self.name!r}"
         present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
         column = self.config.tags or self.config.spans or ""
-        found = space.skipped(self.name, corpus, [column], present, self.config.missing)
-        if widened:
+        skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
+        found: list[str] = []
+        if widened := sum(row.widened for row in placed):
             found.append(f"{widened:,} {of} not on word edges: every word that is touched was taken.")
-        for lost, why in ((overlapping, "share a word with an earlier span"), (wordless, "touch no word")):
-            if lost:
-                found.append(f"{len(lost):,} {of} left out, as they {why}.")
+        if trimmed := sum(row.trimmed for row in placed):
+            found.append(f"{trimmed:,} {of} with blanks or other characters outside of words at an edge, which were left out.")
+        if cut := sum(row.cut for row in placed):
+            found.append(f"{cut:,} {of} end beyond their text and were cut at its end.")
+        found += [f"{lost[reason]:,} {of} left out, as they {why}." for reason, why in REASONS.items() if lost[reason]]
+        counted = _spans_with_words(self.name, self.config, corpus) if found and self.config.offsets == "characters" else ()
+        if cause := likely_cause(counted):
+            found.append(f"the offsets of the spans of {self.name!r} seem to be counted otherwise: {cause}.")
         if gone and not space.may_name(self.types):
             found.append(f"no span of {self.name!r} is left of {len(gone):,} of its labels.")
         elif gone:
             found.append(f"no span of {self.name!r} is left of {listed(gone, 8)}.")
-        return found
+        return skipped + found
 
     def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
         """Answers are lists of tags, one for each unit, or of spans as (start, end, label) or with these keys."""
-        own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None}
+        own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None, "offsets": "characters"}
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
             own |= {"tokens": "tokens", "tags": "tags"}
             words = zip(corpus.texts, _units(corpus), strict=True)
@@ -221,7 +236,8 @@ class TokenTask(Task):
         assert targets.offsets is not None
         rows = targets.present
         offsets = np.concatenate([[0], np.cumsum(rows)])[targets.offsets]
-        return metrics.token_metrics(targets.values[rows], decoded.values[rows], offsets, self.types)
+        types = [*self.types, *targets.unseen]
+        return metrics.token_metrics(targets.values[rows], decoded.values[rows], offsets, types)
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         """Return the spans of each text in order: character offsets (end exclusive), label, text, mean score of the units."""
@@ -283,10 +299,24 @@ def _placed(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed]:
 
 def _placed_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed | None]:
     assert config.spans is not None
-    column, units = config.spans, _units(corpus)
+    column, units, counted = config.spans, _units(corpus), config.offsets
 
     def parse() -> list[Placed | None]:
-        spans = columns.span_lists(corpus.table, column, corpus.texts, f"tasks.{name}.spans")
-        return [None if own is None else spans_to_tags(own, units[row]) for row, own in enumerate(spans)]
+        out: list[Placed | None] = []
+        for row, (spans, text) in enumerate(zip(_spans(name, config, corpus), corpus.texts, strict=True)):
+            out.append(None if spans is None else spans_to_tags(in_characters(spans, text, counted), units[row], len(text)))
+        return out
 
-    return corpus.parsed(("spans", column), parse)
+    return corpus.parsed(("spans", column, counted), parse)
+
+
+def _spans(name: str, config: TokenConfig, corpus: Corpus) -> list[list[Span] | None]:
+    assert config.spans is not None
+    return columns.span_lists(corpus.table, config.spans, f"tasks.{name}.spans")
+
+
+def _spans_with_words(name: str, config: TokenConfig, corpus: Corpus) -> Iterator[tuple[list[Span], str, list[Unit]]]:
+    """The spans of each text that has any, as they were understood, with the text and its words."""
+    for spans, text, units in zip(_spans(name, config, corpus), corpus.texts, _units(corpus), strict=True):
+        if spans:
+            yield in_characters(spans, text, config.offsets), text, units

@@ -35,10 +35,10 @@ class Supervision:
 
     def score(self, criterion: Criterion, logits: np.ndarray) -> dict[str, Any]:
         """The task's metrics, and the mean `loss`, for logits of the whole split: (texts, outputs) or (units, outputs)."""
-        given, present = torch.from_numpy(logits), torch.from_numpy(self.targets.present)
-        groups = self.answers.groups
+        given, targets = torch.from_numpy(logits), self.task.for_loss(self.targets)
+        present, groups = torch.from_numpy(targets.present), self.answers.groups
         with torch.no_grad():
-            values = torch.from_numpy(self.targets.values)[present]
+            values = torch.from_numpy(targets.values)[present]
             loss = criterion.loss(given[present], values, None if groups is None else groups[present])
         metrics = self.task.score(criterion.decode(given, self.answers.offsets), self.targets)
         # Nothing that is no number goes into comparisons and files: an error may overflow.
