@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_spans_that_are_left_out_are_told_for_each_split(tmp_path):
     values["tasks"]["slots"] = {"kind": "token", "spans": "spans"}
     said = prepare(resolve(values))[0].findings
     for split, count in (("train", 36), ("validation", 12), ("test", 12)):
-        lost = f"{split}: {count} of the {2 * count} spans of 'slots' left out, as they share a word with an earlier span."
+        lost = f"{split}: {count} of the {2 * count} spans of 'slots' left out, as they lie within another span."
         assert lost in said and f"{split}: no span of 'slots' is left of 'second'." in said
 
 
@@ -213,3 +214,52 @@ def test_a_row_with_nan_carries_no_other_label(tmp_path):
     path.write_text("".join(f'{{"text": "same", "label": {label}}}\n' for label in ['"a"', "NaN", '"a"'] * 10))
     path.write_text(path.read_text() + "".join(f'{{"text": "other {i}", "label": "b"}}\n' for i in range(30)))
     assert not any("different labels" in said for said in prepare(resolve(values))[0].findings)
+
+
+def test_rows_without_a_text_are_skipped_in_every_split_with_a_finding(tmp_path):
+    for name, empty in (("rows", (3, 7)), ("other", (0,))):
+        path = write_rows(tmp_path / f"{name}.jsonl", 60)
+        count = iter(range(60))
+        edited(path, lambda row, empty=empty, count=count: row.update(text=None) if next(count) in empty else None)
+    values = config("minilm", tmp_path / "rows.jsonl", tasks=("mood",))
+    values["data"] |= {"train": str(tmp_path / "rows.jsonl"), "test": str(tmp_path / "other.jsonl"), "validation": "20%"}
+    (prepared,) = prepare(resolve(values))
+    assert {name: len(split.corpus) for name, split in prepared.splits.items()} == {"train": 46, "validation": 12, "test": 59}
+    assert [said.replace(str(tmp_path), "") for said in prepared.findings[:2]] == [
+        "train: 2 rows have no text and are skipped (the first is /rows.jsonl line 4).",
+        "test: 1 row has no text and is skipped (/other.jsonl line 1).",
+    ]
+    with pytest.raises(BadInput, match=r"rows.jsonl line 4: found no text"):
+        prepare(resolve({**values, "data": {**values["data"], "empty_texts": "refuse"}}))
+
+
+def test_labels_of_a_test_source_that_training_lacks_are_counted_or_refused(tmp_path):
+    rows, other = write_rows(tmp_path / "rows.jsonl", 60), write_rows(tmp_path / "other.jsonl", 30)
+    count = iter(range(30))
+    edited(other, lambda row: row.update(label="odd") if next(count) < 4 else None)
+    values = config("minilm", rows, tasks=("mood", "topics"))
+    values["data"] |= {"train": str(rows), "validation": str(other), "test": str(other)}
+    (prepared,) = prepare(resolve(values))
+    assert prepared.splits["validation"].targets["mood"].unseen == {"odd": 4}
+    said = "4 rows have labels that 'mood' was not trained on and count as errors: 'odd' (4)."
+    assert prepared.findings.count(f"test: {said}") == prepared.findings.count(f"validation: {said}") == 1
+    with pytest.raises(BadInput, match=r"other.jsonl line 1, column 'label': found the label 'odd'"):
+        prepare(resolve({**values, "data": {**values["data"], "unseen_labels": "refuse"}}))
+
+
+def test_keys_that_came_later_leave_the_identity_of_a_run_as_it_was(tmp_path):
+    values = config("minilm", write_rows(tmp_path / "rows.jsonl", 20), tasks=("mood",))
+    values["tasks"]["spans"] = {"kind": "token", "spans": "spans"}
+    before = resolve(values)
+    described = before.as_dict()
+    kept = {**described, "trunk": {**described["trunk"], "device": "auto"}}
+    del kept["trackers"]
+    later = {"weight", "format", "missing", "empty_texts", "unseen_labels", "offsets"}
+    for section in (kept["data"], *kept["tasks"].values()):
+        for key in later & section.keys():
+            del section[key]
+    assert before.identity() == hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    for key, value in (("empty_texts", "refuse"), ("unseen_labels", "refuse")):
+        assert resolve({**values, "data": {**values["data"], key: value}}).identity() != before.identity()
+    values["tasks"]["spans"]["offsets"] = "utf-16"
+    assert resolve(values).identity() != before.identity()

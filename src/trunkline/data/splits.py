@@ -66,9 +66,7 @@ def check_splits(splits: Mapping[str, Corpus], labels: Mapping[str, Mapping[str,
     findings = []
     keys = {name: _keys(corpus) for name, corpus in splits.items()}
     for name, corpus in splits.items():
-        empty = sum(not text.strip() for text in corpus.texts)
-        if empty:
-            findings.append(f"{name}: {_texts(empty)} empty.")
+        findings += [f"{name}: {said}" for said in corpus.findings()]
         repeated = {key: count for key, count in Counter(keys[name]).items() if count > 1}
         if repeated:
             rows = sum(repeated.values())

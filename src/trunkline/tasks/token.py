@@ -29,6 +29,8 @@ from trunkline.tasks.spans import find_spans, repair, tag_names
 class TokenConfig(LossConfig):
     """`{kind: token, tokens: COLUMN, tags: COLUMN}` or `{kind: token, spans: COLUMN}`."""
 
+    LATER: ClassVar[tuple[str, ...]] = (*LossConfig.LATER, "offsets")
+
     kind: Literal["token"] = "token"
     tokens: str | None = None
     tags: str | None = None

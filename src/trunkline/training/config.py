@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from trunkline import branches, tasks, trackers
+from trunkline.data.empty import EmptyTexts
 from trunkline.data.formats import formats
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
@@ -49,7 +50,7 @@ class TrunkSection(Section):
 class DataSection(Section):
     """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing")
+    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels")
 
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
@@ -58,6 +59,8 @@ class DataSection(Section):
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
     weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
+    empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
+    unseen_labels: Literal["count", "refuse"] = "count"  # of validation and test, that train does not have: errors, or refused
     format: str | None = None  # of the files, where their suffix does not say it
     missing: MissingList | None = None  # strings of label columns that stand for a missing value; the usual ones where None
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from trunkline.data import columns
-from trunkline.data.corpus import Corpus, build_corpus
+from trunkline.data.corpus import Corpus, View, build_corpus
+from trunkline.data.empty import without_empty
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
@@ -19,7 +20,7 @@ from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.base import TaskConfig
-from trunkline.tasks.labels import may_name
+from trunkline.tasks.labels import STRICT, Reading, may_name
 from trunkline.training.config import DataSection, RunConfig
 from trunkline.training.demand import demand, machine_bytes
 from trunkline.training.supervision import Supervision
@@ -91,11 +92,13 @@ def _prepare(config: RunConfig) -> Prepared:
     """
     data = config.data
     see = corpus_reader(config)
-    tables = {"train": config.memory.read(data.train, format=data.format)}
-    for name, source in (("validation", data.validation), ("test", data.test)):
-        if isinstance(source, (str, list)):
-            tables[name] = config.memory.read(source, format=data.format)
-    read = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
+    sources = {"train": data.train, "validation": data.validation, "test": data.test}
+    named = {name: source for name, source in sources.items() if isinstance(source, (str, list))}
+    tables = {name: config.memory.read(source, format=data.format) for name, source in named.items()}
+    findings = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
+    for name, table in tables.items():
+        tables[name], said = without_empty(table, data.empty_texts, text_columns(config, table))
+        findings += [f"{name}: {said}"] if said else []
     whole = see(tables["train"])
     sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in sections.items()}
@@ -112,8 +115,13 @@ def _prepare(config: RunConfig) -> Prepared:
     if len(corpora["train"].texts) < len(whole.texts):
         for task in tasks.values():
             task.learn(corpora["train"])
+    readings = {"train": STRICT}  # a label that training has is one of the task's, but for a `label_list` that lacks it
+    scored = Reading(count=data.unseen_labels == "count")
     splits = {
-        name: Split(name, corpora[name], {key: task.targets(corpora[name]) for key, task in tasks.items()}) for name in order
+        name: Split(
+            name, corpora[name], {key: task.targets(corpora[name], readings.get(name, scored)) for key, task in tasks.items()}
+        )
+        for name in order
     }
     for name, split in splits.items():
         for key, targets in split.targets.items():
@@ -123,10 +131,12 @@ def _prepare(config: RunConfig) -> Prepared:
                 )
     if data.weight is not None:
         _weigh_rows(splits["train"], data.weight)
-    findings = read + [said for task in tasks.values() for said in task.label_findings(whole)]
+    findings += [said for task in tasks.values() for said in task.label_findings(whole)]
     findings += check_splits(corpora, labels_of(tasks, corpora))
     findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
+    for name, split in splits.items():
+        findings += [f"{name}: {said}" for key, task in tasks.items() for said in task.unseen_labels(split.targets[key])]
     return Prepared(data, tasks, splits, findings)
 
 
@@ -178,19 +188,24 @@ def _draw(table: Table, rows: int, seed: int) -> Table:
 
 def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
     """How this config sees a table as texts: which column is the text, which holds the tokens, whether words are needed."""
+    units = any(kinds.get(section.kind).answers.units for section in config.tasks.values())
+
+    def see(table: Table) -> Corpus:
+        return build_corpus(table, **text_columns(config, table)._asdict(), units=units)
+
+    return see
+
+
+def text_columns(config: RunConfig, table: Table) -> View:
+    """The columns that this config reads of a table."""
     tokens = {section.tokens for section in config.tasks.values() if getattr(section, "tokens", None)}
     if len(tokens) > 1:
         raise BadInput(
             f"found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks", key="tasks"
         )
     column = next(iter(tokens), None)
-    units = any(kinds.get(section.kind).answers.units for section in config.tasks.values())
-
-    def see(table: Table) -> Corpus:
-        text = None if column and config.data.text not in table.columns else config.data.text
-        return build_corpus(table, text=text, text_pair=config.data.text_pair, tokens=column, units=units)
-
-    return see
+    text = None if column and config.data.text not in table.columns else config.data.text
+    return View(text, config.data.text_pair, column)
 
 
 def labels_of(tasks: dict[str, Task], corpora: dict[str, Corpus]) -> dict[str, dict[str, list[Any]]]:

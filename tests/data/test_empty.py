@@ -1,0 +1,41 @@
+import pytest
+
+from trunkline.data.corpus import View
+from trunkline.data.empty import empty_rows, without_empty
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+NOTHING = [None, "", "  \t", "\n", float("nan")]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_a_row_without_a_text_is_skipped_and_counted(nothing):
+    table = Table("r.csv", {"text": ["a", nothing, "b"], "label": ["x", "y", "z"]}, [2, 3, 4])
+    kept, said = without_empty(table, "skip", View("text", None, None))
+    assert kept.columns == {"text": ["a", "b"], "label": ["x", "z"]} and kept.where(1) == "r.csv line 4"
+    assert said == "1 row has no text and is skipped (r.csv line 3)."
+    with pytest.raises(BadInput, match=r"r.csv line 3: found no text, expected one in column 'text'"):
+        without_empty(table, "refuse", View("text", None, None))
+
+
+def test_several_rows_name_the_first_and_a_file_of_none_is_refused():
+    table = Table("r.csv", {"text": [*NOTHING, "a"]}, list(range(2, 8)))
+    assert (
+        without_empty(table, "skip", View("text", None, None))[1]
+        == "5 rows have no text and are skipped (the first is r.csv line 2)."
+    )
+    with pytest.raises(BadInput, match=r"r.csv: found no row with a text in column 'text'"):
+        without_empty(Table("r.csv", {"text": NOTHING}), "skip", View("text", None, None))
+    whole = Table("r.csv", {"text": ["a", 3]})  # what is no text is refused elsewhere
+    assert without_empty(whole, "skip", View("text", None, None)) == (whole, None)
+
+
+def test_pairs_need_both_texts_and_tokens_stand_for_a_text():
+    table = Table("r", {"a": ["p", "q", " "], "b": ["r", None, "s"]})
+    assert empty_rows(table, View("a", "b", None)) == [1, 2]
+    assert empty_rows(table, View("a", None, None)) == [2]
+    words = Table("r", {"text": ["p", None, "", None], "w": [None, ["q"], [" ", ""], []]})
+    assert empty_rows(words, View("text", None, "w")) == [2, 3]
+    assert empty_rows(words, View(None, None, "w")) == [0, 2, 3]
+    assert empty_rows(words, View("other", None, "w")) == [0, 2, 3]
+    assert empty_rows(words, View("other", None, None)) == []  # a column that is not there is for others to refuse
