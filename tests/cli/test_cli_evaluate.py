@@ -96,7 +96,7 @@ def test_a_run_that_is_not_finished_says_so(trained, tmp_path):
 
 def test_bad_input_is_one_sentence(trained, tmp_path):
     shutil.copytree(trained / "branches" / "mood", tmp_path / "deep" / "er" / "alone")
-    write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])
+    write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])  # none of the branch's labels
     write_jsonl(tmp_path / "bare.jsonl", [{"text": "a film"}])
     assert "give the data to score on" in fails(2, "evaluate", "deep/er/alone")
     assert "not a run or a branch" in fails(2, "evaluate", "runs/none")
@@ -148,7 +148,7 @@ def test_data_that_fits_some_branches_only_says_which_to_name(apart):
     done("evaluate", "run/branches/mood", "new.jsonl")
     write_jsonl(Path("other.jsonl"), [{**row, "mood": "neutral"} for row in made_up(20, 5)])  # another task's labels
     sentence = fails(2, "evaluate", apart, "other.jsonl")
-    assert "'neutral'" in sentence and "score run/branches/city run/branches/score run/branches/topics:" in sentence
+    assert "'neutral'" in sentence and "score run/branches/city run/branches/topics run/branches/score:" in sentence
     write_jsonl(Path("bare.jsonl"), [{"text": "a film"}])
     assert "can score" not in fails(2, "evaluate", apart, "bare.jsonl")
 
@@ -160,7 +160,7 @@ def test_spans_that_cannot_be_scored_are_told(trained, tmp_path):
         row["spans"] = [{"start": 0, "end": 3, "label": "city"}, {"start": 1, "end": 3, "label": "city"}]
     write_jsonl(tmp_path / "new.jsonl", rows)
     told = done("evaluate", trained / "branches" / "city", "new.jsonl").stderr
-    assert "new.jsonl: 20 of the 40 spans of 'city' left out, as they share a word with an earlier span." in told
+    assert "new.jsonl: 20 of the 40 spans of 'city' left out, as they lie within another span." in told
 
 
 def test_what_a_reader_left_out_is_told(trained, tmp_path):
@@ -169,3 +169,72 @@ def test_what_a_reader_left_out_is_told(trained, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", rows)
     result = done("evaluate", trained / "branches" / "mood", "new.jsonl")
     assert "new.jsonl: 2 rows left out: their answer in Prodigy is 'reject'." in result.stderr
+
+
+def test_labels_that_a_branch_does_not_have_are_errors_or_refused(trained, tmp_path):
+    rows = made_up(40, seed=5)
+    for row in rows[:10]:
+        row |= {"mood": "neutral", "topics": [*row["topics"], "food"], "spans": [{"start": 0, "end": 3, "label": "place"}]}
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    result = json.loads(done("evaluate", trained, "new.jsonl", "--json").stdout)
+    found, findings = result["tasks"], result["findings"]
+    predicted = [json.loads(line) for line in done("predict", trained, "-i", "new.jsonl").stdout.splitlines()]
+    said, right = [row["mood"]["label"] for row in predicted], [row["mood"] for row in rows]
+    assert found["mood"]["rows"] == 40 and found["mood"]["metrics"]["accuracy"] == pytest.approx(accuracy_score(right, said))
+    assert found["mood"]["metrics"]["f1_macro"] == pytest.approx(f1_score(right, said, average="macro", zero_division=0))
+    assert found["topics"]["metrics"]["by_label"]["food"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 10}
+    assert found["city"]["metrics"]["by_label"]["place"]["support"] == 10
+    of = "new.jsonl: 10 rows have labels that"
+    for name, label in (("mood", "neutral"), ("topics", "food"), ("city", "place")):
+        assert f"{of} {name!r} was not trained on and count as errors: {label!r} (10)." in findings
+    assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl", "--unseen", "refuse")
+
+
+def test_data_with_other_columns_and_other_labels_is_scored_by_naming_them(trained, tmp_path):
+    rows = made_up(40, seed=5)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    renamed = {"text": "body", "mood": "feeling", "score": "points", "spans": "marks", "topics": "about"}
+    other = [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
+    for row in other:
+        row |= {"feeling": {"positive": "pos", "negative": "neg"}[row["feeling"]], "text": "wrong", "mood": "negative"}
+        row["marks"] = [{**span, "label": "LOC"} for span in row["marks"]]
+    write_jsonl(tmp_path / "other.jsonl", other)
+    roles = [f"{role}={name}" for role, name in (("text", "body"), ("mood", "feeling"), ("score", "points"), ("city", "marks"))]
+    options = [part for role in (*roles, "topics=about") for part in ("--column", role)]
+    maps = [part for pair in ("pos=positive", "neg=negative", "LOC=city") for part in ("--map", pair)]
+    right = json.loads(done("evaluate", trained, "new.jsonl", "--json").stdout)["tasks"]
+    found = json.loads(done("evaluate", trained, "other.jsonl", *options, *maps, "--json").stdout)["tasks"]
+    assert list(found) == list(right) == ["mood", "score", "topics", "city"]
+    for name in right:
+        assert found[name]["metrics"] == right[name]["metrics"]
+    sentence = fails(2, "evaluate", trained, "other.jsonl", "--column", "text=body")
+    assert "--column city=NAME names the column with the answers of 'city'" in sentence or "--column" in sentence
+    assert "--column: unknown name 'moods'; did you mean 'mood'" in fails(
+        2, "evaluate", trained, "new.jsonl", "--column", "moods=mood"
+    )
+    assert "'positve'" in fails(2, "evaluate", trained, "new.jsonl", "--map", "pos=positve")
+    assert "and no data" in fails(2, "evaluate", trained, "--map", "pos=positive")
+
+
+def test_rows_without_a_text_are_not_scored(trained, tmp_path):
+    rows = made_up(30, seed=5)
+    rows[3]["text"] = ""
+    rows[4]["text"] = None
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    result = json.loads(done("evaluate", trained, "new.jsonl", "--json").stdout)
+    assert {task["rows"] for task in result["tasks"].values()} == {28}
+    assert "new.jsonl: 2 rows have no text and are skipped (the first is new.jsonl line 4)." in result["findings"]
+    assert "line 4: found no text" in fails(2, "evaluate", trained, "new.jsonl", "--empty", "refuse")
+
+
+def test_several_runs_are_named_as_they_are_typed(trained, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    if not Path("again").exists():
+        shutil.copytree(trained, "again")
+    found = json.loads(done("evaluate", "run", "again/branches/mood", "--json").stdout)["tasks"]
+    assert list(found) == ["run/mood", "run/score", "run/topics", "run/city", "again/mood"]
+    result = json.loads(Path("again/result.json").read_text())
+    result["digests"]["train"] = "0" * 64
+    Path("again/result.json").write_text(json.dumps(result))
+    assert fails(2, "evaluate", "run", "again/branches/mood").startswith("again: its data has changed")
+    shutil.rmtree("again")

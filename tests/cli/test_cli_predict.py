@@ -17,11 +17,11 @@ import pytest
 from clitools import done, fails, made_up, write_csv, write_jsonl
 from tiny import tiny_bert
 
-from trunkline.cli.predict import Format, _writer
-from trunkline.model.rows import OutputNames, Row
+from trunkline.data.writing import output_format
+from trunkline.model.rows import OutputNames, Row, answer_columns, writing
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
-NAMES = ["city", "mood", "score", "topics"]
+NAMES = ["mood", "score", "topics", "city"]  # as in the config
 
 
 def lines(result):
@@ -140,8 +140,15 @@ def test_json_is_one_object(trained, tmp_path):
 
 def test_odd_texts_get_through(trained):
     odd = ["", "   ", "naïve café ☕", "שלום עולם", "\ud83d", "word " * 500, "nul\x00nul"]
-    (empty, *_) = rows = lines(done("predict", trained, *(part for text in odd for part in ("-t", text))))
-    assert len(rows) == len(odd) and empty["city"] == {"spans": []}
+    result = done("predict", trained, *(part for text in odd for part in ("-t", text)))
+    (empty, blank, *_) = rows = lines(result)
+    assert (
+        len(rows) == len(odd)
+        and "2 rows have no text, so their predictions are empty; the first is --text row 1." in result.stderr
+    )
+    for row, text in ((empty, ""), (blank, "   ")):
+        nothing = {"score": {"value": None}, "topics": {"labels": None}, "city": {"spans": None}}
+        assert row == {"text": text, "mood": {"label": None, "score": None}, **nothing}
     assert rows[2]["text"] == odd[2] and len(rows[5]["text"]) == 2500
     blank = lines(done("predict", trained, input=b"one\n\n\xe2\x98\x95 three\r\n"))
     assert [row["text"] for row in blank] == ["one", "", "☕ three"]
@@ -174,7 +181,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "did you mean 'new.csv'?" in fails(2, "predict", trained, "-i", "mew.csv")
     assert "stdin line 2: byte 4 is not UTF-8" in fails(2, "predict", trained, input=b"fine\ncaf\xe9\n")
     assert "a file to write" in fails(2, "predict", trained, "-t", "x", "-o", "nowhere/out.jsonl")
-    assert "given already" in fails(2, "predict", trained / "branches" / "mood", trained / "branches" / "mood", "-t", "x")
+    assert "given twice" in fails(2, "predict", trained / "branches" / "mood", trained / "branches" / "mood", "-t", "x")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "branch.json").write_text("{")
     assert "cannot be read as JSON" in fails(2, "predict", "broken", "-t", "x")
@@ -203,7 +210,10 @@ def test_a_wide_csv_output_looks_each_name_up(tmp_path):
     def row():
         return Row({Name(f"n{i}"): "1" for i in range(300)}, {})
 
-    with _writer(tmp_path / "out.csv", Format.csv) as write:
+    with (
+        open(tmp_path / "out.csv", "wb") as file,
+        writing(file, output_format(tmp_path / "out.csv", None), OutputNames(flat=True)) as write,
+    ):
         for _ in range(3):
             write([row()])
     assert compared[0] < 10_000 and len((tmp_path / "out.csv").read_text().splitlines()) == 4
@@ -360,3 +370,127 @@ def test_names_of_earlier_rows_stay_when_a_column_comes_later():
     (later,) = names.renamed([Row({"mood": 1, "given_mood": 2, "given_mood_2": 3}, {"mood": {"label": "a"}})])
     assert first.own == {"given_mood": 1} and later.own == {"given_mood": 1, "given_given_mood": 2, "given_mood_2": 3}
     assert len(said) == 2
+
+
+def test_every_prediction_has_a_column_of_its_own():
+    answers = {"a": {"label": "x", "score": 1}, "a.score": {"label": "y", "score": 2}, "a.score_2": {"value": 3}}
+    places = answer_columns(answers)
+    assert sorted(places.values()) == [
+        ("a", "label"),
+        ("a", "score"),
+        ("a.score", "label"),
+        ("a.score", "score"),
+        ("a.score_2", "value"),
+    ]
+    assert places["a.score"] == ("a.score", "label") and places["a.score_3"] == ("a", "score")
+
+
+def test_rows_without_a_text_keep_their_place_or_are_refused(trained, tmp_path):
+    rows = [{"n": 0, "text": None}, {"n": 1, "text": TEXTS[0]}, {"n": 2, "text": "  "}]
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    full = lines(done("predict", trained, "-t", TEXTS[0]))[0]
+    for name in ("out.csv", "out.parquet"):
+        said = done("predict", trained, "-i", "new.jsonl", "-o", name).stderr
+        assert "2 rows have no text, so their predictions are empty; the first is new.jsonl line 1." in said
+    found = pq.read_table("out.parquet").to_pylist()
+    assert [row["n"] for row in found] == [0, 1, 2] and [row["mood"] for row in found] == [None, full["mood"]["label"], None]
+    assert found[0]["city"] is None and found[2]["mood.score"] is None and found[1]["topics"] == full["topics"]["labels"]
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        assert [(row["n"], row["mood"], row["city"] == "") for row in csv.DictReader(file)] == [
+            ("0", "", True), ("1", full["mood"]["label"], False), ("2", "", True)
+        ]  # fmt: skip
+    told = json.loads(done("predict", trained, "-i", "new.jsonl", "--json").stdout)
+    assert told["findings"] == ["2 rows have no text, so their predictions are empty; the first is new.jsonl line 1."]
+    assert "new.jsonl line 1: found no text" in fails(2, "predict", trained, "-i", "new.jsonl", "--empty", "refuse")
+
+
+def test_the_input_is_never_replaced(trained, tmp_path):
+    write_jsonl(tmp_path / "new.jsonl", made_up(3))
+    before = (tmp_path / "new.jsonl").read_bytes()
+    (tmp_path / "link.jsonl").symlink_to("new.jsonl")
+    os.link(tmp_path / "new.jsonl", tmp_path / "hard.jsonl")
+    for output in ("new.jsonl", tmp_path / "new.jsonl", "link.jsonl", "hard.jsonl"):
+        sentence = fails(2, "predict", trained, "-i", "new.jsonl", "-o", output)
+        assert "the file of --input as --output too" in sentence
+    assert (tmp_path / "new.jsonl").read_bytes() == before
+
+
+def test_the_suffix_names_the_format(trained, tmp_path):
+    import gzip
+
+    mood = trained / "branches" / "mood"
+    done("predict", mood, "-t", "a great film", "-o", "out.tsv")
+    assert (tmp_path / "out.tsv").read_text().splitlines()[0] == "text\tmood\tmood.score"
+    done("predict", mood, "-t", "a great film", "-o", "out.csv.gz")
+    assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).startswith(b"text,mood,mood.score\n")
+    sentence = fails(2, "predict", mood, "-t", "a", "-o", "out.txt")
+    assert "out.txt: unknown suffix '.txt', expected one of .csv" in sentence and not (tmp_path / "out.txt").exists()
+    done("predict", mood, "-t", "a great film", "-o", "out.txt", "--format", "csv")
+
+
+def test_answers_are_readable_on_a_terminal_and_json_elsewhere(trained, monkeypatch):
+    from trunkline.cli import predict as _  # noqa: F401
+
+    row = lines(done("predict", trained, "-t", "a great film in paris", "-t", ""))[0]
+    monkeypatch.setattr(sys.modules["trunkline.cli.predict"], "_on_terminal", lambda: True)
+    said = done("predict", trained, "-t", "a great film in paris", "-t", "").stdout
+    assert said.startswith("a great film in paris\n") and f"mood: {row['mood']['label']} (" in said and "%)" in said
+    assert "topics: " in said and "city: " in said and "(no text)" in said and "{" not in said
+    assert json.loads(done("predict", trained, "-t", "a film", "--json").stdout)["rows"] == 1
+    assert lines(done("predict", trained, "-t", "a film", "--format", "jsonl"))[0]["text"] == "a film"
+    assert lines(done("predict", trained, input="a film\n"))[0]["text"] == "a film"
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory, tiny_overrides):
+    """A run that was trained on a text column `review`, tokens and tags."""
+    home = tmp_path_factory.mktemp("tagger")
+    rows = [{"review": row["text"], "words": row["text"].split()} for row in made_up(200)]
+    for row in rows:
+        row["tags"] = ["B-city" if word in ("paris", "tokyo") else "O" for word in row["words"]]
+    write_jsonl(home / "rows.jsonl", rows)
+    (home / "rows.yaml").write_text(
+        "data: {train: rows.jsonl, text: review, validation: 20%}\ntasks: {city: {kind: token, tokens: words, tags: tags}}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUNKLINE_CACHE", str(home / "cache"))
+        done("fit", home / "rows.yaml", *tiny_overrides, "training.epochs=8", "--run-dir", home / "run")
+    return home / "run"
+
+
+def test_offsets_are_of_the_text_that_is_written(tagger, tmp_path):
+    """Also where tokens are not in the text, and where there is no text but a column that is called so."""
+    words = ["we", "love", "paris", "-LRB-", "tokyo", "-RRB-"]
+    rows = [
+        {"review": "we love paris (tokyo)", "words": words},  # the Penn Treebank's spelling
+        {"review": "so  we  love  tokyo", "words": ["other", "tokyo", "words"]},
+        {"words": ["love", "tokyo"], "text": "no text of these words", "review": None},
+    ]
+    for some, shown in (
+        (rows, ["review", "review", "review"]),
+        ([{k: v for k, v in rows[2].items() if k != "review"}], ["text of words"]),
+    ):
+        write_jsonl(tmp_path / "new.jsonl", some)
+        result = done("predict", tagger, "-i", "new.jsonl")
+        for row, column in zip(lines(result), shown, strict=True):
+            for span in row["city"]["spans"]:
+                assert row[column][span["start"] : span["end"]] == span["text"], row
+        if len(some) == 3:
+            assert all(row["city"]["spans"] for row in lines(result)) and lines(result)[2]["review"] == "love tokyo"
+            assert (
+                "1 row has tokens and no text, which is the tokens joined by blanks; the first is new.jsonl line 3"
+                in result.stderr
+            )
+            assert "1 row has tokens that are not in the text, so the words of the text are read instead" in result.stderr
+    assert lines(result)[0]["text"] == "no text of these words"
+
+
+def test_of_several_runs_the_error_names_the_one_that_cannot_read_the_data(trained, tagger, tmp_path):
+    write_jsonl(tmp_path / "new.jsonl", [{"text": "a film"}, {"text": "b", "n": 1}])
+    sentence = fails(2, "predict", trained, tagger, "-i", "new.jsonl")
+    assert "unknown name 'review'" in sentence and str(tagger / "branches" / "city") in sentence
+    assert "--column NAME names the column of the texts" in sentence
+    rows = lines(done("predict", trained / "branches" / "mood", tagger, "-i", "new.jsonl", "--column", "text"))
+    assert [set(row) for row in rows] == [{"text", "n", "mood", "city"}] * 2
+    assert "expected ROLE=NAME" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "=x")
+    assert "--column: unknown name 'txt'" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "txt=text")

@@ -46,10 +46,10 @@ def demo(fresh: Fresh = False, as_json: Json = False, debug: Debug = False) -> d
 
 
 def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: float) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
     from trunkline.cli import show
+    from trunkline.cli.answers import show_answers
     from trunkline.cli.fit import show_scores
 
     console = out()
@@ -58,11 +58,8 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
     console.print(
         Text(f"\n{len(SENTENCES)} sentences, both tasks, one pass of the trunk: {1000 * seconds:.0f} ms", style="bold")
     )
-    for sentence, found in zip(SENTENCES, predictions, strict=True):
-        spans = [f"{span['label']}: {span['text']}" for span in found["slots"]["spans"]]
-        console.print(Text(sentence))
-        intent = f"{found['intent']['label']} ({found['intent']['score']:.0%})"
-        console.print(Padding(Text(f"{intent}\n{' · '.join(spans) or 'no slots'}", style="cyan"), (0, 0, 0, 4)))
+    brief = [{name: {k: v for k, v in part.items() if k != "scores"} for name, part in row.items()} for row in predictions]
+    show_answers(console, SENTENCES, brief)
     typed, run = program(), shlex.quote(summary["run"])
     console.print(
         Text.assemble(

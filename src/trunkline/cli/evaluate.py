@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from trunkline.cli.common import DataFormat, Debug, Json, below, err, guarded, out, tell
 from trunkline.errors import BadInput
 
-if TYPE_CHECKING:
-    from trunkline.data.table import Table
-    from trunkline.model.bundle import Bundle
-    from trunkline.trunk import Trunk
-
 TrunkName = Annotated[
     str | None, typer.Option("--trunk", metavar="NAME", help="Where the branches' trunk is found, if not where it was.")
 ]
+
+
+class Empty(StrEnum):
+    """What becomes of rows without a text."""
+
+    skip = "skip"
+    refuse = "refuse"
+
+
+class Unseen(StrEnum):
+    """What becomes of labels that a branch was not trained on."""
+
+    errors = "errors"
+    refuse = "refuse"
 
 
 @guarded
@@ -28,6 +38,23 @@ def evaluate(
             metavar="RUN_OR_BRANCH... [DATA]", help="Runs or branches; then data, if not their test split.", show_default=False
         ),
     ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="A column of DATA, if not as in training: text, text_pair, tokens, or a branch's name for its labels.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="GIVEN=TRAINED", help="A label of DATA and the one it means.", show_default=False),
+    ] = None,
+    unseen: Annotated[
+        Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count them as errors, or refuse.")
+    ] = Unseen.errors,
+    empty: Annotated[Empty, typer.Option("--empty", help="Rows without a text: skip, or refuse.")] = Empty.skip,
     trunk: TrunkName = None,
     form: DataFormat = None,
     as_json: Json = False,
@@ -42,40 +69,41 @@ def evaluate(
     \b
     trunkline evaluate runs/reviews-1a2b3c4d
     trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
+    trunkline evaluate runs/reviews-1a2b3c4d other.csv --column text=review --column stars=grade --map poor=bad
     """
-    from trunkline.model.folders import branch_folders, by_run, task_of
+    from trunkline.trackers.progress import counting
+    from trunkline.model.columns import column_roles
+    from trunkline.model.folders import by_run
+    from trunkline.training.scoring import score_branches
 
     branches, data = divide(places)
-    results: dict[str, Any] = {}
-    heading = data
-    if data is not None:
-        from trunkline.data.sources import read_table
+    columns = column_roles(column or ())
+    if data is None and (columns or label):
+        raise BadInput("found --column or --map and no data, expected the data that they are of as the last argument")
+    findings: list[str] = []
 
-        table = read_table(data, format=form)
-        results = _score(_open(branches, trunk), table)
-    else:
-        from trunkline.training.own_test import own_test_splits
+    def say(sentence: str) -> None:
+        findings.append(sentence)
+        tell(sentence)
 
-        loaded: Trunk | str | None = trunk
-        runs = by_run(branches)
-        heading = f"the test split of {' and that of '.join(map(below, runs))}"
-        for run, members in runs.items():
-            splits = own_test_splits(run, [task_of(folder) for member in members for folder in branch_folders(member)])
-            bundle = _open(members, loaded)
-            loaded = loaded or bundle.trunk
-            prefix = f"{run}/" if len(runs) > 1 else ""
-            found: dict[str, Any] = {}
-            for tasks, test in splits:
-                own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
-                if test is None:
-                    for name in tasks:
-                        tell(f"{name} is not scored: the config sets no test split apart for it")
-                else:
-                    found |= _score(own, test)
-            results |= {f"{prefix}{name}": found[name] for name in bundle.branches if name in found}
+    results = score_branches(
+        branches,
+        data,
+        format=form,
+        trunk=trunk,
+        columns=columns,
+        labels=label or (),
+        unseen_labels="refuse" if unseen is Unseen.refuse else "count",
+        empty_texts=empty.value,
+        say=say,
+        count=lambda texts: counting(err(), "scoring", texts),
+        loading=lambda: err().status("loading the trunk"),
+        named=below,
+    )
     if not as_json:
-        _show(results, f"Scores on {heading}")
-    return {"tasks": results}
+        runs = " and that of ".join(map(below, by_run(branches)))
+        _show(results, f"Scores on {data or f'the test split of {runs}'}")
+    return {"tasks": results, "findings": findings}
 
 
 def divide(places: list[str]) -> tuple[list[Path], str | None]:
@@ -89,20 +117,6 @@ def divide(places: list[str]) -> tuple[list[Path], str | None]:
     if first == 0 or first < len(places) - 1:
         raise BadInput(f"{places[first]}: not a run or a branch; expected a directory that `trunkline fit` has written")
     return [Path(place) for place in places[:-1]], places[-1]
-
-
-def _score(bundle: Bundle, table: Table) -> dict[str, Any]:
-    from trunkline.model.tables import score_table
-    from trunkline.trackers.progress import counting
-
-    return score_table(bundle, table, tell, lambda texts: counting(err(), "scoring", texts))
-
-
-def _open(paths: list[Path], trunk: Trunk | str | None) -> Bundle:
-    from trunkline.model.bundle import Bundle
-
-    with err().status("loading the trunk"):
-        return Bundle.open(paths, trunk=trunk)
 
 
 def _show(results: dict[str, Any], heading: str) -> None:

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, err, guarded, tell, write_stdout
-from trunkline.cli.evaluate import TrunkName
-from trunkline.errors import BadInput, shown
+from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.cli.evaluate import Empty, TrunkName
+from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
     from trunkline.data.table import Table
-    from trunkline.model.rows import OutputNames, Row
+    from trunkline.model.rows import Row
 
 CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
-
-
-class Format(StrEnum):
-    """Of the output."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
-
-
-SUFFIXES = {".csv": Format.csv, ".parquet": Format.parquet, ".pq": Format.parquet}
 
 
 @guarded
@@ -52,12 +38,26 @@ def predict(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; stdout by default.")
     ] = None,
     form: Annotated[
-        Format | None,
-        typer.Option("--format", help="By default that of the suffix of --output, else jsonl.", show_default=False),
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="jsonl, json, csv, tsv, parquet or xlsx; by default that of the suffix of --output, else jsonl.",
+            show_default=False,
+        ),
     ] = None,
     column: Annotated[
-        str | None, typer.Option("--column", metavar="NAME", help="The text column of --input, if not the one trained on.")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="[ROLE=]NAME",
+            help="The text column of --input, if not the one trained on; text_pair=NAME and tokens=NAME likewise.",
+            show_default=False,
+        ),
     ] = None,
+    empty: Annotated[
+        Empty, typer.Option("--empty", help="Rows without a text: skip (empty predictions), or refuse.")
+    ] = Empty.skip,
     scores: Annotated[bool, typer.Option("--scores", help="Give the score of every label, not only of those chosen.")] = False,
     trunk: TrunkName = None,
     as_json: Json = False,
@@ -74,46 +74,93 @@ def predict(
     trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
     """
+    from trunkline.model.columns import column_roles
     from trunkline.model.folders import is_branch_or_run
 
     for path in branches:
         if not is_branch_or_run(path):
             raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
-    tables = _chunks(text, source, column)
+    columns = column_roles(column or ())
+    tables = _chunks(text, source)
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
-    if as_json and output is None and form is Format.csv:
-        raise BadInput("found --json with --format csv and no --output, expected one format for standard output")
-    form = form or (SUFFIXES.get(output.suffix.lower(), Format.jsonl) if output is not None else Format.jsonl)
-    if form is Format.parquet and output is None:
-        raise BadInput("found --format parquet and no --output, expected a file")
+    from trunkline.data.writing import output_format
+
+    chosen = output_format(output, form)
+    if as_json and output is None and chosen.form.flat:
+        raise BadInput(f"found --json with --format {form} and no --output, expected one format for standard output")
+    if output is not None:
+        _check_output(output, source)
     from trunkline.model.bundle import Bundle
-    from trunkline.model.rows import OutputNames
-    from trunkline.model.tables import predict_table
+    from trunkline.model.rows import OutputNames, merged, writing
+    from trunkline.model.tables import Noticed, predict_table
 
     with err().status("loading the trunk"):
         bundle = Bundle.open(branches, trunk=trunk)
-    began, rows = time.monotonic(), 0
-    collected: list[dict[str, Any]] = []
+    began, rows, noticed = time.monotonic(), 0, Noticed()
+    readable = bool(text) and not as_json and output is None and form is None and _on_terminal()
+    collected: list[Row] = []
     with ExitStack() as stack:
-        names = OutputNames(form is not Format.jsonl, tell)
-        types = first.types if first is not None else None
-        write = stack.enter_context(_writer(output, form, types, names))
-        if as_json and output is None:
-            write = lambda rows: collected.extend(map(_merged, rows))  # noqa: E731
+        names = OutputNames(chosen.form.flat, tell)
+        if output is None and (as_json or readable):
+            write: Callable[[list[Row]], Any] = lambda rows: collected.extend(names.renamed(rows))  # noqa: E731
+        else:
+            from trunkline.outputs import output_file
+
+            file = _Stdout() if output is None else stack.enter_context(output_file(output))
+            write = stack.enter_context(writing(file, chosen, names, first.types if first is not None else None))
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
-            write(names.renamed(predict_table(bundle, table, column, scores)))
+            write(predict_table(bundle, table, columns, scores, empty_texts=empty.value, noticed=noticed))
             rows += len(table)
             count(len(table))
     seconds = time.monotonic() - began
+    if readable:
+        from trunkline.cli.answers import show_answers
+
+        show_answers(out(), [row.own["text"] for row in collected], [row.answers for row in collected])
+    for sentence in noticed.sentences():
+        tell(sentence)
     if output is not None:
         tell(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {output} in {seconds:.1f} s")
     told: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), "branches": list(bundle.branches)}
-    return {**told, "predictions": collected} if output is None else {**told, "output": str(output)}
+    told["findings"] = noticed.sentences()
+    if output is not None:
+        return {**told, "output": str(output)}
+    from trunkline.data.written import plain
+
+    return {**told, "predictions": [plain(merged(row)) for row in collected] if as_json else []}
 
 
-def _chunks(texts: list[str] | None, source: str | None, column: str | None) -> Iterator[Table]:
+def _check_output(output: Path, source: str | None) -> None:
+    """Raise BadInput where nothing can be written, or where the input itself would be replaced."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise BadInput(f"{output}: expected a file to write in a folder that exists")
+    given = Path(source).expanduser() if source not in (None, "-") else None
+    if given is not None and given.is_file() and output.exists() and output.samefile(given):
+        raise BadInput(
+            f"{output}: found the file of --input as --output too, expected another one; the input is never replaced"
+        )
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+class _Stdout(io.RawIOBase):
+    """Standard output for a writer of bytes."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return len(data)
+
+
+def _chunks(texts: list[str] | None, source: str | None) -> Iterator[Table]:
     """The input as tables of at most CHUNK rows."""
     if texts and source:
         raise BadInput("found both --text and --input, expected one of them")
@@ -144,94 +191,6 @@ def _stdin() -> Iterator[Table]:
             except UnicodeDecodeError as error:
                 raise BadInput(f"stdin line {number}: byte {error.start + 1} is not UTF-8, expected UTF-8") from None
         yield Table("stdin", {"text": lines}, [number for number, _ in part])
-
-
-def _merged(row: Row) -> dict[str, Any]:
-    """A row as JSON has it."""
-    from trunkline.data.written import plain
-
-    return {**plain(row.own), **row.answers}
-
-
-class _writer:
-    """Writes rows to stdout, or to a file that takes its place when all is done.
-
-    Used as a context manager; it yields a function that takes lists of rows. `types` are Arrow's, by columns of the input, and
-    `names` has their names in the rows.
-    """
-
-    def __init__(
-        self, output: Path | None, form: Format, types: Mapping[str, Any] | None = None, names: OutputNames | None = None
-    ) -> None:
-        self.output, self.form, self.types, self.names, self.stack = output, form, types or {}, names, ExitStack()
-        self.header: dict[str, None] | None = None  # the names of the columns, in order
-        self.rows = 0
-
-    def __enter__(self) -> Callable[[list[Row]], None]:
-        self.put: Callable[[str], object] = write_stdout
-        if self.output is not None:
-            from trunkline.outputs import output_file
-
-            if self.output.is_dir() or not self.output.parent.is_dir():
-                raise BadInput(f"{self.output}: expected a file to write in a folder that exists")
-            self.file = self.stack.enter_context(output_file(self.output))
-            self.put = self._put
-            if self.form is Format.parquet:
-                from trunkline.data.written import ParquetRows
-
-                parquet = ParquetRows(self.file)
-                self.stack.callback(parquet.close)
-                return lambda rows: parquet.write([_cells(row) for row in rows], self._types(rows))
-        return self._rows
-
-    def __exit__(self, *error: Any) -> None:
-        self.stack.__exit__(*error)
-
-    def _put(self, text: str) -> None:
-        self.file.write(text.encode("utf-8", "backslashreplace"))
-        self.file.flush()  # who reads a pipe sees each chunk when it is there
-
-    def _types(self, rows: list[Row]) -> dict[str, Any]:
-        own = self.types if self.names is None else self.names.keys(self.types)
-        return {**own, **_answer_types(rows)}
-
-    def _rows(self, rows: list[Row]) -> None:
-        from trunkline.data.written import cell
-
-        if self.form is Format.jsonl:
-            self.put("".join(json.dumps(_merged(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-            return
-        flat = [{name: cell(value) for name, value in _cells(row).items()} for row in rows]
-        text = io.StringIO()
-        if self.header is None:
-            self.header = dict.fromkeys(name for row in flat for name in row)
-            csv.writer(text, lineterminator="\n").writerow(self.header)
-        for row, cells in enumerate(flat, start=self.rows + 1):
-            if new := [name for name in cells if name not in self.header]:
-                raise BadInput(
-                    f"row {row}: column {shown(new[0])} is not in the CSV header already written, which the first {CHUNK:,} "
-                    "rows set; expected all columns there, or --format jsonl"
-                )
-        self.rows += len(flat)
-        csv.DictWriter(text, self.header, lineterminator="\n").writerows(flat)
-        self.put(text.getvalue())
-
-
-def _cells(row: Row) -> dict[str, Any]:
-    """A row for a table: each prediction becomes its main value under its branch's name, and its score beside it."""
-    from trunkline.model.rows import answer_columns
-
-    predicted = answer_columns(row.answers).items()
-    return {**row.own, **{column: row.answers[name][key] for column, (name, key) in predicted}}
-
-
-def _answer_types(rows: list[Row]) -> dict[str, Any]:
-    """The Arrow types of the columns that `_cells` makes of predictions."""
-    from trunkline.data.written import PREDICTED
-    from trunkline.model.rows import answer_columns
-
-    places = answer_columns(rows[0].answers if rows else {}).items()
-    return {column: PREDICTED[key] for column, (_, key) in places if key in PREDICTED}
 
 
 def _counter(shown: bool) -> Any:

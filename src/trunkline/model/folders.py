@@ -15,7 +15,17 @@ def branch_folders(path: Path) -> list[Path]:
         return [path]
     if not (found := sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))):  # no half-written ones
         raise unfinished(path)
-    return found
+    order = _tasks(path)
+    return sorted(found, key=lambda folder: order.index(folder.name) if folder.name in order else len(order))
+
+
+def _tasks(run: Path) -> list[str]:
+    """The names of a run's tasks in the order of its config; none where the run does not say."""
+    try:
+        tasks = read_object(run / "result.json").get("tasks")
+    except (BadInput, OSError):  # not finished, or broken: other readers of it say so
+        return []
+    return list(tasks) if isinstance(tasks, dict) else []
 
 
 def unfinished(run: Path) -> BadInput:

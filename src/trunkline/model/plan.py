@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -100,15 +101,26 @@ class Plan:
 
 
 def named(branches: list[Branch]) -> dict[str, Branch]:
-    """Branches by task name; those that share a name are told apart by the folder of their run."""
-    names = Counter(branch.task.name for branch in branches)
+    """Branches by task name; those that share one are told apart by the folder of their run, or by more of its path."""
+    places = {id(branch): branch.path.resolve() if branch.path is not None else None for branch in branches}
+    if twice := [place for place, count in Counter(places.values()).items() if place is not None and count > 1]:
+        raise BadInput(f"{twice[0]}: this branch was given twice; expected each branch once")
     found: dict[str, Branch] = {}
     for branch in branches:
-        name = branch.task.name
-        if names[name] > 1 and branch.path is not None:
-            folder = branch.path.resolve()
-            name = f"{folder.parents[1].name}/{name}" if folder.parent.name == "branches" else folder.name
+        same = [places[id(other)] for other in branches if other.task.name == branch.task.name]
+        name, place = branch.task.name, places[id(branch)]
+        if len(same) > 1 and place is not None:
+            ways = [_by_folders(place, name, depth) for depth in range(1, len(place.parts))]
+            others = [other for other in same if other is not None and other != place]
+            apart = (way for depth, way in enumerate(ways, 1) if all(_by_folders(o, name, depth) != way for o in others))
+            name = next(apart, str(place))
         if name in found:
             raise BadInput(f"{branch.path}: a branch called {name} was given already; expected each branch once")
         found[name] = branch
     return found
+
+
+def _by_folders(place: Path, task: str, depth: int) -> str:
+    """A branch's name by so many folders: those of its run and the task's name, or its own where it lies in no run."""
+    run = place.parent.parent if place.parent.name == "branches" else None
+    return "/".join((*run.parts[-depth:], task)) if run is not None else "/".join(place.parts[-depth:])

@@ -1,10 +1,13 @@
-"""Rows of output: what the input held and what was predicted, every column under a name of its own."""
+"""Rows of output: what the input held and what was predicted, every column under a name of its own, written to a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from trunkline.data.writing import Bytes, Chosen
+from trunkline.data.written import PREDICTED
 from trunkline.errors import shown
 
 NAMED = 10  # renamed columns that a message names
@@ -20,11 +23,58 @@ class Row(NamedTuple):
 def answer_columns(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Return the columns of a table that hold predictions, each with its branch and the part of the prediction.
 
-    The main part has the branch's name, others stand beside it as ``NAME.score``.
+    The main part has the branch's name, others stand beside it as ``NAME.score``, or ``NAME.score_2`` where that is a branch.
     """
-    return {
-        f"{name}.{key}" if place else name: (name, key) for name, answer in answers.items() for place, key in enumerate(answer)
-    }
+    found: dict[str, tuple[str, str]] = {}
+    for name, answer in answers.items():
+        main, *others = answer
+        found[name] = (name, main)
+        for key in others:
+            wanted, number = f"{name}.{key}", 1
+            while (column := wanted if number == 1 else f"{wanted}_{number}") in answers or column in found:
+                number += 1
+            found[column] = (name, key)
+    return found
+
+
+def merged(row: Row) -> dict[str, Any]:
+    """A row as JSON has it: each prediction is an object under its branch's name."""
+    return {**row.own, **row.answers}
+
+
+def cells(row: Row) -> dict[str, Any]:
+    """A row for a table: each prediction becomes its main part under its branch's name, and its score beside it."""
+    predicted = answer_columns(row.answers).items()
+    return {**row.own, **{column: row.answers[name][key] for column, (name, key) in predicted}}
+
+
+def answer_types(rows: Sequence[Row]) -> dict[str, Any]:
+    """The Arrow types of the columns that `cells` makes of predictions."""
+    places = answer_columns(rows[0].answers if rows else {}).items()
+    return {column: PREDICTED[key] for column, (_, key) in places if key in PREDICTED}
+
+
+@contextmanager
+def writing(
+    file: Bytes, chosen: Chosen, names: OutputNames, types: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Sequence[Row]], None]]:
+    """Yield a function that writes rows, some at a time, into `file`, which is whole when the block has ended.
+
+    Args:
+        file: where to write.
+        chosen: the format.
+        names: of the columns in the output.
+        types: the Arrow types of columns of the input.
+    """
+    flat = chosen.form.flat
+    with chosen.writer(file) as writer:
+
+        def write(rows: Sequence[Row]) -> None:
+            renamed = names.renamed(list(rows))
+            kept = {**names.keys(types or {}), **answer_types(renamed)} if flat else {}
+            writer.write([cells(row) if flat else merged(row) for row in renamed], kept)
+
+        yield write
 
 
 class OutputNames:

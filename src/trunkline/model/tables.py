@@ -2,64 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from trunkline.data.corpus import Corpus, build_corpus
+from trunkline.data.corpus import Corpus, View, build_corpus
+from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text, without_empty
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
+from trunkline.model.columns import renamed_columns
 from trunkline.model.rows import Row
 from trunkline.tasks import Targets
+from trunkline.tasks.labels import Reading
 
-View = tuple[str | None, str | None, str | None]  # columns of the text, of the second text, of the tokens
+
+@dataclasses.dataclass
+class Noticed:
+    """What was noticed while tables were predicted, one after the other."""
+
+    empty: int = 0  # rows without a text
+    first_empty: str = ""
+    apart: Counter[str] = dataclasses.field(default_factory=Counter)  # rows whose tokens are not in their text, by branch
+    first_apart: str = ""
+    joined: int = 0  # rows whose text is made of tokens, in a column of texts that others have
+    first_joined: str = ""
+
+    def sentences(self) -> list[str]:
+        said = []
+        if self.empty:
+            rows, their = ("1 row has", "its") if self.empty == 1 else (f"{self.empty:,} rows have", "their")
+            said.append(f"{rows} no text, so {their} predictions are empty; the first is {self.first_empty}.")
+        if self.apart:
+            rows = "1 row has" if (most := max(self.apart.values())) == 1 else f"{most:,} rows have"
+            said.append(
+                f"{rows} tokens that are not in the text, so the words of the text are read instead; "
+                f"the first is {self.first_apart}."
+            )
+        if self.joined:
+            rows = "1 row has" if self.joined == 1 else f"{self.joined:,} rows have"
+            said.append(f"{rows} tokens and no text, which is the tokens joined by blanks; the first is {self.first_joined}.")
+        return said
 
 
-def predict_table(bundle: Bundle, table: Table, column: str | None = None, scores: bool = False) -> list[Row]:
+def predict_table(
+    bundle: Bundle,
+    table: Table,
+    columns: Mapping[str, str] | None = None,
+    scores: bool = False,
+    *,
+    empty_texts: EmptyTexts = "skip",
+    noticed: Noticed | None = None,
+) -> list[Row]:
     """Return a row of output for each row of `table`: what it held itself, then the prediction of every branch.
+
+    Character offsets in a prediction are of the text in the row.
 
     Args:
         bundle: the branches.
         table: what to predict.
-        column: of the text, if not the one that a branch was trained on.
+        columns: the columns to read where they are not those that a branch was trained on, by role (see `renamed_columns`).
         scores: give the score of every label, not only of those chosen.
+        empty_texts: whether a row without a text gets empty predictions, or is refused.
+        noticed: what is counted.
+
+    Raises:
+        BadInput: the table is not what some branch reads.
     """
-    if column is None and list(table.columns) == ["text"]:
-        column = "text"  # of --text and stdin, whatever column the branches were trained on
-    return [row for part in _portions(table) for row in _predicted(bundle, part, column, scores)]
+    if not columns and list(table.columns) == ["text"]:
+        columns = {"text": "text"}  # of --text and stdin, whatever column the branches were trained on
+    noticed = Noticed() if noticed is None else noticed
+    rows: list[Row] = []
+    for part in _portions(table):
+        own = table.select(part) if len(part) < len(table) else table
+        rows += _predicted(bundle, own, renamed_columns(bundle.branches, own, columns or {}), scores, empty_texts, noticed)
+    return rows
 
 
-def _portions(table: Table) -> Iterator[Table]:
-    """The table in parts of about CHUNK_CHARACTERS of text: what is made of a text takes many times its own memory."""
+def _portions(table: Table) -> Iterator[range]:
+    """The rows in parts of about CHUNK_CHARACTERS of text: what is made of a text takes many times its own memory."""
     begin = characters = 0
     for row in range(len(table)):
         more = sum(len(values[row]) for values in table.columns.values() if isinstance(values[row], str))
         if row > begin and characters + more > CHUNK_CHARACTERS:
-            yield table.select(range(begin, row))
+            yield range(begin, row)
             begin, characters = row, 0
         characters += more
     if begin < len(table):
-        yield table.select(range(begin, len(table))) if begin else table
+        yield range(begin, len(table))
 
 
-def _predicted(bundle: Bundle, table: Table, column: str | None, scores: bool) -> list[Row]:
+def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_texts: EmptyTexts, noticed: Noticed) -> list[Row]:
+    """The rows of `own`, with predictions from `table`, which has the same rows under the names that branches know."""
     answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
-    seen: dict[str, list[str]] = {}  # the texts, where they are made of tokens
-    for view, names in views(bundle, table, column).items():
-        corpus = corpus_for(bundle, names, table, view)
-        if view[0] is None and "text" not in table.columns:
-            seen = {"text": corpus.texts}
-        for answer, found in zip(
-            answers, bundle.only(names).predict(corpus.texts, corpus.pairs, units=corpus.units), strict=True
-        ):
-            answer.update(found)
+    made: dict[str, list[str | None]] = {}  # the texts, where they are made of tokens, by their column in the output
+    filled: dict[str, list[Any]] = {}  # columns of texts with the missing ones made of tokens
+    nothing: set[int] = set()
+    for view, names in views(bundle, table).items():
+        empty = empty_rows(table, view)
+        if empty and empty_texts == "refuse":
+            raise no_text(table, empty[0], view)
+        noticed.first_empty = noticed.first_empty or (table.where(empty[0]) if empty else "")
+        nothing.update(empty)
+        with_text = [row for row in range(len(table)) if row not in set(empty)]
+        try:
+            corpus = corpus_for(bundle, names, table.select(with_text) if empty else table, view, keep_text=True)
+        except BadInput as error:
+            raise _of_branch(bundle, names, table, view, error) from None
+        for name in names:
+            if corpus.apart:
+                noticed.apart[name] += len(corpus.apart)
+                noticed.first_apart = noticed.first_apart or corpus.table.where(corpus.apart[0])
+        texts = dict(zip(with_text, corpus.texts, strict=True))
+        if view.text is None and view.tokens is not None:
+            made[_free(own, made, view.tokens)] = [texts.get(row) for row in range(len(table))]
+        elif blank := [row for row in with_text if is_blank(table.columns[view.text or ""][row])]:
+            column = next(name for name, values in own.columns.items() if values is table.columns[view.text or ""])
+            filled[column] = [texts.get(row) if row in blank else value for row, value in enumerate(own.columns[column])]
+            noticed.joined += len(blank)
+            noticed.first_joined = noticed.first_joined or table.where(blank[0])
+        found = bundle.only(names).predict(corpus.texts, corpus.pairs, units=corpus.units) if with_text else []
+        for row, answer in zip(with_text, found, strict=True):
+            answers[row].update(answer)
+        for row in empty:
+            answers[row].update({name: dict.fromkeys(bundle.branches[name].task.parts) for name in names})
+    noticed.empty += len(nothing)
     rows = []
     for row, answer in enumerate(answers):
-        own = {name: values[row] for name, values in {**seen, **table.columns}.items()}
+        held = {name: values[row] for name, values in {**made, **own.columns, **filled}.items()}
         parts = {name: {key: part for key, part in answer[name].items() if scores or key != "scores"} for name in answer}
-        rows.append(Row(own, {name: _rounded(parts[name]) for name in bundle.branches}))
+        rows.append(Row(held, {name: _rounded(parts[name]) for name in bundle.branches}))
     return rows
+
+
+def _free(table: Table, made: Mapping[str, Any], tokens: str) -> str:
+    """A name for the column of texts that are made of `tokens`."""
+    names = ["text", f"text of {tokens}", *(f"text of {tokens} {number}" for number in range(2, len(table.columns) + 3))]
+    return next(name for name in names if name not in table.columns and name not in made)
+
+
+def _of_branch(bundle: Bundle, names: list[str], table: Table, view: View, error: BadInput) -> BadInput:
+    """The error of a table that branches cannot read, with the way out, and which branch it is of several."""
+    wayout = []
+    if view.text is not None and view.text not in table.columns and not table.lacks_header():
+        wayout.append("--column NAME names the column of the texts")
+    if len(bundle.branches) > len(names):
+        wayout.append(f"{_place(bundle, names)} cannot read it, the other branches given could do so without it")
+    return BadInput("; ".join([str(error), *wayout]))
+
+
+def _place(bundle: Bundle, names: list[str]) -> str:
+    """Branches as a message names them: by their folders, where they have one."""
+    return " ".join(str(bundle.branches[name].path or name) for name in names)
 
 
 def score_table(
@@ -67,6 +163,10 @@ def score_table(
     table: Table,
     say: Callable[[str], None] = lambda sentence: None,
     count: Callable[[int], AbstractContextManager[Callable[[int], None]]] = lambda texts: nullcontext(lambda more: None),
+    *,
+    columns: Mapping[str, str] | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    empty_texts: EmptyTexts = "skip",
 ) -> dict[str, Any]:
     """Return the metrics of every branch on `table`, by its name, with its kind, its monitor and the rows that were scored.
 
@@ -75,6 +175,9 @@ def score_table(
         table: what they are to be scored on, with the right answers in its columns.
         say: told, in a sentence, what of the table cannot be scored as it stands.
         count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
+        columns: the columns to read where they are not those that a branch was trained on, by role (see `renamed_columns`).
+        reading: what becomes of labels that a branch does not have.
+        empty_texts: whether rows without a text are skipped or refused.
 
     Raises:
         BadInput: the table is not what some branch reads; where others read it, it names them.
@@ -82,9 +185,13 @@ def score_table(
     results: dict[str, Any] = {}
     for finding in table.findings:
         say(f"{table.source}: {finding}")
-    for corpus, targets in _answers(bundle, table):
+    seen = renamed_columns(bundle.branches, table, columns or {})
+    for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
         names = list(targets)
-        for sentence in (said for name in names for said in bundle.branches[name].task.findings(corpus)):
+        for name in names:
+            task = bundle.branches[name].task
+            findings += [*task.findings(corpus), *task.unseen_labels(targets[name])]
+        for sentence in findings:
             say(f"{table.source}: {sentence}")
         with count(len(corpus)) as progress:
             found = bundle.only(names).score_corpus(corpus, targets, progress=progress)
@@ -95,8 +202,10 @@ def score_table(
     return {name: results[name] for name in bundle.branches}
 
 
-def _answers(bundle: Bundle, table: Table) -> list[tuple[Corpus, dict[str, Targets]]]:
-    """The table as each branch sees it, together those that share a pass, with what is right there for each.
+def _answers(
+    bundle: Bundle, table: Table, reading: Reading, empty_texts: EmptyTexts
+) -> list[tuple[Corpus, dict[str, Targets], list[str]]]:
+    """The table as each branch sees it, together those that share a pass, with what is right there and what is odd.
 
     Raises:
         BadInput: the table is not what some branch reads; where others read it, it names them.
@@ -104,25 +213,33 @@ def _answers(bundle: Bundle, table: Table) -> list[tuple[Corpus, dict[str, Targe
     read, refused = [], []
     for view, names in views(bundle, table).items():
         try:
-            corpus = corpus_for(bundle, names, table, view)
+            kept, said = without_empty(table, empty_texts, view)
+            corpus = corpus_for(bundle, names, kept, view)
         except BadInput as error:
-            refused.append(error)
+            refused.append(_of_branch(bundle, list(bundle.branches), table, view, error))
             continue
         targets: dict[str, Targets] = {}
         for name in names:
             try:
-                targets[name] = bundle.branches[name].task.targets(corpus)
+                targets[name] = bundle.branches[name].task.targets(corpus, reading)
             except BadInput as error:
-                refused.append(error)
-        read.append((corpus, targets))
-    if refused and (fit := [str(bundle.branches[name].path) for _, targets in read for name in targets]):
+                refused.append(_of_answers(name, bundle.branches[name].task.columns(), table, error))
+        read.append((corpus, targets, [*([said] if said else []), *corpus.findings()]))
+    if refused and (fit := [str(bundle.branches[name].path) for _, targets, _ in read for name in targets]):
         raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name what is to be scored") from None
     if refused:
         raise refused[0]
     return read
 
 
-def views(bundle: Bundle, table: Table, text: str | None = None) -> dict[View, list[str]]:
+def _of_answers(name: str, columns: list[str], table: Table, error: BadInput) -> BadInput:
+    """The error of answers that cannot be read, with the way out."""
+    if all(column in table.columns for column in columns) or table.lacks_header():
+        return error
+    return BadInput(f"{error}; --column {name}=NAME names the column with the answers of {name!r}")
+
+
+def views(bundle: Bundle, table: Table) -> dict[View, list[str]]:
     """The columns that each branch reads of `table`, and the branches that read the same ones and so share a pass.
 
     A branch that does not mind how a text is divided into words takes the words of one that does.
@@ -132,20 +249,21 @@ def views(bundle: Bundle, table: Table, text: str | None = None) -> dict[View, l
     found: dict[View, list[str]] = {}
     for name, branch in bundle.branches.items():
         tokens = next(iter(given)) if len(given) == 1 else wanted[name] if wanted[name] in given else None
-        column = text or branch.text
-        found.setdefault((column if column in table.columns or not tokens else None, branch.text_pair, tokens), []).append(name)
+        text = branch.text if branch.text in table.columns or not tokens else None
+        found.setdefault(View(text, branch.text_pair, tokens), []).append(name)
     return found
 
 
-def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View) -> Corpus:
+def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View, keep_text: bool = False) -> Corpus:
     """See a table as the branches `names` do."""
     text, pair, tokens = view
     if pair is not None and pair not in table.columns:
         raise BadInput(
-            f"{table.source}: no column {pair!r} found, expected one with second texts, as branch {names[0]!r} reads pairs"
+            f"{table.source}: no column {pair!r} found, expected one with second texts, as branch {names[0]!r} reads pairs; "
+            "--column text_pair=NAME names another"
         )
     units = any(bundle.branches[name].task.answers.units for name in names)
-    return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units)
+    return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units, keep_text=keep_text)
 
 
 def _rounded(value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""Branches scored: on data that is given, or each on the test split of its own run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.empty import EmptyTexts
+from trunkline.data.sources import read_table
+from trunkline.data.table import Table
+from trunkline.model.bundle import Bundle
+from trunkline.model.columns import label_names
+from trunkline.model.folders import branch_folders, by_run, task_of
+from trunkline.model.tables import score_table
+from trunkline.tasks.labels import Reading
+from trunkline.training.own_test import own_test_splits
+from trunkline.trunk.load import Trunk
+
+Counting = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+def score_branches(
+    paths: Sequence[Path],
+    data: str | None = None,
+    *,
+    format: str | None = None,
+    trunk: Trunk | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    labels: Iterable[str] = (),
+    unseen_labels: str = "count",
+    empty_texts: EmptyTexts = "skip",
+    say: Callable[[str], None] = lambda sentence: None,
+    count: Counting = lambda texts: nullcontext(lambda more: None),
+    loading: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    named: Callable[[Path], str] = str,
+) -> dict[str, Any]:
+    """Return the metrics of branches by name, as `score_table` does.
+
+    Args:
+        paths: branches, and runs, which stand for all of their branches.
+        data: what to score on; None: the test split of each branch's own run.
+        format: of `data`, where its suffix does not say it.
+        trunk: where the trunk of the branches is, or the trunk itself.
+        columns: the columns of `data` to read, by role, where they are not those that the branches were trained on.
+        labels: `GIVEN=TRAINED`, labels of `data` that mean another label of a branch.
+        unseen_labels: "count" or "refuse" labels that a branch does not have.
+        empty_texts: "skip" or "refuse" rows without a text.
+        say: told, in a sentence, what cannot be scored as it stands.
+        count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
+        loading: opened while branches are loaded.
+        named: how a run is called in names and messages.
+
+    Raises:
+        BadInput: data that some branch cannot read, or a run whose own test split is not known.
+    """
+
+    def opened(members: Sequence[Path], trunk: Trunk | str | None) -> Bundle:
+        with loading():
+            return Bundle.open(members, trunk=trunk)
+
+    def scored(bundle: Bundle, table: Table) -> dict[str, Any]:
+        reading = Reading(unseen_labels == "count", label_names(labels, bundle.branches))
+        return score_table(bundle, table, say, count, columns=columns, reading=reading, empty_texts=empty_texts)
+
+    if data is not None:
+        table = read_table(data, format=format)  # what is wrong with it is found before the trunk is loaded
+        return scored(opened(paths, trunk), table)
+    results: dict[str, Any] = {}
+    runs = by_run(paths)
+    for run, members in runs.items():
+        splits = own_test_splits(Path(named(run)), [task_of(folder) for member in members for folder in branch_folders(member)])
+        bundle = opened(members, trunk)
+        trunk = trunk or bundle.trunk
+        prefix = f"{named(run)}/" if len(runs) > 1 else ""
+        found: dict[str, Any] = {}
+        for tasks, test in splits:
+            own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
+            if test is not None:
+                found |= scored(own, test)
+            else:
+                for name in tasks:
+                    say(f"{prefix}{name} is not scored: the config sets no test split apart for it")
+        results |= {f"{prefix}{name}": found[name] for name in bundle.branches if name in found}
+    return results
