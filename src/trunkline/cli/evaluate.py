@@ -71,9 +71,9 @@ def evaluate(
     trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
     trunkline evaluate runs/reviews-1a2b3c4d other.csv --column text=review --column stars=grade --map poor=bad
     """
-    from trunkline.trackers.progress import counting
     from trunkline.model.columns import column_roles
     from trunkline.model.folders import by_run
+    from trunkline.trackers.progress import counting
     from trunkline.training.scoring import score_branches
 
     branches, data = divide(places)
