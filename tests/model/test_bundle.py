@@ -250,7 +250,9 @@ def test_a_table_of_long_texts_is_predicted_in_parts(trunk, monkeypatch):
     table = Table("rows.csv", {"text": ["so good " * 200, "so", "bad film " * 150, "paris"], "id": [0, 1, 2, 3]})
     expected, sizes, divide = predict_table(bundle, table), [], tables.corpus_for
     monkeypatch.setattr(tables, "CHUNK_CHARACTERS", 1000)
-    monkeypatch.setattr(tables, "corpus_for", lambda b, n, part, view: [sizes.append(len(part)), divide(b, n, part, view)][1])
+    monkeypatch.setattr(
+        tables, "corpus_for", lambda b, n, part, *how, **k: [sizes.append(len(part)), divide(b, n, part, *how, **k)][1]
+    )
     found = predict_table(bundle, table)
     assert [row.own for row in found] == [row.own for row in expected] and sizes == [1, 1, 1, 1]
     assert all(close(one.answers, two.answers) for one, two in zip(found, expected, strict=True))

@@ -26,11 +26,11 @@ def test_every_value_is_parsed_once_in_a_whole_fit_with_two_tasks(tiny_trunk_dir
     """Splits are drawn from the whole source, so what was parsed of it has to come along with the rows that are drawn."""
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     words = sum(map(len, read_table(str(rows)).columns["tokens"]))
-    for module, name in ((columns, "label_of"), (columns, "to_iob2"), (columns, "clean"), (corpus, "_look_up")):
+    for module, name in ((columns, "label_of"), (columns, "to_iob2"), (columns, "clean"), (corpus, "look_up")):
         counted(module, name)
     fit(config(tiny_trunk_dir, rows, epochs=1), run_dir=tmp_path / "run")
     cleaned = 60 + 60 + 2 * words  # texts, labels, tokens, tags
-    assert counted.calls == {"label_of": 60, "to_iob2": 60, "_look_up": 60, "clean": cleaned}
+    assert counted.calls == {"label_of": 60, "to_iob2": 60, "look_up": 60, "clean": cleaned}
 
 
 def test_spans_and_the_words_that_they_lie_on_are_found_once(tiny_trunk_dir, tmp_path, counted):
