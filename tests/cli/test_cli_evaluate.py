@@ -182,7 +182,13 @@ def test_labels_that_a_branch_does_not_have_are_errors_or_refused(trained, tmp_p
     said, right = [row["mood"]["label"] for row in predicted], [row["mood"] for row in rows]
     assert found["mood"]["rows"] == 40 and found["mood"]["metrics"]["accuracy"] == pytest.approx(accuracy_score(right, said))
     assert found["mood"]["metrics"]["f1_macro"] == pytest.approx(f1_score(right, said, average="macro", zero_division=0))
-    assert found["topics"]["metrics"]["by_label"]["food"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 10}
+    assert found["topics"]["metrics"]["by_label"]["food"] == {
+        "precision": 0.0,
+        "recall": 0.0,
+        "f1": 0.0,
+        "support": 10,
+        "predicted": 0,
+    }
     assert found["city"]["metrics"]["by_label"]["place"]["support"] == 10
     of = "new.jsonl: 10 rows have labels that"
     for name, label in (("mood", "neutral"), ("topics", "food"), ("city", "place")):

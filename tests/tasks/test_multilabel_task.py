@@ -267,7 +267,7 @@ def test_labels_that_training_lacks_are_missed_as_scikit_learn_counts_them():
         assert found[f"f1_{average}"] == pytest.approx(f1_score(gold, said, average=average, zero_division=0))
     assert found["accuracy"] == pytest.approx(accuracy_score(gold, said))
     assert found["average_precision"] == pytest.approx(average_precision_score(gold, said, average="macro"))
-    assert found["by_label"]["new"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 2}
+    assert found["by_label"]["new"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 2, "predicted": 0}
     assert task.for_loss(targets).values.shape == (6, 2)
     task.tune(logits, targets)  # counts what can never be found too
     assert 0 < task.learned.threshold < 1

@@ -49,7 +49,8 @@ def _no_better(task: Task, split: str, metrics: Mapping[str, Any], baseline: Map
 
 
 def _never_predicted(task: Task, split: str, metrics: Mapping[str, Any]) -> list[str]:
-    rows: Mapping[str, Mapping[str, Any]] = metrics.get("by_label") or {}
+    own = frozenset(getattr(task, "types", task.labels))  # labels that training lacks are told of by themselves
+    rows = {name: row for name, row in (metrics.get("by_label") or {}).items() if name in own}
     never = {name: row["support"] for name, row in rows.items() if row.get("support") and row.get("predicted") == 0}
     if not never:
         return []
