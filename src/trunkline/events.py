@@ -46,7 +46,7 @@ def metric_name(metric: str, positive: str | None) -> str:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """Training begins, or is resumed; told before everything else but `StatesProgress`."""
+    """Training starts or is resumed; comes before all other events but `StatesProgress`."""
 
     path: Path
     identity: str
@@ -96,7 +96,7 @@ class StageStarted(Event):
 
 @dataclass(frozen=True)
 class Resumed(Event):
-    """Training is resumed after `step` steps, in `epoch` (from 0); what was told of later steps is computed again."""
+    """Training is resumed after `step` steps, in `epoch` (from 0); steps after it are computed again."""
 
     epoch: int
     step: int
@@ -104,10 +104,13 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class TrainingStarted(Event):
-    """`steps` of the optimiser an epoch, in `epochs` at most; comes once layer states are there, after `Resumed`."""
+    """Comes once layer states are there, after `Resumed`: `steps` of the optimiser in each of at most `epochs`, fewer where the
+    validation score does not improve in `patience` evaluations (None: all).
+    """
 
     steps: int
     epochs: int
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class RunEnded(Event):
 
 @dataclass(frozen=True)
 class AlreadyFinished(Event):
-    """The directory holds this very run, finished: nothing is trained."""
+    """The run in this directory was completed before: nothing is trained."""
 
     path: Path
 

@@ -35,7 +35,7 @@ def test_a_csv_file_becomes_tasks_of_the_right_kinds_and_a_run(tmp_path, tiny_ov
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 3
 
     again = done("fit", "reviews.csv", *tiny_overrides)  # the same run: shown, not trained
-    assert "finished" in again.stderr and "epoch" not in again.stderr
+    assert "already completed" in again.stderr and "epoch" not in again.stderr
     assert "accuracy" in again.stdout and "reads layer" in again.stdout and str(run) in again.stdout
 
 
@@ -160,7 +160,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, env
             os.kill(process.pid, signal.SIGINT)
     stdout, code = process.stdout.read(), process.wait(timeout=60)
     assert (code, stdout) == (1, ""), seen
-    assert "the same command goes on from there" in seen[-1] and "Traceback" not in "".join(seen)
+    assert "rerun the same command to resume" in seen[-1] and "Traceback" not in "".join(seen)
     after = shell(*arguments, env=environment, cwd=tmp_path)
     assert after.returncode == 0 and "resuming after step" in after.stderr
     assert len(json.loads(after.stdout)["cost"]["epochs"]) == 8

@@ -63,7 +63,7 @@ def test_a_stage_says_what_it_trains_and_how_many_stages_were_done_before(config
     with pytest.raises(Killed):
         fit(values, run_dir="run", subscribers=[killed])
     lines = lines_of("tuned.yaml", *config, "training.regime=sequential")
-    assert "going on: 2 of 3 stages are done (alone-city, 1-mood); --fresh would begin anew" in lines
+    assert "resuming: 2 of 3 stages are done (alone-city, 1-mood); --fresh starts from the beginning" in lines
     stages = {stage["name"]: stage["cost"] for stage in json.loads(Path("run/result.json").read_text())["stages"]}
     assert [line for line in lines if "weights to train" in line] == [
         f"stage 2-city: trains city; {stages['2-city']['trained_parameters']['city']:,} weights to train"
@@ -134,13 +134,16 @@ def test_labels_and_rows_are_shown_before_training():
 def test_steps_time_and_the_star_are_explained():
     best = Evaluated(step=3, epoch=1, tasks={"mood": {"validation": {"f1": 0.5}, "best": True}})
     ended = EpochEnded(epoch=1, epochs=2, seconds=100.0, evaluation_seconds=20.0, tokens=5)
-    lines = told(started(positive="hate"), TrainingStarted(28, 20), TimeEstimated(170.0), best, ended)
+    lines = told(started(positive="hate"), TrainingStarted(28, 20), TimeEstimated(170.0), best, ended, TimeEstimated(9.0))
     assert lines[1:] == [
-        "20 epochs of 28 steps, 560 in all; * marks the best validation score so far, whose weights are kept",
-        "training takes about 3 min, by the speed of the first steps",
+        "20 epochs of 28 steps (560 in all)",
+        "* marks the best validation score so far, whose weights are kept",
+        "all epochs take about 3 min, by the speed of the first steps",
         "epoch 1/2   100.0 s  mood f1 (hate) 0.5000*  about 2 min left",
     ]
-    assert told(TrainingStarted(1, 1))[0].startswith("1 epoch of 1 step; *")
+    assert told(TrainingStarted(1, 1, patience=3))[0] == "1 epoch of 1 step"
+    early = "at most 20 epochs of 28 steps (560 in all), ending early after 3 evaluations without a better score"
+    assert told(TrainingStarted(28, 20, patience=3))[0] == early
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (100, "2 min"), (5300, "88 min"), (7200, "2 h")])

@@ -15,7 +15,7 @@ WHOLE = {"identity": "x", "trunk": {}, "rows": {}, "tasks": {"mood": {}}, "cost"
 )
 def test_a_broken_result_is_refused(text, tmp_path):
     (tmp_path / "result.json").write_text(text)
-    with pytest.raises(BadInput, match=r"result\.json: .*not what a run has written"):
+    with pytest.raises(BadInput, match=r"result\.json: .*not the result of a run"):
         read_result(tmp_path)
 
 

@@ -42,7 +42,7 @@ def test_a_request_during_the_evaluation_that_ends_a_stage_early_is_heard(tiny_t
         if isinstance(event, Evaluated) and seen.count(Evaluated) == 2:
             requests[-1]._ask(signal.SIGTERM, None)
 
-    with pytest.raises(Interrupted, match="the same command goes on from there"):
+    with pytest.raises(Interrupted, match="rerun the same command to resume"):
         fit(values, run_dir=tmp_path / "run", subscribers=[see])
     assert seen.count(StageStarted) == 1
     again = fit(values, run_dir=tmp_path / "run", subscribers=[see])

@@ -1,4 +1,4 @@
-"""What a running fit tells, on stderr: findings, bars where stderr is a terminal, and a line for every epoch."""
+"""The progress of a fit, on stderr: findings, bars where stderr is a terminal, and a line for every epoch."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def progress_bars(console: Console) -> Progress:
 
 @contextmanager
 def counting(console: Console, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more texts are done; a bar shows it while the block runs."""
+    """Yield a function to call with the number of texts that were done since the last call; a bar shows it meanwhile."""
     with progress_bars(console) as bars:
         bar = bars.add_task(description, total=total, note="")
         yield lambda more: bars.advance(bar, more)
@@ -158,7 +158,7 @@ class FitProgress:
     def _(self, event: RunStarted) -> None:
         self._monitors = {task.name: task.monitor for task in event.tasks}
         self._positive = {task.name: task.positive for task in event.tasks}
-        trained = {} if event.stages else event.trained_parameters  # a stage tells its count when it comes
+        trained = {} if event.stages else event.trained_parameters  # each stage has its own, shown when it starts
         for task in event.tasks:
             space = (
                 f"{task.types} {'type' if task.types == 1 else 'types'} of span"
@@ -177,7 +177,9 @@ class FitProgress:
     @__call__.register
     def _(self, event: StagesKept) -> None:
         are, names = "is" if len(event.names) == 1 else "are", ", ".join(event.names)
-        self.line(f"going on: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh would begin anew")
+        self.line(
+            f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh starts from the beginning"
+        )
 
     @__call__.register
     def _(self, event: StageStarted) -> None:
@@ -193,24 +195,27 @@ class FitProgress:
 
     @__call__.register
     def _(self, event: Resumed) -> None:
-        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh would begin anew")
+        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh starts from the beginning")
 
     @__call__.register
     def _(self, event: AlreadyFinished) -> None:
-        self.line(f"{event.path} holds this very run, finished; showing its result (--fresh trains anew)")
+        self.line(f"{event.path}: run already completed; showing its result (--fresh trains again)")
 
     @__call__.register
     def _(self, event: TrainingStarted) -> None:
         self._epochs, self._seconds, self._measured, self._what = event.epochs, 0.0, 0, ()  # another stage has another bar
-        total = f", {event.steps * event.epochs:,} in all" if event.epochs > 1 else ""
-        self.line(
-            f"{counted(event.epochs, 'epoch')} of {counted(event.steps, 'step')}{total}; "
-            "* marks the best validation score so far, whose weights are kept"
-        )
+        total = f" ({event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
+        epochs, early = counted(event.epochs, "epoch"), ""
+        if event.patience is not None and event.epochs > 1:
+            epochs = f"at most {epochs}"
+            early = f", ending early after {counted(event.patience, 'evaluation')} without a better score"
+        self.line(f"{epochs} of {counted(event.steps, 'step')}{total}{early}")
+        self.line("* marks the best validation score so far, whose weights are kept")
 
     @__call__.register
     def _(self, event: TimeEstimated) -> None:
-        self.line(f"training takes about {duration(event.seconds)}, by the speed of the first steps")
+        if not self._measured:  # else an epoch has ended, and its line says more
+            self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
 
     @__call__.register
     def _(self, event: BatchEnded) -> None:

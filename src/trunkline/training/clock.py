@@ -1,4 +1,4 @@
-"""Where the time of a run goes, by what it is spent on; a run that is resumed goes on counting.
+"""The time of a run, by what it is spent on; a run that is resumed keeps what was counted before.
 
 The parts are disjoint and their sum is the time that passed, in seconds:
 

@@ -27,7 +27,7 @@ class EpochCost:
 
 @dataclass
 class Cost:
-    """The cost meter of a run; it goes on counting when a run is resumed."""
+    """The cost of a run; a run that is resumed keeps what was counted before."""
 
     trunk_parameters: int = 0
     trained_parameters: dict[str, int] = field(default_factory=dict)  # by task; tasks that share weights are one, "a+b"

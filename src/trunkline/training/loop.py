@@ -49,7 +49,7 @@ SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluation
 
 
 class Interrupted(TrunklineError):
-    """The run was asked to stop, has saved where it stands, and goes on with the same command."""
+    """The run was asked to stop and has saved a checkpoint; the same command resumes it."""
 
 
 class Loop:
@@ -126,7 +126,7 @@ class Loop:
         return self.position, self.cost
 
     def _announce(self) -> None:
-        """Tell how many steps there are, and get ready to estimate how long they take."""
+        """Publish how many steps there are, and prepare to estimate how long they take."""
         training, position, world = self.training, self.position, self.accelerator.num_processes
         batches = self.batches(0)
         rounds = math.ceil(len(batches) / world)
@@ -136,7 +136,7 @@ class Loop:
         judged *= 1 if training.evaluate_every == "epoch" else steps // training.evaluate_every
         left = rounds * (training.epochs - position.epoch) - position.batch
         self._estimate = Estimate(left, judged / max(trained, 1))
-        self.publish(TrainingStarted(steps, training.epochs))
+        self.publish(TrainingStarted(steps, training.epochs, training.patience))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""
@@ -145,7 +145,7 @@ class Loop:
             by = f"{found} {'process' if found == 1 else 'processes'}"
             raise BadInput(
                 f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
-                "start as many as before, or use --fresh to train anew"
+                "start as many as before, or train again with --fresh"
             )
         if changed := changes(before, self.environment):
             self.publish(Finding(changed))
@@ -153,7 +153,7 @@ class Loop:
 
     def _interrupted(self) -> Interrupted:
         return Interrupted(
-            f"stopped on request after step {self.position.step}; all is saved, and the same command goes on from there"
+            f"stopped on request after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
         )
 
     def active(self) -> dict[str, Learner]:
