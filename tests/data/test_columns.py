@@ -64,7 +64,8 @@ def test_numbers_in_the_notation_of_their_column_and_missing_ones():
         r"line 20: column 'c' holds '1,234', which may be 1.234 or 1,234; expected a decimal point and nothing between",
         columns.numbers, table("12", "1,234"), "c",
     )  # fmt: skip
-    refused(r"line 20: column 'c' holds a string", columns.numbers, table("7", "N/A"), "c", missing=["nan"])
+    assert columns.numbers(table("7", "N/A"), "c", missing=["x"]) == [7, None]
+    refused(r"line 20: column 'c' holds a string", columns.numbers, table("7", "N/A"), "c", missing=[])
     assert columns.notation(table("3,5", "nan"), "c").words == "a decimal comma"
 
 
@@ -74,6 +75,7 @@ def test_missing_labels():
     assert columns.labels(table("yes", "nan", "NaN"), "c", missing=["nan"]) == ["yes", None, "NaN"]
     assert columns.labels(table(2, -1, 3), "c", missing=["-1"]) == ["2", None, "3"]
     assert columns.labels(table("2", "N/A", "3"), "c") == ["2", None, "3"]
+    assert columns.labels(table("2", "N/A", "3", "x"), "c", missing=["x"]) == ["2", None, "3", None]
     assert columns.labels(table("2", "N/A", "3"), "c", missing=[]) == ["2", "N/A", "3"]
 
 

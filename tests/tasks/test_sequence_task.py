@@ -206,6 +206,11 @@ def test_labels_that_may_stand_for_a_missing_value_are_told():
     assert fitted("sequence", corpus, label="label", missing=[]).label_findings(corpus) == []
     listed = fitted("sequence", corpus, label="label", label_list=["yes", "no", "nan", "N/A"])
     assert listed.label_findings(corpus) == []
+    among_numbers = corpus_of(label=["1", "NA", "2"])
+    assert fitted("sequence", among_numbers, label="label").labels == ["1", "2"]
+    task = fitted("sequence", among_numbers, label="label", label_list=["1", "2", "NA"])
+    assert task.targets(among_numbers).values.tolist() == [0, 2, 1] and task.findings(among_numbers) == []
+    assert SequenceConfig(label="label", missing="nan").missing == ["nan"]
 
 
 def test_labels_that_differ_only_in_case_or_blanks_are_told_and_kept():

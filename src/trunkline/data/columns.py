@@ -1,7 +1,8 @@
 """Columns of a table read as texts, labels, label sets, numbers, tags or spans: every value checked, errors with its line.
 
 A missing value (data/missing.py) is None: that task skips the row. A column is read once for a table (`Table.parsed`).
-`missing` are the strings that a config lists as missing values; with None, the usual spellings are missing among numbers only.
+`missing` are the strings that a config lists as missing values. Among numbers the usual spellings are missing as well, unless
+the list is empty, which says that there are none.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> 
         gone = [absent(value) for value in values]
         kept: list[Any] = [None if out else value for value, out in zip(values, gone, strict=True)] if any(gone) else values
         rows = [row for row, value in enumerate(kept) if isinstance(value, str) and value.strip()]
-        if missing is None and rows:  # beside lists, nan is no label
+        if usual(missing) and rows:  # beside lists, nan is no label
             rows = [row for row in rows if not spells_missing(kept[row])] or rows
         if 2 * sum(opens(kept[row]) for row in rows) <= len(rows):
             return kept
@@ -99,6 +100,11 @@ def _absent(missing: Missing) -> Callable[[object], bool]:
         return is_missing
     listed = frozenset(one.strip() for one in missing)
     return lambda value: is_missing(value) or is_listed(value, listed)
+
+
+def usual(missing: Missing) -> bool:
+    """Whether the usual spellings of missing values count as such among numbers: not if a config says that there are none."""
+    return missing is None or len(missing) > 0
 
 
 def policy(missing: Missing) -> tuple[str, ...] | None:
@@ -123,7 +129,7 @@ def labels(table: Table, name: str, where: str = "", *, missing: Missing = None)
             if label is None and value is not None:
                 raise wrong(table, row, name, value, "a label (a string, a whole number or a truth value)")
             out.append(label if label and not label.isspace() else None)
-        return spelled_alike(out, keep_missing=missing is not None)
+        return spelled_alike(out, keep_missing=not usual(missing))
 
     return table.parsed(("labels", name, policy(missing)), parse)
 
@@ -187,7 +193,7 @@ def _written(values: list, missing: Missing) -> tuple[list[bool], Notations]:
     absent = _absent(missing)
 
     def nothing(value: object) -> bool:
-        spelled = isinstance(value, str) and (not value.strip() or (missing is None and spells_missing(value)))
+        spelled = isinstance(value, str) and (not value.strip() or (usual(missing) and spells_missing(value)))
         return spelled or absent(value)
 
     gone = [nothing(value) for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.data.columns import Missing, cells, label_of, labels, policy, wrong
+from trunkline.data.columns import Missing, cells, label_of, labels, policy, usual, wrong
 from trunkline.data.missing import is_missing, spells_missing
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
@@ -97,7 +97,7 @@ def indicators(table: Table, names: Sequence[str], where: str = "", *, missing: 
     """
 
     def holds(name: str, row: int, word: str | None) -> bool | None:
-        if word is None or (missing is None and spells_missing(word)):
+        if word is None or (usual(missing) and spells_missing(word)):
             return None
         if (low := word.lower()) not in YES | NO:
             value = table.columns[name][row]

@@ -1,8 +1,8 @@
 """Missing values: null and NaN in any format, blank cells, and strings such as ``N/A`` that stand for them.
 
 A string may be either: ``nan`` can be a class. In a column whose other values are numbers the spellings below count as
-missing, as pandas reads them; beside other labels they are labels, which a finding names. `data.missing` of a config lists the
-strings that count, and then no others do.
+missing, as pandas reads them; beside other labels they are labels, which a finding names. `data.missing` of a config lists
+strings that count in any column; an empty list says that none does, the spellings below included.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def _as_texts(value: Any) -> Any:
 
 Label = Annotated[str, BeforeValidator(_as_text)]
 LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
-MissingList = Annotated[list[str], BeforeValidator(_as_texts)]
+MissingList = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else _as_texts(value))]
 MOST_NAMED = 100
 LONGEST_LABEL, MOST_BLANKS = 80, 6  # of what is not taken for a text
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]

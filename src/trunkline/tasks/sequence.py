@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
+from trunkline.data.missing import spells_missing
 from trunkline.errors import BadInput, shown
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
@@ -207,4 +208,6 @@ class SequenceTask(Task):
 
 
 def _labels(name: str, config: SequenceConfig, corpus: Corpus) -> list[str | None]:
-    return columns.labels(corpus.table, config.label, f"tasks.{name}.label", missing=config.missing)
+    listed = any(map(spells_missing, config.label_list or ()))  # then it is a label, among numbers too
+    missing = [] if listed and config.missing is None else config.missing
+    return columns.labels(corpus.table, config.label, f"tasks.{name}.label", missing=missing)

@@ -62,7 +62,7 @@ class DataSection(Section):
     empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
     unseen_labels: Literal["count", "refuse"] = "count"  # of validation and test, that train does not have: errors, or refused
     format: str | None = None  # of the files, where their suffix does not say it
-    missing: MissingList | None = None  # strings of label columns that stand for a missing value; the usual ones where None
+    missing: MissingList | None = None  # strings that stand for a missing value beside labels too; empty: none does
 
     @field_validator("format")
     @classmethod

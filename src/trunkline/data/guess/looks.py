@@ -69,7 +69,7 @@ class Look:
 
     def _numbers(self) -> list[float] | None:
         """The values as numbers, what spells a missing one dropped; None where some are none, or where they are codes."""
-        spelled = [self.listed is None and isinstance(value, str) and spells_missing(value) for value in self.there]
+        spelled = [columns.usual(self.listed) and isinstance(value, str) and spells_missing(value) for value in self.there]
         kept = [i for i, gone in enumerate(spelled) if not gone]
         values = [self.there[i] for i in kept]
         if not values or any(isinstance(value, bool | list | dict) for value in values):
