@@ -36,6 +36,15 @@ def test_one_that_fails_is_named_once_and_told_no_more(caplog):
     assert "Broken failed at EpochEnded (ValueError)" in said and "a text" not in said
 
 
+def test_an_error_of_the_system_is_named_by_its_type_and_its_reason(caplog):
+    def full(event):
+        raise OSError(28, "No space left on device", "/a/path")
+
+    with caplog.at_level(logging.WARNING, "trunkline"):
+        Publisher([full])(EPOCH)
+    assert "failed at EpochEnded (OSError: No space left on device)" in caplog.text
+
+
 def test_an_interrupt_gets_through():
     def interrupt(event):
         raise KeyboardInterrupt

@@ -205,7 +205,8 @@ class Publisher:
             except Exception as error:
                 self._subscribers.remove(subscriber)
                 name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
-                why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+                why = type(error).__name__  # its own words might hold a text; the system's do not
+                why += f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
                 logging.getLogger("trunkline").warning(
                     "%s failed at %s (%s); it gets no more events, and training continues", name, type(event).__name__, why
                 )

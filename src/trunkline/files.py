@@ -191,10 +191,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def new_folder(path: Path) -> Path:
-    """Return `path` if nothing is there that writing it as a whole would remove; BadInput otherwise."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BadInput(f"{path}: {'is not empty' if path.is_dir() else 'is a file'}; expected a new or an empty folder")
-    return path
+    """Return `path` in full if nothing is there that writing it as a whole would remove; BadInput otherwise."""
+    full = path.expanduser().resolve()
+    if full.exists() and (not full.is_dir() or any(full.iterdir())):
+        raise BadInput(f"{path}: {'is not empty' if full.is_dir() else 'is a file'}; expected a new or an empty folder")
+    return full
 
 
 # How a temporary name goes on behind the name it stands for; before the mark of this package there was none.

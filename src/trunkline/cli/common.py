@@ -69,14 +69,6 @@ def below(path: Path) -> str:
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
-def new_folder(path: Path) -> Path:
-    """`path` in full, as a folder that a command may write as a whole; BadInput if anything is there that would be lost."""
-    path = path.expanduser().resolve()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BadInput(f"{below(path)}: {'is not empty' if path.is_dir() else 'is a file'}; expected a new or an empty folder")
-    return path
-
-
 def program() -> str:
     """How the shell is told to run this command again: `trunkline` where it finds that, else the path of the one that runs."""
     own = Path(sys.argv[0])

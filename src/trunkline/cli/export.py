@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, below, err, guarded, new_folder, out
+from trunkline.cli.common import Debug, Json, below, err, guarded, out
 from trunkline.cli.evaluate import TrunkName
+from trunkline.files import directory_bytes, new_folder
 
 if TYPE_CHECKING:
     from trunkline.model.branch import Branch
@@ -40,7 +41,6 @@ def export(
     """
     target = new_folder(folder)
     from trunkline.export.branch import export_branch
-    from trunkline.files import directory_bytes
     from trunkline.model.branch import load_branch
 
     with err().status("loading the trunk"):

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, below, guarded, new_folder, out
+from trunkline.cli.common import Debug, Json, below, guarded, out
+from trunkline.files import new_folder, read_object
 
 
 @guarded
@@ -29,7 +30,6 @@ def import_(
     trunkline import downloads/ko-wiki adapters/ko-wiki
     """
     target = new_folder(folder)
-    from trunkline.files import read_object
     from trunkline.tuners.adapters.files import CONFIG, FUSION_CONFIG, import_bin
 
     files = import_bin(source, target)
