@@ -103,6 +103,13 @@ def test_the_top_block_learns_the_same_from_stored_lower_states(states, tiny_tru
     assert np.allclose(scores, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lora", "prompt"])
+def test_stored_states_are_refused_where_a_method_leaves_none_to_store(method, tiny_trunk_dir, rows, tmp_path):
+    with pytest.raises(BadInput, match=f"training.states: found store, expected auto or live: .*{method}"):
+        fit(tuned(tiny_trunk_dir, rows, method, tasks=("mood",), states="store"), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_joint_tasks_share_one_trunk(tiny_trunk_dir, rows, tmp_path):
     values = tuned(tiny_trunk_dir, rows, "full", ("mood", "stars"), regime="joint", epochs=15)
     result = fit(values, run_dir=tmp_path / "run")

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
+from trunkline.errors import BadInput
 from trunkline.events import BranchSaved, Finding, RunStarted, StagesKept, StageStarted, Subscriber, TaskFacts, quiet
 from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.approach import approach_of
@@ -86,6 +87,13 @@ class Run:
         self.cost = self._count(self.first[0])
         parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
         self.layers: list[int] = sorted(set().union(*(part.branch.layers for part in parts)))  # that some task may read
+        if config.training.states == "store" and not self.first[1].stored(self.layers):
+            method = config.method.name
+            raise BadInput(
+                found="store",
+                expected=f"auto or live: {method} trains the first block too, so no states are the same in every epoch",
+                key="training.states",
+            )
 
     def _learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
         """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import Finding, Subscriber, quiet
 from trunkline.files import cache_dir
+from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
 from trunkline.states.budget import needed_bytes
 from trunkline.states.checks import read_manifest
@@ -36,6 +37,7 @@ class SplitStates:
 
 def find_states(config: RunConfig) -> list[SplitStates]:
     """Look up the stores that fitting `config` would read; nothing is computed but the tokens."""
+    _check_method(config)
     with config.naming():
         return _look(Run(config, quiet))
 
@@ -46,6 +48,7 @@ def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitSt
     Raises:
         BadInput: the config or the data cannot be used, or the states need more than may be written.
     """
+    _check_method(config)
     stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
     with config.naming():
         run = Run(stored, publish)
@@ -56,9 +59,12 @@ def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitSt
     return _look(run)
 
 
+def _check_method(config: RunConfig) -> None:
+    if not approach_of(config.method).stores_ahead:
+        raise BadInput(f"method {config.method.name}: changes its trunk, so no layer states are stored ahead of a fit")
+
+
 def _splits(run: Run) -> list[Split]:
-    if not run.approach.stores_ahead:
-        raise BadInput(f"method {run.config.method.name}: changes its trunk, so no layer states are stored ahead of a fit")
     return [group.splits[name] for group in run.groups for name in STORED]
 
 
