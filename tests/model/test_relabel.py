@@ -73,6 +73,16 @@ def test_the_positive_label_is_renamed_too(tmp_path, trunk):
     assert (task.positive, task.config.positive, task.labels) == ("bad", "bad", ["bad", "positive"])
 
 
+def test_labels_are_renamed_in_the_scores_too(tmp_path):
+    shutil.copytree(SAVED / "runs" / "adalayers" / "branches" / "mood", tmp_path / "mood")
+    described = json.loads((tmp_path / "mood" / "branch.json").read_text())
+    scores = {"confusion": {"negative": {"negative": 3, "positive": 1}}, "by_label": {"negative": {"f1": 0.5}}}
+    resave(tmp_path / "mood", {**described, "metrics": {"test": scores}})
+    relabel(tmp_path / "mood", {"negative": "bad"})
+    found = json.loads((tmp_path / "mood" / "branch.json").read_text())["metrics"]["test"]
+    assert found == {"confusion": {"bad": {"bad": 3, "positive": 1}}, "by_label": {"bad": {"f1": 0.5}}}
+
+
 def test_what_cannot_be_renamed_is_refused_and_left_alone(tmp_path):
     for name in ("mood", "stars"):
         shutil.copytree(SAVED / "runs" / "adalayers" / "branches" / name, tmp_path / name)

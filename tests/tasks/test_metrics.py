@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -51,6 +52,12 @@ def test_sequence_metrics(pairs):
         row = result["by_label"][label]
         assert (row["precision"], row["recall"], row["f1"]) == pytest.approx(prf(*count))
         assert row["support"] == count[2] and row["predicted"] == count[1]
+    counted = Counter((LABELS[true], LABELS[predicted]) for true, predicted in pairs)
+    assert result["confusion"] == {
+        true: {predicted: counted[true, predicted] for predicted in LABELS if counted[true, predicted]}
+        for true in LABELS
+        if any(counted[true, predicted] for predicted in LABELS)
+    }
     # Gorodkin's R_K: covariance of the one-hot matrices over the product of their deviations
     t, p = np.eye(4)[true], np.eye(4)[predicted]
     cross, own, other = (float(((x - x.mean(0)) * (y - y.mean(0))).sum()) for x, y in ((t, p), (t, t), (p, p)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from trunkline.cli.common import DataFormat, Debug, Fresh, Json, err, guarded, out, program, tell
 from trunkline.errors import BadInput
@@ -21,6 +23,31 @@ RunDir = Annotated[
 ]
 
 
+class FitCommand(TyperCommand):
+    """Answers an unknown option such as `--epochs 3` by the key of the config that it stands for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # click's NoSuchOption; typer has click in different modules
+            if type(error).__name__ == "NoSuchOption" and (hint := _hint(getattr(error, "option_name", ""), given)):
+                error.message += f"; did you mean {hint}?"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
+
+
+def _hint(option: str, given: list[str]) -> str | None:
+    """What to type instead of an option that was given in this command line."""
+    from trunkline.training.hints import option_hint
+
+    for word, following in zip(given, [*given[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == option:
+            return option_hint(option, value if equals else None if following[:1] in ("", "-") else following)
+    return None
+
+
 @guarded
 def fit(
     source: Annotated[
@@ -32,6 +59,13 @@ def fit(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to the config, e.g. training.epochs=5.", show_default=False),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option("--validation", metavar="DATA_OR_SHARE", help="Validation data; short for data.validation=DATA."),
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="DATA_OR_SHARE", help="Test data; short for data.test=DATA.")
     ] = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
@@ -47,20 +81,39 @@ def fit(
 
     \b
     trunkline fit reviews.csv
+    trunkline fit train.csv --validation dev.csv --test test.csv
     trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
     """
+    from trunkline.training.hints import refuse_sources
+
+    overrides = [*(overrides or []), *_split_overrides(validation=validation, test=test)]
+    refuse_sources(source, overrides)
     if Path(source).suffix.lower() in CONFIGS:
         if form is not None:
             raise BadInput(f"{source}: found --format with a config, expected data.format={form} instead")
         from trunkline.training.config import load_config
 
-        config, name = load_config(source, overrides or []), Path(source).stem
+        config, name = load_config(source, overrides), Path(source).stem
     else:
-        config, name = guessed_config(source, overrides or [], form)
+        config, name = guessed_config(source, overrides, form)
     summary = train(config, name, run_dir=run_dir, fresh=fresh)
     if not as_json:
         show_run(summary)
     return summary
+
+
+def _split_overrides(**splits: str | None) -> list[str]:
+    """The options that name data as overrides of the config; quoted where YAML would read a name as something else."""
+    import yaml
+
+    def quoted(value: str) -> str:
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            read = None
+        return value if read == value or isinstance(read, float) else json.dumps(value)
+
+    return [f"data.{key}={quoted(value)}" for key, value in splits.items() if value is not None]
 
 
 def guessed_config(source: str, overrides: list[str], form: str | None = None) -> tuple[RunConfig, str]:
@@ -70,8 +123,6 @@ def guessed_config(source: str, overrides: list[str], form: str | None = None) -
     from trunkline.training.config import override, resolve
     from trunkline.training.guessed import config_for, missing_in, run_name
 
-    if clash := next((text for text in overrides if "=" not in text), None):
-        raise BadInput(f"{clash}: found a second source, expected key.sub=value after {source}")
     table = read_table(source, format=form)
     guess = guess_columns(table, missing=missing_in(overrides))
     for sentence in guess.sentences:
@@ -93,10 +144,11 @@ def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: b
 def show_scores(summary: dict[str, Any]) -> None:
     """Print a run's scores, and how much each layer counts where its branches weigh several."""
     from trunkline.cli import show
+    from trunkline.training.result import weighs_layers
 
     console = out()
     console.print(show.scores(summary["tasks"]))
-    if any(map(show.weighs_layers, summary["tasks"].values())):
+    if any(map(weighs_layers, summary["tasks"].values())):
         console.print(show.layers_of(summary["tasks"]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +24,7 @@ def info(
         typer.Option(
             "--picture",
             metavar="FILE",
-            help="Also draw transfer, attention over adapters and shares of layers: .png, .svg or .pdf.",
+            help="Also draw learning curves, confusion matrices, scores by label and layer weights: .png, .svg or .pdf.",
             show_default=False,
         ),
     ] = None,
@@ -47,9 +46,9 @@ def info(
     is_branch = (path / "branch.json").is_file()
     is_run = not is_branch and (is_branch_or_run(path) or (path / "result.json").is_file())
     if picture is not None:
-        from trunkline.cli import draw  # loads matplotlib
+        from trunkline.pictures.figure import check_target  # loads matplotlib
 
-        draw.check_target(picture)
+        check_target(picture)
         if not is_branch and not is_run:
             raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
     if is_branch:
@@ -57,7 +56,7 @@ def info(
 
         facts = branch_facts(path)
         if picture is not None:
-            facts["picture"] = _draw(place, {facts["task"]: {**facts, "layers": _all_layers(facts)}}, (), picture)
+            facts["picture"] = _draw(place, _as_run(place, facts), picture)
         if not as_json:
             _show_branch(facts, out())
     elif is_run:
@@ -65,7 +64,7 @@ def info(
 
         facts = run_facts(path)
         if picture is not None:
-            facts["picture"] = _draw(place, facts["tasks"], facts.get("transfer", ()), picture)
+            facts["picture"] = _draw(place, facts, picture)
         if not as_json:
             from trunkline.cli.fit import show_run
 
@@ -79,23 +78,31 @@ def info(
     return facts
 
 
-def _draw(place: str, tasks: dict[str, Any], transfer: Sequence[dict[str, Any]], picture: Path) -> str:
+def _draw(place: str, summary: dict[str, Any], picture: Path) -> str:
     """Write the picture, and return where it is."""
-    from trunkline.cli import draw
+    from trunkline.pictures.draw import draw
+    from trunkline.pictures.figure import write
 
-    figure = draw.draw(tasks, transfer)
+    figure = draw(summary)
     if figure is None:
         raise BadInput(
-            f"{place}: nothing to draw, as each branch reads one layer; expected branches that weigh several layers, or a run "
-            "with regime sequential or fusion"
+            f"{place}: nothing to draw, as there are no layer weights, no scores by label and no history; "
+            "expected the run of this branch"
         )
-    draw.write(figure, picture)
+    write(figure, picture)
     return str(picture)
+
+
+def _as_run(place: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A branch as a run of one task, without a history."""
+    path = Path(place).resolve()
+    name = f"{path.parents[1].name}/{path.name}" if path.parent.name == "branches" else path.name
+    return {"name": name, "tasks": {facts["task"]: {**facts, **facts["metrics"], "layers": _all_layers(facts)}}}
 
 
 def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
     """The share of every layer of the trunk, of those that a branch never reads too; as it is where no layers are weighed."""
-    from trunkline.cli.show import weighs_layers
+    from trunkline.training.result import weighs_layers
 
     weights = {int(layer): share for layer, share in facts["layers"].items()}
     everything = dict.fromkeys(range(facts["trunk"]["num_layers"] + 1), 0.0)
@@ -123,6 +130,7 @@ def _trunk(name: str) -> dict[str, Any]:
 def _show_branch(facts: dict[str, Any], console: Console) -> None:
     from trunkline.cli import show
     from trunkline.states.budget import readable
+    from trunkline.training.result import weighs_layers
 
     labels, trunk, method = facts["types"] or facts["labels"], facts["trunk"], dict(facts["method"])
     stored = f"{facts['parameters']:,} stored ({readable(facts['bytes'])} on disk)"
@@ -154,7 +162,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
     console.print(
         show.scores({facts["task"]: {"monitor": facts["monitor"], "positive": facts["positive"], **facts["metrics"]}})
     )
-    if show.weighs_layers(facts):
+    if weighs_layers(facts):
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from trunkline.errors import ascii_controls
 from trunkline.events import metric_name
 from trunkline.states.budget import readable
+from trunkline.training.result import weighs_layers
 
 BAR = 24  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -124,11 +125,6 @@ def layers(weights: Mapping[int, float], reads: Collection[int], title: str = ""
             Text(note, style="dim" if layer not in reads else ""),
         )
     return titled(title, grid) if title else grid
-
-
-def weighs_layers(task: Mapping[str, Any]) -> bool:
-    """Whether a branch has several layers to share its weight out over. All of it on the one that there is says nothing."""
-    return len(task["layers"]) > 1
 
 
 def layers_of(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:

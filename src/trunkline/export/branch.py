@@ -73,7 +73,8 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
         "sha256 of its weights": trunk.weights,
     }
     scores = {
-        split: {name: value for name, value in found.items() if name != "by_label"} for split, found in branch.metrics.items()
+        split: {name: value for name, value in found.items() if not isinstance(value, dict)}
+        for split, found in branch.metrics.items()
     }
     sections = {"task": about, "method": method, "trunk": of_trunk, "metrics": scores, "cost": branch.cost}
     return {

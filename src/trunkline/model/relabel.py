@@ -58,6 +58,11 @@ def relabel(path: str | Path, names: Mapping[str, str]) -> list[str]:
     for scores in described.get("metrics", {}).values():
         if isinstance(rows := scores.get("by_label"), dict):
             scores["by_label"] = {names.get(label, label): row for label, row in rows.items()}
+        if isinstance(rows := scores.get("confusion"), dict):
+            scores["confusion"] = {
+                names.get(true, true): {names.get(label, label): count for label, count in row.items()}
+                for true, row in rows.items()
+            }
     Task.from_state(described["name"], state)  # refused here if it could not be read again
     tensors = stored.load()
     with atomic_directory(path) as temporary:

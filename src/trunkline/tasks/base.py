@@ -263,7 +263,8 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:
-        """Return metrics by flat name, and for kinds with labels `by_label`, a table by label.
+        """Return metrics by flat name, and in mappings what is more than a number: for kinds with labels `by_label`, a table by
+        label; `confusion` {true: {predicted: count}} where a text has one label; `sample` {row: {true, predicted}} of numbers.
 
         Precision, recall and F1 whose denominator is 0 are 0.0, as is Matthews correlation (scikit-learn's rule with
         zero_division=0); other undefined values are None; there is never a NaN.

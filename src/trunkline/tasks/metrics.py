@@ -22,6 +22,7 @@ SEQUENCE = ("accuracy", *_AVERAGED, "matthews")
 BINARY = ("precision", "recall", "f1")
 MULTILABEL = ("accuracy", *_AVERAGED, "average_precision")
 REGRESSION = ("pearson", "spearman", "mse", "mae", "r2")
+SAMPLE = 300  # pairs of a true and a predicted number that are kept of a regression, to be drawn
 TOKEN = ("precision", "recall", "f1", "precision_macro", "recall_macro", "f1_macro", "accuracy")
 
 
@@ -33,7 +34,7 @@ def with_unseen(found: np.ndarray, unseen: int) -> np.ndarray:
 def sequence_metrics(
     true: np.ndarray, predicted: np.ndarray, labels: list[str], positive: int = 1, unseen: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return SEQUENCE, for two labels also BINARY (of the positive one), and by_label.
+    """Return SEQUENCE, for two labels also BINARY (of the positive one), by_label and confusion.
 
     Macro and weighted means are over the labels that occur in `true` or `predicted`, as scikit-learn's default is.
 
@@ -50,6 +51,7 @@ def sequence_metrics(
         warnings.simplefilter("ignore")
         result["matthews"] = float(sk.matthews_corrcoef(true, predicted))
     result["by_label"] = _by_label(true, predicted, [*labels, *unseen])
+    result["confusion"] = confusion(true, predicted, [*labels, *unseen])
     if len(labels) == 2:
         result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
     return result
@@ -80,8 +82,17 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
     return result
 
 
+def confusion(true: np.ndarray, predicted: np.ndarray, labels: list[str]) -> dict[str, dict[str, int]]:
+    """Return how many texts of each label got which: {true: {predicted: texts}}, without the pairs that do not occur."""
+    pairs, counts = np.unique(np.stack([true, predicted]), axis=1, return_counts=True)
+    found: dict[str, dict[str, int]] = {}
+    for one, other, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(labels[one], {})[labels[other]] = count
+    return found
+
+
 def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """Return REGRESSION for (texts,) numbers; errors are in the units of the target."""
+    """Return REGRESSION for (texts,) numbers; errors are in the units of the target. `sample` has some of the numbers."""
     varied = len(true) > 1 and np.ptp(true) > 0 and np.ptp(predicted) > 0
     with warnings.catch_warnings():  # near-constant predictions: the value is kept, the remark is not needed
         warnings.simplefilter("ignore")
@@ -93,7 +104,14 @@ def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any
         "mse": float(sk.mean_squared_error(true, predicted)),
         "mae": float(sk.mean_absolute_error(true, predicted)),
         "r2": float(sk.r2_score(true, predicted)) if len(true) > 1 else None,
+        "sample": _sample(true, predicted),
     }
+
+
+def _sample(true: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """At most SAMPLE rows, evenly spaced: {number of the row: {true, predicted}}."""
+    rows: list[int] = np.linspace(0, len(true) - 1, min(SAMPLE, len(true))).round().astype(int).tolist()
+    return {str(row): {"true": number_or_none(true[row]), "predicted": number_or_none(predicted[row])} for row in rows}
 
 
 def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, types: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def read_result(run: Path) -> dict[str, Any]:
     if not all(isinstance(task, dict) for task in summary["tasks"].values()):
         raise BadInput(f"{file}: tasks: found something else than a section, so not the result of a run")
     return summary
+
+
+def weighs_layers(task: Mapping[str, Any]) -> bool:
+    """Whether a branch has several layers to share its weight out over. All of it on the one that there is says nothing."""
+    return len(task.get("layers", ())) > 1
 
 
 def run_facts(path: Path) -> dict[str, Any]:

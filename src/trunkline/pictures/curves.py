@@ -1,0 +1,98 @@
+"""Learning curves: the validation score at each evaluation, the best one marked, and the losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from trunkline.pictures.figure import BAR, GREY, LABEL, SMALL, Panel, headed, titles_width
+
+KIND = "learning curve"
+LOSSES = {"train_loss": ("training loss", "--"), "loss": ("validation loss", ":")}
+
+
+def curves(summary: Mapping[str, Any]) -> list[Panel]:
+    """A panel for each task, and for each stage that has trained it.
+
+    Args:
+        summary: result.json of a run. `history` has for each evaluation its `epoch`, its `step` and by task the metrics of
+            `validation`, whether they were the `best` so far, and the mean `train_loss` since the last evaluation, if recorded.
+    """
+    traced = list(_traced(summary))
+    width = max([4.2, *(titles_width([title], KIND) + 1.2 for title, _, _ in traced)])
+    return [Panel(_drawing(title, monitor, entries), width, 3.2) for title, monitor, entries in traced]
+
+
+def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Mapping[str, Any]]]]:
+    """The title, the monitored metric and the evaluations of each task, for each stage that has trained it."""
+    stages = summary.get("stages") or [{"name": "", "history": summary.get("history", ())}]
+    trained = [(stage, {name for entry in stage.get("history", ()) for name in entry["tasks"]}) for stage in stages]
+    for name, task in summary["tasks"].items():
+        own = [stage for stage, names in trained if name in names]
+        for stage in own:
+            title = name if len(own) == 1 else f"{name} ({stage['name']})"
+            yield title, task["monitor"], [entry for entry in stage["history"] if name in entry["tasks"]]
+
+
+def _drawing(title: str, monitor: str, entries: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
+    name = title.rpartition(" (")[0] if title not in entries[0]["tasks"] else title
+    epochs = [entry["epoch"] for entry in entries]
+    by_epoch = len(set(epochs)) == len(epochs)
+    places = epochs if by_epoch else [entry["step"] for entry in entries]
+    found = [entry["tasks"][name] for entry in entries]
+    scores = [_number(one["validation"].get(monitor)) for one in found]
+    best = next((i for i in reversed(range(len(found))) if found[i].get("best") and not math.isnan(scores[i])), None)
+    lines = {
+        "train_loss": [_number(one.get("train_loss")) for one in found],
+        "loss": [_number(one["validation"].get("loss")) for one in found],
+    }
+
+    def draw_on(axes: Axes) -> None:
+        drawn: list[Any] = []
+        if monitor != "loss":
+            drawn += axes.plot(
+                places, scores, color=BAR, marker="o", markersize=3, linewidth=1.5, label=f"validation {monitor}"
+            )
+            axes.set_ylabel(monitor, fontsize=LABEL, color=BAR)
+            beside = axes.twinx()
+        else:
+            beside = axes
+        for key, values in lines.items():
+            if not all(map(math.isnan, values)):
+                label, style = LOSSES[key]
+                marker = "." if len(places) == 1 else None
+                drawn += beside.plot(places, values, color="black", linestyle=style, linewidth=1, marker=marker, label=label)
+        if best is not None:
+            said = f"best: {scores[best]:.3f}" if len(places) > 1 else f"{scores[best]:.3f}"
+            drawn += axes.plot(places[best], scores[best], linestyle="", marker="*", markersize=11, color="#d9822b", label=said)
+        beside.set_ylabel("loss", fontsize=LABEL)
+        for one in (axes, beside):
+            one.tick_params(labelsize=SMALL)
+            one.spines["top"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.set_xlabel("epoch" if by_epoch else "step", fontsize=LABEL)
+        if len(places) == 1:
+            axes.set_xticks(places)
+        axes.grid(axis="y", color=GREY, linewidth=0.3)
+        axes.set_zorder(beside.get_zorder() + 1)  # the score over the losses
+        axes.patch.set_visible(False)
+        axes.legend(
+            drawn,
+            [str(one.get_label()) for one in drawn],
+            fontsize=SMALL,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+            ncols=2,
+            frameon=False,
+        )
+        headed(axes, title, KIND)
+
+    return draw_on
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
