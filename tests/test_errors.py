@@ -68,6 +68,7 @@ def test_swapped_letters_are_nearer_than_others(found, meant):
 
 
 def test_all_are_listed_where_none_is_near():
+    assert str(unknown_name("here", "LoRA", ["lora", "full"])) == "here: unknown name 'LoRA'; did you mean 'lora'?"
     assert str(unknown_name("here", "xyz", ["b", "a"])) == "here: unknown name 'xyz'; expected one of a, b"
 
 

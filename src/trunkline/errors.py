@@ -109,7 +109,9 @@ def unknown_name(where: str, found: object, known: Iterable[object], key: str = 
     """
     known = sorted(map(str, known))
     word = found if isinstance(found, str) else literal(found)
-    near = difflib.get_close_matches(word[: 2 * LONGEST], known, n=3, cutoff=0.6)
-    near.sort(key=lambda one: sorted(one) != sorted(word))  # difflib thinks little of swapped letters
+    folded = {name.casefold(): name for name in reversed(known)}
+    word = word[: 2 * LONGEST].casefold()
+    near = [folded[one] for one in difflib.get_close_matches(word, folded, n=3, cutoff=0.6)]
+    near.sort(key=lambda one: sorted(one.casefold()) != sorted(word))  # difflib thinks little of swapped letters
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {listed(known, quoted=False) or '(none)'}"
     return BadInput(f"unknown name {literal(found)}; {hint}", where=where, key=key)

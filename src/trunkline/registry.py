@@ -65,6 +65,10 @@ class Registry(Generic[T]):
         self._look()
         return sorted({*self._things, *self._modules})
 
+    def known_as(self, name: str) -> str:
+        """Return `name` as it is registered, where it differs from that by upper and lower case only."""
+        return next((known for known in self.names() if known.casefold() == name.casefold()), name)
+
     def get(self, name: str, where: str = "", key: str = "") -> T:
         """Return the thing called `name`; raise BadInput that names the nearest known one (`where` and `key` open it)."""
         known = self.names()

@@ -128,6 +128,38 @@ def test_other_bad_input_is_one_sentence_too(tmp_path):
     assert "latin.csv line 2" in fails(2, "fit", "latin.csv")
 
 
+def test_validation_and_test_data_of_a_guessed_config(tmp_path, tiny_overrides):
+    rows = made_up(120)
+    (tmp_path / "reviews").mkdir()
+    for name, some in {"train": rows[:80], "dev no 1": rows[80:95], "yes": rows[95:]}.items():
+        write_csv(tmp_path / "reviews" / f"{name}.csv", some)
+    options = ["--validation", "reviews/dev no 1.csv", "--test", "reviews/yes.csv", "training.epochs=1", "--json"]
+    summary = json.loads(done("fit", "reviews/train.csv", *options, *tiny_overrides).stdout)
+    assert summary["rows"] == {"train": 80, "validation": 15, "test": 25}
+    assert Path(summary["run"]).name.startswith("reviews-")
+
+
+@pytest.mark.parametrize(
+    ("share", "parsed"), [("20%", 0.2), ("0.2", 0.2), ("yes", "yes"), ("[x", "[x"), ("owner/set:test", "owner/set:test")]
+)
+def test_options_that_name_data_are_overrides_whatever_yaml_makes_of_them(share, parsed):
+    from trunkline.cli.fit import _split_overrides
+    from trunkline.training.config import override, resolve
+
+    overrides = _split_overrides(validation=share, test=None)
+    values = {"data": {"train": "snips"}, "tasks": {"intent": {"kind": "sequence", "label": "label"}}}
+    assert resolve(override(values, overrides), overrides=overrides).data.validation == parsed
+
+
+def test_a_missing_file_is_compared_with_others_without_their_suffix(tmp_path):
+    for name in ("notes.csv", "reviews.csv", "films.jsonl"):
+        (tmp_path / name).write_text("text,label\n")
+    assert fails(2, "fit", "nosuch.csv").endswith("nosuch.csv: no such file in '.'")
+    for typed, meant in {"review.csv": "reviews.csv", "Reviews.tsv": "reviews.csv", "films.csv": "films.jsonl"}.items():
+        assert fails(2, "fit", typed).endswith(f"did you mean {meant!r}?")
+    assert fails(2, "fit", "reviews").endswith("did you mean 'reviews.csv'?")
+
+
 def test_no_text_of_the_user_is_in_an_error(tmp_path):
     (tmp_path / "secret.csv").write_text("text,label\n" + "a secret that nobody may read,x\n" * 4 + '"an open quote,y\n')
     assert "secret that" not in fails(2, "fit", "secret.csv")

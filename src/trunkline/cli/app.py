@@ -10,7 +10,7 @@ import trunkline
 from trunkline.cli.demo import demo
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.export import export
-from trunkline.cli.fit import fit
+from trunkline.cli.fit import FitCommand, fit
 from trunkline.cli.import_ import import_
 from trunkline.cli.info import info
 from trunkline.cli.init import init
@@ -42,7 +42,7 @@ def _root(
 
 
 app.command("demo")(demo)
-app.command("fit")(fit)
+app.command("fit", cls=FitCommand)(fit)
 app.command("init")(init)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)

@@ -144,7 +144,7 @@ def _read(source: str, base: Path, format: str | None) -> Table:
         return _hub(source, **match.groupdict())
     if match or _looks_like_path(source):
         raise BadInput(f"{source}: no such file{_nearest_file(base / Path(source).expanduser())}")
-    near = difflib.get_close_matches(name, embedded_names(), n=1)
+    near = _near_files(base / Path(source).expanduser()) or difflib.get_close_matches(name, embedded_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(embedded_names())}, a path, or owner/name of the hub"
     raise BadInput(f"{source}: no such embedded data set, file or folder; {hint}")
 
@@ -175,8 +175,20 @@ def _nearest_file(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f", and no folder {str(folder)!r} either"
-    near = difflib.get_close_matches(path.name, [file.name for file in folder.iterdir()], n=1)
+    near = _near_files(path)
     return f"; did you mean {near[0]!r}?" if near else f" in {str(folder)!r}"
+
+
+def _near_files(path: Path) -> list[str]:
+    """The name of what lies beside `path` and is called almost like it; a suffix alone makes no two names alike."""
+    try:
+        names = [file.name for file in path.parent.iterdir() if not file.name.startswith(".")]
+    except OSError:
+        return []
+    stems = {name.split(".")[0].casefold() for name in names}
+    stem = difflib.get_close_matches(path.name.split(".")[0].casefold(), stems, n=1, cutoff=0.75)
+    alike = [name for name in names if stem and name.split(".")[0].casefold() == stem[0]]
+    return difflib.get_close_matches(path.name, alike, n=1, cutoff=0.0)
 
 
 def _saved(path: Path, source: str, split: str) -> Table:

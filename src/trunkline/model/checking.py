@@ -206,6 +206,8 @@ def named_section(value: Any, key: str, registry: Any, where: str, place: str) -
         return value
     if not isinstance(value, dict) or key not in value:
         raise BadInput(expected=f"a section with {key!r}, one of {', '.join(registry.names())}", **at(where, place))
+    if isinstance(value[key], str):
+        value = {**value, key: registry.known_as(value[key])}
     thing = registry.get(value[key], **at(where, f"{place}.{key}"))
     if (unknown := next((one for one in value if one not in thing.Config.model_fields), None)) is not None:
         raise not_a_key(unknown, key, value[key], registry, where, place)

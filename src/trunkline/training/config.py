@@ -25,6 +25,7 @@ from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
 from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
 from trunkline.tasks.labels import MissingList
+from trunkline.training.hints import refuse_misplaced
 from trunkline.training.memory import Memory
 from trunkline.training.paths import locate_paths
 
@@ -238,6 +239,7 @@ def resolve(
     values = memory.take_from(values, where)
     refuse_extremes(values, where, "")
     values = _with_preset(values, where)
+    refuse_misplaced(values, where, RunConfig)
     config = validate_section(RunConfig, values, where, "")
     config._origin, config._memory = origin, memory
     config.method = named_section(config.method, "name", branches.methods, where, "method")

@@ -54,7 +54,7 @@ def config_of(given: Any, overrides: Sequence[str] = (), **keywords: Any) -> Giv
     if is_path:
         return _guessed(str(given), read_table(str(given)), run_name(str(given)), overrides, **keywords)
     if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
-        return _guessed(given, read_table(given), run_name(given[0]), overrides, **keywords)
+        return _guessed(given, read_table(given), run_name(given), overrides, **keywords)
     if is_splits(given):
         splits, _ = split_tables(given, "data")
         return _guessed(given, table_of(splits["train"], "data.train"), None, overrides, **keywords)

@@ -5,7 +5,9 @@ Both say the same (a test holds them together): how data/guess/ interprets the c
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ import yaml
 from trunkline.data.guess import Guess
 from trunkline.training.config import override
 
+# Names of files and folders that say what the data is for, and not what it is about.
+_OF_ANY = re.compile(
+    r"(train(ing)?|dev|valid(ation)?|test|data(set)?)([-_ ]?(data(set)?|set|split|\d+(-of-\d+)?))*", re.IGNORECASE
+)
 METHOD = {"name": "adalayers", "dim": 128, "alpha": 16, "cutoff": 0.01}
 
 
@@ -134,12 +140,29 @@ def _alternatives(section: dict[str, Any]) -> list[str]:
     return []
 
 
-def run_name(source: str) -> str:
-    """A source's name without folder, split and suffixes: ``"data/reviews.csv.gz"`` is ``"reviews"``."""
-    path = Path(source)
-    return (path.name if path.exists() else source.split("@")[0].split(":")[0].rstrip("/").split("/")[-1]).split(".")[
-        0
-    ] or "data"
+def run_name(source: str | list[str]) -> str:
+    """A name for a run on `source`, without folder, split and suffixes: ``"data/reviews.csv.gz"`` is ``"reviews"``.
+
+    A file with a name such as ``train.csv`` or ``data.json`` gives the name of its folder; several files give the common
+    beginning of their names, or the name of the first.
+    """
+    if isinstance(source, str):
+        return _own_name(source)
+    names = [_own_name(one) for one in source]
+    same = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = re.sub(r"[\W_\d]+$", "", "".join(letters[0] for letters in same))
+    return common if len(common) > 2 else names[0]
+
+
+def _own_name(source: str) -> str:
+    path = Path(source).expanduser()
+    if not path.exists():
+        folder, _, _ = source.split("@")[0].rpartition(":")
+        if not folder or not Path(folder).expanduser().is_dir():  # an embedded set, or one of the hub
+            return source.split("@")[0].split(":")[0].rstrip("/").split("/")[-1].split(".")[0] or "data"
+        path = Path(folder).expanduser()
+    names = [part.split(".")[0] for part in (path.name or path.resolve().name, *reversed(path.resolve().parts[1:-1]))]
+    return next((name for name in names[:3] if name and not _OF_ANY.fullmatch(name)), names[0] or "data")
 
 
 def relative(source: str, folder: Path) -> str:
