@@ -347,6 +347,9 @@ def test_every_column_of_tags_for_the_same_words_is_a_task_and_ids_of_sentences_
     assert guess.text is None
     assert guess.tasks == {name: {"kind": "token", "tokens": "tokens", "tags": name} for name in ("chunk", "ner")}
     unused = {decision.column: decision.why for decision in guess.decisions if decision.role == "unused"}
-    assert unused["pos"] == "a string for each of 'tokens', which are no tags" and "sentence no" in unused
+    assert (
+        unused["pos"] == "a string for each of 'tokens', which are no tags"
+        and unused["sentence no"] == "it does not hold the words of 'tokens'"
+    )
     texts = {"review": ["a b", "c", "d e"], **{name: columns[name] for name in ("tokens", "ner")}}
     assert guess_columns(Table("x", texts)).text == "review"

@@ -46,6 +46,9 @@ def test_plain_text_is_refused_with_the_way_to_predict_it(tmp_path):
     (tmp_path / "x.txt").write_text("A first sentence, of several words.\nA second one\n")
     with pytest.raises(BadInput, match=r"unknown suffix '\.txt', expected one of .*\.csv.*; a text a line can be"):
         read_table("x.txt", base=tmp_path)
+    (tmp_path / "x.txt").write_text("__label__a some words\n" * 3)
+    with pytest.raises(BadInput, match=r"x\.txt: lines as fastText reads them are not read; write each as label, tab, text"):
+        read_table("x.txt", base=tmp_path)
     (tmp_path / "x.dat").write_bytes(bytes(range(256)))
     with pytest.raises(BadInput, match=r"unknown suffix '\.dat', and it is no text in UTF-8; expected one of"):
         read_table("x.dat", base=tmp_path)

@@ -47,18 +47,20 @@ def test_a_workbook_of_pandas_comes_back_with_its_types(tmp_path):
 
 def test_empty_rows_columns_and_sheets_of_a_workbook(tmp_path, book):
     sheet = book.active
-    for row in ([], ["text", "label", None, ""], ["a", 1], [None, "", None], ["b", 2, None], [], [""]):
+    for row in ([], ["text", "label", None, ""], ["a", 1], [None, "", None], ["b", "#N/A", None], [], [""]):
         sheet.append(row)
     sheet["F9"].number_format = "0.00"  # formatted, nothing in it
     book.create_sheet("empty", 0)
     book.create_sheet("second").append(["x"])
     book.save(tmp_path / "x.xlsx")
     table = read_table("x.xlsx", base=tmp_path)
-    assert table.columns == {"text": ["a", "b"], "label": [1, 2]} and list(table.rows) == [3, 5]
+    assert table.columns == {"text": ["a", "b"], "label": [1, None]} and list(table.rows) == [3, 5]
     assert table.findings == (
         "1 sheet not read, only 'Sheet'; save another as a file of its own.",
         "1 row left out, as every cell is empty.",
+        "1 cell with an error such as #N/A read as missing.",
     )
+    assert [piece.columns for piece in read_chunks("x.xlsx", 9, base=tmp_path)] == [table.columns]
 
 
 def test_a_token_a_row_in_a_workbook(tmp_path, book):

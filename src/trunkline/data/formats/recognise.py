@@ -78,6 +78,8 @@ def _by_content(path: Path, source: str) -> Format:
     for known in map(formats.get, formats.names()):
         if known.content is not None and known.content(lines):
             return known
+    if lines[0].startswith("__label__"):
+        raise BadInput(f"{source}: lines as fastText reads them are not read; write each as label, tab, text below a header")
     hint = "; a text a line can be predicted from standard input" if path.suffix.lower() == ".txt" else ""
     raise BadInput(f"{source}: {unknown}, {expected}{hint}")
 

@@ -38,9 +38,9 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         raise BadInput(f"{table.source}: {NO_HEADER}")
     looks = {name: Look(table, name, missing) for name in table.columns}
     text, pair = find_texts(looks) if text is None else (text, None)
-    tags = find_tags(looks)
+    tags, other = find_tags(looks), None
     if text is not None and pair is None and tags.tokens is not None and text.lower() not in TEXT_NAMES:
-        text = text if words_of(looks[tags.tokens], looks[text]) else None  # such as the ids of sentences
+        text, other = (text, None) if words_of(looks[tags.tokens], looks[text]) else (None, text)  # such as ids of sentences
     if text is None and tags.tokens is None:
         reasons = [tags.trouble.get(name) or why_no_text(look) for name, look in looks.items()]
         raise _none(table, "looks like texts", "one, or data.text", dict(zip(looks, reasons, strict=True)))
@@ -58,6 +58,8 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         elif name == tags.tags or name in tags.more:
             made[name] = Decision(name, "token", f"lists of tags, one for each string of {shown(tags.tokens)}{look.missing}")
             task = {"kind": "token", "tokens": tags.tokens, "tags": name}
+        elif name == other:
+            made[name] = Decision(name, "unused", f"it does not hold the words of {shown(tags.tokens)}")
         elif name in tags.beside:
             made[name] = Decision(name, "unused", f"a string for each of {shown(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
