@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.inputs.batching import Layout, padding_share, token_batches
+from trunkline.inputs.batching import Layout, fitting_tokens, padding_share, token_batches
 
 SETTINGS = settings(max_examples=50, deadline=None)
 LENGTHS = st.lists(st.integers(1, 60), max_size=80)
@@ -120,3 +120,30 @@ def test_gradients_reach_rows_and_stop_at_padding():
     padded = torch.randn(3, 4, 3, requires_grad=True)
     layout.unpad(padded).sum().backward()
     assert torch.equal(padded.grad, layout.mask[..., None].expand(3, 4, 3).float())
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "batches"),
+    [
+        (1200, 10, 64),
+        (100, 10, 13),
+        (8900, 10, 64),
+        (100_000, 12, 586),
+        (30, 10, 4),
+        (1, 3, 1),
+        (5000, 200, 500),
+        (64, 9000, 64),
+    ],
+)
+def test_little_data_has_steps_enough_in_an_epoch(count, length, batches):
+    """About 64 batches: fewer only for fewer than 8 texts a batch, more only for more than 2,048 tokens or 8 long texts."""
+    lengths = np.full(count, length)
+    found = len(token_batches(lengths, tokens=fitting_tokens(lengths), seed=0))
+    assert batches <= found <= batches * 1.1
+
+
+@SETTINGS
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=60))
+def test_fitting_tokens_are_within_their_bounds(lengths):
+    tokens = fitting_tokens(lengths)
+    assert 8 <= tokens <= 4096 and tokens >= min(4096, 8 * sum(lengths) / len(lengths))

@@ -1,8 +1,11 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+from trunkline.branches import methods
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.training.config import load_config, override, resolve
 
@@ -31,7 +34,8 @@ def test_identity_changes_with_any_value():
 
 
 def test_the_identity_of_an_older_run_with_a_device_is_known_again():
-    section = {"trunk": {"name": "minilm", "device": "cpu"}, "method": "probe", "training": {"epochs": 3}}
+    section = {"trunk": {"name": "minilm", "device": "cpu"}, "method": "probe"}
+    section["training"] = {"epochs": 3, "batch_tokens": 2048, "learning_rate": 1e-3, "patience": None}
     config = resolve({"data": {"train": "snips"}, "tasks": GOOD["tasks"], **section})
     # As commit e8ad30c computed it.
     assert config.identity(older=True) == "032e67a4dfd5664ae7b6951cfc7e02de92538e6b91f0c4e011d47e81352eb1d9"
@@ -216,7 +220,7 @@ def test_an_override_of_one_batch_measure_replaces_the_other_of_the_config(name)
             resolve(override(given, overrides))
     with pytest.raises(BadInput, match="not both"):
         resolve({**GOOD, "training": {"batch_tokens": 64, "batch_size": 16}})
-    assert resolve(override(given, ["training.batch_size=null"])).training.batch_tokens in (512, 2048)
+    assert resolve(override(given, ["training.batch_size=null"])).training.batch_tokens in (512, None)
 
 
 def test_a_batch_measure_of_the_config_replaces_that_of_a_preset():
@@ -265,6 +269,32 @@ def test_keys_that_came_later_change_no_identity_unless_they_say_something():
     assert resolve(override(values, ["data.missing=null", "tasks.m.label_list=null"])).identity() == plain.identity()
     changes = ["data.missing=[]", "tasks.m.missing=[x]", "tasks.m.label_list=[x]", "tasks.m.data.missing=[x]"]
     assert len({plain.identity(), *(resolve(override(values, [change])).identity() for change in changes)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [
+        ({}, 1e-3),
+        ({"method": {"dim": 8}}, 1e-3),
+        ({"method": "probe"}, 1e-2),
+        ({"method": "lora"}, 5e-4),
+        ({"method": {"name": "full", "head": "probe"}}, 5e-5),
+        ({"method": "full", "training__learning_rate": 3e-4}, 3e-4),
+    ],
+)
+def test_the_rate_is_the_methods_own_unless_it_is_given(method, rate):
+    config = resolve(with_(**method))
+    assert config.training.learning_rate == rate
+    assert resolve(config.as_dict()).training.learning_rate == rate
+    assert resolve(with_(training__learning_rate="null")).training.learning_rate == 1e-3
+
+
+def test_every_method_has_a_rate_and_the_docs_show_it():
+    page = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `(\w+)` \| ([\d.e-]+) \|$", page, re.MULTILINE))
+    assert {name: float(rate) for name, rate in shown.items()} == {
+        name: methods.get(name).Config.LEARNING_RATE for name in methods.names()
+    }
 
 
 def test_missing_file_broken_yaml_and_wrong_top_level(tmp_path):

@@ -137,7 +137,6 @@ def test_any_override_is_applied_or_refused(key, value):
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"training": {"batch_tokens": None}}, "training: found null for batch_tokens and no batch_size, expected one of them"),
         ({"training": {"seed": 8589934592}}, "training.seed: found 8589934592, expected a number of at most 32 bits"),
         ({"method": {"name": ["a"]}}, "method.name: unknown name a list; expected one of adalayers, "),
         ({"tasks": {"a": {"kind": ["a"]}}}, "tasks.a.kind: unknown name a list; expected one of multilabel, "),

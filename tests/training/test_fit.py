@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from mutations import resave
 from safetensors.torch import load_file
 from synthetic import config, write_rows
@@ -141,6 +142,28 @@ def test_accumulated_batches_are_one_large_batch(tiny_trunk_dir, rows, tmp_path)
     for name in left:
         torch.testing.assert_close(left[name], right[name], rtol=1e-2, atol=1e-3)
     assert len(parts.summary["history"]) == 1 and parts.summary["history"][0]["step"] == 1
+
+
+def test_batches_are_chosen_from_the_rows_that_are_trained_on(tiny_trunk_dir, rows, tmp_path):
+    def chosen(**changes):
+        values = config(tiny_trunk_dir, rows, tasks=("mood",))
+        values["training"]["batch_tokens"] = changes.pop("batch_tokens", None)
+        values["data"] |= changes
+        run = Run(resolve(values), quiet)
+        lengths = run.groups[0].splits["train"].encoded.lengths
+        return run.config.training.batch_tokens, int(np.ceil(8 * lengths.mean())), len(run.loop(tmp_path / "run").batches(0))
+
+    tokens, of_eight, batches = chosen()  # 240 rows: 64 batches would have fewer than 8 texts each
+    assert tokens == of_eight and 30 <= batches <= 36
+    fewer, of_eight, batches = chosen(rows=40)
+    assert fewer == of_eight and 5 <= batches <= 7
+    assert chosen(batch_tokens=100)[0] == 100
+    values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1)
+    values["training"]["batch_tokens"] = None
+    done = fit(values, run_dir=tmp_path / "done")
+    assert yaml.safe_load((tmp_path / "done" / "config.yaml").read_text())["training"]["batch_tokens"] == tokens
+    again = fit(tmp_path / "done" / "config.yaml", run_dir=tmp_path / "done")
+    assert again.summary == done.summary, "what was chosen makes it no other run"
 
 
 def test_early_stopping_keeps_the_best_weights(tiny_trunk_dir, rows, tmp_path):

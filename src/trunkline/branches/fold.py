@@ -109,6 +109,8 @@ class BranchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    LEARNING_RATE: ClassVar[float] = 1e-3  # at its peak, where `training.learning_rate` is not given
+
     @classmethod
     def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
         """Return the section as `branch.json` of an earlier schema holds it, with keys that keep its arithmetic what it was."""

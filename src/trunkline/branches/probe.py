@@ -15,6 +15,8 @@ from trunkline.inputs.batching import Layout
 class ProbeConfig(BranchConfig):
     """`method: {name: probe}`."""
 
+    LEARNING_RATE: ClassVar[float] = 1e-2
+
     name: Literal["probe"] = "probe"
     layer: int = Field(-1, description="the layer to read; negative numbers count from the top, -1 is the last")
     pooling: Pooling | None = Field(None, description="cls | mean | last for texts, token for words; mean or token by default")

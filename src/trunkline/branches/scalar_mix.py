@@ -32,6 +32,8 @@ from trunkline.inputs.batching import Layout
 class ScalarMixConfig(BranchConfig):
     """`method: {name: scalar_mix}`."""
 
+    LEARNING_RATE: ClassVar[float] = 1e-2
+
     name: Literal["scalar_mix"] = "scalar_mix"
     layers: list[int] | str | None = Field(None, description='layers to mix: [1, 3], "0-6"; all states by default')
     layer_norm: bool = Field(False, description="normalise every layer's rows before mixing")

@@ -6,6 +6,7 @@ Grouping sequences of like length keeps padding small; drawing the groups anew e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -13,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+BATCHES = 64  # of an epoch that `fitting_tokens` aims at, with
+TEXTS = 8  # sequences of mean length in a batch at least, and
+TOKENS = 2048, 4096  # tokens at most: for many short sequences, for TEXTS long ones
 POOL_BATCHES = 50  # sequences are sorted by length within pools of about this many batches
 
 
@@ -48,6 +52,17 @@ def token_batches(
     for pool in np.array_split(order, _pools(lengths, tokens, size)):
         batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], lengths, tokens, size)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def fitting_tokens(lengths: np.ndarray | Sequence[int]) -> int:
+    """Tokens of a batch that give little data enough steps: about BATCHES an epoch, within the bounds of TEXTS and TOKENS.
+
+    Args:
+        lengths: (S,) rows of each sequence, at least one.
+    """
+    lengths = np.asarray(lengths)
+    least = min(TOKENS[1], math.ceil(TEXTS * lengths.mean()))
+    return max(least, min(TOKENS[0], math.ceil(lengths.sum() / BATCHES)))
 
 
 def _pools(lengths: np.ndarray, tokens: int | None, size: int | None) -> int:

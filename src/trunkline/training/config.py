@@ -86,18 +86,18 @@ class TrainingSection(Section):
     """How the weights are found. The same for every method, so that methods can be compared."""
 
     epochs: int = Field(10, ge=1)
-    batch_tokens: int | None = Field(2048, ge=8)  # padded tokens in a batch
+    batch_tokens: int | None = Field(None, ge=8)  # padded tokens in a batch; None: by the training rows (fitting_tokens)
     batch_size: int | None = Field(None, ge=1)  # texts in a batch, instead of batch_tokens
     accumulation: int = Field(1, ge=1)  # batches per step of the optimiser
     optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float | None = Field(None, gt=0)  # at its peak; None: the method's own (its config's LEARNING_RATE)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["one_cycle", "linear", "cosine", "plateau", "constant"] = "one_cycle"
     warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; one_cycle: share until the peak
     plateau_patience: int = Field(3, ge=1)  # evaluations without a better score before the rate is halved
     clip_norm: float | None = Field(1.0, gt=0)
     evaluate_every: Literal["epoch"] | int = "epoch"  # or a number of steps
-    patience: int | None = Field(None, ge=1)  # evaluations without a better score before a task stops
+    patience: int | None = Field(5, ge=1)  # evaluations without a better score before a task stops; None: never
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
     states: Literal["auto", "store", "live"] = "auto"
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
@@ -112,16 +112,11 @@ class TrainingSection(Section):
     loss_weights: Literal["uncertainty"] | dict[str, Weight] | None = None  # joint: of each task's loss, 1 by default
     order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_batch_measure(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("batch_size") is not None:
-            if values.get("batch_tokens") is not None:
-                raise ValueError("give batch_tokens or batch_size, not both")
-            values = {**values, "batch_tokens": None}
-        elif isinstance(values, dict) and values.get("batch_tokens", 0) is None:
-            raise ValueError("found null for batch_tokens and no batch_size, expected one of them")
-        return values
+    @model_validator(mode="after")
+    def _one_batch_measure(self) -> TrainingSection:
+        if self.batch_size is not None and self.batch_tokens is not None:
+            raise ValueError("give batch_tokens or batch_size, not both")
+        return self
 
     @field_validator("evaluate_every")
     @classmethod
@@ -244,6 +239,8 @@ def resolve(
     config._origin, config._memory = origin, memory
     config.method = named_section(config.method, "name", branches.methods, where, "method")
     approach_of(config.method).resolve_head(config.method, where)
+    if config.training.learning_rate is None:
+        config.training.learning_rate = config.method.LEARNING_RATE
     for name in config.tasks:
         safe_name(name, f"{where}: tasks")
     distinct_names(config.tasks, f"{where}: tasks")

@@ -131,7 +131,7 @@ def _fit(
             return done
         rundir.check(path, run.identity)
         if main:
-            write_text(path / rundir.CONFIG, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+            write_text(path / rundir.CONFIG, yaml.safe_dump(run.config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
             summary = run.train(path)
         except BaseException as error:

@@ -25,15 +25,9 @@ METHOD = {"name": "adalayers", "dim": 128, "alpha": 16, "cutoff": 0.01}
 
 
 def training_for(rows: int) -> dict[str, Any]:
-    """Epochs and batches for a training set of this size: little data needs more epochs of smaller batches."""
+    """Epochs for a training set of this size: little data needs more. Batches and rates are chosen when a run begins."""
     epochs = 8 if rows >= 10_000 else 12 if rows >= 3_000 else 20 if rows >= 1_000 else 30
-    return {
-        "epochs": epochs,
-        "batch_tokens": 2048 if rows >= 3_000 else 512,
-        "learning_rate": 0.001,
-        "schedule": "one_cycle",
-        "seed": 0,
-    }
+    return {"epochs": epochs, "patience": 5, "seed": 0}
 
 
 def missing_in(overrides: list[str]) -> list[str] | None:
@@ -113,12 +107,12 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
         _entry("cutoff", values["method"]["cutoff"]),
         "",
         "training:",
-        "  # Passes over the data. More may help where there is little of it; patience: 4 stops early when it does not.",
+        "  # Passes over the data at most. More may help where there is little of it.",
         _entry("epochs", training["epochs"]),
-        "  # Tokens in a batch, padding included.",
-        _entry("batch_tokens", training["batch_tokens"]),
-        _entry("learning_rate", training["learning_rate"]),
-        _entry("schedule", training["schedule"]),
+        "  # Stop after this many evaluations, one an epoch, without a better validation score; null never does.",
+        _entry("patience", training["patience"]),
+        "  # learning_rate: 1e-3   # by default that of the method; more where the loss falls slowly, less where it jumps",
+        "  # batch_tokens: 1024    # tokens in a batch, padding included; by default chosen from the training rows",
         _entry("seed", training["seed"]),
     ]
     return "\n".join(lines) + "\n"

@@ -56,7 +56,9 @@ class Learner:
         source: Source = FROZEN,
         balance: Balance | None = None,
     ) -> None:
+        assert training.learning_rate is not None, "the method's own, in a resolved config"
         self.parts, self.training, self.source, self.balance = dict(parts), training, source, balance
+        self.learning_rate = training.learning_rate
         groups: list[dict[str, Any]] = []
         for part in self.parts.values():
             part.branch.to(device)
@@ -70,7 +72,7 @@ class Learner:
             group["params"] = [p for p in group["params"] if p.requires_grad]
         groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = optimizer(groups, lr=training.learning_rate, fused=True)
+        self.optimizer = optimizer(groups, lr=self.learning_rate, fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the weights that were judged best; none before the first evaluation
         self.batches = 0  # that the gradients at hand are the sum over
@@ -137,7 +139,7 @@ class Learner:
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""
         training = self.training
-        rate = training.learning_rate * self.progress.scale * factor(training.schedule, progress, training.warmup)
+        rate = self.learning_rate * self.progress.scale * factor(training.schedule, progress, training.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if training.clip_norm is not None:

@@ -55,6 +55,13 @@ class Prepared:
         """What the tasks are called together."""
         return "+".join(self.tasks)
 
+    def training_lengths(self) -> np.ndarray:
+        """Tokens of each training sequence that some task learns from."""
+        train = self.splits["train"]
+        assert train.encoded is not None
+        taught = np.logical_or.reduce([one.taught for one in train.supervision(self.tasks).values()])
+        return train.encoded.lengths[taught]
+
 
 def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prepared]:
     """Prepare the tasks of a config: together those that share their texts, in the order of the config.

@@ -39,7 +39,7 @@ from trunkline.training.overview import data_facts
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
 from trunkline.training.report import complete
 from trunkline.training.rundir import drop_checkpoint, missing_branch
-from trunkline.training.sampling import SharedTexts, SplitFeed
+from trunkline.training.sampling import SharedTexts, SplitFeed, with_batches
 from trunkline.training.stages import Stage, plan
 from trunkline.training.transfer import transfer
 from trunkline.trunk.load import Trunk, load_trunk
@@ -79,6 +79,7 @@ class Run:
         with self.clock.part("read"):
             for group in self.groups:
                 encode_splits(group, self.trunk, self.max_length)
+        self.config = config = with_batches(config, self.groups)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
         self.feeds = Feeds(config, self.trunk, self.accelerator, self.publish)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trunkline.inputs.batching import token_batches
+from trunkline.inputs.batching import fitting_tokens, token_batches
 from trunkline.states.live import Feed
-from trunkline.training.config import TrainingSection
+from trunkline.training.config import RunConfig, TrainingSection
+from trunkline.training.prepare import Prepared
 from trunkline.training.supervision import Supervision
 
 
@@ -45,6 +47,21 @@ class Batch(NamedTuple):
     source: SharedTexts
     sequences: np.ndarray
     tasks: tuple[str, ...] | None = None
+
+
+def with_batches(config: RunConfig, groups: Sequence[Prepared]) -> RunConfig:
+    """The config with `training.batch_tokens` as the training rows ask for it, where it says nothing of batches.
+
+    Tasks that are learned jointly draw from all groups of texts; otherwise the group with the fewest tokens decides.
+    """
+    training = config.training
+    if training.batch_tokens is not None or training.batch_size is not None:
+        return config
+    lengths = [group.training_lengths() for group in groups]
+    if training.regime == "joint":
+        lengths = [np.concatenate(lengths)]
+    tokens = min(map(fitting_tokens, lengths))
+    return config.model_copy(update={"training": training.model_copy(update={"batch_tokens": tokens})})
 
 
 def draw_batches(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:

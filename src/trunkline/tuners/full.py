@@ -16,6 +16,8 @@ from trunkline.tuners.base import Tuner, TunerConfig
 class FullConfig(TunerConfig):
     """`method: {name: full}`."""
 
+    LEARNING_RATE: ClassVar[float] = 5e-5
+
     name: Literal["full"] = "full"
     top: int | None = Field(None, ge=1, description="train the top blocks only, this many; all weights by default")
 

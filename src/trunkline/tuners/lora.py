@@ -24,6 +24,8 @@ from trunkline.tuners.targets import find_targets
 class LoraConfig(TunerConfig):
     """`method: {name: lora}`."""
 
+    LEARNING_RATE: ClassVar[float] = 5e-4
+
     name: Literal["lora"] = "lora"
     targets: str | list[str] = Field(
         "linear", description="attention | qv | qkv | linear (all of the blocks, and the pooler's), or names of modules"
