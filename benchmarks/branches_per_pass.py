@@ -45,9 +45,9 @@ def with_branches(trunk: Trunk, inputs: dict, branches: dict[str, SideBranch]) -
     layout = Layout(torch.full((BATCH,), LENGTH))
 
     def run() -> dict:
-        batch = group.start()
+        batch = group.start(layout)
         run_layers(trunk, inputs, group.wanted(), lambda layer, state: batch.read(layer, state.flatten(0, 1)))
-        return batch.finish(layout)
+        return batch.finish()
 
     return torch.no_grad()(run)
 

@@ -21,6 +21,9 @@ def make(name: str, level: str = "text", size: int = 3, trunk: TrunkShape = TRUN
     for vector in ("p", "s", "gamma"):
         if hasattr(branch, vector):
             torch.nn.init.normal_(getattr(branch, vector), std=0.1)
+    if getattr(branch, "path", None) is not None:
+        for tensor in (branch.path.weight, branch.path.mean, branch.path.scale):
+            torch.nn.init.normal_(tensor, std=0.1)
     return branch
 
 
@@ -40,12 +43,12 @@ def ride(
     """The branch's logits; it is fed `layers`, by default those it wants."""
     carry = None
     for layer in branch.wanted() if layers is None else layers:
-        carry = branch.read(carry, layer, LayerState(states[layer]))
+        carry = branch.read(carry, layer, LayerState(states[layer], layout))
     return branch.finish(carry, layout, rows)
 
 
 def ride_group(group: BranchGroup, states: Tensor, layout: Layout = LAYOUT, rows: dict | None = None) -> dict[str, Tensor]:
-    batch = group.start()
+    batch = group.start(layout)
     for layer in group.wanted():
         batch.read(layer, states[layer])
-    return batch.finish(layout, rows)
+    return batch.finish(rows)

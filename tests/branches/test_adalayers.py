@@ -72,7 +72,7 @@ def by_hand(branch, states):
 def test_logits_are_the_documents_formulas(positions, first, activation, layers, cutoff):
     torch.manual_seed(0)
     config = {"positions": positions, "positions_first": first, "activation": activation, "layers": layers, "cutoff": cutoff}
-    branch = make("adalayers", dim=16, heads=4, **config)
+    branch = make("adalayers", dim=16, heads=4, linear=False, **config)
     torch.nn.init.normal_(branch.head.attention.in_proj_bias)
     torch.nn.init.normal_(branch.head.attention.out_proj.bias)
     assert len(branch.wanted()) < len(branch.layers) or not cutoff, "the cut-off must cut for this test to see it"
@@ -96,7 +96,7 @@ def test_added_weights_of_the_document_to_the_digit(states, dim, heads, size, le
     """RoBERTa-large (24 of its states) and BART-large's encoder (13 states), hidden size 1024."""
     trunk = TrunkShape(24 if states == 24 else 12, 1024)
     layers = f"1-{states}" if states == 24 else None
-    config = AdaLayersConfig(dim=dim, heads=heads, head=head, layers=layers, feed_forward=2048)
+    config = AdaLayersConfig(dim=dim, heads=heads, head=head, layers=layers, feed_forward=2048, linear=False)
     with torch.device("meta"):
         branch = AdaLayers(config, trunk, Output(level, size))
     assert sum(p.numel() for p in branch.parameters()) == count
@@ -193,6 +193,7 @@ def test_single_layer_equals_adalayers_with_one_hot_p():
             ada.p.zero_()[layer] = 100.0
         single = SingleLayer(SingleLayerConfig(dim=16, heads=4, layer=layer - 7), TRUNK, Output("text", 3)).eval()
         kept = {key: value for key, value in ada.state_dict().items() if key != "p" and "projections" not in key}
+        kept |= {name: kept[name][layer : layer + 1] for name in ("path.mean", "path.scale")}
         single.load_state_dict({**kept, f"projections.{layer}": ada.projections[str(layer)]})
         assert single.wanted() == (layer,) and single.layer_weights() == {layer: 1.0} and single.penalty() == 0.0
         torch.testing.assert_close(ride(single, states_of()), ride(ada, states_of()))
@@ -231,8 +232,8 @@ def test_one_carry_serves_many_endings():
     states = states_of()
     carry = None
     for layer in range(6):
-        carry = branch.read(carry, layer, LayerState(states[layer]))
-    first = branch.finish(branch.read(carry, 6, LayerState(states[6])), LAYOUT)
-    branch.finish(branch.read(carry, 6, LayerState(states[5])), LAYOUT)
-    again = branch.finish(branch.read(carry, 6, LayerState(states[6])), LAYOUT)
+        carry = branch.read(carry, layer, LayerState(states[layer], LAYOUT))
+    first = branch.finish(branch.read(carry, 6, LayerState(states[6], LAYOUT)), LAYOUT)
+    branch.finish(branch.read(carry, 6, LayerState(states[5], LAYOUT)), LAYOUT)
+    again = branch.finish(branch.read(carry, 6, LayerState(states[6], LAYOUT)), LAYOUT)
     assert torch.equal(first, again)

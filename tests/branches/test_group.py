@@ -25,6 +25,7 @@ BRANCHES = [
     ("adalayers", "text", 3, {"dim": 8, "heads": 1, "positions": True, "positions_first": True, "head": "encoder"}),
     ("adalayers", "text", 3, {"dim": 8, "heads": 1, "head": "encoder", "feed_forward_activation": "relu"}),
     ("adalayers", "text", 3, {"dim": 8, "heads": 1, "head": "encoder", "top_layers": 3}),
+    ("adalayers", "text", 3, {**ADA, "linear": False}),
     ("single_layer", "text", 3, {**ADA, "layer": 2}),
     ("single_layer", "text", 3, {**ADA, "layer": -1}),
     ("probe", "text", 3, {}),
@@ -121,7 +122,7 @@ def test_no_gradients_and_no_state_between_batches():
     branches, rows = some(BRANCHES)
     group = BranchGroup(branches)
     first = ride_group(group, states_of(), rows=rows)
-    group.start().read(group.wanted()[0], states_of()[group.wanted()[0]])  # a batch that is given up
+    group.start(LAYOUT).read(group.wanted()[0], states_of()[group.wanted()[0]])  # a batch that is given up
     again = ride_group(group, states_of(), rows=rows)
     for name in branches:
         assert not first[name].requires_grad
@@ -130,28 +131,28 @@ def test_no_gradients_and_no_state_between_batches():
 
 def test_layers_left_out_or_read_twice_are_errors():
     group = BranchGroup({"a": make("adalayers", cutoff=0.0, **ADA)})
-    states, batch = states_of(), group.start()
+    states, batch = states_of(), group.start(LAYOUT)
     for layer in range(6):
         batch.read(layer, states[layer])
     with pytest.raises(ValueError, match=r"layers \[6\] are wanted and were not read"):
-        batch.finish(LAYOUT)
+        batch.finish()
     with pytest.raises(ValueError, match="layer 3 was read twice"):
         batch.read(3, states[3])
 
 
 def test_layers_that_nobody_wants_are_ignored():
     branches = {"a": make("single_layer", layer=2, **ADA), "b": make("probe", layer=4)}
-    batch = BranchGroup(branches).start()
+    batch = BranchGroup(branches).start(LAYOUT)
     for layer in range(7):
         batch.read(layer, states_of()[layer])
-    answers = batch.finish(LAYOUT)
+    answers = batch.finish()
     for name, branch in branches.items():
         torch.testing.assert_close(answers[name], ride(branch, states_of()).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_group_of_none():
     group = BranchGroup({})
-    assert group.wanted() == () and group.start().finish(LAYOUT) == {}
+    assert group.wanted() == () and group.start(LAYOUT).finish() == {}
 
 
 def test_many_branches_are_summed_in_parts(monkeypatch):
@@ -177,7 +178,7 @@ def test_a_group_holds_one_sum_per_branch():
     """Whatever the number of layers, what is kept between reads is (N, k) for each branch."""
     trunk = TrunkShape(24, TRUNK.hidden_size)
     group = BranchGroup({str(i): make("adalayers", trunk=trunk, cutoff=0.0, dim=8, heads=2) for i in range(3)})
-    states, batch = states_of(trunk), group.start()
+    states, batch = states_of(trunk), group.start(LAYOUT)
     held = []
     for layer in group.wanted():
         batch.read(layer, states[layer])

@@ -14,7 +14,7 @@ from torch import nn
 
 from trunkline.branches import BranchGroup
 
-ADA = {"dim": 16, "heads": 4, "feed_forward": 24, "alpha": 10.0, "cutoff": 0.0}
+ADA = {"dim": 16, "heads": 4, "feed_forward": 24, "alpha": 10.0, "cutoff": 0.0, "linear": False}
 
 
 def published_distribution(p, alpha, cutoff, top):

@@ -139,7 +139,7 @@ class Doubled(AdaLayers):
     """Reads every state twice as large: what AdaLayers declares of itself does not hold for it."""
 
     def read(self, carry, layer, state):
-        return super().read(carry, layer, type(state)(state.rows * 2))
+        return super().read(carry, layer, type(state)(state.rows * 2, state.layout))
 
 
 class Negative(AdaLayers):
@@ -151,7 +151,7 @@ class Mixed(type("Mixin", (), {"read": Doubled.read}), AdaLayers):
     """The same by way of a class that is no side branch itself."""
 
 
-Mixed.read = lambda self, carry, layer, state: AdaLayers.read(self, carry, layer, type(state)(state.rows * 2))
+Mixed.read = lambda self, carry, layer, state: AdaLayers.read(self, carry, layer, type(state)(state.rows * 2, state.layout))
 
 
 class LouderHead(FeatureHead):

@@ -53,4 +53,15 @@ def test_the_head_of_a_tuner_is_upgraded_with_it(head):
         assert found["positions_first"] is True and found["feed_forward_activation"] == "relu" and found["name"] == "adalayers"
     else:
         assert found == head
-    assert config.upgrade({"name": "lora", "head": head}, 2)["head"] == head
+    later = config.upgrade({"name": "lora", "head": head}, 2)["head"]
+    assert later == (
+        {"name": "adalayers", "linear": False} | (head if isinstance(head, dict) else {}) if name == "adalayers" else head
+    )
+
+
+@pytest.mark.parametrize("name", ["adalayers", "single_layer"])
+def test_a_branch_from_before_the_linear_path_has_none(name):
+    upgrade = methods.get(name).Config.upgrade
+    for schema in (1, 2):
+        assert upgrade({"name": name}, schema)["linear"] is False
+        assert upgrade({"name": name, "linear": True}, schema)["linear"] is True

@@ -61,14 +61,14 @@ class _Stop(BaseException):
     pass
 
 
-def config(trunk: Path, rows: Path, run: str) -> dict:
-    """The config of one of RUNS over a trunk and its rows."""
+def config(trunk: Path, rows: Path, run: str, **later: object) -> dict:
+    """The config of one of RUNS over a trunk and its rows; `later`: keys of its method that commit e8ad30c did not know."""
     method, tasks, training = RUNS[run]
     return {
         "trunk": {"name": str(trunk), "dtype": "fp32", "device": "cpu"},
         "data": {"train": str(rows), "validation": "20%", "test": "20%", "text_pair": "label" if run == "pairs" else None},
         "tasks": {name: dict(PARTS[name]) for name in tasks},
-        "method": method,
+        "method": {**method, **later},
         "training": {
             "epochs": 15, "batch_tokens": 128, "learning_rate": 0.02, "evaluate_every": 40, "seed": 3, "precision": "fp32",
             "states": "store" if run == STORED else "auto", **training,

@@ -102,7 +102,7 @@ def test_a_saved_states_store_holds_what_the_trunk_computes(path, trunk):
 
 def test_a_saved_checkpoint_is_read():
     state = json.loads((SAVED / "interrupted" / "checkpoint" / "state.json").read_text())
-    run = Run(resolve(make.config(TRUNK, SAVED / "rows.jsonl", "positions")), quiet)
+    run = Run(resolve(make.config(TRUNK, SAVED / "rows.jsonl", "positions", linear=False)), quiet)
     learners, _ = run.first
     position, cost = load_checkpoint(SAVED / "interrupted" / "checkpoint", state["identity"], learners)
     assert (position.step, position.history) == (state["position"]["step"], state["position"]["history"]) and position.step > 0

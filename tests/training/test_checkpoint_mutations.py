@@ -24,7 +24,7 @@ _spec.loader.exec_module(make)
 
 @pytest.fixture(scope="module")
 def learners():
-    return Run(resolve(make.config(SAVED / "trunk", SAVED / "rows.jsonl", "positions")), quiet).first[0]
+    return Run(resolve(make.config(SAVED / "trunk", SAVED / "rows.jsonl", "positions", linear=False)), quiet).first[0]
 
 
 def resumed(path: Path, identity: str, learners) -> tuple:

@@ -4,9 +4,10 @@
     p~  = softmax(alpha * p)      p: one learned number per layer, starting equal
     F   = sum_i p~_i f_i          (N, k), packed
 
-Then a head (heads.py). Only the `top_layers` largest p may be kept. Components of p~ at or below `cutoff` become 0 and the
-rest is renormalised, and those layers are not read. `entropy` times H(p~) / l, for l layers, may be added to the loss. F is
-summed layer by layer, so a branch costs one (N, k) tensor.
+Then a head (heads.py), and for texts beside it a linear map of the pooled states (linear_path.py). Only the `top_layers`
+largest p may be kept. Components of p~ at or below `cutoff` become 0 and the rest is renormalised, and those layers are not
+read. `entropy` times H(p~) / l, for l layers, may be added to the loss. F is summed layer by layer, so a branch costs one
+(N, k) tensor.
 
 The published code (github.com/alexdremov/adalayers) is followed where the text says otherwise or nothing; docs/methods.md
 has the differences.
@@ -14,6 +15,7 @@ has the differences.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -31,6 +33,7 @@ from trunkline.branches.fold import (
     methods,
 )
 from trunkline.branches.heads import FeatureHead, FeedForwardActivation, HeadKind
+from trunkline.branches.linear_path import LinearPath
 from trunkline.branches.products import linear
 from trunkline.branches.stack import LayerSum, Stack, Sums
 from trunkline.inputs.batching import Layout
@@ -54,10 +57,13 @@ class FeatureConfig(BranchConfig):
     positions_first: bool = Field(False, description="add positions before the GELU on the features, not after it")
     feed_forward_activation: FeedForwardActivation = Field("gelu", description="gelu | relu, in the encoder head")
 
+    linear: bool = Field(True, description="for texts: add a linear map of the pooled states to the logits of the head")
+
     @classmethod
     def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
+        # Every key is written, so one that is not there was not known.
         earlier = {"positions_first": True, "feed_forward_activation": "relu"} if schema < 2 else {}
-        return {**earlier, **section}
+        return {"linear": False, **earlier, **section}
 
 
 class AdaLayersConfig(FeatureConfig):
@@ -101,6 +107,7 @@ class AdaLayers(SideBranch):
             positions_first=config.positions_first,
             feed_forward_activation=config.feed_forward_activation,
         )
+        self.path = LinearPath(self.layers, trunk.hidden_size, output.size) if config.linear and not unit else None
 
     def _choose(self) -> tuple[int, ...]:
         return choose_layers(self.config.layers, self.trunk)
@@ -128,13 +135,14 @@ class AdaLayers(SideBranch):
         kept, weights = self.distribution()
         projections = {layer: self.projections[str(layer)] for layer in kept}
         dropout = self.config.feature_dropout if self.training else 0.0
-        return LayerSum(self.config.activation, dict(zip(kept, weights.unbind(), strict=True)), projections, dropout, self.head)
+        shares = dict(zip(kept, weights.unbind(), strict=True))
+        return LayerSum(self.config.activation, shares, projections, dropout, self.head, self.path)
 
     def read(self, carry: Carry | None, layer: int, state: LayerState) -> Carry:
         own, stack, sums = carry or self._open()
         if layer in own.shares:
             sums = sums.copy()  # a carry is a value
-            stack.add(sums, layer, linear(state.activated(own.activation), own.weight(layer)))
+            stack.add(sums, layer, linear(state.activated(own.activation), own.weight(layer)), state)
         return own, stack, sums
 
     def _open(self) -> Carry:
@@ -143,7 +151,15 @@ class AdaLayers(SideBranch):
 
     def finish(self, carry: Carry | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
         _, stack, sums = carry or self._open()
-        return self.head(stack.features(sums)[:, 0], layout, rows)
+        logits = self.head(stack.features(sums)[:, 0], layout, rows)
+        return logits if stack.paths is None or sums.pooled is None else logits + stack.paths.logits(sums.pooled)[0]
+
+    def measures(self) -> tuple[int, ...]:
+        return () if self.path is None else self.layers
+
+    def standardise(self, moments: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        if self.path is not None:
+            self.path.standardise(moments)
 
     def penalty(self) -> Tensor | float:
         """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over."""

@@ -6,7 +6,7 @@ the trunk. The same object trains from a states store and rides on a live pass, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -57,13 +57,15 @@ class LayerState:
     Args:
         rows: (N, K), packed, without gradients. Under autocast they stay in their own dtype; otherwise half-precision
             rows are widened to float32, once for all branches.
+        layout: where they lie; only `pooled` needs it.
     """
 
-    def __init__(self, rows: Tensor) -> None:
+    def __init__(self, rows: Tensor, layout: Layout | None = None) -> None:
         if rows.dtype in (torch.bfloat16, torch.float16) and not torch.is_autocast_enabled(rows.device.type):
             rows = rows.float()
-        self.rows = rows
+        self.rows, self.layout = rows, layout
         self._widened: Tensor | None = None
+        self._pooled: Tensor | None = None
         self._activated: dict[str, Tensor] = {}
 
     def widened(self) -> Tensor:
@@ -71,6 +73,14 @@ class LayerState:
         if self._widened is None:
             self._widened = widened(self.rows)
         return self._widened
+
+    def pooled(self) -> Tensor:
+        """Return the mean of each text's rows, (B, K) in float32 at least."""
+        if self._pooled is None:
+            if self.layout is None:
+                raise ValueError("pooled states need the layout of the batch")
+            self._pooled = self.layout.means(self.widened())
+        return self._pooled
 
     def activated(self, name: str) -> Tensor:
         """Return a(rows), (N, K) in the dtype of the rows, for an activation by name."""
@@ -113,7 +123,7 @@ class BranchConfig(BaseModel):
 
     @classmethod
     def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Return the section as `branch.json` of an earlier schema holds it, with keys that keep its arithmetic what it was."""
+        """Return the section of a `branch.json`, of an earlier schema or version maybe, with keys that keep its arithmetic."""
         return section
 
 
@@ -167,6 +177,13 @@ class SideBranch(nn.Module):
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss of every batch."""
         return 0.0
+
+    def measures(self) -> tuple[int, ...]:
+        """The layers of whose pooled states it wants to know `standardise`'s numbers before it is trained, rising."""
+        return ()
+
+    def standardise(self, moments: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        """Take note of the mean and the standard deviation of pooled states over training texts, (K,) each, by layer."""
 
     def bind(self, model: nn.Module) -> None:
         """Use the parts of `model` that this head shares with the trunk below it, such as a pooler."""

@@ -23,7 +23,7 @@ from trunkline.inputs.batching import Layout
 class BranchGroup:
     """Branches that ride on one pass together. Nothing in it changes when it is used, so threads may share it.
 
-    Feed a batch to a `Pass`: `group.start()`, then `read` each wanted layer in rising order, then `finish`.
+    Feed a batch to a `Pass`: `group.start(layout)`, then `read` each wanted layer in rising order, then `finish`.
 
     Args:
         branches: by name; all on one device.
@@ -50,9 +50,9 @@ class BranchGroup:
         """Every layer that some branch reads, rising."""
         return self._wanted
 
-    def start(self) -> Pass:
-        """Begin a batch."""
-        return Pass(self)
+    def start(self, layout: Layout) -> Pass:
+        """Begin a batch whose packed rows lie as `layout` says."""
+        return Pass(self, layout)
 
     def mode(self) -> AbstractContextManager[Any]:
         """Gradients and mixed precision as this group computes."""
@@ -93,8 +93,8 @@ class Product:
 class Pass:
     """One batch on its way through the branches of a group; all that changes meanwhile is here."""
 
-    def __init__(self, group: BranchGroup) -> None:
-        self.group = group
+    def __init__(self, group: BranchGroup, layout: Layout) -> None:
+        self.group, self.layout = group, layout
         self.sums = [Sums() for _ in group.stacks]
         self.carries: dict[str, Any] = dict.fromkeys(group.alone)
 
@@ -102,27 +102,26 @@ class Pass:
         """Take in the packed rows (N, K) of one layer, on any device; a layer that no branch wants changes nothing."""
         group = self.group
         with group.mode():
-            state = LayerState(rows.to(group.device))
+            state = LayerState(rows.to(group.device), self.layout)
             for product in group.products.get(layer, ()):
                 projected = linear(state.activated(product.activation), product.weight)
                 split = [projected] if len(product.parts) == 1 else projected.split([size for _, size in product.parts], 1)
                 for (number, _), part in zip(product.parts, split, strict=True):
-                    group.stacks[number].add(self.sums[number], layer, part)
+                    group.stacks[number].add(self.sums[number], layer, part, state)
             for name, (branch, wanted) in group.alone.items():
                 if layer in wanted:
                     self.carries[name] = branch.read(self.carries[name], layer, state)
 
-    def finish(self, layout: Layout, rows: Mapping[str, Tensor | None] | None = None) -> dict[str, Tensor]:
+    def finish(self, rows: Mapping[str, Tensor | None] | None = None) -> dict[str, Tensor]:
         """Return the logits of every branch.
 
         Args:
-            layout: where the packed rows lie.
             rows: unit-level branches' packed row numbers, by name; all rows where a name has none.
 
         Returns:
             dict: float32 by name, in the order given: (B, C) at text level, (len(rows), C) at unit level.
         """
-        group, rows = self.group, rows or {}
+        group, layout, rows = self.group, self.layout, rows or {}
         answers: dict[str, Tensor] = {}
         with group.mode():
             for stack, names, sums in zip(group.stacks, group.members, self.sums, strict=True):

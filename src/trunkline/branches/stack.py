@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from trunkline.branches.dropout import drop
+from trunkline.branches.fold import LayerState
 from trunkline.branches.head_stack import HeadStack, together
+from trunkline.branches.linear_path import LinearPath, PathStack
 from trunkline.branches.normed import add_normed, centred
 from trunkline.inputs.batching import Layout
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class LayerSum:
     """What a branch computes: F = sum_i share_i drop(N(a(Z_i) W_i^T)) over the layers i that it reads, then a head.
 
-    N is layer norm without learned affine. The tensors are the branch's own, so that gradients reach them.
+    N is layer norm without learned affine. With a `path`, its logits are added to those of the head. The tensors are the
+    branch's own, so that gradients reach them.
     """
 
     activation: str  # a(): branches of one activation share a(Z_i), and its product with all their W_i one above the other
@@ -34,6 +37,7 @@ class LayerSum:
     projections: Mapping[int, Tensor]  # W_i, (k, K), by layer
     dropout: float  # 0 but in training
     head: FeatureHead
+    path: LinearPath | None = None
 
     def weight(self, layer: int) -> Tensor:
         """W_i, (k, K), with its columns centred, so that layer norm is one scale (normed.py)."""
@@ -41,7 +45,7 @@ class LayerSum:
 
     def shape(self) -> tuple[object, ...]:
         """Sums of equal shape are computed as one."""
-        return self.activation, *self.head.shape()
+        return self.activation, self.path is not None, *self.head.shape()
 
 
 @dataclass
@@ -50,9 +54,10 @@ class Sums:
 
     total: Tensor | None = None  # (N, n, k)
     read: set[int] = field(default_factory=set)
+    pooled: Tensor | None = None  # (B, n, K), of linear paths
 
     def copy(self) -> Sums:
-        return Sums(None if self.total is None else self.total.clone(), set(self.read))
+        return Sums(None if self.total is None else self.total.clone(), set(self.read), self.pooled)
 
 
 class Stack:
@@ -74,9 +79,11 @@ class Stack:
         self.shares: dict[int, Tensor] = {}  # by layer, (readers, 1)
         for layer, readers in self.readers.items():
             self.shares[layer] = together([members[i].shares[layer] for i in readers], exact)[:, None]
+        paths = [member.path for member in members if member.path is not None]
+        self.paths = PathStack(paths, self.shares, self.readers, frozen is not None) if paths else None
 
-    def add(self, sums: Sums, layer: int, projected: Tensor) -> None:
-        """Add one layer's centred projections (N, readers * k), of the branches that read it, to the sums."""
+    def add(self, sums: Sums, layer: int, projected: Tensor, state: LayerState) -> None:
+        """Add one layer's centred projections (N, readers * k), of the branches that read it, and its states to the sums."""
         readers, share = self.readers[layer], self.shares[layer]
         if layer in sums.read:
             raise ValueError(f"layer {layer} was read twice in one batch")
@@ -88,6 +95,8 @@ class Stack:
         rates = [self.dropout[i] for i in readers]
         mask = drop(torch.ones_like(y, dtype=sums.total.dtype).movedim(1, 0), rates).movedim(0, 1) if any(rates) else None
         sums.total = add_normed(sums.total, y, share, readers, mask)
+        if self.paths is not None:
+            sums.pooled = self.paths.add(sums.pooled, layer, state.pooled())
 
     def features(self, sums: Sums) -> Tensor:
         """F of each branch, (N, n, k); every layer must have been read, or it would be wrong in silence."""
@@ -97,4 +106,7 @@ class Stack:
 
     def finish(self, sums: Sums, layout: Layout, rows: Sequence[Tensor | None]) -> list[Tensor]:
         """The logits of each branch; `rows` as in `HeadStack`."""
-        return self.heads(self.features(sums), layout, rows)
+        answers = self.heads(self.features(sums), layout, rows)
+        if self.paths is None or sums.pooled is None:
+            return answers
+        return [answer + more for answer, more in zip(answers, self.paths.logits(sums.pooled), strict=True)]

@@ -136,3 +136,8 @@ class Layout:
     def mean(self, rows: Tensor) -> Tensor:
         """Return the mean of each sequence's rows: (N, k) to (B, k); a sequence without rows gives zeros."""
         return self.pad(rows).sum(1) / self.lengths.clamp(min=1)[:, None].to(rows.dtype)
+
+    def means(self, rows: Tensor) -> Tensor:
+        """As `mean`, added up row by row: faster for wide rows on a CPU, and other bits each time on a GPU."""
+        sums = rows.new_zeros(len(self.lengths), rows.shape[1]).index_add(0, self.sequence_of, rows)
+        return sums / self.lengths.clamp(min=1)[:, None].to(rows.dtype)

@@ -70,9 +70,9 @@ def collect_logits(
         places = {name: own.places(sequences) for name, own in answers.items()}
         rows = {name: None if own.rows is None else torch.from_numpy(own.rows).to(device) for name, own in places.items()}
         with autocast(device, precision):
-            batch = group.start()
+            batch = group.start(layout)
             feed.feed(sequences, group.wanted(), batch.read)
-            found = batch.finish(layout, rows)
+            found = batch.finish(rows)
         for name, place in places.items():
             answer = found[name].float().cpu().numpy()
             logits[name][place.into] = answer if place.kept is None else answer[place.kept]

@@ -269,7 +269,7 @@ def _try(branch: Branch) -> Tensor:
 
     def receive(layer: int, rows: Tensor) -> None:
         nonlocal carry
-        carry = branch.module.read(carry, layer, LayerState(rows))
+        carry = branch.module.read(carry, layer, LayerState(rows, layout))
 
     layout = Layout(layout.lengths.to(device))
     with autocast(device, branch.precision):

@@ -245,9 +245,9 @@ class Loop:
         draws = seeded(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
         with draws, autocast(self.device, self.precision):
             group = BranchGroup({name: parts[name].branch for name in picked}, frozen=None)
-            forward = group.start()
+            forward = group.start(layout)
             train.feed.feed(sequences, group.wanted(), forward.read)
-            answers = forward.finish(layout, {name: chosen.rows for name, chosen in picked.items()})
+            answers = forward.finish({name: chosen.rows for name, chosen in picked.items()})
             for name, chosen in picked.items():
                 part, logits = parts[name], answers[name]
                 if chosen.keep is not None and len(chosen.keep) < len(logits):

@@ -34,6 +34,7 @@ from trunkline.training.feeds import Feeds
 from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
+from trunkline.training.moments import standardise
 from trunkline.training.outcome import training_findings
 from trunkline.training.overview import data_facts
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare, split_digest
@@ -181,6 +182,9 @@ class Run:
                         feed, states[place] = self.feeds.open(split, source, read, cost, noted.get(place))
                     feeds.append(feed)
                 shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
+        if not checkpoint.exists():  # which holds what was measured
+            parts = [part for learner in learners.values() for part in learner.parts.values()]
+            standardise(parts, shared, self.config.training.seed)
         return Loop(
             learners,
             shared,
