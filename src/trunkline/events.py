@@ -26,7 +26,7 @@ class Event:
 class TaskFacts:
     """A task of a run: `labels` is the number of its labels (None for a number), `types` that of its types of span.
 
-    `data` has the rows of each split and of each label (training/overview.py); `positive` is the label that precision, recall
+    `data` has the rows of each split and of each label; `positive` is the label that precision, recall
     and F1 of a task with two labels are about.
     """
 
