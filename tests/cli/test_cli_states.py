@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from clitools import done, fails, made_up, write_jsonl
@@ -65,3 +66,29 @@ def test_bad_input_is_one_sentence(config, tmp_path):
     assert "missing.yaml: no such file" in fails(2, "states", "build", "missing.yaml")
     assert "training.states_budget_gb" in fails(2, "states", "build", config, "training.states_budget_gb=1e-6")
     assert not list((cache_dir() / "states").glob("*/store.json"))
+
+
+def test_rows_that_moved_to_another_file_and_split_are_not_computed_again(config, tmp_path):
+    done("fit", config, "training.epochs=1")
+    rows = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "moved.jsonl").write_text("".join(reversed(rows[10:])))
+    (tmp_path / "rest.jsonl").write_text("".join(rows[:10]))
+    moved = tmp_path / "moved.yaml"
+    moved.write_text(config.read_text().replace("train: rows.jsonl", "train: moved.jsonl, validation: rest.jsonl"))
+    found = json.loads(done("states", "info", moved, "--json").stdout)["stores"]
+    assert [one["stored"] == one["sequences"] > 0 for one in found] == [True, True]
+    assert "layer states" not in done("fit", moved, "training.epochs=1").stderr
+    assert len(list((cache_dir() / "states").glob("*/store.json"))) == 2
+    told = json.loads(done("states", "info", "--json").stdout)["stores"]
+    names = [{(Path(use["data"]).name, use["split"]) for use in store["data"]} for store in told]
+    both = {("moved.jsonl", "train"), ("rest.jsonl", "validation")}
+    assert all(own & {("rows.jsonl", "train"), ("rows.jsonl", "validation")} and own & both for own in names)
+    key = told[0]["key"]
+    listed = done("states", "info").stdout
+    assert "rows.jsonl" in listed and "moved.jsonl" in listed and "(train)" in listed
+    full = done("states", "info", key[:10]).stdout
+    assert key in full and "rows.jsonl" in full and "computed in fp32" in full and "layers 0-3 in bf16" in full
+    assert "training.states_dtype: bf16" in full
+    assert "yes" in done("states", "info", moved).stdout
+    (tmp_path / "moved.jsonl").write_text("".join(rows) + json.dumps({**json.loads(rows[0]), "text": "so so so"}) + "\n")
+    assert "60 of 61" in " ".join(done("states", "info", moved).stdout.split())

@@ -399,3 +399,17 @@ def test_padding_on_the_emotion_data_stays_under_a_tenth(minilm):
     lengths = encode(corpus.texts, minilm, max_length=512).lengths
     for epoch in range(2):
         assert padding_share(lengths, token_batches(lengths, tokens=2048, seed=0, epoch=epoch)) < 0.1
+
+
+def test_a_sequence_has_the_same_digest_in_whatever_corpus_it_stands():
+    tok = tokenizer("bert")
+    one, other = (encode(texts, tok, max_length=20) for texts in (["a film", "so", "good"], ["good", "a film", "film a"]))
+    assert one.digests.shape == (3, 2) and one.digests.dtype == np.uint64
+    assert one.digests[[0, 2]].tolist() == other.digests[[1, 0]].tolist()
+    assert len(np.unique(np.concatenate([one.digests, other.digests]), axis=0)) == 4
+    pair, joined = encode(["so"], tok, pairs=["a film"], max_length=20), encode(["so [SEP] a film"], tok, max_length=20)
+    assert pair.ids.tolist() == joined.ids.tolist() and pair.digests.tolist() != joined.digests.tolist()
+    for corpus in (one, encode(["so", "a film"], tok, pairs=["good", "bad"], max_length=20)):
+        chosen = corpus.select([1, 0, 1])
+        assert chosen.digests.tolist() == corpus.digests[[1, 0, 1]].tolist()
+        assert chosen.lengths.tolist() == corpus.lengths[[1, 0, 1]].tolist() and chosen.n_texts == 3

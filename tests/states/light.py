@@ -166,3 +166,12 @@ def few_files(root, limit, pipe):
             equal &= torch.allclose(found[1].float(), plain[rows], atol=0.02)
             most = max(most, len(os.listdir("/proc/self/fd")))
     pipe.send((len(stores[0].manifest.shards), equal, most))
+
+
+def open_and_report(root, encoded, pipe):
+    from trunkline.states.reuse import find_stored, open_states
+
+    trunk = LightTrunk(seconds=0.005)
+    with mock.patch("trunkline.states.live.run_layers", light_pass):
+        states = open_states(trunk, find_stored(trunk, encoded, root), root, batch_tokens=30)
+    pipe.send({"keys": states.keys, "passes": trunk.passes})

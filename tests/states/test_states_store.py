@@ -77,7 +77,7 @@ def test_the_bytes_on_disk_are_the_rows_in_order_of_length(tmp_path):
     ids = np.concatenate([encoded.ids[encoded.offsets[s] : encoded.offsets[s + 1]] for s in (1, 3, 2, 0)])
     assert (store.path / "layer-02.shard-0000.states").read_bytes() == light_state(ids, 2, 8).numpy().astype("<f4").tobytes()
     assert np.frombuffer((store.path / "lengths").read_bytes(), "<i4").tolist() == [3, 1, 2, 1]
-    assert sorted(content(store.path)) == ["layer-02.shard-0000.states", "lengths", "store.json"]
+    assert sorted(content(store.path)) == ["index", "layer-02.shard-0000.states", "lengths", "store.json"]
 
 
 def test_layers_are_added_later_and_only_what_is_missing_is_computed(tmp_path):

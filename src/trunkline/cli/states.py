@@ -88,7 +88,10 @@ def info(
         if not stores:
             raise BadInput(f"{which}: no store under {root} has a key that begins so, and it is no .yaml config")
     if not as_json:
-        _show_stores(stores, root)
+        if which is not None and len(stores) == 1:
+            _show_store(stores[0])
+        else:
+            _show_stores(stores, root)
     return {"root": str(root), "bytes": sum(store.bytes for store in stores), "stores": [_plain(store) for store in stores]}
 
 
@@ -142,21 +145,24 @@ def prune(
 def _plain(one: StoreInfo | SplitStates) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(one).items()}
+    told: dict[str, Any] = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(one).items()}
+    return told | ({"data": [use._asdict() for use in told["data"]]} if "data" in told else {})
 
 
 def _show_stores(stores: Sequence[StoreInfo], root: Path | None) -> None:
+    from rich.text import Text
+
     from trunkline.cli import show
     from trunkline.states.budget import readable
 
-    made = show.table("key", "trunk", ">texts", ">tokens", "layers", "dtype", ">size", "used")
+    made = show.table("key", "data", "trunk", ">texts", "layers", "dtype", ">size", "used")
     made.columns[0].no_wrap = made.columns[-1].no_wrap = True
     for store in stores:
-        facts = ["", "", "", "", ""]
+        facts = ["", "", "", ""]
         if store.tokens:
-            layers = show.ranges(store.layers).removeprefix("layers ").removeprefix("layer ")
-            facts = [Path(store.trunk).name, f"{store.texts:,}", f"{store.tokens:,}", layers, store.dtype]
-        made.add_row(store.key[:SHORT], *facts, readable(store.bytes), _ago(time.time() - store.last_used))
+            facts = [Path(store.trunk).name, f"{store.texts:,}", _layers(store.layers), store.dtype]
+        data = Text("\n".join(_data(store)))
+        made.add_row(store.key[:SHORT], data, *map(Text, facts), readable(store.bytes), _ago(time.time() - store.last_used))
     out().print(made)
     for store in stores:
         if store.problem:
@@ -166,16 +172,59 @@ def _show_stores(stores: Sequence[StoreInfo], root: Path | None) -> None:
         tell(f"{len(stores)} stores, {readable(total)} in {root}")
 
 
+def _show_store(store: StoreInfo) -> None:
+    """One store in full, and which runs read it."""
+    from trunkline.errors import ascii_controls
+    from trunkline.states.budget import readable
+
+    said = [("key", store.key)]
+    said += [("data", f"{use.data} ({use.split}), since {use.since}") for use in store.data]
+    if store.tokens:
+        said += [
+            ("trunk", f"{store.trunk}, its {store.stack}, computed in {store.computed_in}"),
+            ("states", f"layers {_layers(store.layers)} in {store.dtype} of {store.texts:,} texts, {store.tokens:,} tokens"),
+        ]
+    now = time.time()
+    said.append(("size", f"{readable(store.bytes)}, made {_ago(now - store.created)}, used {_ago(now - store.last_used)}"))
+    for name, value in said:
+        typer.echo(f"{name:<8}{ascii_controls(value)}")
+    if store.problem:
+        tell(f"{store.key[:SHORT]}: {store.problem}")
+    elif store.tokens:
+        typer.echo(
+            f"Read by every run with this trunk in {store.computed_in}, training.states_dtype: {store.dtype} and some of these "
+            "layers, for the texts that are also in its data."
+        )
+
+
+def _data(store: StoreInfo) -> list[str]:
+    """The data sets of a store with their splits: a file by its name alone."""
+    splits: dict[str, list[str]] = {}
+    for use in store.data:
+        splits.setdefault(Path(use.data).name, []).append(use.split)
+    return [f"{data} ({', '.join(dict.fromkeys(own))})" for data, own in splits.items()]
+
+
+def _layers(layers: Sequence[int]) -> str:
+    from trunkline.cli import show
+
+    return show.ranges(layers).removeprefix("layers ").removeprefix("layer ")
+
+
 def _show_splits(found: list[SplitStates]) -> None:
     from trunkline.cli import show
     from trunkline.states.budget import readable
 
-    made = show.table("split", "key", ">texts", ">tokens", "layers", ">size", "built")
+    made = show.table("split", ">texts", ">tokens", "layers", ">size", "stored", "in stores")
     for one in found:
-        whole = set(one.layers) <= set(one.built)
-        state = "yes" if whole else show.ranges(one.built) if one.built else "no"
-        layers = show.ranges(one.layers).removeprefix("layers ").removeprefix("layer ")
-        made.add_row(one.split, one.key[:SHORT], f"{one.texts:,}", f"{one.tokens:,}", layers, readable(one.bytes), state)
+        if one.stored == one.sequences:
+            state = "yes"
+        elif one.stored:
+            state = f"{one.stored:,} of {one.sequences:,} sequences"
+        else:
+            state = f"layers {_layers(one.built)}" if one.built else "no"
+        keys = ", ".join(key[:SHORT] for key in one.stores or ([one.key] if one.built else []))
+        made.add_row(one.split, f"{one.texts:,}", f"{one.tokens:,}", _layers(one.layers), readable(one.bytes), state, keys)
     out().print(made)
 
 

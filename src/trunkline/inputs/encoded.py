@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +19,10 @@ class Processed(Protocol):
     @property
     def lengths(self) -> np.ndarray:
         """int64 (S,): rows of each sequence."""
+
+    @property
+    def digests(self) -> np.ndarray:
+        """uint64 (S, 2): 128 bits for each sequence, the same for those whose layer states are the same."""
 
     def digest(self) -> str:
         """sha256 (hex) over all that layer states depend on."""
@@ -65,6 +71,30 @@ class Encoded:
             data = b"" if part is None else np.ascontiguousarray(part).astype(part.dtype.newbyteorder("<")).tobytes()
             digest.update(len(data).to_bytes(8, "little") + data)
         return digest.hexdigest()
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """uint64 (S, 2), little-endian: BLAKE2b of each sequence's ids and segments, the same in whatever corpus it stands."""
+        ids = np.ascontiguousarray(self.ids, dtype="<i4").view(np.uint8).data
+        edges = self.offsets.tolist()
+        if self.segments is None:
+            made = [blake2b(ids[4 * a : 4 * b], digest_size=16).digest() for a, b in itertools.pairwise(edges)]
+        else:  # `person` sets these apart from ids alone that happen to have the same bytes
+            types = np.ascontiguousarray(self.segments, dtype="<i1").view(np.uint8).data
+            made = [
+                blake2b(bytes(ids[4 * a : 4 * b]) + types[a:b], digest_size=16, person=b"segments").digest()
+                for a, b in itertools.pairwise(edges)
+            ]
+        return np.frombuffer(b"".join(made), dtype="<u8").reshape(-1, 2)
+
+    def select(self, sequences: np.ndarray | Sequence[int]) -> Encoded:
+        """Some of the sequences (B,), each as a text of its own and without units: what layer states are computed of."""
+        sequences = np.asarray(sequences, dtype=np.int64)
+        lengths = self.lengths[sequences]
+        rows = ranges(self.offsets[sequences], lengths)
+        segments = None if self.segments is None else self.segments[rows]
+        texts = np.arange(len(sequences), dtype=np.int32)
+        return Encoded(self.ids[rows], offsets_of(lengths), segments, texts, None, None, 0)
 
     def first_sequence(self) -> np.ndarray:
         """int64 (texts,): each text's first window, or the text as it is cut: what text-level tasks read."""

@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.checks import broken_shards, read_manifest
 from trunkline.states.locks import InUse, unused
 from trunkline.states.manifest import Manifest, bytes_per_token
+from trunkline.states.uses import Use, read_uses
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ class StoreInfo:
     texts: int = 0
     tokens: int = 0
     problem: str | None = None
+    computed_in: str = ""  # precision of the trunk
+    stack: str = ""
+    created: float = 0.0  # seconds since 1970
+    data: tuple[Use, ...] = ()  # the data sets that it has been read for
 
 
 def list_stores(root: Path) -> list[StoreInfo]:
@@ -109,11 +114,25 @@ def _describe(path: Path) -> StoreInfo | None:
     except (TrunklineError, OSError) as error:
         return StoreInfo(path.name, path, sum(sizes), last, problem=str(error))
     layers = manifest.complete()
-    problem = None if layers else "not finished; a build of it goes on where it stopped"
+    problem = None if layers else "unfinished; a build of it resumes where it stopped"
     if broken:
         problem = f"{broken[0].what}; a build of it computes that again"
+    created = _status(path / "lengths")
     return StoreInfo(
-        path.name, path, sum(sizes), last, manifest.trunk, manifest.dtype, layers, manifest.texts, manifest.tokens, problem
+        key=path.name,
+        path=path,
+        bytes=sum(sizes),
+        last_used=last,
+        trunk=manifest.trunk,
+        dtype=manifest.dtype,
+        layers=layers,
+        texts=manifest.texts,
+        tokens=manifest.tokens,
+        problem=problem,
+        computed_in=str(manifest.key.get("computed_in", "")),
+        stack=str(manifest.key.get("stack", "")),
+        created=created.st_mtime if created else last,
+        data=tuple(read_uses(path)),
     )
 
 
@@ -165,7 +184,7 @@ def _by_prefix(key: str, stores: list[StoreInfo]) -> StoreInfo:
 
 
 # What a store, also one of a build that was killed, has in it.
-_OWN = re.compile(r"store\.json|lengths|used|layer-\d+\.shard-\d+\.(states|scales)|\..+\.tmp")
+_OWN = re.compile(r"store\.json|lengths|index|data|used|layer-\d+\.shard-\d+\.(states|scales)|\..+\.tmp")
 _REMOVED = re.compile(r"\.[0-9a-f]{64}\..+\.removed")
 
 

@@ -92,12 +92,15 @@ def _read_lengths(path: Path, manifest: Manifest) -> np.ndarray:
     return lengths
 
 
-def broken_shards(path: Path, manifest: Manifest, hashed: Collection[int] = ()) -> list[Broken]:
-    """What is missing or has another size, and of the layers `hashed` also what has another checksum, in order."""
+def broken_shards(
+    path: Path, manifest: Manifest, hashed: Collection[int] = (), shards: Collection[int] | None = None
+) -> list[Broken]:
+    """What is missing or has another size, and of the layers `hashed` (all shards, or those given) also what has another
+    checksum, in order."""
     every = [(int(layer), shard) for layer in manifest.layers for shard in range(len(manifest.shards))]
     found = [Broken(*job, what) for job in every if (what := _sizes(path, manifest, *job))]
     known = {(one.layer, one.shard) for one in found}
-    jobs = [job for job in every if job[0] in hashed and job not in known]
+    jobs = [job for job in every if job[0] in hashed and job not in known and (shards is None or job[1] in shards)]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:  # hashing leaves the interpreter's lock
         whats = pool.map(lambda job: hashes(path, manifest, *job), jobs)
         found += [Broken(*job, what) for job, what in zip(jobs, whats, strict=True) if what]

@@ -26,6 +26,7 @@ from trunkline.files import atomic_file
 from trunkline.states import manifest as m
 from trunkline.states.budget import check_budget
 from trunkline.states.checks import Corrupt, broken_shards, read_manifest
+from trunkline.states.index import read_index, write_index
 from trunkline.states.live import LiveStates
 from trunkline.states.quantise import quantise
 
@@ -71,6 +72,8 @@ def complete(
         manifest.create(path, encoded)
     for left in path.glob(".*.tmp"):  # of a build that was killed; nobody else writes here, as we hold the lock
         left.unlink()
+    if read_index(path, len(encoded.lengths)) is None:
+        write_index(path, encoded.digests)
     lengths = np.asarray(encoded.lengths)
     todo = list(_jobs(manifest, lengths, missing, int(parts["batch_tokens"])))
     total, done = sum(int(lengths[job.sequences].sum()) for job in todo), 0

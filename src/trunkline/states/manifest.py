@@ -4,9 +4,11 @@ A store is a directory named by its key. In it:
 
     store.json                     the key's parts, the shard table, the sha256 of every file
     lengths                        int32 (S,): tokens of each sequence, in the corpus' order
+    index                          a digest of each sequence (index.py), by which other corpora find it
     layer-LL.shard-NNNN.states     the rows (tokens, K) of one layer, little-endian bf16, fp32 or int8
     layer-LL.shard-NNNN.scales     float32 (tokens,), only beside int8
-    used                           an empty file whose time is that of the last use; who reads the store holds a lock of it
+    data                           a line of JSON for each data set and split that a fit has read from the store (uses.py)
+    used                           an empty file whose time is that of the last use; its readers hold a lock on it
 
 Sequences lie in order of length (equal lengths in the corpus' order), so a length-grouped batch is nearly contiguous.
 Everything here follows from the key's parts and the corpus alone: two builds of one key write the same files.

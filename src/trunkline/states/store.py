@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 BATCH_TOKENS = 4096
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """Rows that lie end to end both in the batch and in one shard."""
 
     shard: int
@@ -116,31 +116,28 @@ class StatesStore:
             raise TrunklineError(
                 f"{self.path}: has no layer {absent[0]} (it has {list(self.layers)}); build it with that layer"
             )
-        runs, total = self._locate(np.asarray(sequences))
-        for layer in sorted(set(layers)):
-            states = torch.empty(total, self.hidden_size, dtype=m.DTYPES[self.dtype])
-            self._read(m.states_name, layer, runs, states)
-            if self.dtype == "int8":
-                scales = torch.empty(total)
-                self._read(m.scales_name, layer, runs, scales)
-                states = dequantise(states, scales)
-            receive(layer, states)
+        sequences = np.asarray(sequences)
+        lengths = self.lengths[sequences].astype(np.int64)
+        hand_over([(self, self.locate(sequences, np.cumsum(lengths) - lengths))], int(lengths.sum()), layers, receive)
 
-    def _locate(self, sequences: np.ndarray) -> tuple[list[_Run], int]:
-        """Return where the rows of a batch lie, shard after shard, and how many there are."""
-        firsts, lengths = self._first[sequences], self.lengths[sequences].astype(np.int64)
+    def locate(self, sequences: np.ndarray, starts: np.ndarray) -> list[Run]:
+        """Return where the rows of `sequences` (B,) lie, shard after shard; `starts` (B,) are their first rows in the batch."""
         if not len(sequences):
-            return [], 0
-        shards = np.searchsorted(self._shard_starts, firsts, side="right") - 1
-        breaks = (firsts[1:] != (firsts + lengths)[:-1]) | (shards[1:] != shards[:-1])
-        heads = np.concatenate([[0], np.flatnonzero(breaks) + 1])
-        edges = np.append((np.cumsum(lengths) - lengths)[heads], lengths.sum())
-        columns = shards[heads], (firsts - self._shard_starts[shards])[heads], edges[:-1], edges[1:]
+            return []
+        firsts, lengths = self._first[sequences], self.lengths[sequences].astype(np.int64)
+        shards = self._shard_of(sequences)
+        joined = (firsts[1:] == (firsts + lengths)[:-1]) & (starts[1:] == (starts + lengths)[:-1]) & (shards[1:] == shards[:-1])
+        heads = np.concatenate([[0], np.flatnonzero(~joined) + 1])
+        tails = np.append(heads[1:] - 1, len(sequences) - 1)
+        columns = shards[heads], (firsts - self._shard_starts[shards])[heads], starts[heads], (starts + lengths)[tails]
         by_shard = np.argsort(shards[heads], kind="stable")  # each of its files is opened once a batch
-        return [_Run(*run) for run in zip(*(column[by_shard].tolist() for column in columns), strict=True)], int(edges[-1])
+        return [Run(*run) for run in zip(*(column[by_shard].tolist() for column in columns), strict=True)]
 
-    def _read(self, name: Callable[[int, int], str], layer: int, runs: list[_Run], out: Tensor) -> None:
-        """Fill `out` (N, ...) from the files of one layer that are called `name(layer, shard)`."""
+    def _shard_of(self, sequences: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._shard_starts, self._first[sequences], side="right") - 1
+
+    def read(self, name: Callable[[int, int], str], layer: int, runs: list[Run], out: Tensor) -> None:
+        """Fill the rows `runs` of `out` (N, ...) from the files of one layer that are called `name(layer, shard)`."""
         data = out.view(torch.uint8).numpy().reshape(-1).data
         width = len(data) // len(out) if len(out) else 0
         read, opened = 0, None
@@ -149,7 +146,7 @@ class StatesStore:
                 opened, file = shard, self._open(name, layer, shard)
                 handle = file.fileno()
             read += os.preadv(handle, (data[start * width : stop * width],), first * width)
-        if read != len(data):
+        if read != width * sum(run.stop - run.start for run in runs):
             raise TrunklineError(f"{self.path}: layer {layer} has changed since it was opened; {BUILD_AGAIN}")
 
     def _open(self, name: Callable[[int, int], str], layer: int, shard: int) -> BinaryIO:
@@ -166,17 +163,34 @@ class StatesStore:
         except FileNotFoundError:
             raise TrunklineError(f"{self.path}: {name} was removed while the store was in use; build the store again") from None
 
-    def verify(self, layers: Collection[int] | None = None) -> None:
-        """Compare the checksums of `layers` (all by default) in full; raise Corrupt naming the first bad file."""
+    def verify(self, layers: Collection[int] | None = None, sequences: np.ndarray | None = None) -> None:
+        """Compare the checksums of `layers` (all by default), where `sequences` (all by default) lie; raise Corrupt
+        naming the first bad file."""
         wanted = self.layers if layers is None else layers
-        if broken := broken_shards(self.path, self.manifest, hashed=wanted):
+        shards = range(len(self.manifest.shards)) if sequences is None else np.unique(self._shard_of(sequences)).tolist()
+        if broken := broken_shards(self.path, self.manifest, hashed=wanted, shards=shards):
             raise Corrupt(self.path, f"corrupt ({broken[0].what})")
-        self._sound |= {(layer, shard) for layer in wanted for shard in range(len(self.manifest.shards))}
+        self._sound |= {(layer, shard) for layer in wanted for shard in shards}
 
     def _verify(self, layer: int, shard: int) -> None:
         if what := hashes(self.path, self.manifest, layer, shard):
             raise Corrupt(self.path, f"corrupt ({what})")
         self._sound.add((layer, shard))
+
+
+def hand_over(parts: list[tuple[StatesStore, list[Run]]], total: int, layers: Collection[int], receive: ReceiveRows) -> None:
+    """Read a batch of `total` rows, of which each store has some, and hand it over by layer. The stores have one dtype."""
+    width, dtype = parts[0][0].hidden_size, parts[0][0].dtype
+    for layer in sorted(set(layers)):
+        states = torch.empty(total, width, dtype=m.DTYPES[dtype])
+        for store, runs in parts:
+            store.read(m.states_name, layer, runs, states)
+        if dtype == "int8":
+            scales = torch.empty(total)
+            for store, runs in parts:
+                store.read(m.scales_name, layer, runs, scales)
+            states = dequantise(states, scales)
+        receive(layer, states)
 
 
 def build_store(
@@ -210,7 +224,7 @@ def build_store(
         TrunklineError: a store of a newer format is in the way, the disk is full, or the trunk gives numbers that are not
             finite.
     """
-    wanted = _wanted(trunk, layers)
+    wanted = wanted_layers(trunk, layers)
     parts = m.key_parts(trunk, encoded, dtype, batch_tokens)
     root = cache_dir() / "states" if root is None else Path(root)
     path = root / m.store_key(parts)
@@ -241,7 +255,7 @@ def check_room(
     budget_bytes: int | None = None,
 ) -> None:
     """Raise OverBudget where `build_store` with these arguments would, now. Nothing is computed or written."""
-    parts, wanted = m.key_parts(trunk, encoded, dtype, batch_tokens), _wanted(trunk, layers)
+    parts, wanted = m.key_parts(trunk, encoded, dtype, batch_tokens), wanted_layers(trunk, layers)
     try:
         manifest, _ = read_manifest(root / m.store_key(parts))
     except (BadInput, Corrupt):
@@ -249,7 +263,8 @@ def check_room(
     check_budget(manifest, [manifest.missing(shard, wanted) for shard in range(len(manifest.shards))], root, budget_bytes)
 
 
-def _wanted(trunk: Trunk, layers: Collection[int] | None) -> list[int]:
+def wanted_layers(trunk: Trunk, layers: Collection[int] | None) -> list[int]:
+    """The layers in order, all where `None` is given; BadInput where the trunk has no such."""
     wanted = sorted(set(range(trunk.num_layers + 1) if layers is None else layers))
     if not wanted or wanted[0] < 0 or wanted[-1] > trunk.num_layers:
         raise BadInput(f"states of layers {wanted}: expected some of 0 to {trunk.num_layers}")

@@ -19,6 +19,7 @@ from trunkline.errors import BadInput
 from trunkline.files import atomic_directory, read_object, recover_directory
 from trunkline.saved import SHA256, Weights, check_together, save_weights
 from trunkline.training.cost import Cost
+from trunkline.training.feeds import Noted
 from trunkline.training.learner import Learner, Progress
 
 VERSION = 2
@@ -74,11 +75,13 @@ def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], 
         (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
 
 
-def noted_states(path: Path) -> dict[str, str]:
-    """Whether each split was read from the store or live, by the checkpoint at `path`; empty where it does not say."""
+def noted_states(path: Path) -> dict[str, Noted]:
+    """Where the states of each split came from, by the checkpoint at `path`; empty where it does not say."""
     recover_directory(path)
     try:
-        return dict(read_object(path / "state.json")["position"]["environment"]["states"])
+        environment = read_object(path / "state.json")["position"]["environment"]
+        stores = environment.get("stores", {})
+        return {place: Noted(states, stores.get(place)) for place, states in environment["states"].items()}
     except Exception:  # none there, of an older version, or one that cannot be read: `load_checkpoint` says so
         return {}
 

@@ -1,22 +1,23 @@
-"""Where a run's layer states come from: the states store, the trunk run anew, or a trunk that is being changed."""
+"""Where a run's layer states come from: states stores, the trunk run anew, or a trunk that is being changed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 from accelerate import Accelerator
 
 from trunkline.errors import BadInput
 from trunkline.events import Finding, StatesProgress, Subscriber
-from trunkline.files import cache_dir, directory_bytes
-from trunkline.inputs.encoded import Encoded
+from trunkline.files import cache_dir
 from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
 from trunkline.states.live import Feed
-from trunkline.states.store import build_store, check_room
+from trunkline.states.manifest import key_parts, store_key
+from trunkline.states.reuse import JoinedStates, Stored, find_stored, open_states
+from trunkline.states.store import BATCH_TOKENS, check_room
+from trunkline.states.uses import note_use
 from trunkline.training.agreement import agreed
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
@@ -24,6 +25,18 @@ from trunkline.training.prepare import Split
 from trunkline.trunk.load import Trunk, load_trunk
 
 HEAD_START = 1.0  # seconds that the process which shows progress has, to be the one that builds
+
+
+class Noted(NamedTuple):
+    """Where the states of a split come from, as a checkpoint notes it for the run that resumes there.
+
+    Attributes:
+        states: "store" or "live".
+        stores: the keys of the stores that are read, in order; None where an older version has not noted them.
+    """
+
+    states: str
+    stores: list[str] | None = None
 
 
 class Feeds:
@@ -41,16 +54,16 @@ class Feeds:
         self._other: Trunk | None = None  # the trunk in another precision
 
     def open(
-        self, split: Split, source: Source, layers: Collection[int], cost: Cost, noted: str | None = None
-    ) -> tuple[Feed, str]:
-        """The states of `layers` of a split, what can be stored from the store, and whether that is "store" or "live".
+        self, split: Split, source: Source, layers: Collection[int], cost: Cost, noted: Noted | None = None
+    ) -> tuple[Feed, Noted]:
+        """The states of `layers` of a split, what can be stored from stores, and what a checkpoint is to note of it.
 
         Args:
             split: whose texts.
             source: what makes the states.
             layers: those that may be asked for.
             cost: charged with the building of a store.
-            noted: which of the two a run that is resumed began with; `training.states: auto` decides the same.
+            noted: what a run that is resumed began with: it decides the same and reads the same stores.
 
         Raises:
             OverBudget: `training.states: store`, and they are too large.
@@ -60,7 +73,8 @@ class Feeds:
         stored = None
         if self.config.training.states != "live" and (kept := source.stored(layers)):
             stored = self._stored(split, self._trunk_in(source.stored_dtype(self.trunk)), kept, cost, noted)
-        return source.states(self.trunk, split.encoded, stored), "live" if stored is None else "store"
+        now = Noted("live", []) if stored is None else Noted("store", stored.keys)
+        return source.states(self.trunk, split.encoded, stored), now
 
     def _trunk_in(self, dtype: str) -> Trunk:
         """The trunk in another precision, where that is not the run's own."""
@@ -73,20 +87,39 @@ class Feeds:
             )
         return self._other
 
-    def _stored(self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost, noted: str | None) -> Feed | None:
-        """The store of a split with `layers`; None where `training.states: auto` finds it too large, or found it so before."""
+    def _stored(
+        self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost, noted: Noted | None
+    ) -> JoinedStates | None:
+        """The stored states of `layers` of a split, those that are not there yet computed; None where `training.states: auto`
+        finds them too large, or found them so before."""
         training = self.config.training
-        if training.states == "auto" and noted == "live":
+        if training.states == "auto" and noted is not None and noted.states == "live":
             self.publish(Finding("the trunk runs in every epoch, as it did before (training.states: auto)"))
             return None
-        assert split.encoded is not None
+        encoded = split.encoded
+        assert encoded is not None
+        root, dtype = cache_dir() / "states", training.states_dtype
         budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
-        about = (trunk, split.encoded, cache_dir() / "states", layers, training.states_dtype)
-        began = time.monotonic()
-        if over := agreed(self.accelerator, partial(_too_large, *about, budget)):
+        first = None  # the stores that the run began with
+        if noted is not None and noted.states == "store":  # of an older version: always the one of the whole corpus
+            first = noted.stores or [store_key(key_parts(trunk, encoded, dtype, BATCH_TOKENS))]
+        began, looked = time.monotonic(), list[Stored]()
+
+        def decide() -> tuple[str | None, list[str]]:
+            """Why the states may not be stored, as one sentence; and the stores to read, which are held from then on."""
+            looked.append(stored := find_stored(trunk, encoded, root, layers, dtype, only=first))
+            try:
+                if (lacking := stored.lacking) is not None:
+                    check_room(trunk, lacking, root, layers, dtype, budget_bytes=budget)
+            except OverBudget as error:
+                return str(error), []
+            return None, stored.keys
+
+        over, keys = agreed(self.accelerator, decide)
+        if over:
             if training.states == "store":
                 raise OverBudget(over)
-            if noted == "store":
+            if noted is not None and noted.states == "store":
                 raise BadInput(
                     f"{over}; this run began with stored states, and without them it would end with other bits: make room, "
                     "or use --fresh to train anew"
@@ -96,22 +129,25 @@ class Feeds:
         if not self.accelerator.is_local_main_process:
             # A build may take hours, which no barrier waits for. So the others wait for the lock that the builder holds.
             time.sleep(HEAD_START)
-        store = build_store(
-            *about,
+        feed = open_states(
+            trunk,
+            looked[0] if looked else find_stored(trunk, encoded, root, layers, dtype, only=keys),
+            root,
+            layers,
+            dtype,
             budget_bytes=budget,
             progress=lambda done, total: self.publish(StatesProgress(split.name, done, total)),
         )
+        if first is not None and feed.keys != first:
+            self.publish(
+                Finding(
+                    f"{split.name}: states that this run began with are gone and were computed again: the result is that of a "
+                    "run without a break to rounding only"
+                )
+            )
+        if self.accelerator.is_main_process:
+            for store in feed.stores:
+                note_use(store.path, split.corpus.table.source, split.name)
         cost.states_seconds += time.monotonic() - began
-        cost.states_bytes += directory_bytes(store.path)
-        return store
-
-
-def _too_large(
-    trunk: Trunk, encoded: Encoded, root: Path, layers: Collection[int], dtype: str, budget: int | None
-) -> str | None:
-    """Why a store may not be built, as one sentence."""
-    try:
-        check_room(trunk, encoded, root, layers, dtype, budget_bytes=budget)
-    except OverBudget as error:
-        return str(error)
-    return None
+        cost.states_bytes += feed.bytes(len(layers))
+        return feed

@@ -38,6 +38,7 @@ from trunkline.training.config import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
+from trunkline.training.feeds import Noted
 from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
@@ -65,7 +66,7 @@ class Loop:
         identity: sha256 of all that the result depends on; a checkpoint with another one is refused.
         cost: the meter to fill.
         publish: told of every batch, epoch, evaluation and checkpoint.
-        states: whether the states of each split are stored or live, for the checkpoint.
+        states: where the states of each split come from, for the checkpoint.
         clock: of the run.
     """
 
@@ -81,13 +82,17 @@ class Loop:
         identity: str,
         cost: Cost,
         publish: Subscriber,
-        states: dict[str, str] | None = None,
+        states: dict[str, Noted] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
         self.checkpoint, self.identity, self.cost, self.publish = checkpoint, identity, cost, publish
-        self.environment = environment(accelerator) | {"states": states or {}}
+        noted = states or {}
+        self.environment = environment(accelerator) | {
+            "states": {place: one.states for place, one in noted.items()},
+            "stores": {place: one.stores for place, one in noted.items()},
+        }
         self.position = Position(environment=self.environment)
         self.clock = Clock() if clock is None else clock
         self._stop = StopRequest()

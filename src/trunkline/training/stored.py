@@ -1,7 +1,8 @@
-"""The states stores that fitting a config would read, outside of a run: looked up, or built ahead of time."""
+"""The layer states that fitting a config would read, outside of a run: looked up, or computed ahead of time."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trunkline.model.frozen import FROZEN
 from trunkline.states.budget import needed_bytes
 from trunkline.states.checks import read_manifest
 from trunkline.states.manifest import key_parts, store_key
+from trunkline.states.reuse import find_stored
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Split
@@ -23,7 +25,18 @@ STORED = ("train", "validation")  # the test texts are read once, so their state
 
 @dataclass(frozen=True)
 class SplitStates:
-    """The store of one split: its key and directory, what it holds when whole (`bytes`), and the layers that are there."""
+    """Where the states of one split are stored.
+
+    Attributes:
+        key, path: of the store with what no other store holds of the split; the last of `stores` where all is in others.
+        texts, tokens: of the split.
+        layers: that fitting reads.
+        bytes: what these take, wherever they are stored.
+        built: the layers of the whole split that are stored.
+        stores: the keys of the stores that are read.
+        stored: how many of the split's sequences are stored with all `layers`.
+        sequences: how many there are: texts, and windows of long ones.
+    """
 
     split: str
     key: str
@@ -33,6 +46,9 @@ class SplitStates:
     layers: tuple[int, ...]
     bytes: int
     built: tuple[int, ...]
+    stores: tuple[str, ...]
+    stored: int
+    sequences: int
 
 
 def find_states(config: RunConfig) -> list[SplitStates]:
@@ -75,13 +91,16 @@ def _look(run: Run) -> list[SplitStates]:
     for split in _splits(run):
         encoded = split.encoded
         assert encoded is not None
-        key = store_key(key_parts(run.trunk, encoded, dtype, BATCH_TOKENS))
-        path = cache_dir() / "states" / key
-        try:
-            built = read_manifest(path)[0].complete()
-        except TrunklineError:  # none there, or one that has to be built again
-            built = ()
-        tokens = len(encoded.ids)
+        root = cache_dir() / "states"
+        stored = find_stored(run.trunk, encoded, root, layers, dtype)
+        lacking, tokens, sequences = stored.lacking, len(encoded.ids), len(encoded.lengths)
+        key = stored.keys[-1] if lacking is None else store_key(key_parts(run.trunk, lacking, dtype, BATCH_TOKENS))
+        built: tuple[int, ...] = tuple(layers) if lacking is None else ()
+        if lacking is encoded:
+            with suppress(TrunklineError):  # none there, or one that has to be built again
+                built = read_manifest(root / key)[0].complete()
         size = needed_bytes(tokens, run.trunk.hidden_size, len(layers), dtype)
-        found.append(SplitStates(split.name, key, path, encoded.n_texts, tokens, layers, size, built))
+        there = sequences - len(stored.missing)
+        about = (encoded.n_texts, tokens, layers, size, built, tuple(stored.keys), there, sequences)
+        found.append(SplitStates(split.name, key, root / key, *about))
     return found
