@@ -113,14 +113,15 @@ def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left
         task(1, cancelled, [choice("glad", "calm")], [choice("sad")]),
         task(2, cancelled),
         task(3),
-        task(4, [choice("sad"), {"type": "relation", "from_id": "a", "to_id": "b"}]),
+        task(4, [choice("sad"), {"type": "relation", "from_id": "a", "to_id": "b"}, region(labels=())]),
     ]
     table = read(tmp_path / "x.json", rows)
     assert table.columns["id"] == [1, 3, 4] and table.columns["mood"] == [["glad", "calm"], None, ["sad"]]
     assert table.findings == (
         "1 row annotated several times: the first annotation that was completed is read.",
         "1 row left out: skipped in Label Studio (was_cancelled).",
-        "1 annotation left out, without a value.",
+        "1 relation left out: relations between spans are not read.",
+        "1 annotation left out, without a label.",
     )
 
 
@@ -159,12 +160,13 @@ def test_prodigy_keeps_what_was_accepted(tmp_path):
         {"text": f"amber {i}", "_input_hash": i, "_task_hash": 7 * i, "spans": [{**SPAN, "token_start": 0}], "answer": answer}
         for i, answer in enumerate(["accept", "reject", "ignore", "accept", "reject"])
     ]
-    rows[3]["spans"], rows[3]["_timestamp"] = [], 1700000000
+    rows[3]["spans"], rows[3]["_timestamp"] = [{"start": 0, "end": 5}], 1700000000
     table = read(tmp_path / "x.jsonl", rows)
     assert table.columns == {"text": ["amber 0", "amber 3"], "spans": [[SPAN], []]} and list(table.lines) == [1, 4]
     assert table.findings == (
         "2 rows left out: their answer in Prodigy is 'reject'.",
         "1 row left out: their answer in Prodigy is 'ignore'.",
+        "1 span left out, without offsets or a label.",
     )
 
 
@@ -216,6 +218,9 @@ def test_the_file_of_an_annotator_for_spacy_with_its_classes_and_gaps(tmp_path):
 
 
 def test_a_bad_row_of_a_tool_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"text": "a b", "label": [[0, 1, "X"]]}\n{"text": "c", "label": [[0, null, "X"]]}\n')
+    with pytest.raises(BadInput, match=r"x\.jsonl line 2: label has a span that is none, expected \[start, end, label\]"):
+        read_table("x.jsonl", base=tmp_path)
     (tmp_path / "x.jsonl").write_text('["a", {"entities": []}]\n["b", {"entities": [["x", 1, "Y"]]}]\n')
     with pytest.raises(BadInput, match=r"x\.jsonl line 2: entities has a span that is none, expected \[start, end, label\]"):
         read_table("x.jsonl", base=tmp_path)
@@ -234,7 +239,7 @@ def test_gliner_ends_are_inclusive(tmp_path):
         "tokens": [["New", "York", "is", "big"], ["a"]],
         "tags": [["B-city", "I-city", "O", "B-size"], ["O"]],
     }
-    assert table.findings == ("1 span left out, as another of the row has a token of theirs.",)
+    assert table.findings == ("1 span left out, as another of the row has a token of theirs ('part').",)
     rows[1]["ner"] = [[0, 1, "x"]]
     with pytest.raises(BadInput, match=r"x\.json line \d+: ner has the span 0\.\.1 in 1 tokens"):
         read(tmp_path / "x.json", rows)

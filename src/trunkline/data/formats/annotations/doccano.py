@@ -11,6 +11,7 @@ from typing import Any
 from trunkline.data.formats.annotations import Tool, tools
 from trunkline.data.notes import Notes
 from trunkline.data.spans import as_spans
+from trunkline.errors import BadInput
 
 _COLUMNS = ("entities", "label", "labels", "spans")
 _COMMENTS = {"Comments", "comments"}
@@ -58,6 +59,8 @@ def row(value: Any, notes: Notes) -> dict[str, Any]:
             plain["spans"] = spans
         elif key == "label" and _names(found) and found:
             plain["labels"] = plain.pop("label")
+        elif isinstance(found, list) and not _names(found):
+            raise BadInput(f"{key} has a span that is none, expected [start, end, label]")
     if isinstance(value.get("cats"), list):
         plain["labels"] = value["cats"]
     return plain

@@ -32,7 +32,7 @@ def row(value: Any, notes: Notes) -> dict[str, Any]:
         if not 0 <= first <= last < len(tokens):
             raise BadInput(f"ner has the span {first}..{last} in {len(tokens)} tokens, expected 0 <= first <= last < tokens")
         if any(tag != "O" for tag in tags[first : last + 1]):
-            notes.add("{} left out, as another of the row has a token of theirs.", "span")
+            notes.add("{} left out, as another of the row has a token of theirs.", "span", label=label)
             continue
         tags[first : last + 1] = [f"B-{label}"] + [f"I-{label}"] * (last - first)
     rest = {key: part for key, part in value.items() if key not in ("tokenized_text", "ner", "label", "negatives")}

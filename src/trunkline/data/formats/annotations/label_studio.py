@@ -65,10 +65,14 @@ def _read(part: dict[str, Any], spans: list[dict[str, Any]], others: dict[str, A
     """Add one result to the spans or to the values of its control."""
     kind, inside = part.get("type", ""), part.get("value")
     name = part.get("from_name") or "label"
-    if not isinstance(inside, dict):
+    if kind == "relation":
+        notes.add("{} left out: relations between spans are not read.", "relation")
+    elif not isinstance(inside, dict):
         notes.add("{} left out, without a value.", "annotation")
     elif kind in _REGIONS and (found := as_spans([inside.get("globalOffsets", {}) | _plain(inside)])) is not None:
         spans.extend(found)
+        if not found:
+            notes.add("{} left out, without a label.", "annotation")
     elif isinstance(inside.get("choices"), list):
         others.setdefault(name, []).extend(inside["choices"])
     elif isinstance(inside.get("taxonomy"), list):
@@ -78,7 +82,7 @@ def _read(part: dict[str, Any], spans: list[dict[str, Any]], others: dict[str, A
     elif isinstance(inside.get("text"), list) and kind == "textarea":
         others[name] = "\n".join(map(str, inside["text"]))
     else:
-        notes.add(f"{{}} left out: of the type {kind or 'relation'!r}, which is not read.", "annotation")
+        notes.add(f"{{}} left out: of the type {kind!r}, which is not read.", "annotation")
 
 
 def _plain(inside: dict[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,13 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
         return None
     plain = {key: part for key, part in value.items() if not key.startswith("_") and key not in _KEPT_BY_PRODIGY}
     if isinstance(plain.get("spans"), list):
-        plain["spans"] = [
-            {key: part for key, part in span.items() if key in ("start", "end", "label")}
-            for span in as_spans(plain["spans"]) or []
-        ]
+        spans: list[dict[str, Any]] = []
+        for span in plain["spans"]:
+            found = as_spans([span])
+            if not found:
+                notes.add("{} left out, without offsets or a label.", "span")
+            spans += found or []
+        plain["spans"] = [{key: span[key] for key in ("start", "end", "label")} for span in spans]
     if "options" in value or "accept" in value:
         chosen = value.get("accept") or []
         single = isinstance(value.get("config"), dict) and value["config"].get("choice_style") == "single"
