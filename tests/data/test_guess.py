@@ -324,7 +324,7 @@ def test_long_headers_give_short_task_names_of_their_own():
 def test_a_reason_that_is_known_is_given_when_nothing_is_found():
     with pytest.raises(BadInput, match=r"'score': 1 value is no number among 59 numbers, first in x\.csv row 7\)"):
         guess(score=["about 3" if i == 6 else f"{i / 7:.2f}" for i in range(60)])
-    with pytest.raises(BadInput, match=r"'label': 2 different values in 2 rows, too many for labels"):
+    with pytest.raises(BadInput, match=r"'label': 2 different values in 2 rows, too many for labels, which recur"):
         guess(2, label=["a", "b"])
     rows = {"tokens": [["a", "SECRET"], ["b", "c"], ["d"]], "tags": [["O", "B-X"], ["O", "B_X"], ["O"]]}
     with pytest.raises(BadInput, match=r"'tags': x\.conll line 4, token 2 of the row: found a word that is no tag") as error:

@@ -218,8 +218,7 @@ def test_labels_that_differ_only_in_case_or_blanks_are_told_and_kept():
     task = fitted("sequence", corpus, label="label")
     assert task.labels == ["Pos", "X y", "neg", "pos ", "x  y"]
     assert task.label_findings(corpus) == [
-        "'t': 2 labels are there in spellings that differ only in case or blanks, and are kept apart: "
-        "'Pos' and 'pos '; 'X y' and 'x  y'."
+        "'t': labels that differ only in case or blanks count as different ones (2 cases): 'Pos' and 'pos '; 'X y' and 'x  y'."
     ]
     many = corpus_of(label=["SECRET", "secret", *(f"SECRET{i}" for i in range(100))])
     assert "SECRET" not in fitted("sequence", many, label="label").label_findings(many)[0]

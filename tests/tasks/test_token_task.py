@@ -334,3 +334,11 @@ def test_types_that_no_row_has_are_named():
     )
     rest = corpus_of("words", True, tags=[["O", "B-city", "O"], None], **words)  # and no I-city, which is nothing to tell
     assert task.untaught(task.targets(rest)) == ["genre"]
+
+
+def test_types_that_differ_only_in_case_are_told():
+    corpus = tagged([["B-City", "O", "O"], ["B-none"], ["B-city", "O", "O"], None, []])
+    assert fit_tags(corpus).label_findings(corpus) == [
+        "'t': labels that differ only in case or blanks count as different ones (1 case): 'City' and 'city'."
+    ]
+    assert fit_tags(corpus, label_list=["City", "city", "none"]).label_findings(corpus) == []

@@ -246,6 +246,7 @@ def doubtful(
     twins = [labels for labels in alike.values() if len(labels) > 1]
     if twins:
         named = "; ".join(" and ".join(map(repr, labels)) for labels in twins[:4]) + ("; ..." if len(twins) > 4 else "")
-        said = f"{task!r}: {len(twins):,} labels are there in spellings that differ only in case or blanks, and are kept apart"
+        times = f"{len(twins):,} case{'s' * (len(twins) > 1)}"
+        said = f"{task!r}: labels that differ only in case or blanks count as different ones ({times})"
         found.append(f"{said}: {named}." if may_name(list(counts)) else f"{said}.")
     return found

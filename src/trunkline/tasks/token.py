@@ -189,6 +189,11 @@ class TokenTask(Task):
         tags = targets.values[targets.present]
         return space.counted(self.types, (tags[tags % 2 == 1] - 1) // 2)  # every span has one tag B-
 
+    def label_findings(self, corpus: Corpus) -> list[str]:
+        rows = _tag_rows(self.name, self.config, corpus)
+        counts = Counter(tag[2:] for row in rows for tag in row or () if tag.startswith("B-"))
+        return space.doubtful(self.name, counts, [], self.config.label_list)
+
     def findings(self, corpus: Corpus) -> list[str]:
         placed = _placed(self.name, self.config, corpus)
         kept = Counter(tag[2:] for row in placed for tag in row.tags if tag.startswith("B-"))

@@ -71,7 +71,7 @@ def one_column(look: Look, text: str | None) -> Made:
         return unused(look.trouble)
     if look.free_text:
         return unused("it looks like another text; name it as `text_pair` to read it too")
-    return unused(f"{look.distinct:,} different values in {look.n:,} rows, too many for labels")
+    return unused(f"{look.distinct:,} different values in {look.n:,} rows, too many for labels, which recur")
 
 
 def ticks(looks: Mapping[str, Look]) -> list[str]:
