@@ -158,6 +158,9 @@ def test_a_missing_file_is_compared_with_others_without_their_suffix(tmp_path):
     for typed, meant in {"review.csv": "reviews.csv", "Reviews.tsv": "reviews.csv", "films.csv": "films.jsonl"}.items():
         assert fails(2, "fit", typed).endswith(f"did you mean {meant!r}?")
     assert fails(2, "fit", "reviews").endswith("did you mean 'reviews.csv'?")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("text,label\n")
+    assert fails(2, "fit", "data/trian.csv").endswith("did you mean 'data/train.csv'?")
 
 
 def test_no_text_of_the_user_is_in_an_error(tmp_path):

@@ -98,12 +98,21 @@ def test_all_that_a_run_has_goes_into_one_figure():
 def test_the_heading_has_the_name_of_the_run_and_the_score_of_every_task():
     tasks = {
         "mood": {**PLAIN, "layers": {"0": 0.5, "1": 0.5}, "validation": {"accuracy": 0.5}, "test": {"accuracy": 0.75}},
-        "stars": {**PLAIN, "monitor": "pearson", "validation": {"pearson": 0.25}},
+        "stars": {
+            **PLAIN,
+            "monitor": "pearson",
+            "validation": {"pearson": 0.25},
+            "baseline": {"validation": {"pearson": 0.125}},
+        },
         "size": {**PLAIN, "monitor": "pearson", "validation": {"pearson": None}},
     }
     figure = drawn(tasks)
     heading = figure.subfigs[0]
-    said = ["films-1a2b3c4d", "mood: accuracy 0.7500 (test), 0.5000 (validation)", "stars: pearson 0.2500 (validation)"]
+    said = [
+        "films-1a2b3c4d",
+        "mood: accuracy 0.7500 (test), 0.5000 (validation)",
+        "stars: pearson 0.2500 (validation), baseline 0.1250",
+    ]
     assert [text.get_text() for text in heading.texts] == said
     assert inside(figure)
 

@@ -143,7 +143,7 @@ def _read(source: str, base: Path, format: str | None) -> Table:
     if match and not _looks_like_path(match["name"]):
         return _hub(source, **match.groupdict())
     if match or _looks_like_path(source):
-        raise BadInput(f"{source}: no such file{_nearest_file(base / Path(source).expanduser())}")
+        raise BadInput(f"{source}: no such file{_nearest_file(source, base / Path(source).expanduser())}")
     near = _near_files(base / Path(source).expanduser()) or difflib.get_close_matches(name, embedded_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(embedded_names())}, a path, or owner/name of the hub"
     raise BadInput(f"{source}: no such embedded data set, file or folder; {hint}")
@@ -171,12 +171,14 @@ def _looks_like_path(source: str) -> bool:
     return format_of(Path(source)) is not None or unread_suffix(source)
 
 
-def _nearest_file(path: Path) -> str:
+def _nearest_file(source: str, path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f", and no folder {str(folder)!r} either"
-    near = _near_files(path)
-    return f"; did you mean {near[0]!r}?" if near else f" in {str(folder)!r}"
+    if not (near := _near_files(path)):
+        return f" in {str(folder)!r}"
+    typed = near[0] if Path(source).is_absolute() else str(Path(source).with_name(near[0]))
+    return f"; did you mean {typed!r}?"
 
 
 def _near_files(path: Path) -> list[str]:

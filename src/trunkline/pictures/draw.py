@@ -50,12 +50,15 @@ def _name(summary: Mapping[str, Any]) -> str:
 
 
 def _scores(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each task: its monitored metric on each split."""
+    """A line for each task: its monitored metric on each split, and that of the baseline on the first."""
     lines = []
     for name, task in tasks.items():
         monitor = task.get("monitor", "")
         found = {split: task[split].get(monitor) for split in SPLITS if split in task}
         said = [f"{value:.4f} ({split})" for split, value in found.items() if value is not None]
+        baseline = task.get("baseline", {}).get(next(iter(found), ""), {}).get(monitor)
+        if said and baseline is not None:
+            said.append(f"baseline {baseline:.4f}")
         if said:
             lines.append(f"{short(name)}: {monitor} {', '.join(said)}")
     return lines
