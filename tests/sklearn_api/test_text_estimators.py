@@ -72,6 +72,10 @@ CLASSES = {
     "truth values": ([True, False], bool),
     "whole floats": ([1.0, 2.0], np.float64),
     "objects": (["b", "a"], object),
+    "numbers as strings": (["1.0", "2.0"], str),
+    "a number and a word that files read as missing": (["1", "nan"], str),
+    "truth values as strings": (["True", "False"], object),
+    "blanks around": ([" a", "a"], str),
     "words that files read as missing": (["nan", "NA"], object),
 }
 

@@ -162,12 +162,13 @@ class TextEstimator(BaseEstimator):
         if (self.training or {}).get("batch_size") is not None:
             training.pop("batch_tokens", None)
         asked = {"epochs": self.epochs, "learning_rate": self.learning_rate, "seed": _seed(self.random_state)}
-        config = {
+        config: dict[str, Any] = {
             "trunk": str(self.trunk) if isinstance(self.trunk, Path) else self.trunk,
             "data": {
                 "train": columns,
                 "validation": self.validation_fraction,
                 "weight": None if weights is None else "weight",
+                "missing": [],  # a label is a label, whatever it is called
             },
             "tasks": {TASK: task},
             "method": self.method,

@@ -12,7 +12,9 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from trunkline.data import columns
 from trunkline.data.memory import plain
+from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
 
@@ -51,13 +53,13 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         names = _names(classes)
         if form == "one":
             task = {"kind": "sequence", "label": TASK, "label_list": names}
-            columns: dict[str, list] = {"text": texts, TASK: [names[row] for row in rows]}
+            held: dict[str, list] = {"text": texts, TASK: [names[row] for row in rows]}
         else:
-            held = [set(row) for row in rows]
+            sets = [set(row) for row in rows]
             # A column for each label, so that those without a positive row are labels too.
-            indicators = {_column(name): [int(place in row) for row in held] for place, name in enumerate(names)}
-            task, columns = {"kind": "multilabel", "labels": list(indicators)}, {"text": texts, **indicators}
-        self._train(columns, task, sample_weight)
+            indicators = {_column(name): [int(place in row) for row in sets] for place, name in enumerate(names)}
+            task, held = {"kind": "multilabel", "labels": list(indicators)}, {"text": texts, **indicators}
+        self._train(held, task, sample_weight)
         self.classes_, self._form = classes, form
         return self
 
@@ -140,14 +142,17 @@ def _is_lists(y: Any) -> bool:
 
 
 def _names(classes: np.ndarray) -> list[str]:
-    """The labels as the branch names them."""
+    """The labels as the branch names them: as a file would, where that tells them apart."""
     names = [
         str(one).lower() if isinstance(one, bool) else str(int(one)) if isinstance(one, float) else str(one)
         for one in classes.tolist()
     ]
-    if "" in names:
+    if not all(name.strip() for name in names):
         raise BadInput("y: found an empty string as a label, expected labels with a name")
-    return names
+    # "1.0" and "1", or "True" and "true", are one label in a file.
+    return (
+        names if columns.labels(Table("y", {TASK: names}), TASK, missing=[]) == names else [f"label {name}" for name in names]
+    )
 
 
 def _column(name: str) -> str:
