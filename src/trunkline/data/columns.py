@@ -83,7 +83,8 @@ def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> 
             rows = [row for row in rows if not spells_missing(kept[row])] or rows
         if 2 * sum(opens(kept[row]) for row in rows) <= len(rows):
             return kept
-        read = {row: read_literal(kept[row]) for row in rows}
+        once = {text: read_literal(text) for text in {kept[row] for row in rows}}  # the same labels recur
+        read = {row: once[kept[row]] for row in rows}
         if not any(one is not None for one in read.values()):
             return kept
         if (bad := next((row for row, one in read.items() if one is None), None)) is not None:

@@ -33,6 +33,7 @@ def training_for(rows: int) -> dict[str, Any]:
 def missing_in(overrides: list[str]) -> list[str] | None:
     """The strings that overrides say stand for a missing value, which the columns are to be looked at with."""
     found = override({"data": {}}, [text for text in overrides if text.startswith("data.missing=")])["data"].get("missing")
+    found = [found] if isinstance(found, str) else found
     return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else None
 
 
