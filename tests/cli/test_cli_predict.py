@@ -494,3 +494,15 @@ def test_of_several_runs_the_error_names_the_one_that_cannot_read_the_data(train
     assert [set(row) for row in rows] == [{"text", "n", "mood", "city"}] * 2
     assert "expected ROLE=NAME" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "=x")
     assert "--column: unknown name 'txt'" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "txt=text")
+
+
+def test_what_a_reader_left_out_is_told(trained, tmp_path):
+    rows = [{"text": f"a happy film {number}", "_task_hash": number, "answer": "accept"} for number in range(5)]
+    rows[3]["answer"] = "reject"
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    result = done("predict", trained / "branches" / "mood", "-i", "new.jsonl")
+    assert len(result.stdout.splitlines()) == 4
+    assert "1 row left out: their answer in Prodigy is 'reject'." in result.stderr
+    (tmp_path / "new.csv").write_text("text,more\na happy film,x\n,\n,\n")
+    told = json.loads(done("predict", trained / "branches" / "mood", "-i", "new.csv", "-o", "out.jsonl", "--json").stdout)
+    assert told["findings"] == ["2 rows left out, as every cell is empty."]

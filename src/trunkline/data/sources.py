@@ -188,7 +188,7 @@ def _near_files(path: Path) -> list[str]:
     except OSError:
         return []
     stems = {name.split(".")[0].casefold() for name in names}
-    stem = difflib.get_close_matches(path.name.split(".")[0].casefold(), stems, n=1, cutoff=0.75)
+    stem = difflib.get_close_matches(path.name.split(".")[0].casefold(), stems, n=1, cutoff=0.65)  # one letter of three
     alike = [name for name in names if stem and name.split(".")[0].casefold() == stem[0]]
     return difflib.get_close_matches(path.name, alike, n=1, cutoff=0.0)
 

@@ -23,6 +23,7 @@ from trunkline.tasks.labels import Reading
 class Noticed:
     """What was noticed while tables were predicted, one after the other."""
 
+    read: dict[str, None] = dataclasses.field(default_factory=dict)  # what the readers of the tables have said
     empty: int = 0  # rows without a text
     first_empty: str = ""
     apart: Counter[str] = dataclasses.field(default_factory=Counter)  # rows whose tokens are not in their text, by branch
@@ -31,7 +32,7 @@ class Noticed:
     first_joined: str = ""
 
     def sentences(self) -> list[str]:
-        said = []
+        said = list(self.read)
         if self.empty:
             rows, their = ("1 row has", "its") if self.empty == 1 else (f"{self.empty:,} rows have", "their")
             said.append(f"{rows} no text, so {their} predictions are empty; the first is {self.first_empty}.")
@@ -74,6 +75,7 @@ def predict_table(
     if not columns and list(table.columns) == ["text"]:
         columns = {"text": "text"}  # of --text and stdin, whatever column the branches were trained on
     noticed = Noticed() if noticed is None else noticed
+    noticed.read.update(dict.fromkeys(table.findings))
     rows: list[Row] = []
     for part in _portions(table):
         own = table.select(part) if len(part) < len(table) else table
