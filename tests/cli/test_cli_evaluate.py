@@ -244,3 +244,17 @@ def test_several_runs_are_named_as_they_are_typed(trained, monkeypatch):
     Path("again/result.json").write_text(json.dumps(result))
     assert fails(2, "evaluate", "run", "again/branches/mood").startswith("again: its data has changed")
     shutil.rmtree("again")
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+def test_what_predict_wrote_is_scored_on_the_labels_of_before(trained, tmp_path, name):
+    rows = [{key: value for key, value in row.items() if key in ("text", "mood")} for row in made_up(30, seed=5)]
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    mood = trained / "branches" / "mood"
+    right = json.loads(done("evaluate", mood, "new.jsonl", "--json").stdout)["tasks"]["mood"]["metrics"]
+    done("predict", mood, "-i", "new.jsonl", "-o", name)
+    itself = json.loads(done("evaluate", mood, name, "--json").stdout)
+    assert itself["tasks"]["mood"]["metrics"]["accuracy"] == 1.0  # of its own answers, which is said
+    assert [said for said in itself["findings"] if "holds predictions" in said and "such as 'given_mood'" in said]
+    found = json.loads(done("evaluate", mood, name, "--column", "mood=given_mood", "--json").stdout)
+    assert found["tasks"]["mood"]["metrics"] == right and not [said for said in found["findings"] if "predictions" in said]

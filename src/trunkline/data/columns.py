@@ -16,6 +16,7 @@ from typing import Any, cast
 from trunkline.data.literals import opens, read_literal
 from trunkline.data.missing import is_listed, is_missing, spells_missing
 from trunkline.data.numerals import Notation, Notations, as_number, notation_of
+from trunkline.data.predictions import main_parts
 from trunkline.data.spelling import spelled_alike
 from trunkline.data.table import Table
 from trunkline.data.tags import to_iob2
@@ -67,12 +68,14 @@ def optional_texts(table: Table, name: str, where: str = "data.text") -> list[st
 def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> list:
     """Return a column with missing values as None, and lists and objects that are written as text (data/literals.py) as such.
 
+    Predictions as Trunkline writes them in JSON are their label, labels, spans or number (data/predictions.py).
+
     Text is read so if most of the column's strings begin like a list or an object and one can be read.
 
     Raises:
         BadInput: then, the first one that cannot be read.
     """
-    values = table.column(name, where)
+    values = main_parts(table.column(name, where))
 
     def parse() -> list:
         absent = _absent(missing)
@@ -165,7 +168,7 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
     Raises:
         BadInput: the first value that is no number, or a column of which commas may be decimal marks or separate thousands.
     """
-    values = table.column(name, where)
+    values = main_parts(table.column(name, where))
 
     def parse() -> list[float | None]:
         gone, how = _written(values, missing)
@@ -186,7 +189,7 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
 
 def notation(table: Table, name: str, *, missing: Missing = None) -> Notation:
     """Return how the numbers of a column are written, as `numbers` reads them."""
-    return _written(table.column(name), missing)[1].best
+    return _written(main_parts(table.column(name)), missing)[1].best
 
 
 def _written(values: list, missing: Missing) -> tuple[list[bool], Notations]:

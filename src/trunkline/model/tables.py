@@ -10,6 +10,7 @@ from typing import Any
 
 from trunkline.data.corpus import Corpus, View, build_corpus
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text, without_empty
+from trunkline.data.predictions import holds_predictions
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
@@ -193,6 +194,8 @@ def score_table(
         for name in names:
             task = bundle.branches[name].task
             findings += [*task.findings(corpus), *task.unseen_labels(targets[name])]
+            given = [column for column in task.columns() if seen.columns.get(column) is table.columns.get(column)]
+            findings += [_of_predictions(name, column) for column in given if holds_predictions(column, table.columns)]
         for sentence in findings:
             say(f"{table.source}: {sentence}")
         with count(len(corpus)) as progress:
@@ -232,6 +235,14 @@ def _answers(
     if refused:
         raise refused[0]
     return read
+
+
+def _of_predictions(name: str, column: str) -> str:
+    """What to say of answers that a branch has given itself: their scores are no measure."""
+    return (
+        f"column {column!r} holds predictions, so that the scores of {name!r} say how far they are alike; "
+        f"--column {name}=NAME names the column with the right answers, such as 'given_{column}'."
+    )
 
 
 def _of_answers(name: str, columns: list[str], table: Table, error: BadInput) -> BadInput:

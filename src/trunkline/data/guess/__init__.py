@@ -15,6 +15,7 @@ from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
+from trunkline.data.predictions import is_score
 from trunkline.data.table import NO_HEADER, Table
 from trunkline.errors import BadInput, listed, shown
 
@@ -65,6 +66,8 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         elif look.spans and tags.tags is not None:
             both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
             made[name] = Decision(name, "unused", f"{both} already mark words; name it as `spans` to use it instead")
+        elif is_score(name, looks):
+            made[name] = Decision(name, "unused", f"it holds the scores of the predictions in {shown(name.rpartition('.')[0])}")
         elif name in tags.trouble:
             made[name] = Decision(name, "unused", tags.trouble[name])
         elif look.word_lists and text is not None and words_of(look, looks[text]):

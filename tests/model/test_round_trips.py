@@ -1,0 +1,108 @@
+"""What `predict` writes is read back, guessed, trained on and scored without loss, in every format that is written and read."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.data import columns, label_sets
+from trunkline.data.guess import guess_columns
+from trunkline.data.sources import read_table
+from trunkline.data.writing import output_format
+from trunkline.model.rows import OutputNames, Row, writing
+
+NAMES = ["out.csv", "out.csv.gz", "out.tsv", "out.jsonl", "out.jsonl.gz", "out.json", "out.parquet", "out.xlsx"]
+LABEL = st.sampled_from(["joy", "01", "no", "a b", "it's", "[x]", "é\U0001f600"])
+SCORE = st.integers(0, 10**6).map(lambda n: n / 10**6)
+
+
+@st.composite
+def predictions(draw):
+    text = draw(st.text(st.sampled_from("ab é\U0001f600,\"'\t"), min_size=1, max_size=10).filter(str.strip))
+    start = draw(st.integers(0, len(text) - 1))
+    end = draw(st.integers(start + 1, len(text)))
+    span = {"start": start, "end": end, "label": draw(LABEL), "text": text[start:end], "score": draw(SCORE)}
+    return Row(
+        {"text": text, "id": draw(st.integers(0, 9))},
+        {
+            "mood": {"label": draw(LABEL), "score": draw(SCORE)},
+            "topics": {"labels": draw(st.lists(LABEL, max_size=3, unique=True))},
+            "city": {"spans": draw(st.sampled_from([[], [span]]))},
+            "stars": {"value": round(draw(SCORE) - 0.5, 6)},
+        },
+    )
+
+
+def write(path, rows):
+    with (
+        open(path, "wb") as file,
+        writing(file, output_format(path, None), OutputNames(output_format(path, None).form.flat)) as put,
+    ):
+        put(rows)
+
+
+def parsed(table):
+    """All columns of predictions as tasks read them."""
+    spans = columns.span_lists(table, "city")
+    return (
+        columns.labels(table, "mood"),
+        label_sets.label_sets(table, "topics"),
+        columns.numbers(table, "stars"),
+        [None if row is None else sorted(row) for row in spans],
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=8)
+@given(rows=st.lists(predictions(), min_size=1, max_size=4))
+def test_predictions_come_back_from_every_format(tmp_path_factory, name, rows):
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    path = tmp_path_factory.mktemp("trip") / name
+    write(path, rows)
+    table = read_table(str(path))
+    assert columns.texts(table, "text") == [row.own["text"] for row in rows]
+    assert parsed(table) == (
+        [row.answers["mood"]["label"] for row in rows],
+        [row.answers["topics"]["labels"] for row in rows],
+        [row.answers["stars"]["value"] for row in rows],
+        [sorted((s["start"], s["end"], s["label"]) for s in row.answers["city"]["spans"]) for row in rows],
+    )
+
+
+def made_predictions(count=40):
+    rows = []
+    for number in range(count):
+        text = f"text {'xyz'[number % 3]} number {number} in Oslo"
+        at = text.index("Oslo")
+        spans = [{"start": at, "end": at + 4, "label": "city", "text": "Oslo", "score": 0.9}] if number % 4 else []
+        labels = ["film"] * (number % 2) + ["music"] * (number % 3 == 0)
+        answers = {
+            "mood": {"label": ("joy", "fear")[number % 2], "score": 0.5 + number / 1000},
+            "topics": {"labels": labels},
+            "city": {"spans": spans},
+            "stars": {"value": number / 7},
+        }
+        rows.append(Row({"text": text, "id": number}, answers))
+    rows[5] = Row(
+        {"text": None, "id": 5},
+        {"mood": {"label": None, "score": None}, "topics": {"labels": None}, "city": {"spans": None}, "stars": {"value": None}},
+    )
+    return rows
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    path = tmp_path / name
+    write(path, made_predictions())
+    table = read_table(str(path))
+    found = guess_columns(table)
+    assert found.text == "text" and {task: section["kind"] for task, section in found.tasks.items()} == {
+        "mood": "sequence",
+        "topics": "multilabel",
+        "city": "token",
+        "stars": "regression",
+    }
+    labels, topics, stars, city = parsed(table)
+    assert labels[5] is stars[5] is city[5] is None and labels.count("joy") == 20 and topics[3] == ["film", "music"]
