@@ -79,7 +79,7 @@ def test_a_test_split_drawn_from_data_that_has_changed_is_refused(tmp_path, tiny
     assert "its data has changed (other rows or another order)" in fails(2, "evaluate", "run")
     Path("run/result.json").write_text("{}")
     for command in (("evaluate", "run"), ("info", "run"), ("fit", "rows.jsonl", *tiny_overrides, "--run-dir", "run")):
-        assert "run/result.json: no identity in it" in fails(2, *command)
+        assert "run/result.json: not the result of a run, as it has no identity" in fails(2, *command)
 
 
 def test_a_run_that_is_not_finished_says_so(trained, tmp_path):
