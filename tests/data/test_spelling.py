@@ -16,6 +16,7 @@ from trunkline.data.spelling import spelled_alike, spelled_alone
         (["1.0", "nan", "2"], ["1", None, "2"]),
         (["-1.00", "3"], ["-1", "3"]),
         (["2020-01-31 00:00:00", "2020-02-01T00:00:00.000"], ["2020-01-31", "2020-02-01"]),
+        (["2020-01-31T10:00:00.000", "2020-02-01T00:00:00Z"], ["2020-01-31 10:00:00", "2020-02-01 00:00:00"]),
     ],
 )
 def test_labels_are_spelled_alike(given, spelled):
@@ -50,6 +51,7 @@ FRAME = pandas.DataFrame({
     "code": [f"0{i % 3}7" for i in range(40)],
     "kind": pandas.Categorical([None if i == 3 else "ab"[i % 2] for i in range(40)]),
     "day": pandas.to_datetime([f"2020-01-{1 + i % 3:02}" for i in range(40)]),
+    "time": pandas.to_datetime([f"2020-01-01 1{i % 3}:30" for i in range(40)]),
     "lists": [["joy", "calm"][: i % 3] for i in range(40)],
     "vector": [[i % 2, 1, 0] for i in range(40)],
 })  # fmt: skip
@@ -77,7 +79,7 @@ def test_a_data_frame_is_the_same_tasks_in_any_format(saved):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["truth", "gap", "whole", "holes", "code", "kind", "day"])
+@pytest.mark.parametrize("name", ["truth", "gap", "whole", "holes", "code", "kind", "day", "time"])
 def test_a_data_frame_has_the_same_labels_in_any_format(saved, name):
     found = {suffix: columns.labels(table, name) for suffix, table in saved.items()}
     assert found[".csv"] == found[".jsonl"] == found[".parquet"]
