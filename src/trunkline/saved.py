@@ -30,7 +30,7 @@ SHA256 = "weights_sha256"  # key of the JSON
 APART = ("metrics", "cost", "versions", SHA256)
 TRUNK_APART = ("name", "revision")
 METHOD_APART = ("adapters", "stack_on", "start")  # paths: what was in them is in `specs` and in the weights
-BRANCH_REMEDY = "copy the branch again (`trunkline relabel` renames labels)"
+BRANCH_REMEDY = "copy the original branch again (`trunkline relabel` renames labels)"
 SPARE = 1 << 22  # numbers that a module may hold besides those that are stored: tables that it computes itself
 
 

@@ -36,8 +36,8 @@ def test_chosen_layers(chosen, layers):
         ([13], r"^method\.layers: found layer 13, expected 0 to 6 "),
         ([-8], r"^method\.layers: found layer -8, expected 0 to 6 "),
         ("3-9", r"^method\.layers: found layer 9, expected 0 to 6 "),
-        ([], r"^method\.layers: no layer is chosen, expected at least one of 0 to 6"),
-        ([1, -6], r"^method\.layers: found \[1, -6\], which names a layer twice"),
+        ([], r"^method\.layers: no layer is selected, expected at least one of 0 to 6"),
+        ([1, -6], r"^method\.layers: found \[1, -6\], which contains a layer twice"),
         ("5-2", r"^method\.layers: found the range '5-2', which ends before it starts"),
         ("all", r"^method\.layers: found 'all', expected layer numbers or a range such as '0-6'"),
         ("", r"^method\.layers: found '', expected layer numbers"),
@@ -139,7 +139,7 @@ class TestEveryMethod:
 
     def test_it_never_answers_from_half_of_its_layers(self, name):
         branch = make(name)
-        with pytest.raises(ValueError, match="wanted and w"):
+        with pytest.raises(ValueError, match="required but w"):
             ride(branch, states_of(), layers=branch.wanted()[:-1])
 
     def test_layer_weights_sum_to_one_over_wanted_layers(self, name):

@@ -134,7 +134,7 @@ def test_layers_left_out_or_read_twice_are_errors():
     states, batch = states_of(), group.start(LAYOUT)
     for layer in range(6):
         batch.read(layer, states[layer])
-    with pytest.raises(ValueError, match=r"layers \[6\] are wanted and were not read"):
+    with pytest.raises(ValueError, match=r"layers \[6\] are required but were not read"):
         batch.finish()
     with pytest.raises(ValueError, match="layer 3 was read twice"):
         batch.read(3, states[3])

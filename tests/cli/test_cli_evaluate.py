@@ -91,7 +91,7 @@ def test_a_run_that_is_not_finished_says_so(trained, tmp_path):
         for command in (("info", name), ("predict", name, "-t", "a film"), ("evaluate", name), ("evaluate", name, "x.jsonl")):
             if command[-1] == "x.jsonl":
                 write_jsonl(tmp_path / "x.jsonl", made_up(3))
-            assert f"{name}: this run is not finished; the command that began it" in fails(2, *command)
+            assert f"{name}: this run is not finished; rerun the command that started it" in fails(2, *command)
 
 
 def test_bad_input_is_one_sentence(trained, tmp_path):

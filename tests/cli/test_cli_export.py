@@ -259,14 +259,14 @@ def test_the_card_tells_what_the_branch_knows(branch, home):
     ("method", "task", "options", "sentence"),
     [
         ("side", "mood", [], "its method probe reads the trunk as it is"),
-        ("probe-head", "mood", [], "its head is probe, which no other library loads; expected the plain head"),
+        ("probe-head", "mood", [], "its head is probe, which no other library can load; expected the plain head"),
         ("prefix", "mood", ["--merge"], "method prefix: cannot be merged"),
         ("prompt", "mood", [], "method prompt: the peft library's head would read the first virtual token"),
         (
             "adapter",
             "mood",
             ["--merge"],
-            "method adapter: adds layers that cannot be folded into the trunk's weights; leave out --merge (merge=True)",
+            "method adapter: adds layers that cannot be merged into the trunk's weights; omit --merge (merge=True)",
         ),
     ],
 )
@@ -281,7 +281,7 @@ def test_a_crf_is_refused(home, monkeypatch):
     values = config(home / "trunk", home / "rows.jsonl", tasks=("cities",), epochs=1)
     values["tasks"]["cities"]["crf"] = True
     result = fit({**values, "method": {"name": "bitfit"}}, run_dir=home / "crf")
-    assert "its task has a CRF, which no other library loads" in fails(2, "export", result.branches["cities"], "out")
+    assert "its task has a CRF, which no other library can load" in fails(2, "export", result.branches["cities"], "out")
     assert not list(Path().iterdir())
 
 

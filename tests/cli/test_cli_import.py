@@ -107,7 +107,7 @@ def test_bad_input_is_one_sentence(old):
     torch.save([torch.ones(2)], old / "pytorch_model_head.bin")
     assert "found no head_config.json beside it" in fails(2, "import", old, "new")
     (old / "head_config.json").write_text("{}")
-    assert "found something else than tensors by name" in fails(2, "import", old, "new")
+    assert "found something other than named tensors" in fails(2, "import", old, "new")
     (old / "adapter_config.json").write_text("{")
     assert "adapter_config.json: cannot be read as JSON" in fails(2, "import", old, "new")
     assert not Path("new").exists()
@@ -124,7 +124,7 @@ def test_links_out_of_the_folder_are_not_followed(name, old, tmp_path):
     (old / name).symlink_to(tmp_path / "elsewhere")
     assert (
         fails(2, "import", old, "new")
-        == f"old/{name}: is a link that leads out of its folder, which is not followed; expected a file"
+        == f"old/{name}: is a link to a file outside its folder, which is not followed; expected a file"
     )
     (old / name).unlink()
     (tmp_path / "elsewhere").rename(old / "within")

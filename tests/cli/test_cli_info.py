@@ -65,7 +65,7 @@ def test_a_name_that_could_be_of_the_hub_says_that_it_was_looked_for_in_both_pla
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     shutil.copytree(trained, "runs/films-1a2b3c4d")
     said = fails(2, "info", "runs/films-1a2b3c")
-    assert "no such folder here" in said and "the hub is off (HF_HUB_OFFLINE); did you mean 'runs/films-1a2b3c4d'?" in said
+    assert "no such folder here" in said and "offline mode is on (HF_HUB_OFFLINE); did you mean 'runs/films-1a2b3c4d'?" in said
 
 
 def test_bad_input_is_one_sentence(trained, tmp_path):
@@ -91,7 +91,7 @@ def test_a_folder_that_is_none_of_the_three_says_so_and_names_a_run_inside(train
     assert fails(2, "info", branches) == f"{expected.replace('plain', branches)}, such as {branches}/city"
     Path("adapter").mkdir()
     (Path("adapter") / "adapter_config.json").write_text("{}")
-    assert "an adapter without its trunk; expected" in fails(2, "info", "adapter")
+    assert "an adapter without its base model; expected" in fails(2, "info", "adapter")
 
 
 def test_a_run_and_a_branch_are_drawn(trained):

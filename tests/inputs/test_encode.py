@@ -363,7 +363,7 @@ def test_a_tokenizer_without_offsets_is_refused():
     class Slow:
         is_fast = False
 
-    with pytest.raises(BadInput, match="tokenizer Slow: it gives no character offsets, expected a fast tokenizer"):
+    with pytest.raises(BadInput, match="tokenizer Slow: it provides no character offsets, expected a fast tokenizer"):
         encode(["so"], Slow(), max_length=9)
 
 

@@ -28,7 +28,9 @@ def test_the_stage_of_many_tasks_has_a_name_that_is_short_enough_and_its_own():
     assert [stage.name for stage in stages(["a", "b", "c"], "probe", [("a", "b"), ("c",)])] == ["a+b", "c"]
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("x.y", "without dots"), ("type", "which PyTorch's modules use themselves")])
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("x.y", "without dots"), ("type", "which is an attribute of PyTorch's modules")]
+)
 def test_a_task_that_cannot_name_an_adapter_of_a_fusion_is_refused_before_its_adapter_is_trained(name, sentence):
     with pytest.raises(BadInput, match=rf"tasks: found the name '{name}', .*{sentence}"):
         stages([name, "other"], "adapter", [(name, "other")], regime="fusion")

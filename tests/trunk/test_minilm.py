@@ -95,5 +95,5 @@ def test_without_the_package_it_comes_from_the_hub_at_a_pinned_commit(monkeypatc
 
 
 def test_an_alias_takes_no_revision():
-    with pytest.raises(BadInput, match="trunk 'minilm': found revision 'main'; an alias is pinned and takes none"):
+    with pytest.raises(BadInput, match="trunk 'minilm': found revision 'main', but aliases are pinned; expected none"):
         load_trunk("minilm", revision="main")

@@ -122,7 +122,7 @@ def test_ids_beyond_the_embedding_are_refused_before_the_pass(folder):
     tokenizer.save_pretrained(folder)
     trunk = load(folder)
     assert trunk.encode(["a film"]).n_texts == 1
-    with pytest.raises(BadInput, match="gives id 237, but the model knows 237 ids only"):
+    with pytest.raises(BadInput, match="produces id 237, but the model's vocabulary has 237 entries"):
         trunk.encode(["a zzz film"])
 
 
@@ -210,7 +210,7 @@ def test_a_file_is_not_a_folder(folder):
         (lambda f: (f / "config.json").unlink(), "no config.json; expected a folder with config.json"),
         (
             lambda f: ((f / "config.json").unlink(), (f / "adapter_config.json").write_text("{}")),
-            "an adapter without its trunk; expected",
+            "an adapter without its base model; expected",
         ),
         (lambda f: (f / "config.json").write_text("{"), "config.json: not readable as JSON"),
         (lambda f: (f / "config.json").write_bytes(b"\xff"), "config.json: not readable as JSON"),
@@ -279,7 +279,7 @@ def test_shards(zoo, tmp_path):
     whole = load(zoo("bert")).model.state_dict()
     assert all(torch.equal(v, whole[k]) for k, v in load(tmp_path).model.state_dict().items())
     shards[0].unlink()
-    refused(tmp_path, f"model.safetensors.index.json names {shards[0].name}, which is not there")
+    refused(tmp_path, f"model.safetensors.index.json lists {shards[0].name}, which is missing")
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     refused(tmp_path, "expected a JSON object with weight_map")
 
@@ -292,7 +292,7 @@ def test_shards(zoo, tmp_path):
         ({"dtype": "fp16"}, "dtype: unknown name 'fp16'; expected auto, fp32 or bf16"),
         ({"device": "tpu9"}, "device: unknown name 'tpu9'; expected auto, cpu"),
         ({"device": "cuda:77"}, "device: 'cuda:77' asked for, but"),
-        ({"revision": "main"}, "found revision 'main'; a folder has none"),
+        ({"revision": "main"}, "found revision 'main', but folders have no revisions; expected none"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(zoo, settings, message):
@@ -346,7 +346,7 @@ def test_a_hub_out_of_reach(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("trunkline.trunk.source.snapshot_download", fail)
-    both = "trunk 'someone/unknown': no such folder here, not in the hub's cache, and the hub cannot be reached"
+    both = "trunk 'someone/unknown': no such folder here, not in the hub's cache, and the hub is unreachable"
     refused("someone/unknown", both, TrunklineError)
 
 
@@ -360,7 +360,7 @@ def test_a_mistyped_folder_is_compared_with_those_beside_it(hub_cache, folder, t
 
 
 def test_a_name_that_the_hub_cannot_have():
-    refused("some..one/tiny", "trunk 'some..one/tiny': no such folder here, and the hub has no names like this")
+    refused("some..one/tiny", "trunk 'some..one/tiny': no such folder here, and it is not a valid hub id")
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ BAD = [
     ("bert", {"activation": "rellu"}, "method.activation: unknown name 'rellu'; did you mean 'relu'"),
     ("bert", {"layers": "0"}, r"method.layers: found layer 0, expected 1 to 3 \(or"),
     ("bert", {"layers": [-4]}, r"method.layers: found layer -4, expected 1 to 3 \(or"),
-    ("bert", {"layers": []}, "method.layers: no layer is chosen, expected at least one of 1 to 3"),
+    ("bert", {"layers": []}, "method.layers: no layer is selected, expected at least one of 1 to 3"),
     ("bert", {"reduction": 33}, "method.reduction: found 33, expected at most 32, the trunk's width"),
     ("albert", {"layers": "2-3"}, "are one shared block"),
     ("bert", {"start": "nowhere"}, "nowhere: found no adapter; expected a folder with adapter_config.json"),
@@ -212,7 +212,7 @@ def _change_json(folder, change):
 
 
 WRONG = [
-    (lambda d: d.update(hidden_size=768), "hidden_size: found 768, expected 32, as the trunk has it"),
+    (lambda d: d.update(hidden_size=768), "hidden_size: found 768, expected 32, as in the trunk"),
     (lambda d: d.update(model_type="roberta"), "model_type: found 'roberta', expected 'bert'"),
     (lambda d: d["config"].update(architecture="lora"), "found method 'lora', expected a bottleneck adapter"),
     (lambda d: d["config"].update(inv_adapter="glow"), "found a glow adapter, expected nice"),
@@ -221,7 +221,7 @@ WRONG = [
     (lambda d: d["config"].update(reduction_factor=-1), "reduction_factor: found -1.0, expected more than 0"),
     (lambda d: d["config"].update(reduction_factor=2), "output.0.down.weight has a width of 8, but its config means 16"),
     (lambda d: d["config"].update(mh_adapter=True), "the weights of attention.0.down.bias are missing"),
-    (lambda d: d["config"].update(leave_out=[0]), "the weights of output.0.down.bias have no place in this trunk"),
+    (lambda d: d["config"].update(leave_out=[0]), "the weights of output.0.down.bias do not match any module of this trunk"),
     (lambda d: d["config"].pop("output_adapter"), "output_adapter: Field required"),
     (lambda d: d.pop("name"), "found no name and config of an adapter"),
     (lambda d: d.update(name="other"), "belongs to no place of this bert"),

@@ -145,7 +145,7 @@ def test_another_trunk_is_refused(trunk, tiny_trunk_dir, tmp_path):
     with pytest.raises(BadInput, match=r"b: made for a trunk with weights sha256"):
         TunedTrunk(trunk, Fusion(FusionConfig(adapters=paths)), "fp32")
     wide = load_trunk(tiny_bert(tmp_path / "wide", hidden=48), dtype="fp32")
-    with pytest.raises(BadInput, match=r"trunk.hidden_size: found 32, expected 48, as the trunk has it"):
+    with pytest.raises(BadInput, match=r"trunk.hidden_size: found 32, expected 48, as in the trunk"):
         TunedTrunk(wide, Fusion(FusionConfig(adapters=paths[:1])), "fp32")
 
 
@@ -182,7 +182,7 @@ def test_to_start_from_a_branch_is_to_keep_its_language_adapter(trunk, tmp_path)
         assert torch.equal(states(again.model), states(tuned.model))
     with pytest.raises(BadInput, match=r"method.stack_on: found another language adapter than .*a was trained on"):
         TunedTrunk(trunk, Adapter(AdapterConfig(start=path, stack_on=str(tmp_path / "yy"))), "fp32")
-    with pytest.raises(BadInput, match=r"a: sits on a language adapter itself; method.stack_on expected one that sits on none"):
+    with pytest.raises(BadInput, match=r"a: is itself stacked on a language adapter; method.stack_on expected one that is not"):
         TunedTrunk(trunk, Adapter(AdapterConfig(stack_on=path)), "fp32")
 
 
@@ -190,7 +190,7 @@ def test_adapters_that_do_not_go_together_are_refused(trunk, tmp_path):
     one = branch(tmp_path / "a", trunk)[0]
     for config in ({"variant": "houlsby"}, {"layers": "2-3"}, {"variant": "parallel"}):
         name = "-".join(config.values())
-        with pytest.raises(BadInput, match="sit in other places than those of"):
+        with pytest.raises(BadInput, match="have other positions than those of"):
             TunedTrunk(trunk, Fusion(FusionConfig(adapters=[one, branch(tmp_path / name, trunk, **config)[0]])), "fp32")
     branch(tmp_path / "language", trunk, 5)[1].tuner.export(tmp_path / "xx", "xx")
     below = branch(tmp_path / "c", trunk, stack_on=str(tmp_path / "xx"))[0]
@@ -205,7 +205,7 @@ BAD = [
     ([], "method.adapters: found none"),
     (["a", "a"], "found the name 'a', expected names without dots, each once"),
     ({"x.y": "a"}, "found the name 'x.y'"),
-    ({"type": "a"}, "found the name 'type', which PyTorch's modules use themselves"),
+    ({"type": "a"}, "found the name 'type', which is an attribute of PyTorch's modules"),
     ({"B": "a", "b": "a"}, "found 'B' and 'b', which are one folder on some disks"),
     ({"../a": "a"}, "found the name '../a', expected letters"),
     (["nowhere"], "nowhere: found no adapter"),

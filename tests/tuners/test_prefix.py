@@ -75,7 +75,7 @@ def test_padding_changes_nothing(tmp_path, name):
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - set(TAKING)))
 def test_an_attention_that_takes_none_is_refused(name):
-    with pytest.raises(BadInput, match="takes no keys and values from outside"):
+    with pytest.raises(BadInput, match="accepts no external keys and values"):
         apply(frozen(name), "prefix")
 
 

@@ -110,7 +110,7 @@ class WeightedSum:
     def finished(self) -> Tensor:
         """The sum; every layer must have been read, or it would be wrong in silence."""
         if self.weights or self.total is None:
-            raise ValueError(f"layers {sorted(self.weights)} are wanted and were not read")
+            raise ValueError(f"layers {sorted(self.weights)} are required but were not read")
         return self.total
 
 
@@ -220,9 +220,9 @@ def choose_layers(chosen: list[int] | str | None, trunk: TrunkShape, lowest: int
     else:
         numbers = [choose_layer(number, trunk, where, lowest) for number in chosen]
     if not numbers:
-        raise BadInput(f"no layer is chosen, expected at least one of {lowest} to {top}", key=where)
+        raise BadInput(f"no layer is selected, expected at least one of {lowest} to {top}", key=where)
     if len(set(numbers)) < len(numbers):
-        raise BadInput(f"found {chosen!r}, which names a layer twice; expected each once", key=where)
+        raise BadInput(f"found {chosen!r}, which contains a layer twice; expected each once", key=where)
     return tuple(sorted(numbers))
 
 

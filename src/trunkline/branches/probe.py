@@ -39,7 +39,7 @@ class Probe(SideBranch):
 
     def finish(self, carry: Tensor | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
         if carry is None:
-            raise ValueError(f"layer {self.layers[0]} is wanted and was not read")
+            raise ValueError(f"layer {self.layers[0]} is required but was not read")
         return self.head(carry, layout, rows)
 
     def layer_weights(self) -> dict[int, float]:

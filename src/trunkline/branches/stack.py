@@ -101,7 +101,7 @@ class Stack:
     def features(self, sums: Sums) -> Tensor:
         """F of each branch, (N, n, k); every layer must have been read, or it would be wrong in silence."""
         if sums.total is None or sums.read != set(self.shares):
-            raise ValueError(f"layers {sorted(set(self.shares) - sums.read)} are wanted and were not read")
+            raise ValueError(f"layers {sorted(set(self.shares) - sums.read)} are required but were not read")
         return sums.total
 
     def finish(self, sums: Sums, layout: Layout, rows: Sequence[Tensor | None]) -> list[Tensor]:

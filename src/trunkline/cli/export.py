@@ -22,7 +22,7 @@ def export(
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; new or empty.", show_default=False)],
     merge: Annotated[
-        bool, typer.Option("--merge", help="Fold a method of the peft library into plain weights, where that is exact.")
+        bool, typer.Option("--merge", help="Merge a method of the peft library into the trunk's weights, where that is exact.")
     ] = False,
     trunk: TrunkName = None,
     as_json: Json = False,

@@ -68,7 +68,7 @@ def save_adapters(
     """
     tuner: Any = tuned.tuner
     if not isinstance(tuner, (Adapter, Fusion)):
-        raise BadInput(f"method {tuner.config.name}: puts no adapters into the trunk; expected adapter or fusion")
+        raise BadInput(f"method {tuner.config.name}: inserts no adapters into the trunk; expected adapter or fusion")
     check_plain(head)
     parts = parts_of(tuner, name)
     written = linear_head(head, kind, labels, trunk)
@@ -164,7 +164,7 @@ def _check_read(wanted: Mapping[Path, Stored | StoredFusion], place: Path, writt
     same &= head is not None and (head.kind, head.labels) == (written.kind, written.labels)
     same &= head is not None and _equal(_named(head), _named(written))
     if not same:
-        raise TrunklineError(f"{folder}: what was written is read back differently; nothing was written")
+        raise TrunklineError(f"{folder}: the reloaded export differs; nothing was written")
 
 
 def _named(head: Head) -> dict[str, Tensor]:

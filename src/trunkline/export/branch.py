@@ -32,13 +32,15 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
     where, tuned, task = branch.path or f"branch {branch.task.name}", branch.source, branch.task
     if not isinstance(tuned, TunedTrunk):
         raise BadInput(
-            f"{where}: its method {branch.method.name} reads the trunk as it is, which no other library does; "
+            f"{where}: its method {branch.method.name} is a side branch, which no other library can load; "
             "expected a branch of a method that changes the trunk"
         )
     if any(True for _ in branch.criterion.parameters()):
-        raise BadInput(f"{where}: its task has a CRF, which no other library loads; expected one without")
+        raise BadInput(f"{where}: its task has a CRF, which no other library can load; expected one without")
     if branch.method.head != "plain":
-        raise BadInput(f"{where}: its head is {branch.method.head.name}, which no other library loads; expected the plain head")
+        raise BadInput(
+            f"{where}: its head is {branch.method.head.name}, which no other library can load; expected the plain head"
+        )
     head: Any = branch.module
     try:
         check_plain(head)

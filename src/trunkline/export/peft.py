@@ -55,7 +55,9 @@ def save_adapter(
     check_plain(head)
     found = getattr(tuned.tuner, "peft_config", None)
     if found is None:
-        raise BadInput(f"method {tuned.tuner.config.name}: is none of the peft library's; expected a folder for transformers")
+        raise BadInput(
+            f"method {tuned.tuner.config.name}: is not a method of the peft library; expected an export for transformers"
+        )
     if tuned.tuner.virtual_tokens and head.output.level == "text" and _reads_what_comes_first(head):
         raise BadInput(
             f"method {tuned.tuner.config.name}: the peft library's head would read the first virtual token where "
@@ -177,7 +179,7 @@ def _fill(wrapped: PeftModel, trained: nn.Module, prefix: str, *, pooled: bool) 
         values[f"base_model.{name.removeprefix('tuner.')}" if own else f"base_model.model.{prefix}.{inner}"] = value
     report = wrapped.load_state_dict(values, strict=False)
     if report.unexpected_keys or not values:
-        raise TrunklineError(f"export: the peft library has no place for {(report.unexpected_keys or ['anything'])[0]}")
+        raise TrunklineError(f"export: the peft library does not support {(report.unexpected_keys or ['anything'])[0]}")
 
 
 @targets.register("peft")

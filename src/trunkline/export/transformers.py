@@ -146,7 +146,7 @@ def rescale(weight: Tensor, bias: Tensor | None, units: tuple[float, float]) -> 
     mean, deviation = units
     if bias is None:
         raise BadInput(
-            "export: this trunk's head has no bias to hold the mean of a regression's targets; expected another kind"
+            "export: this trunk's head has no bias for the mean of a regression's targets; expected another task kind"
         )
     weight.mul_(deviation)
     bias.mul_(deviation).add_(mean)
@@ -194,15 +194,13 @@ def compare(
     folder: Path,
     units: tuple[float, float] | None,
 ) -> None:
-    """Answer a few made-up texts with the tuned trunk and with what was loaded; TrunklineError unless they agree."""
+    """Compare the outputs of the tuned trunk and of the loaded model for a few texts; TrunklineError unless they agree."""
     encoded = trunk.encode(list(PROBES))
     try:
         with quiet_loading():
             loaded = load().eval()
     except Exception as error:
-        raise TrunklineError(
-            f"{folder}: what was written cannot be loaded ({type(error).__name__}); nothing was written"
-        ) from error
+        raise TrunklineError(f"{folder}: the export cannot be loaded ({type(error).__name__}); nothing was written") from error
     bf16 = tuned.precision == "bf16"
     with _evaluating(tuned, head):
         for sequence in range(len(PROBES)):
@@ -220,7 +218,7 @@ def compare(
                 theirs = (theirs - units[0]) / units[1]
             if not torch.allclose(ours, theirs, rtol=0.1 if bf16 else 1e-4, atol=0.1 if bf16 else 1e-4):
                 by = f"{(ours - theirs).abs().max():.2g}"
-                raise TrunklineError(f"{folder}: what was loaded answers differently (by {by}); nothing was written")
+                raise TrunklineError(f"{folder}: the outputs of the reloaded export differ (by {by}); nothing was written")
 
 
 def _keep(rows: list[Tensor], layer: int, state: Tensor) -> None:

@@ -56,7 +56,7 @@ class TextProcessor:
         longest: int | None = None,
     ) -> None:
         if not tokenizer.is_fast:
-            raise BadInput(f"tokenizer {type(tokenizer).__name__}: it gives no character offsets, expected a fast tokenizer")
+            raise BadInput(f"tokenizer {type(tokenizer).__name__}: it provides no character offsets, expected a fast tokenizer")
         self._tokenizer: Any = tokenizer
         self._inner: Any = copy.deepcopy(self._tokenizer.backend_tokenizer)
         self._inner.no_truncation()
@@ -95,7 +95,7 @@ class TextProcessor:
         for cut in cuts:
             if cut.max_length - special < 1 + (pairs is not None):
                 raise BadInput(
-                    f"maximum length {cut.max_length}: {special} special tokens leave no room for text, expected more"
+                    f"maximum length {cut.max_length}: {special} special tokens leave no room for text, expected a larger one"
                 )
         left = self._tokenizer.truncation_side == "left"
         rooms = [cut.max_length - special for cut in cuts]
@@ -204,8 +204,8 @@ class TextProcessor:
         parts = [template.before[0], plain.ids, template.between[0], plain.ids if with_pair else [], template.after[0]]
         if list(itertools.chain.from_iterable(parts)) != encoding.ids:
             raise BadInput(
-                f"tokenizer {type(self._tokenizer).__name__}: it does more to a text than to put special tokens before and "
-                "after it, expected no more"
+                f"tokenizer {type(self._tokenizer).__name__}: its post-processor does more than add special tokens before and "
+                "after a text, expected only that"
             )
         return template
 

@@ -163,7 +163,7 @@ def save_branch(branch: Branch, path: Path) -> None:
         write_branch_file(temporary, described, weights)
         del weights  # the branch is about to be in memory twice
         if not torch.equal(_try(load_branch(temporary, branch.source.trunk)), _try(branch)):
-            raise TrunklineError(f"{path}: the branch does not answer the same after saving and loading; nothing was written")
+            raise TrunklineError(f"{path}: the reloaded branch gives other outputs; nothing was written")
     branch.path = path
 
 
@@ -237,7 +237,7 @@ def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None, device: st
     try:
         return load_trunk(name, revision=revision, stack=ref.stack, dtype="fp32", device=place)
     except TrunklineError as error:
-        raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
+        raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) gives its current location") from None
 
 
 def _load_weights(stored: Weights, expected: dict[str, Tensor]) -> None:
@@ -246,7 +246,7 @@ def _load_weights(stored: Weights, expected: dict[str, Tensor]) -> None:
         if name not in found:
             raise BadInput(f"{file}: tensor {name} is missing")
         if name not in expected:
-            raise BadInput(f"{file}: tensor {clipped(name)} belongs to no part of this branch")
+            raise BadInput(f"{file}: tensor {clipped(name)} does not belong to this branch")
         if found[name].shape != expected[name].shape or found[name].dtype != expected[name].dtype:
             raise BadInput(f"{file}: tensor {name} has {_shown(found[name])}, expected {_shown(expected[name])}")
         if found[name].is_floating_point() and not torch.isfinite(found[name]).all():

@@ -87,7 +87,9 @@ def read_branch_file(path: Path) -> tuple[dict[str, Any], Weights]:
     safe_name(described["name"], f"{file}: name")
     weights = Weights.open(path / WEIGHTS)
     if (described["schema"] == 1) != (SHA256 not in described):
-        raise BadInput(f"{file}: found schema {described['schema']}, which does not fit {SHA256}; copy the branch again")
+        raise BadInput(
+            f"{file}: found schema {described['schema']}, which does not fit {SHA256}; copy the original branch again"
+        )
     check_together(file, described, branch_meant(described), weights)
     return described, weights
 

@@ -132,7 +132,9 @@ class Bundle:
         except TrunklineError as error:
             if trunk is not None:
                 raise
-            raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) says where it is now") from None
+            raise type(error)(
+                f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) gives its current location"
+            ) from None
         return cls(found, named(loaded))
 
     @overload

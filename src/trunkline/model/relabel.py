@@ -29,11 +29,13 @@ def relabel(path: str | Path, names: Mapping[str, str]) -> list[str]:
     path = Path(path)
     described, stored = read_branch_file(path)
     if others := sorted(file.name for file in path.iterdir() if file.name not in (JSON, WEIGHTS)):
-        raise BadInput(f"{path}: found {literal(others[0])} beside the branch, which would be lost; expected the branch alone")
+        raise BadInput(
+            f"{path}: found {literal(others[0])} in the folder of the branch, which would be lost; expected the branch alone"
+        )
     task: Any = Task.from_state(described["name"], described["task"])
     labels = getattr(task, "types", task.labels)
     if task.kind == "regression":
-        raise BadInput(f"{path}: its task is a number, which has no labels; expected a branch with labels")
+        raise BadInput(f"{path}: its task is a regression, which has no labels; expected a branch with labels")
     for old, new in names.items():
         if old not in labels:
             raise unknown_label(str(path), old, labels)

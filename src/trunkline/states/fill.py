@@ -170,7 +170,7 @@ class _Writer:
             tensors = [rows.to(m.DTYPES[self._dtype])]
             finite = torch.isfinite(tensors[0])
         if not finite.all():
-            raise TrunklineError(f"the trunk's layer {self._layer} gives NaN or infinity; try dtype: fp32")
+            raise TrunklineError(f"the trunk's layer {self._layer} contains NaN or infinity; try dtype: fp32")
         self._tokens += len(rows)
         for tensor, file, digest in zip(tensors, self._files, self._hashes, strict=True):
             data = tensor.contiguous().view(torch.uint8).cpu().numpy().data
@@ -182,6 +182,6 @@ class _Writer:
     def close(self, tokens: int) -> m.LayerShard:
         """Return the checksums, having made sure that every token of the shard came by."""
         if self._tokens != tokens:
-            raise TrunklineError(f"the trunk gave {self._tokens} tokens of layer {self._layer}, expected {tokens}")
+            raise TrunklineError(f"the trunk returned {self._tokens} tokens of layer {self._layer}, expected {tokens}")
         states, *scales = (digest.hexdigest() for digest in self._hashes)
         return m.LayerShard(states=states, scales=scales[0] if scales else None)

@@ -65,7 +65,7 @@ def load_trunk(
     row = architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
     if stack not in row.stacks:
         raise BadInput(
-            f"stack {stack!r} asked for, but {row.model_type} has {' and '.join(row.stacks)} only",
+            f"stack {stack!r} was requested, but {row.model_type} has {' and '.join(row.stacks)} only",
             key="trunk",
             found=repr(str(name)),
         )
@@ -217,7 +217,10 @@ class Trunk:
         made = self.processor.encode(texts, cuts, pairs=pairs, units=units)
         worst = max((int(encoded.ids.max(initial=0)) for encoded in made), default=0)
         if worst >= self.vocabulary:
-            raise BadInput(f"trunk {self.name}: its tokenizer gives id {worst}, but the model knows {self.vocabulary} ids only")
+            raise BadInput(
+                f"trunk {self.name}: its tokenizer produces id {worst}, "
+                f"but the model's vocabulary has {self.vocabulary} entries"
+            )
         return made
 
     def collate(
@@ -269,7 +272,7 @@ def _load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
         raise BadInput(f"{folder}: its tokenizer cannot be loaded ({_one_line(error)})") from error
     if not tokenizer.is_fast:
         raise BadInput(
-            f"{folder}: {type(tokenizer).__name__} tells no character offsets; expected a fast tokenizer (tokenizer.json)"
+            f"{folder}: {type(tokenizer).__name__} provides no character offsets; expected a fast tokenizer (tokenizer.json)"
         )
     # Some checkpoints ship with padding and truncation switched on; both are this package's business.
     tokenizer.backend_tokenizer.no_truncation()
@@ -289,7 +292,9 @@ def _load_model(
     except Exception as error:
         raise BadInput(f"{folder}: its {row.model_type} cannot be loaded ({_one_line(error)})") from error
     if missing := sorted(report["missing_keys"]):  # the library would fill these with random numbers
-        raise BadInput(f"{folder}: its weights lack {len(missing)} tensors of a {row.model_type}, {missing[0]} among them")
+        raise BadInput(
+            f"{folder}: {len(missing)} tensors of a {row.model_type} are missing from its weights, such as {missing[0]}"
+        )
     if len(row.stacks) > 1 and stack == "encoder":
         model = model.get_encoder()
     return model

@@ -32,7 +32,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         raise BadInput(f"unknown name {device!r}; expected auto, cpu, cuda or cuda:N", key="device") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"{device!r} asked for, but {torch.cuda.device_count()} CUDA devices found", key="device")
+        raise BadInput(f"{device!r} was requested, but {torch.cuda.device_count()} CUDA devices found", key="device")
     return found
 
 

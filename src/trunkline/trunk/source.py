@@ -64,12 +64,12 @@ def find_source(name: str | Path, revision: str | None = None) -> Source:
     text = str(name)
     if text in ALIASES and not isinstance(name, Path):
         if revision is not None:
-            raise BadInput(f"found revision {revision!r}; an alias is pinned and takes none", key="trunk", found=repr(text))
+            raise BadInput(f"found revision {revision!r}, but aliases are pinned; expected none", key="trunk", found=repr(text))
         return Source(text, None, _alias_folder(text, ALIASES[text]))
     path = Path(name).expanduser()
     if text and path.is_dir():
         if revision is not None:
-            raise BadInput(f"{path}: found revision {revision!r}; a folder has none")
+            raise BadInput(f"{path}: found revision {revision!r}, but folders have no revisions; expected none")
         return Source(str(path.resolve()), None, path)
     if path.is_file():
         raise BadInput(f"{path}: is a file; expected the folder that holds config.json and {WEIGHTS}")
@@ -131,11 +131,11 @@ def _from_hub(name: str, revision: str | None, here: str = "") -> Source:
     except RepositoryNotFoundError:
         raise BadInput(f"{here}and no such repository on the hub{hint}", **trunk) from None
     except HFValidationError:
-        raise BadInput(f"{here}and the hub has no names like this{hint}", **trunk) from None
+        raise BadInput(f"{here}and it is not a valid hub id{hint}", **trunk) from None
     except LocalEntryNotFoundError:
         if is_offline_mode():  # asked for, so that what is not in the cache cannot be had by trying again
-            raise BadInput(f"{here}not in the hub's cache, and the hub is off (HF_HUB_OFFLINE){hint}", **trunk) from None
-        raise TrunklineError(f"{here}not in the hub's cache, and the hub cannot be reached{hint}", **trunk) from None
+            raise BadInput(f"{here}not in the hub's cache, and offline mode is on (HF_HUB_OFFLINE){hint}", **trunk) from None
+        raise TrunklineError(f"{here}not in the hub's cache, and the hub is unreachable{hint}", **trunk) from None
     except Exception as error:  # whatever the network library throws
         raise TrunklineError(f"{here}and the hub failed with {type(error).__name__}{hint}", **trunk) from error
     return Source(name, folder.name, folder)
@@ -152,7 +152,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return a trunk folder's config.json; BadInput if it is not there or not a JSON object."""
     path = folder / "config.json"
     if not path.is_file():
-        what = "an adapter without its trunk" if (folder / "adapter_config.json").is_file() else "no config.json"
+        what = "an adapter without its base model" if (folder / "adapter_config.json").is_file() else "no config.json"
         raise BadInput(f"{folder}: {what}; expected a folder with config.json, {WEIGHTS} and a tokenizer")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -200,5 +200,5 @@ def _weight_files(folder: Path) -> list[Path]:
         raise BadInput(f"{folder / INDEX}: not readable; expected a JSON object with weight_map") from None
     for name in names:
         if not (folder / name).is_file():
-            raise BadInput(f"{folder}: {INDEX} names {name}, which is not there")
+            raise BadInput(f"{folder}: {INDEX} lists {name}, which is missing")
     return [folder / name for name in names]

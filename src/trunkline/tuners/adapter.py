@@ -42,13 +42,13 @@ class AdapterConfig(TunerConfig):
     PATHS: ClassVar[tuple[str, ...]] = ("stack_on", "start")
 
     name: Literal["adapter"] = "adapter"
-    variant: Literal["pfeiffer", "houlsby", "parallel"] = Field("pfeiffer", description="where the adapters sit")
+    variant: Literal["pfeiffer", "houlsby", "parallel"] = Field("pfeiffer", description="where the adapters are inserted")
     reduction: float = Field(16, gt=0, description="the trunk's width / the adapter's")
     activation: str | None = Field(None, description="relu for pfeiffer and parallel, swish for houlsby by default")
     layers: list[int] | str | None = Field(None, description='blocks 1 to l with an adapter, e.g. "7-12"; all by default')
     stack_on: str | None = Field(None, description="folder of a language adapter (adapters' format), kept frozen below")
-    start: str | None = Field(None, description="folder of an adapter to start from; it also says how it is made")
-    specs: dict[str, Any] | None = Field(None, description="written by Trunkline, so that a branch reloads by itself")
+    start: str | None = Field(None, description="folder of an adapter to initialise from; it also defines its architecture")
+    specs: dict[str, Any] | None = Field(None, description="written by Trunkline, so that a branch is self-contained")
 
 
 @methods.register("adapter")
@@ -70,7 +70,7 @@ class Adapter(Tuner):
         language, task = self._chosen(model, architecture, taps)
         if language is not None and task.spec.is_parallel:
             raise BadInput(
-                "found parallel, which reads past the language adapter; expected pfeiffer or houlsby", key="method.variant"
+                "found parallel, which would bypass the language adapter; expected pfeiffer or houlsby", key="method.variant"
             )
         task = without_inverse(task) if language is not None else task
         self.spec, self.language = task.spec, language.spec if language else None
@@ -120,7 +120,9 @@ class Adapter(Tuner):
         if config.start:
             changed = sorted({"variant", "reduction", "activation", "layers"} & config.model_fields_set)
             if changed:
-                raise BadInput(f"{where}.{changed[0]}: found beside start, which tells it already; give one of the two")
+                raise BadInput(
+                    f"{where}.{changed[0]}: found together with start, which already defines it; give one of the two"
+                )
             task = read_adapter(config.start, self.home)
             return language_of(task, given), task
         if config.reduction > self.home.hidden_size:

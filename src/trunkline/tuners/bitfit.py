@@ -28,7 +28,7 @@ class BitFit(Tuner):
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         biases = [p for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"]
         if not biases:
-            raise BadInput(f"method bitfit: {architecture.model_type} has no biases to train; expected a trunk with some")
+            raise BadInput(f"method bitfit: {architecture.model_type} has no biases to train; expected a trunk with biases")
         for bias in biases:
             bias.requires_grad_(True)
         return model

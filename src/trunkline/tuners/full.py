@@ -19,7 +19,7 @@ class FullConfig(TunerConfig):
     LEARNING_RATE: ClassVar[float] = 5e-5
 
     name: Literal["full"] = "full"
-    top: int | None = Field(None, ge=1, description="train the top blocks only, this many; all weights by default")
+    top: int | None = Field(None, ge=1, description="number of top blocks to train; all weights by default")
 
 
 @methods.register("full")

@@ -53,8 +53,8 @@ class FusionConfig(TunerConfig):
     name: Literal["fusion"] = "fusion"
     adapters: dict[str, str] | list[str] = Field(description="the adapters by name: branches of method adapter, or folders")
     stack_on: str | None = Field(None, description="folder of a language adapter (adapters' format), kept frozen below")
-    start: str | None = Field(None, description="folder of a fusion over these adapters to start from (adapters' format)")
-    specs: dict[str, Any] | None = Field(None, description="written by Trunkline, so that a branch reloads by itself")
+    start: str | None = Field(None, description="folder of a fusion over these adapters to initialise from (adapters' format)")
+    specs: dict[str, Any] | None = Field(None, description="written by Trunkline, so that a branch is self-contained")
 
 
 @methods.register("fusion")
@@ -164,7 +164,9 @@ class Fusion(Tuner):
         adapter_names(self.specs, "export")
         for taken in ("fusion", *([LANGUAGE] if self.language is not None else [])):
             if taken in map(str.casefold, self.specs):
-                raise BadInput(f"export: found an adapter called {taken}, as another folder is; expected another name")
+                raise BadInput(
+                    f"export: found an adapter called {taken}, the name of another folder too; expected another name"
+                )
         parts: dict[str, Stored | StoredFusion] = {}
         if self.language is not None:
             weights = weights_of(self.places, LANGUAGE, self.invertible)
@@ -225,7 +227,9 @@ def adapter_names(names: Iterable[str], where: str) -> None:
         if "." in name or names.count(name) > 1:
             raise BadInput(key=where, found=f"the name {name!r}", expected="names without dots, each once")
         if hasattr(nn.ModuleDict, name) or hasattr(nn.Module(), name):
-            raise BadInput(f"found the name {name!r}, which PyTorch's modules use themselves; expected another", key=where)
+            raise BadInput(
+                f"found the name {name!r}, which is an attribute of PyTorch's modules; expected another name", key=where
+            )
     distinct_names(names, where)
 
 
@@ -233,11 +237,11 @@ def _check_alike(adapters: list[Stored]) -> None:
     first = adapters[0]
     for other in adapters[1:]:
         if other.spec.wiring() != first.spec.wiring():
-            raise BadInput(f"{other.where}: its adapters sit in other places than those of {first.where}; expected the same")
+            raise BadInput(f"{other.where}: its adapters have other positions than those of {first.where}; expected the same")
         if first.trunk and other.trunk and first.trunk != other.trunk:
             raise BadInput(
                 f"{other.where}: made for a trunk with weights sha256 {other.trunk[:12]}, but {first.where} for "
-                f"{first.trunk[:12]}; expected adapters of one trunk"
+                f"{first.trunk[:12]}; expected adapters of the same trunk"
             )
 
 

@@ -35,7 +35,7 @@ class LoraConfig(TunerConfig):
     dropout: float = Field(0.1, ge=0, lt=1, description="before the product")
     bias: Literal["none", "all", "lora_only"] = Field("none", description="biases to train: lora_only are those of the targets")
     rslora: bool = Field(False, description="scale by alpha / sqrt(r)")
-    dora: bool = Field(False, description="learn the length of each weight vector apart from its direction")
+    dora: bool = Field(False, description="learn magnitude and direction of each weight vector separately (DoRA)")
 
 
 @methods.register("lora")

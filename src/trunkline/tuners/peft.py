@@ -35,14 +35,14 @@ from trunkline.tuners.targets import find_targets, part_names
 ADAPTER = "default"  # what the library calls the one adapter that a model has
 
 REFUSED = {
-    "ADALORA": "it moves its ranks while training, through calls that only its own loop makes",
-    "ADAPTION_PROMPT": "it changes models that generate text only",
-    "CARTRIDGE": "its cache is made from texts beforehand, for models that generate text",
-    "CPT": "it is for models that generate text only",
-    "MULTITASK_PROMPT_TUNING": "it needs the number of a task with every text",
-    "POLY": "it needs the number of a task with every text",
-    "SHADOW": "it does not run without the library's own wrapper",
-    "XLORA": "it mixes LoRA adapters that were trained before",
+    "ADALORA": "it changes its ranks during training through calls that only its own training loop makes",
+    "ADAPTION_PROMPT": "it supports text-generating models only",
+    "CARTRIDGE": "its cache is computed from texts beforehand, for text-generating models",
+    "CPT": "it is for text-generating models only",
+    "MULTITASK_PROMPT_TUNING": "it needs a task id with every text",
+    "POLY": "it needs a task id with every text",
+    "SHADOW": "it requires the library's own wrapper",
+    "XLORA": "it combines previously trained LoRA adapters",
 }
 SHAPE = ("num_layers", "token_dim", "num_attention_heads", "num_transformer_submodules")  # follow from the trunk
 PLAIN = {int, float, bool, NoneType}
@@ -135,7 +135,7 @@ class Peft(Tuner):
         except Exception as error:  # the library checks in many ways
             raise _refused(where, error) from error
         if not any(p.requires_grad for p in changed.parameters()):
-            raise BadInput(f"{where}: trains nothing in {architecture.model_type} with these parameters; expected others")
+            raise BadInput(f"{where}: no trainable parameters matched in {architecture.model_type}; expected other parameters")
         return changed
 
     def _changed(
@@ -173,7 +173,7 @@ def _method(name: str) -> str:
     method, known = name.upper(), {kind.name for kind in PeftType} - REFUSED.keys()
     if method in REFUSED:
         raise BadInput(
-            f"{method} cannot be trained here, as {REFUSED[method]}; expected one of {_listed(known)}", key="method.method"
+            f"{method} cannot be trained, as {REFUSED[method]}; expected one of {_listed(known)}", key="method.method"
         )
     if method not in known:
         raise unknown_name("", method, known, key="method.method")
@@ -220,7 +220,7 @@ def _targets(
 
 @torch.no_grad()
 def _try(changed: nn.Module, model: PreTrainedModel) -> None:
-    """Run a made-up text: many a parameter shows only then that it does not fit this model."""
+    """Run a dummy forward pass: many parameters show only then that they do not fit this model."""
     pooler = getattr(model, "pooler", None)
     ids = torch.tensor([[0, 1, 2]], device=model.device)
     try:

@@ -94,7 +94,7 @@ class PlainHead(SideBranch):
 
     def finish(self, carry: Tensor | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
         if carry is None:
-            raise ValueError(f"layer {self.layers[0]} is wanted and was not read")
+            raise ValueError(f"layer {self.layers[0]} is required but was not read")
         if self.pooled is not None:
             return self.pooled(carry, layout, rows).float()
         if self.output.level == "unit":  # these heads look at each token by itself

@@ -30,7 +30,7 @@ class PrefixConfig(TunerConfig):
     """`method: {name: prefix}`."""
 
     name: Literal["prefix"] = "prefix"
-    virtual_tokens: int = Field(20, ge=1, description="trained keys and values before each sequence; they take positions")
+    virtual_tokens: int = Field(20, ge=1, description="trained keys and values before each sequence; they occupy positions")
 
 
 @methods.register("prefix")
@@ -53,7 +53,7 @@ def prefix_config(model: PreTrainedModel, architecture: Architecture, **paramete
     """The library's config for this model's keys and values; BadInput if it takes none from outside."""
     if architecture.model_type not in TAKES_PAST:
         raise BadInput(
-            f"method prefix: the attention of {architecture.model_type} takes no keys and values from outside in "
+            f"method prefix: the attention of {architecture.model_type} accepts no external keys and values in "
             f"transformers 5; expected one of {', '.join(TAKES_PAST)}, or method prompt"
         )
     config = model.config

@@ -26,7 +26,7 @@ class PromptConfig(TunerConfig):
     """`method: {name: prompt}`."""
 
     name: Literal["prompt"] = "prompt"
-    virtual_tokens: int = Field(20, ge=1, description="trained vectors before each sequence; they take as many positions")
+    virtual_tokens: int = Field(20, ge=1, description="trained vectors before each sequence; they occupy positions")
 
 
 @methods.register("prompt")
@@ -98,8 +98,8 @@ class Prompted(Before):
         super().__init__(model, architecture, encoder, count)
         if hasattr(model, "decoder") and hasattr(model, "encoder"):
             raise BadInput(
-                f"found a prompt for the decoder of {architecture.model_type}, which makes its own input from its "
-                "encoder's; expected a trunk with one stack",
+                f"found a prompt for the decoder of {architecture.model_type}, which derives its input from that of its "
+                "encoder; expected a trunk with one stack",
                 key="method",
             )
         # Models that count positions by the padding that they see in the ids do not see it in embeddings.

@@ -123,7 +123,7 @@ def _group(group: str, model: PreTrainedModel, architecture: Architecture, taps:
         return [name for name, module in model.named_modules() if id(module) in inside]
     if group == "qv" and PARTS[architecture.model_type].fused:
         raise BadInput(
-            f"found 'qv', but one matrix makes query, key and value in {architecture.model_type}; "
+            f"found 'qv', but query, key and value are one matrix in {architecture.model_type}; "
             "expected qkv, attention or linear",
             key=where,
         )

@@ -134,7 +134,7 @@ def parse_spec(values: Mapping[str, Any], where: str) -> Spec:
     if isinstance(old := values.get("invertible_adapter"), dict):  # as the first release wrote it
         values |= {"inv_adapter": old.get("block_type"), "inv_adapter_reduction_factor": old.get("reduction_factor")}
     if values.get("inv_adapter") == "glow":
-        raise BadInput(f"{where}: found a glow adapter, expected nice (the adapters package 1.3 cannot run glow either)")
+        raise BadInput(f"{where}: found a glow adapter, expected nice (the adapters package 1.3 does not support glow either)")
     for key in ("phm_layer", "stochastic_depth"):
         if values.get(key):
             raise BadInput(f"{where}: found {key}: {values[key]}, which is not supported; expected a plain bottleneck adapter")

@@ -109,7 +109,7 @@ def read_fusion(path: str | Path, home: Home) -> StoredFusion:
         prefix = next((prefix for prefix in places if bare.startswith(prefix)), None)
         if prefix is None:
             raise BadInput(
-                f"{path / FUSION_WEIGHTS}: tensor {ascii_controls(key)} belongs to no place of this {home.model_type}"
+                f"{path / FUSION_WEIGHTS}: tensor {ascii_controls(key)} matches no adapter position of this {home.model_type}"
             )
         weights[f"{places[prefix]}.{bare.removeprefix(prefix)}"] = value
     return StoredFusion(names, spec, weights, str(path))
@@ -146,12 +146,12 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
     new_folder(into)
     found = [file for file in ([path] if path.is_file() else map(path.joinpath, PICKLES)) if file.is_file()]
     if not found or found[0].name not in PICKLES:
-        raise BadInput(f"{path}: found none of {', '.join(PICKLES)}; expected an adapter's folder of an older release")
+        raise BadInput(f"{path}: found none of {', '.join(PICKLES)}; expected an adapter folder of an older release")
     tensors = {}
     for file in found:
         new, config = PICKLES[file.name], file.with_name(CONFIGS[file.name])
         if not config.is_file():
-            raise BadInput(f"{file}: found no {config.name} beside it, which says what the weights are; expected both")
+            raise BadInput(f"{file}: found no {config.name} beside it, which describes the weights; expected both")
         _check_inside(file)
         _check_inside(config)
         read_object(config)
@@ -160,7 +160,7 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
         except Exception as error:  # unpickling can fail in any way
             raise BadInput(f"{file}: cannot be read as weights ({type(error).__name__})") from None
         if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
-            raise BadInput(f"{file}: found something else than tensors by name")
+            raise BadInput(f"{file}: found something other than named tensors")
         tensors[new] = {str(name): value.contiguous().clone() for name, value in held.items()}
     copied = [path.with_name(CONFIGS[path.name])] if path.is_file() else [*path.glob("*.json"), *path.glob("*.safetensors")]
     for file in copied:
@@ -182,13 +182,13 @@ def _check_inside(file: Path) -> None:
     folder = file.parent.resolve()
     allowed = [folder, *(above.parent / "blobs" for above in folder.parents if above.name == "snapshots")]
     if not any(file.resolve().is_relative_to(place) for place in allowed):
-        raise BadInput(f"{file}: is a link that leads out of its folder, which is not followed; expected a file")
+        raise BadInput(f"{file}: is a link to a file outside its folder, which is not followed; expected a file")
 
 
 def load_tensors(path: Path, name: str) -> dict[str, Tensor]:
     pickle = next(old for old, new in PICKLES.items() if new == name) if name in PICKLES.values() else None
     if not (path / name).is_file() and pickle and (path / pickle).is_file():
-        raise BadInput(f"{path}: found {pickle}, a pickle, which is not read here; turn it into {name} with `trunkline import`")
+        raise BadInput(f"{path}: found {pickle}, a pickle, which is not read; convert it to {name} with `trunkline import`")
     tensors = Weights.open(path / name).load()
     for key, value in tensors.items():
         if value.dtype != torch.float32:  # a model in another precision would round them, or has rounded them
@@ -220,7 +220,7 @@ def _check_sizes(spec: Spec, weights: dict[str, Tensor], home: Home, where: str)
 def _check_home(described: dict[str, Any], home: Home, where: str) -> None:
     for key, expected in (("model_type", home.model_type), ("hidden_size", home.hidden_size)):
         if described.get(key, expected) != expected:
-            raise BadInput(f"{where}: {key}: found {described[key]!r}, expected {expected!r}, as the trunk has it")
+            raise BadInput(f"{where}: {key}: found {described[key]!r}, expected {expected!r}, as in the trunk")
 
 
 def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, where: str) -> dict[str, Tensor]:
@@ -241,7 +241,7 @@ def _own_names(found: dict[str, Tensor], name: str, spec: Spec, home: Home, wher
         place = next((place for prefix, place in places.items() if bare.startswith(prefix)), None)
         parameter = parameters.get(bare.partition(f".adapters.{name}.")[2])
         if place is None or parameter is None:
-            raise BadInput(f"{where}: tensor {ascii_controls(key)} belongs to no place of this {home.model_type}")
+            raise BadInput(f"{where}: tensor {ascii_controls(key)} matches no adapter position of this {home.model_type}")
         weights[f"{place}.{parameter}"] = value
     return weights
 
@@ -255,11 +255,9 @@ def _read_branch(path: Path, home: Home) -> Stored:
         raise BadInput(f"{file}: method.name: found {found!r}, expected 'adapter'")
     specs = method.get("specs")
     if not isinstance(specs, dict) or not isinstance(specs.get("task"), dict):
-        raise BadInput(f"{file}: method.specs: found none, expected the adapter's shape and wiring")
+        raise BadInput(f"{file}: method.specs: found none, expected the adapter's architecture")
     if trunk.get("hidden_size", home.hidden_size) != home.hidden_size:
-        raise BadInput(
-            f"{file}: trunk.hidden_size: found {trunk['hidden_size']}, expected {home.hidden_size}, as the trunk has it"
-        )
+        raise BadInput(f"{file}: trunk.hidden_size: found {trunk['hidden_size']}, expected {home.hidden_size}, as in the trunk")
     if not all(isinstance(trunk.get(key), str | None) for key in ("weights", "config")):
         raise BadInput(f"{file}: trunk: found digests that are no text, expected sha256")
     check_together(file, described, branch_meant(described), Weights.open(path / "weights.safetensors"))

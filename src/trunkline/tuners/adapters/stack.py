@@ -161,7 +161,7 @@ def put_adapters(
         The places that have an adapter, from the first block to the last.
 
     Raises:
-        BadInput: the adapters have no place in this model.
+        BadInput: no adapter position of this model.
     """
     width, places = model.config.hidden_size, []
     rates: dict[int, float] = {}
@@ -183,9 +183,7 @@ def put_adapters(
         if not place.empty:
             places.append(place)
     if not places:
-        raise BadInput(
-            f"the adapters have no place in this {architecture.model_type}; expected at least one block", key="method"
-        )
+        raise BadInput(f"no adapter position of this {architecture.model_type}; expected at least one block", key="method")
     # Of several, the `adapters` package uses the first one's invertible adapter: the one below.
     lowest = language or task or next(iter((fused or {}).values()))
     if lowest.inv_adapter is not None:

@@ -131,11 +131,9 @@ def language_of(stored: Stored, given: Stored | None) -> Stored | None:
         BadInput: both are there and differ, or what is given sits on another adapter in turn.
     """
     if given is not None and given.language is not None:
-        raise BadInput(f"{given.where}: sits on a language adapter itself; method.stack_on expected one that sits on none")
+        raise BadInput(f"{given.where}: is itself stacked on a language adapter; method.stack_on expected one that is not")
     if stored.language is not None and given is not None and not same(stored.language, given):
-        raise BadInput(
-            f"found another language adapter than {stored.where} was trained on; leave it out", key="method.stack_on"
-        )
+        raise BadInput(f"found another language adapter than {stored.where} was trained on; omit it", key="method.stack_on")
     return stored.language or given
 
 
@@ -175,7 +173,7 @@ def fill(places: list[Place], part: str, stored: Stored | StoredFusion, invertib
         if name not in stored.weights:
             raise BadInput(f"{stored.where}: the weights of {name} are missing")
         if name not in wanted:
-            raise BadInput(f"{stored.where}: the weights of {name} have no place in this trunk")
+            raise BadInput(f"{stored.where}: the weights of {name} do not match any module of this trunk")
         value = stored.weights[name]
         if value.shape != wanted[name].shape:
             raise BadInput(f"{stored.where}: {name} is {list(value.shape)}, expected {list(wanted[name].shape)}")
