@@ -171,7 +171,7 @@ def test_a_pass_that_loses_tokens_is_not_stored(tmp_path):
     def short(trunk, inputs, layers, receive):
         receive(1, torch.zeros(1, 1, 8))
 
-    with mock.patch("light.light_pass", short), pytest.raises(TrunklineError, match="gave 1 tokens of layer 1, expected 3"):
+    with mock.patch("light.light_pass", short), pytest.raises(TrunklineError, match="returned 1 tokens of layer 1, expected 3"):
         light_build(LightTrunk(), light_corpus([3]), tmp_path, layers=[1])
 
 
