@@ -225,7 +225,7 @@ def test_a_file_is_not_a_folder(folder):
         (lambda f: (f / "model.safetensors").unlink(), "no weights; expected model.safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "not a whole safetensors file"),
         (lambda f: _cut(f / "model.safetensors"), "not a whole safetensors file"),
-        (lambda f: edit_weights(f, lambda t: t.pop("encoder.layer.1.output.dense.weight")), "lack 1 tensors of a bert"),
+        (lambda f: edit_weights(f, lambda t: t.pop("encoder.layer.1.output.dense.weight")), "1 tensors of a bert are missing"),
         (lambda f: edit_weights(f, lambda t: [t.pop(k) for k in list(t)]), "holds no floating-point tensor"),
         (
             lambda f: edit_weights(f, lambda t: t.update(extra=torch.zeros(2).to(torch.float8_e4m3fn))),
