@@ -191,6 +191,8 @@ def test_all_rows_rejected_says_why_there_is_none(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a", "_task_hash": 1, "answer": "reject"}\n')
     with pytest.raises(BadInput, match=r"no rows found \(1 row left out: their answer in Prodigy is 'reject'\)"):
         read_table("x.jsonl", base=tmp_path)
+    with pytest.raises(BadInput, match=r"no rows found \(1 row left out: their answer"):
+        list(read_chunks("x.jsonl", 2, base=tmp_path))
 
 
 # spaCy

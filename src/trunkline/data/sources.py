@@ -61,19 +61,15 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
         if not source:
             raise BadInput("source: an empty list found, expected at least one path")
         return concatenate([read_table(one, base=base, format=format) for one in source])
+    return with_spans(_whole(source, base, format))
+
+
+def _whole(source: str, base: Path, format: str | None) -> Table:
     table = _read(source, base, format)
     if not len(table):
-        raise _no_rows(table.source, table.findings)
-    return _made_plain(table)
-
-
-def _made_plain(table: Table) -> Table:
-    return with_spans(in_sentences(table) if is_token_per_row(table) else table)
-
-
-def _no_rows(source: str, findings: tuple[str, ...] = ()) -> BadInput:
-    said = f" ({findings[0].rstrip('.')})" if findings else ""
-    return BadInput(f"{source}: no rows found{said}, expected at least one")
+        said = f" ({table.findings[0].rstrip('.')})" if table.findings else ""
+        raise BadInput(f"{table.source}: no rows found{said}, expected at least one")
+    return in_sentences(table) if is_token_per_row(table) else table
 
 
 def read_chunks(source: str, size: int, *, base: Path = Path("."), format: str | None = None) -> Iterator[Table]:
@@ -81,26 +77,27 @@ def read_chunks(source: str, size: int, *, base: Path = Path("."), format: str |
 
     A source that is no file (an embedded set, a saved folder, the hub) and a table with a token a row are read whole and handed
     out in pieces. What was noted while reading is among the findings of the last piece, or of each where it was read whole.
+    Columns are as they stand in the source, spans of other spellings too: these rows are to be predicted and passed through.
 
     Raises:
         BadInput: as `read_table`, when the piece that is broken is reached.
     """
     path = base / Path(source).expanduser()
     if source.partition(":")[0] in embedded_names() or not path.is_file() or path.stat().st_size == 0:
-        yield from _pieces(read_table(source, base=base, format=format), size)
+        yield from _pieces(_whole(source, base, format), size)
         return
     try:
         known, rows = format_for(path, source, format), 0
         if _is_token_per_row(known, path, source):
-            yield from _pieces(read_table(source, base=base, format=format), size)
+            yield from _pieces(_whole(source, base, format), size)
             return
         for table in known.chunks(path, source, size):
             rows += len(table)
-            yield with_spans(table)
+            yield table
     except OSError as error:
         raise _unreadable(source, error) from None
     if not rows:
-        raise _no_rows(source)
+        _whole(source, base, format)  # raises, with what was noted
 
 
 def _is_token_per_row(known: Format, path: Path, source: str) -> bool:
