@@ -31,6 +31,35 @@ def test_scores_on_other_data_are_those_of_the_predictions(trained, tmp_path):
     assert found["metrics"]["f1_macro"] == pytest.approx(f1_score(right, predicted, average="macro"))
 
 
+def test_scores_stand_beside_those_of_the_baseline(trained, tmp_path):
+    summary = json.loads((trained / "result.json").read_text())
+    own = json.loads(done("evaluate", trained, "--json").stdout)["tasks"]
+    for name, task in summary["tasks"].items():
+        assert own[name]["baseline"] == {"rule": task["baseline"]["rule"], "metrics": pytest.approx(task["baseline"]["test"])}
+    rows = [{**row, "mood": "negative"} for row in made_up(20, seed=5)] + made_up(20, seed=6)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    result = done("evaluate", trained, "new.jsonl")
+    found = json.loads(done("evaluate", trained, "new.jsonl", "--json").stdout)["tasks"]
+    counts = summary["tasks"]["mood"]["data"]["labels"]["train"]
+    usual = max(counts, key=counts.get)
+    share = sum(row["mood"] == usual for row in rows) / 40
+    assert found["mood"]["baseline"]["metrics"]["accuracy"] == pytest.approx(share) and found["mood"]["positive"] == "positive"
+    assert "baseline" not in found["city"]  # the words of the training rows are not kept
+    assert "baseline of mood: always predicting the most frequent label" in result.stdout and "f1 (positive)" in result.stdout
+
+
+def test_a_branch_that_never_predicts_a_label_of_the_data_is_told(trained, tmp_path):
+    texts = "".join(json.dumps({**row, "text": "awful"}) + "\n" for row in made_up(9))  # one text, so one answer
+    (tmp_path / "same.jsonl").write_text(texts)
+    branch = trained / "branches" / "mood"
+    said = json.loads(done("evaluate", branch, "same.jsonl", "--json").stdout)["findings"]
+    moods = [row["mood"] for row in made_up(9)]
+    lost = {name: moods.count(name) for name in moods}
+    assert [one for one in said if "never predicts" in one] in [
+        [f"same.jsonl: 'mood' never predicts {name!r} ({count} rows)."] for name, count in lost.items()
+    ]
+
+
 def test_the_table_has_every_branch_and_every_label(trained):
     text = done("evaluate", trained).stdout
     for said in ("mood", "accuracy", "city by label", "topics by label", "positive", "pearson", "support"):

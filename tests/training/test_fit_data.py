@@ -271,9 +271,12 @@ def test_progress_is_shown_unless_told_not_to(tiny_trunk_dir, tmp_path, capfd):
     assert captured.out == "" and "epoch 1/1" in captured.err and "\x1b" not in captured.err  # no terminal: plain lines
     shown = repr(result).splitlines()
     assert shown[0].startswith(f"RunResult({str(tmp_path / 'shown')!r}), ") and shown[0].endswith(" s")
-    metrics = result.tasks["mood"]
-    scores = f"validation {metrics['validation']['accuracy']:.4f}  test {metrics['test']['accuracy']:.4f}"
-    assert shown[1:] == [f"  mood  accuracy  {scores}"]
+    metrics, least = result.tasks["mood"], result.tasks["mood"]["baseline"]
+    scores = [
+        f"{split} {metrics[split]['accuracy']:.4f} (baseline {least[split]['accuracy']:.4f})"
+        for split in ("validation", "test")
+    ]
+    assert shown[1:] == [f"  mood  accuracy  {'  '.join(scores)}"]
     trunkline.fit(tmp_path / "shown" / "config.yaml", run_dir=tmp_path / "shown")
     assert "epoch" not in capfd.readouterr().err
 

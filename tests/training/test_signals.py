@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -63,4 +64,8 @@ def test_a_request_after_the_last_look_is_heard(tiny_trunk_dir, tmp_path, reques
     monkeypatch.setattr(Loop, "epoch", epoch)
     with pytest.raises(Interrupted):
         fit(values, run_dir=tmp_path / "run")
-    assert len(fit(values, run_dir=tmp_path / "run").cost["epochs"]) == 2
+    saved = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())["position"]["clock"]
+    cost = fit(values, run_dir=tmp_path / "run").cost
+    assert len(cost["epochs"]) == 2
+    # The time of the first launch counts too; the second has nothing left to train.
+    assert cost["parts"]["training"] == saved["parts"]["training"] and cost["seconds"] >= saved["seconds"]

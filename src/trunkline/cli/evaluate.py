@@ -127,12 +127,11 @@ def _show(results: dict[str, Any], heading: str) -> None:
 
     console = out()
     console.print(Text(heading, style="bold"), soft_wrap=True)
-    made = show.table("branch", "metric", ">score")
-    for name, found in results.items():
-        shown = show.headline(found["metrics"], found["monitor"])
-        for row, (metric, value) in enumerate(shown.items()):
-            made.add_row(name if row == 0 else "", metric, show.number(value), end_section=row == len(shown) - 1)
-    console.print(made)
+    tasks = {name: {**found, "score": found["metrics"]} for name, found in results.items()}
+    for task in tasks.values():
+        if least := task.get("baseline"):
+            task["baseline"] = {"rule": least["rule"], "score": least["metrics"]}
+    console.print(show.scores(tasks, ("score",), "branch"))
     for name, found in results.items():
         if by_label := show.by_label(found["metrics"], f"{name} by label"):
             console.print(by_label)

@@ -52,12 +52,14 @@ def headline(metrics: Mapping[str, Any], monitor: str) -> dict[str, Any]:
     return shown
 
 
-def scores(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Metrics by task (rows) and split (columns) of a run's summary, each beside what its baseline has."""
-    splits = [split for split in ("validation", "test") if any(split in task for task in tasks.values())]
+def scores(
+    tasks: Mapping[str, Mapping[str, Any]], splits: Sequence[str] = ("validation", "test"), head: str = "task"
+) -> RenderableType:
+    """Metrics by task (rows) and split (columns), as a run's summary has them, each beside what its baseline has."""
+    splits = [split for split in splits if any(split in task for task in tasks.values())]
     rules = {name: task["baseline"]["rule"] for name, task in tasks.items() if task.get("baseline")}
     pairs = [(split, of) for split in splits for of in ((split, "baseline") if rules else (split,))]
-    made = table("task", "metric", *(f">{of}" for _, of in pairs))
+    made = table(head, "metric", *(f">{of}" for _, of in pairs))
     for name, task in tasks.items():
         monitor = task["monitor"]
         names = dict.fromkeys(metric for split in splits for metric in headline(task.get(split, {}), monitor))

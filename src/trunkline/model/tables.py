@@ -18,6 +18,7 @@ from trunkline.model.columns import renamed_columns
 from trunkline.model.rows import Row
 from trunkline.tasks import Targets
 from trunkline.tasks.labels import Reading
+from trunkline.tasks.remarks import baseline_scores, remarks
 
 
 @dataclasses.dataclass
@@ -170,8 +171,12 @@ def score_table(
     columns: Mapping[str, str] | None = None,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     empty_texts: EmptyTexts = "skip",
+    baselines: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of every branch on `table`, by its name, with its kind, its monitor and the rows that were scored.
+
+    With them are the metrics of its baseline where that is known (of a token task only in `baselines`, as the words that it has
+    counted are not saved), and the positive one of two labels.
 
     Args:
         bundle: the branches.
@@ -181,6 +186,7 @@ def score_table(
         columns: the columns to read where they are not those that a branch was trained on, by role (see `renamed_columns`).
         reading: what becomes of labels that a branch does not have.
         empty_texts: whether rows without a text are skipped or refused.
+        baselines: metrics of baselines on this table that are known already, by task.
 
     Raises:
         BadInput: the table is not what some branch reads; where others read it, it names them.
@@ -204,6 +210,13 @@ def score_table(
             task = bundle.branches[name].task
             rows = task.answers.scored(targets[name], corpus)
             results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
+            least = (baselines or {}).get(task.name) or baseline_scores(task, corpus, targets[name])
+            if least is not None:
+                results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
+            if task.positive is not None:
+                results[name]["positive"] = task.positive
+            for sentence in remarks(task, table.source, metrics, least):
+                say(sentence)
     return {name: results[name] for name in bundle.branches}
 
 

@@ -181,7 +181,8 @@ class MultilabelTask(Task):
         if self.learned.usual is None or self.learned.shares is None:
             return None
         held = np.isin(np.arange(len(self.labels)), self.learned.usual)
-        return Decoded(np.tile(held, (len(corpus), 1)), np.tile(np.array(self.learned.shares), (len(corpus), 1)))
+        shape = len(corpus), len(self.labels)
+        return Decoded(np.broadcast_to(held, shape), np.broadcast_to(np.array(self.learned.shares, np.float32), shape))
 
     def first_logits(self, targets: Targets) -> Tensor:
         """The log-odds of each label, fp32 (L,): else the many absent ones are all that the first steps teach, and a head on a

@@ -153,8 +153,9 @@ class SequenceTask(Task):
     def baseline(self, corpus: Corpus) -> Decoded | None:
         if self.learned.counts is None:
             return None
-        rows, counts = len(corpus), np.array(self.learned.counts, np.float64)
-        return Decoded(np.full(rows, counts.argmax()), np.tile(counts / max(counts.sum(), 1.0), (rows, 1)))
+        rows, counts = len(corpus), np.array(self.learned.counts)
+        shares = (counts / max(counts.sum(), 1)).astype(np.float32)
+        return Decoded(np.full(rows, counts.argmax()), np.broadcast_to(shares, (rows, len(shares))))
 
     def check_state(self, where: str) -> None:
         weights = self.learned.class_weights

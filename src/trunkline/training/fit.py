@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from trunkline.errors import BadInput
-from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber
+from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber, metric_name
 from trunkline.files import write_text
 from trunkline.terminal import leads
 from trunkline.trackers import trackers
@@ -47,14 +47,17 @@ class RunResult:
         return {name: self.path / "branches" / name for name in self.tasks}
 
     def __repr__(self) -> str:
-        """The directory and the time, then a line for each task: its metric on validation and test."""
+        """The directory and the time, then a line for each task: its metric and that of its baseline on validation and test."""
         lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s"]
         width = max((len(name) for name in self.tasks), default=0)
         for name, task in self.tasks.items():
-            metric = task["monitor"]
-            scores = {split: task[split].get(metric) for split in ("validation", "test") if split in task}
-            shown = [f"{split} {'undefined' if score is None else format(score, '.4f')}" for split, score in scores.items()]
-            lines.append("  ".join([f"  {name:{width}}", metric, *shown]))
+            metric, shown = task["monitor"], []
+            for split in ("validation", "test"):
+                if split in task:
+                    score, least = task[split].get(metric), task.get("baseline", {}).get(split, {}).get(metric)
+                    beside = "" if least is None else f" (baseline {least:.4f})"
+                    shown.append(f"{split} {'undefined' if score is None else format(score, '.4f')}{beside}")
+            lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
         return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from trunkline.model.folders import branch_folders, by_run, task_of
 from trunkline.model.tables import score_table
 from trunkline.tasks.labels import Reading
 from trunkline.training.own_test import own_test_splits
+from trunkline.training.result import read_result
 from trunkline.trunk.load import Trunk
 
 Counting = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -60,9 +61,11 @@ def score_branches(
         with loading():
             return Bundle.open(members, trunk=trunk)
 
-    def scored(bundle: Bundle, table: Table) -> dict[str, Any]:
+    def scored(bundle: Bundle, table: Table, baselines: Mapping[str, Any] | None = None) -> dict[str, Any]:
         reading = Reading(unseen_labels == "count", label_names(labels, bundle.branches))
-        return score_table(bundle, table, say, count, columns=columns, reading=reading, empty_texts=empty_texts)
+        return score_table(
+            bundle, table, say, count, columns=columns, reading=reading, empty_texts=empty_texts, baselines=baselines
+        )
 
     if data is not None:
         table = read_table(data, format=format)  # what is wrong with it is found before the trunk is loaded
@@ -75,10 +78,11 @@ def score_branches(
         trunk = trunk or bundle.trunk
         prefix = f"{named(run)}/" if len(runs) > 1 else ""
         found: dict[str, Any] = {}
+        noted = {name: task.get("baseline", {}).get("test") for name, task in read_result(run)["tasks"].items()}
         for tasks, test in splits:
             own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
             if test is not None:
-                found |= scored(own, test)
+                found |= scored(own, test, noted)
             else:
                 for name in tasks:
                     say(f"{prefix}{name} is not scored: the config sets no test split apart for it")
