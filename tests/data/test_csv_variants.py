@@ -117,6 +117,14 @@ def test_a_file_of_empty_rows_only_says_so(tmp_path):
             read_it(str(tmp_path / "x.csv"))
 
 
+def test_quotes_after_a_backslash_are_named(tmp_path):
+    (tmp_path / "x.csv").write_text('text,label\n"a \\"b\\", c",1\n')
+    with pytest.raises(
+        BadInput, match=r"line 2: cells that cannot be told apart .*, expected quotes within cells to be doubled"
+    ):
+        read_table(str(tmp_path / "x.csv"))
+
+
 def test_lone_marks_in_a_header_of_one_column_change_nothing(tmp_path):
     (tmp_path / "x.csv").write_text("text;label\na;1;x\nb\n")
     with pytest.raises(BadInput, match="line 1: the header is one cell with ';' in it, expected cells separated by commas"):

@@ -81,12 +81,13 @@ def _table(names: list[str], rows: list[tuple[int, list[str]]], source: str, not
 
 def parse(path: Path, source: str, *, delimiter: str = ",", quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Rows:
     """Yield (line on which the row begins, cells) through the csv module; blank lines are skipped."""
-    hidden = False
+    hidden, escaped = False, False
 
     def lines() -> Iterator[str]:
-        nonlocal hidden
+        nonlocal hidden, escaped
         for _, line in read_lines(path, source, quotes=quoting == csv.QUOTE_MINIMAL):
             body = line.rstrip("\r\n")
+            escaped = escaped or '\\"' in body
             if "\r" in body or "\n" in body:
                 hidden, line = True, body.translate(_HIDDEN) + line[len(body) :]
             yield line
@@ -101,9 +102,8 @@ def parse(path: Path, source: str, *, delimiter: str = ",", quoting: Literal[0, 
                 yield begins, cells
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise BadInput(
-            f"{source} line {begins}: cells that cannot be told apart ({error}), expected quotes to pair up"
-        ) from None
+        expected = "quotes within cells to be doubled, not preceded by a backslash" if escaped else "quotes to pair up"
+        raise BadInput(f"{source} line {begins}: cells that cannot be told apart ({error}), expected {expected}") from None
 
 
 def narrowed(rows: Callable[[], Rows], notes: Notes) -> Rows:
