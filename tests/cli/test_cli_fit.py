@@ -100,7 +100,7 @@ def test_evaluations_within_an_epoch_are_told_by_step(tmp_path, tiny_overrides):
         ("data: {train: rows.jsonl}\n" + TASKS + "training: {epochs: many}", "training.epochs: found 'many'"),
         ("data: [\n", "bad.yaml line 2: not YAML"),
         ("- data\n", "bad.yaml: found a list, expected a mapping"),
-        ("data: {train: rows.jsonl, test: other.jsonl}\n" + TASKS, "other.jsonl line 2"),
+        ("data: {train: rows.jsonl, test: other.jsonl, unseen_labels: refuse}\n" + TASKS, "other.jsonl line 2"),
         ("data: {train: rows.jsonl}\ntrunk: ./nowhere\n" + TASKS, "nowhere"),
     ],
 )

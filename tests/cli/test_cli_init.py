@@ -41,7 +41,7 @@ def test_fitting_the_written_config_is_the_same_run_as_fitting_the_file(tmp_path
     first = json.loads(done("fit", "reviews.csv", *tiny_overrides, "--json").stdout)
     done("init", "reviews.csv")
     second = done("fit", "reviews.yaml", *tiny_overrides, "--json")
-    assert json.loads(second.stdout)["run"] == first["run"] and "finished" in second.stderr
+    assert json.loads(second.stdout)["run"] == first["run"] and "already completed" in second.stderr
 
 
 def test_it_explains_every_column_and_never_overwrites_unless_told(tmp_path):
