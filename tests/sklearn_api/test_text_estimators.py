@@ -19,9 +19,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from synthetic import MOODS, row
+from tiny import WORDS
 
 from trunkline.errors import BadInput
 from trunkline.sklearn import TextClassifier, TextRegressor, TokenTagger
+from trunkline.states import live
 from trunkline.trunk import shared
 
 DRAW = random.Random(1)
@@ -306,3 +308,18 @@ def test_batches_by_rows_replace_those_by_tokens(settings):
 def test_the_moods_are_what_the_texts_say():
     assert all(MOODS[word] == one["label"] for one in ROWS for word in one["tokens"] if word in MOODS)
     assert json.dumps(TOPICS)
+
+
+def test_held_out_folds_are_read_from_the_store_once_all_their_texts_are_in_it(settings, monkeypatch):
+    exact = settings | {"training": {"states_dtype": "fp32"}}
+    texts = [f"{text} {WORDS[number % len(WORDS)]}" for number, text in enumerate(TEXTS * 2)]
+    model = TextClassifier(**exact).fit(texts, np.tile(LABELS, 2))
+    passes, run = [], live.run_layers
+    monkeypatch.setattr(live, "run_layers", lambda *given: passes.append(given) or run(*given))
+    stored = model.predict_proba(texts)
+    assert not passes
+    model.bundle_.stored = None
+    assert np.allclose(stored, model.predict_proba(texts), atol=1e-5) and passes
+    model.bundle_.stored = "fp32"
+    passes.clear()
+    assert np.allclose(model.predict_proba(["so good", *texts])[1:], stored, atol=1e-5) and passes  # one is in no store

@@ -42,6 +42,7 @@ class Bundle:
 
     def __init__(self, trunk: Trunk, branches: Mapping[str, Branch]) -> None:
         self.trunk = trunk
+        self.stored: str | None = None  # the dtype of states stores that may hold the states of texts; None: the trunk is run
         self._changing = threading.Lock()
         self._plan = Plan(self._trunks({trunk.dtype: trunk}, branches), branches)
 
@@ -177,7 +178,7 @@ class Bundle:
         answers: list[dict[str, Any]] = []
         for corpus in _corpora(plan, given):
             found: list[dict[str, Any]] = [{} for _ in corpus.texts]
-            for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items():
+            for name, (branch, logits, offsets) in _logits(plan, corpus, progress, self.stored).items():
                 decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
                 for answer, presented in zip(found, branch.task.present(decoded, corpus), strict=True):
                     answer[name] = presented
@@ -204,7 +205,7 @@ class Bundle:
             raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
         found: dict[str, list[np.ndarray]] = {name: [] for name in named}
         for corpus in _corpora(plan, given):
-            for name, (branch, logits, offsets) in _logits(plan, corpus, None).items():
+            for name, (branch, logits, offsets) in _logits(plan, corpus, None, self.stored).items():
                 shares = branch.criterion.probabilities(logits, offsets)
                 if shares is not None:
                     found[name] += list(shares) if offsets is None else np.split(shares, offsets[1:-1])
@@ -251,7 +252,7 @@ class Bundle:
         plan.check_pairs(corpus.pairs is not None)
         return {
             name: branch.task.score(branch.criterion.decode(torch.from_numpy(logits), offsets), targets[name])
-            for name, (branch, logits, offsets) in _logits(plan, corpus, progress).items()
+            for name, (branch, logits, offsets) in _logits(plan, corpus, progress, self.stored).items()
             if name in targets
         }
 
@@ -282,13 +283,13 @@ def _corpus(plan: Plan, texts: list[str], pairs: list[str] | None, units: Any, s
 
 
 def _logits(
-    plan: Plan, corpus: Corpus, progress: Callable[[int], None] | None
+    plan: Plan, corpus: Corpus, progress: Callable[[int], None] | None, stored: str | None = None
 ) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
     found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
     for one, encoded in zip(plan.passes, plan.encode(corpus), strict=True):
         logits = collect_logits(
             {name: (branch.task, branch.module) for name, branch in one.branches.items()},
-            one.states(encoded),
+            one.states(encoded, stored),
             encoded,
             precision=one.precision,
             device=torch.device(one.trunk.device),

@@ -25,8 +25,10 @@ from trunkline.model.apply import frozen_group
 from trunkline.model.branch import Branch
 from trunkline.model.source import Source
 from trunkline.states.live import Feed
+from trunkline.states.reuse import find_stored, open_states
 from trunkline.trunk.load import Trunk
 
+WORTH_A_LOOK = 32  # sequences: to run the trunk over fewer takes less time than to look through the stores
 CHARACTERS = 16  # of a text that is cut, how many may matter for each token of its maximum length
 
 
@@ -42,8 +44,19 @@ class PlannedPass:
     branches: Mapping[str, Branch]
     group: BranchGroup  # their weights, stacked and cast once
 
-    def states(self, encoded: Encoded) -> Feed:
-        return self.source.states(self.trunk, encoded)
+    def states(self, encoded: Encoded, stored: str | None = None) -> Feed:
+        """The layer states of `encoded`: the trunk is run, unless all of them are in states stores of the dtype `stored`."""
+        return self.source.states(self.trunk, encoded, None if stored is None else self._stored(encoded, stored))
+
+    def _stored(self, encoded: Encoded, dtype: str) -> Feed | None:
+        """The states from the stores, where these have them all, and as exactly as the trunk computes them."""
+        if self.source.trunk is not None or dtype not in ("fp32", self.trunk.dtype) or len(encoded.lengths) < WORTH_A_LOOK:
+            return None
+        layers = self.group.wanted()
+        found = find_stored(self.trunk, encoded, None, layers, dtype)
+        if len(found.missing) or not found.stores:
+            return None
+        return open_states(self.trunk, found, None, layers, dtype)
 
 
 class Plan:

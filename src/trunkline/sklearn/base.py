@@ -159,8 +159,6 @@ class TextEstimator(BaseEstimator):
             columns = {name: [values[row] for row in kept] for name, values in columns.items()}
             count, columns["weight"] = len(kept), weights[kept].tolist()
         training = {**training_for(count), **(self.training or {})}
-        if (self.training or {}).get("batch_size") is not None:
-            training.pop("batch_tokens", None)
         asked = {"epochs": self.epochs, "learning_rate": self.learning_rate, "seed": _seed(self.random_state)}
         config: dict[str, Any] = {
             "trunk": str(self.trunk) if isinstance(self.trunk, Path) else self.trunk,
@@ -178,6 +176,7 @@ class TextEstimator(BaseEstimator):
             run = fit(config, run_dir=Path(folder) / "run", progress=bool(self.verbose))
             bundle = Bundle.open(run.path)
         self.__dict__.pop("branch_path_", None)  # of an earlier fit
+        bundle.stored = training.get("states_dtype", "bf16")  # what other folds have stored need not be computed again
         self.bundle_ = bundle
         self.validation_scores_ = {
             name: value for name, value in run.tasks[TASK]["validation"].items() if not isinstance(value, dict)
