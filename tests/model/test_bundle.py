@@ -265,9 +265,9 @@ def test_long_texts_are_predicted_a_few_at_a_time(trunk, monkeypatch, kind, call
     bundle = Bundle(trunk, {"one": make(trunk, kind, max_length=10)})
     expected, logits = bundle.predict(texts), module._logits
 
-    def counted(plan, corpus, progress):
+    def counted(plan, corpus, *others):
         sizes.append(len(corpus))
-        return logits(plan, corpus, progress)
+        return logits(plan, corpus, *others)
 
     monkeypatch.setattr(module, "_logits", counted)
     monkeypatch.setattr(module, "CHUNK_CHARACTERS", 1000)
