@@ -48,8 +48,8 @@ def rows(make):
         (lambda text, a, b: (size(text[:a], "utf-16"), size(text[:b], "utf-16")), "UTF-16 code units: `offsets: utf-16`"),
         (lambda text, a, b: (size(text[:a], "bytes"), size(text[:b], "bytes")), "bytes of UTF-8: `offsets: bytes`"),
         (lambda text, a, b: (a - 1, b - 1), "\\r\\n counts as one"),
-        (lambda text, a, b: (a, b - 1), "the end is the last character"),
-        (lambda text, a, b: (a + 1, b), "number 1 and the end is inclusive"),
+        (lambda text, a, b: (a, b - 1), "their end is the last character"),
+        (lambda text, a, b: (a + 1, b), "number 1 and ends are inclusive"),
     ],
 )
 def test_the_way_that_offsets_are_counted_is_named(make, said):
@@ -61,7 +61,7 @@ def test_offsets_counted_from_one_are_told_from_line_ends():
     found = [([(text.index("from") + 1, text.index("from") + 5, "x")], text, segment(text)) for text in one_line]
     assert "subtract 1 from starts and ends" in likely_cause(found)
     counted = [([(text.index("from") - 1, text.index("from") + 3, "x")], text, segment(text)) for text in PLAIN]
-    assert "if \\r\\n counts as one character" in likely_cause(counted)
+    assert "\\r\\n counts as one character" in likely_cause(counted)
 
 
 def test_no_cause_is_named_where_none_is_likely():

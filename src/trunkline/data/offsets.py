@@ -52,24 +52,21 @@ def _counted(how: str) -> Callable[[Sequence[Span], str], list[Span]]:
     return lambda spans, text: in_characters(spans, text, how)
 
 
-# Ways of counting that annotation tools are known for, with what a user can do about each.
+# Ways of counting that annotation tools are known for, each as the end of "the spans are on word edges if", with the way out.
 _WAYS: tuple[tuple[Callable[[Sequence[Span], str], list[Span]], str], ...] = (
-    (_counted("utf-16"), "they are on word edges if counted in UTF-16 code units: `offsets: utf-16` in the task reads them so"),
-    (_counted("bytes"), "they are on word edges if counted in bytes of UTF-8: `offsets: bytes` in the task reads them so"),
-    (_counted("line ends of two"), "they are on word edges if each line end counts as two characters (\\r\\n)"),
-    (_counted("line ends of one"), "they are on word edges if \\r\\n counts as one character"),
-    (_shifted(0, 1), "they are on word edges if the end is the last character of a span: expected the one after it, so add 1"),
-    (
-        _shifted(-1, 0),
-        "they are on word edges if the first character is number 1 and the end is inclusive: subtract 1 from starts",
-    ),
-    (_shifted(-1, -1), "they are on word edges if the first character is number 1: subtract 1 from starts and ends"),
-    (_shifted(1, 1), "they are on word edges if starts and ends are one less than they should be: add 1 to both"),
+    (_counted("utf-16"), "their offsets count UTF-16 code units: `offsets: utf-16` in the task reads them so"),
+    (_counted("bytes"), "their offsets count bytes of UTF-8: `offsets: bytes` in the task reads them so"),
+    (_counted("line ends of two"), "a line end counts as two characters, as \\r\\n does"),
+    (_counted("line ends of one"), "\\r\\n counts as one character"),
+    (_shifted(0, 1), "their end is the last character, where the one after it is expected: add 1 to ends"),
+    (_shifted(-1, 0), "the first character is number 1 and ends are inclusive: subtract 1 from starts"),
+    (_shifted(-1, -1), "the first character is number 1: subtract 1 from starts and ends"),
+    (_shifted(1, 1), "1 is added to starts and ends"),
 )
 
 
 def likely_cause(rows: Iterable[tuple[Sequence[Span], str, Sequence[Unit]]]) -> str | None:
-    """Return, as the end of a sentence, the way of counting in which spans that are off word edges would be on them.
+    """Return, as the end of "the spans are on word edges if", the way of counting in which those that are off them are on them.
 
     Each way is tried on the data: it must put nearly all spans on word edges, those that are on them as given included.
 

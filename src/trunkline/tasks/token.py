@@ -213,7 +213,7 @@ class TokenTask(Task):
         found += [f"{lost[reason]:,} {of} left out, as they {why}." for reason, why in REASONS.items() if lost[reason]]
         counted = _spans_with_words(self.name, self.config, corpus) if found and self.config.offsets == "characters" else ()
         if cause := likely_cause(counted):
-            found.append(f"the offsets of the spans of {self.name!r} seem to be counted otherwise: {cause}.")
+            found.append(f"the spans of {self.name!r} are on word edges if {cause}.")
         if gone and not space.may_name(self.types):
             found.append(f"no span of {self.name!r} is left of {len(gone):,} of its labels.")
         elif gone:
