@@ -478,3 +478,22 @@ def test_a_date_as_a_name_is_a_sentence_and_not_a_crash(tmp_path):
     file.write_text("data: {train: snips}\ntasks:\n  2024-01-01: {kind: sequence, label: label}\n")
     with pytest.raises(BadInput, match=r"run.yaml: tasks.*: found datetime.date\(2024, 1, 1\), expected a string"):
         load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ({"kind": "sequence", "label": "body"}, "label"),
+        ({"kind": "sequence", "label": "other"}, "label"),
+        ({"kind": "multilabel", "labels": "body"}, "labels"),
+        ({"kind": "regression", "target": "body"}, "target"),
+    ],
+)
+def test_the_texts_are_no_labels(task, key):
+    data = {"train": "snips", "text": "body", "text_pair": "other"}
+    with pytest.raises(
+        BadInput, match=rf"tasks\.t\.{key}: found '(body|other)', the column of the texts, expected a column of"
+    ):
+        resolve({"data": data, "tasks": {"t": task}})
+    words = {"kind": "multilabel", "labels": "body", "separator": " "}  # the words of a text, on purpose
+    assert resolve({"data": data, "tasks": {"t": words}}).tasks["t"].separator == " "

@@ -82,7 +82,7 @@ def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
 def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> BadInput:
     """Return `unknown_label` for a cell: file, line and column; they say enough where labels are not to be named."""
     where, known = f"{table.where(row)}, column {column!r}", list(known)
-    if may_name(known):
+    if may_name([*known, label]):
         return unknown_label(where, label, known)
     return BadInput(f"found a label that is not among the {len(known)} labels of the task; expected one of them", where=where)
 

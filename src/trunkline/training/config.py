@@ -202,6 +202,17 @@ class RunConfig(Section):
             raise error.at(self._origin.of(key), key) from None
 
 
+def _refuse_texts(name: str, task: BaseModel, data: DataSection, where: Origin) -> None:
+    """Raise BadInput for a task whose labels are the texts themselves: they would be named, and nothing is learned of them."""
+    for key in ("label", "labels", "target"):
+        column = getattr(task, key, None)
+        if isinstance(column, str) and column in (data.text, data.text_pair) and not getattr(task, "separator", None):
+            expected = "a column of labels, or another one in data.text"
+            raise BadInput(
+                **at(where, f"tasks.{name}.{key}"), found=f"{literal(column)}, the column of the texts", expected=expected
+            )
+
+
 def _leave_out_later(section: BaseModel, values: dict[str, Any]) -> None:
     """Drop the keys that earlier versions did not have, where they say nothing: their runs keep their identity."""
     for key in getattr(section, "LATER", ()):
@@ -249,6 +260,7 @@ def resolve(
     for name, task in config.tasks.items():
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
+        _refuse_texts(name, task, task.data or config.data, where)
     config.trackers = [
         named_section(one, "name", trackers.trackers, where, f"trackers.{number}") for number, one in enumerate(config.trackers)
     ]

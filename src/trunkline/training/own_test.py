@@ -37,7 +37,7 @@ def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], 
             changed = (
                 f"{counts[0]} rows, {counts[1]} when it was trained"
                 if counts[0] != counts[1]
-                else "other rows or another order"
+                else "other rows or another order, or read in another way by an earlier version"
             )
             raise BadInput(f"{run}: its data has changed ({changed}); give the data to score on")
         test = group.splits.get("test")
