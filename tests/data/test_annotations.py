@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trunkline.data.columns import labels
 from trunkline.data.formats.annotations import tools
@@ -245,3 +247,49 @@ def test_gliner_ends_are_inclusive(tmp_path):
     rows[1]["ner"] = [[0, 1, "x"]]
     with pytest.raises(BadInput, match=r"x\.json line \d+: ner has the span 0\.\.1 in 1 tokens"):
         read(tmp_path / "x.json", rows)
+
+
+JUNK = st.sampled_from([None, 0, 1.5, True, "x", [], {}, [1], ["a"], {"a": 1}, [[0, 1, "X"]], [None], {"choices": [1]}])
+EXPORTS = [
+    {"id": 1, "text": "amber", "label": [[0, 5, "T"]], "relations": []},
+    task(1, [region(), choice("a"), {"type": "taxonomy", "value": {"taxonomy": [["a", "b"]]}}]),
+    {
+        "id": 1,
+        "text": "a",
+        "ner": [{"start": 0, "end": 1, "labels": ["T"]}],
+        "c": {"choices": ["a"]},
+        "annotator": 1,
+        "lead_time": 2,
+    },
+    {"text": "a", "spans": [SPAN], "answer": "accept", "accept": ["a"], "config": {"choice_style": "single"}, "relations": []},
+    ["amber", {"entities": [[0, 5, "X"]], "cats": {"A": 1.0}, "spans": {"sc": [[0, 1, "X"]]}}],
+    {"tokenized_text": ["a", "b"], "ner": [[0, 0, "X"]]},
+]
+
+
+def places(value, place=()):
+    yield place
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from places(part, (*place, key))
+
+
+def changed(value, place, to):
+    if not place:
+        return to
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place[0]] = changed(value[place[0]], place[1:], to)
+    return copy
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.parametrize("export", range(len(EXPORTS)))
+def test_a_value_of_another_type_anywhere_in_an_export_is_read_or_one_sentence(tmp_path, export, data):
+    row = EXPORTS[export]
+    broken = changed(row, data.draw(st.sampled_from(list(places(row)))), data.draw(JUNK))
+    (tmp_path / "x.json").write_text(json.dumps([row, broken, row]))
+    try:
+        read_table("x.json", base=tmp_path)
+    except BadInput as error:
+        assert "\n" not in str(error)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.formats import Format, formats
-from trunkline.data.formats.annotations import Tool, tool_of
+from trunkline.data.formats.annotations import WRONG_TYPE, tool_of, tools
 from trunkline.data.formats.json_columns import rows_within
 from trunkline.data.json_values import Value, json_values
 from trunkline.data.notes import Notes
@@ -82,15 +82,18 @@ def _objects(values: Iterable[Value], source: str, unit: str = "line") -> Iterat
         yield number, value
 
 
-def _annotated(tool: Tool, values: Iterable[Value], source: str, numbered: bool) -> Table:
+def _annotated(name: str, values: Iterable[Value], source: str, numbered: bool) -> Table:
     """The table of what a tool has exported."""
-    notes, rows = Notes(), []
+    tool, notes, rows = tools.get(name), Notes(), []
     for place, (line, value) in enumerate(values, start=1):
         number = line if numbered else place
+        where = f"{source} {'line' if numbered else 'row'} {number}"
         try:
             row = tool.row(value, notes)
         except BadInput as error:
-            raise error.at(f"{source} {'line' if numbered else 'row'} {number}") from None
+            raise error.at(where) from None
+        except WRONG_TYPE:
+            raise BadInput(f"{where}: found a value of a type that {name} does not write there, expected its export") from None
         if row is not None:
             rows.append((number, row))
     if left_out := set(tool.finish([row for _, row in rows], notes)):

@@ -14,6 +14,8 @@ from typing import Any
 from trunkline.data.notes import Notes
 from trunkline.registry import Registry
 
+WRONG_TYPE = (TypeError, AttributeError, KeyError, IndexError)
+
 
 def _nothing(rows: list[dict[str, Any]], notes: Notes) -> Collection[int]:
     """Most tools need no second look."""
@@ -26,7 +28,7 @@ class Tool:
 
     mine (Callable[[Sequence[Any]], bool]): whether the first values of a file are of this tool; never raises.
     row (Callable[[Any, Notes], dict | None]): a value as a plain row; None leaves it out, which it has noted. Raises BadInput
-        without a place, which the caller knows.
+        without a place, which the caller knows. What has another type than the tool writes may raise WRONG_TYPE.
     finish (Callable[[list[dict], Notes], Collection[int]]): changes rows in place, where that takes a look at all of them, and
         returns the places of those to leave out.
     """
@@ -39,6 +41,6 @@ class Tool:
 tools: Registry[Tool] = Registry("annotation tool", __name__)
 
 
-def tool_of(values: Sequence[Any]) -> Tool | None:
-    """Return the tool that the first values of a file come from, or None."""
-    return next((tool for tool in map(tools.get, tools.names()) if tool.mine(values)), None)
+def tool_of(values: Sequence[Any]) -> str | None:
+    """Return the name of the tool that the first values of a file come from, or None."""
+    return next((name for name in tools.names() if tools.get(name).mine(values)), None)

@@ -23,7 +23,8 @@ def is_prodigy(values: Sequence[Any]) -> bool:
     if not rows or len(rows) < len(values) or not any("answer" in row for row in rows):
         return False
     annotated = any(row.keys() & {"_input_hash", "_task_hash", "spans", "options", "accept", "label"} for row in rows)
-    return annotated and all(row.get("answer", "accept") in _ANSWERS for row in rows if isinstance(row.get("answer", ""), str))
+    answers = [row.get("answer", "accept") for row in rows]
+    return annotated and all(isinstance(answer, str) and answer in _ANSWERS for answer in answers)
 
 
 def row(value: Any, notes: Notes) -> dict[str, Any] | None:
@@ -32,7 +33,8 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
         raise BadInput("found no JSON object, expected a task of Prodigy")
     answer = value.get("answer", "accept")
     if answer != "accept":
-        notes.add(f"{{}} left out: their answer in Prodigy is {answer!r}." if answer in _ANSWERS else "{} left out.", "row")
+        said = repr(answer) if answer in _ANSWERS else "none of its own"
+        notes.add(f"{{}} left out: their answer in Prodigy is {said}.", "row")
         return None
     plain = {key: part for key, part in value.items() if not key.startswith("_") and key not in _KEPT_BY_PRODIGY}
     if isinstance(plain.get("spans"), list):
