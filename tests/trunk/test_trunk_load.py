@@ -288,10 +288,10 @@ def test_shards(zoo, tmp_path):
     ("settings", "message"),
     [
         ({"stack": "decoder"}, "stack 'decoder' was requested, but bert has encoder only"),
-        ({"stack": "middle"}, "stack 'middle' asked for"),
+        ({"stack": "middle"}, "stack 'middle' was requested"),
         ({"dtype": "fp16"}, "dtype: unknown name 'fp16'; expected auto, fp32 or bf16"),
         ({"device": "tpu9"}, "device: unknown name 'tpu9'; expected auto, cpu"),
-        ({"device": "cuda:77"}, "device: 'cuda:77' asked for, but"),
+        ({"device": "cuda:77"}, "device: 'cuda:77' was requested, but"),
         ({"revision": "main"}, "found revision 'main', but folders have no revisions; expected none"),
     ],
 )
@@ -334,9 +334,9 @@ def test_what_others_know_a_trunk_by(name, revision, place, public):
 
 
 def test_a_hub_that_is_off(hub_cache):
-    both = r"trunk 'someone/unknown': no such folder here, not in the hub's cache, and the hub is off \(HF_HUB_OFFLINE\)"
+    both = r"trunk 'someone/unknown': no such folder here, not in the hub's cache, and offline mode is on \(HF_HUB_OFFLINE\)"
     refused("someone/unknown", both)
-    refused("minlm", r"is off \(HF_HUB_OFFLINE\); did you mean 'minilm'\?")
+    refused("minlm", r"is on \(HF_HUB_OFFLINE\); did you mean 'minilm'\?")
     refused("someone/unknown", "at revision 'v2': no such folder here, not in", revision="v2")
 
 
