@@ -258,7 +258,7 @@ def test_the_card_tells_what_the_branch_knows(branch, home):
 @pytest.mark.parametrize(
     ("method", "task", "options", "sentence"),
     [
-        ("side", "mood", [], "its method probe reads the trunk as it is"),
+        ("side", "mood", [], "its method probe is a side branch"),
         ("probe-head", "mood", [], "its head is probe, which no other library can load; expected the plain head"),
         ("prefix", "mood", ["--merge"], "method prefix: cannot be merged"),
         ("prompt", "mood", [], "method prompt: the peft library's head would read the first virtual token"),

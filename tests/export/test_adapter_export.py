@@ -160,7 +160,7 @@ def test_the_lines_that_load_an_adapter_alone(tmp_path):
         ("modernbert", "adapter", 3, None, "no head like the plain one of modernbert"),
         ("t5", "adapter", 3, None, "transformers has no class for this head"),
         ("gpt2", "adapter", 1, (3.0, 2.0), "has no bias for the mean"),
-        ("bert", "full", 3, None, "method full: puts no adapters into the trunk"),
+        ("bert", "full", 3, None, "method full: inserts no adapters into the trunk"),
     ],
 )
 def test_what_the_package_does_not_have_is_refused(tmp_path, name, method, size, units, sentence):

@@ -232,7 +232,7 @@ def test_the_model_card_tells_data_metrics_and_cost(tmp_path):
 @pytest.mark.parametrize(
     ("method", "level", "name", "save", "message"),
     [
-        ("full", "text", "bert", save_adapter, "method full: is none of the peft library's"),
+        ("full", "text", "bert", save_adapter, "method full: is not a method of the peft library"),
         ("prompt", "text", "bert", save_model, "method prompt: cannot be merged"),
         ("full", "text", "t5", save_model, "transformers has no class for this head"),
     ],

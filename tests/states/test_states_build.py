@@ -161,7 +161,7 @@ def test_states_that_are_not_finite_are_not_stored(tmp_path, dtype, value):
     def broken(trunk, inputs, layers, receive):
         light_pass(trunk, inputs, layers, lambda layer, state: receive(layer, state + (value if layer == 2 else 0)))
 
-    with mock.patch("light.light_pass", broken), pytest.raises(TrunklineError, match="layer 2 gives NaN or infinity"):
+    with mock.patch("light.light_pass", broken), pytest.raises(TrunklineError, match="layer 2 contains NaN or infinity"):
         light_build(LightTrunk(), light_corpus([3, 4]), tmp_path, dtype=dtype)
     with mock.patch("light.light_pass", broken):
         assert light_build(LightTrunk(), light_corpus([3, 4]), tmp_path, dtype=dtype, layers=[0, 1, 3]).layers == (0, 1, 3)

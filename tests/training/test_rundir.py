@@ -270,7 +270,7 @@ def test_a_finished_run_without_its_branches_says_what_to_do(values, run):
     shutil.rmtree(run / "branches" / "mood")
     with pytest.raises(BadInput, match=r"mood: this branch is gone, though its run is finished; put it back, or .*--fresh"):
         fit(values, run_dir=run)
-    with pytest.raises(BadInput, match=r"run: this run is finished, but its branches are gone; put them back, or .*--fresh"):
+    with pytest.raises(BadInput, match=r"run: this run is finished, but its branches are missing; restore them, or .*--fresh"):
         Bundle.open(run)
     assert fit(values, run_dir=run, fresh=True).path == run and Bundle.open(run).predict(["a film"])
 

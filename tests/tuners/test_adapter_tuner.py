@@ -194,7 +194,7 @@ BAD = [
     ("bert", {"reduction": 33}, "method.reduction: found 33, expected at most 32, the trunk's width"),
     ("albert", {"layers": "2-3"}, "are one shared block"),
     ("bert", {"start": "nowhere"}, "nowhere: found no adapter; expected a folder with adapter_config.json"),
-    ("bert", {"start": "x", "reduction": 8}, "method.reduction: found beside start"),
+    ("bert", {"start": "x", "reduction": 8}, "method.reduction: found together with start"),
 ]
 
 
@@ -224,7 +224,7 @@ WRONG = [
     (lambda d: d["config"].update(leave_out=[0]), "the weights of output.0.down.bias do not match any module of this trunk"),
     (lambda d: d["config"].pop("output_adapter"), "output_adapter: Field required"),
     (lambda d: d.pop("name"), "found no name and config of an adapter"),
-    (lambda d: d.update(name="other"), "belongs to no place of this bert"),
+    (lambda d: d.update(name="other"), "matches no adapter position of this bert"),
 ]
 
 
@@ -255,7 +255,7 @@ def test_parallel_does_not_go_onto_a_language(tmp_path):
     model = frozen("bert")
     tuner, _ = apply(model, "adapter", reduction=4)
     tuner.export(tmp_path / "xx", "xx")
-    with pytest.raises(BadInput, match=r"method.variant: found parallel, which reads past the language adapter"):
+    with pytest.raises(BadInput, match=r"method.variant: found parallel, which would bypass the language adapter"):
         apply(model, "adapter", variant="parallel", stack_on=str(tmp_path / "xx"))
 
 

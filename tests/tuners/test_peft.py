@@ -98,8 +98,8 @@ def test_targets_are_named_as_elsewhere():
     ("config", "message"),
     [
         ({"method": "LORRA"}, "method.method: unknown name 'LORRA'; did you mean 'LORA'"),
-        ({"method": "XLORA"}, "XLORA cannot be trained, as it mixes LoRA adapters"),
-        ({"method": "adalora"}, "ADALORA cannot be trained here"),
+        ({"method": "XLORA"}, "XLORA cannot be trained, as it combines previously"),
+        ({"method": "adalora"}, "ADALORA cannot be trained"),
         ({"method": "LOHA", "parameters": {"alhpa": 2}}, "method.parameters.alhpa: unknown name 'alhpa'; did you mean 'alpha'"),
         ({"method": "LOHA", "parameters": {"target_modules": ["qury"]}}, "target_modules: unknown name 'qury'"),
         ({"method": "LOHA", "parameters": {"target_modules": ["LayerNorm"]}}, "LOHA: refused by the peft library"),
