@@ -254,7 +254,7 @@ def test_what_answers_differently_is_not_written(tmp_path, monkeypatch):
         return saved(self, *args, **kwargs)
 
     monkeypatch.setattr(hf.BertForSequenceClassification, "save_pretrained", damaged)
-    with pytest.raises(TrunklineError, match="answers differently"):
+    with pytest.raises(TrunklineError, match="outputs of the reloaded export differ"):
         save_model(trunk, tuned, head, LABELS, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
