@@ -32,6 +32,11 @@ def test_lists_written_as_text_are_lists(spell):
     assert label_sets(table(*given, None, "nan" if isinstance(given[0], str) else None), "c") == [*values, None, None]
 
 
+def test_blank_strings_and_those_of_missing_values_beside_lists_are_missing():
+    assert label_sets(table(["a"], "", "nan", ["b"], " "), "c") == [["a"], None, None, ["b"], None]
+    refused(r"line 20: column 'c' holds a string, expected a list of labels", label_sets, table(["a"], "nan"), "c", missing=[])
+
+
 def test_what_is_no_list_among_lists_is_told_with_its_line():
     refused(
         r"line 20: column 'c' holds text that begins like a list and cannot be read as one, expected a list, as its other rows",

@@ -82,8 +82,10 @@ def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> 
         gone = [absent(value) for value in values]
         kept: list[Any] = [None if out else value for value, out in zip(values, gone, strict=True)] if any(gone) else values
         rows = [row for row, value in enumerate(kept) if isinstance(value, str) and value.strip()]
-        if usual(missing) and rows:  # beside lists, nan is no label
-            rows = [row for row in rows if not spells_missing(kept[row])] or rows
+        sure = [row for row in rows if not (usual(missing) and spells_missing(kept[row]))]  # beside lists, nan is no label
+        if not sure and any(isinstance(value, list | dict) for value in kept):
+            return [None if isinstance(value, str) else value for value in kept]
+        rows = sure or rows
         if 2 * sum(opens(kept[row]) for row in rows) <= len(rows):
             return kept
         once = {text: read_literal(text) for text in {kept[row] for row in rows}}  # the same labels recur
@@ -248,9 +250,11 @@ def _same(given: list[str], made: list[str]) -> list[str]:
     return given if made == given else made
 
 
-def span_lists(table: Table, name: str, where: str = "spans") -> list[list[tuple[int, int, str]] | None]:
+def span_lists(
+    table: Table, name: str, where: str = "spans", *, missing: Missing = None
+) -> list[list[tuple[int, int, str]] | None]:
     """Return a column of spans as (start, end exclusive, label), in order, as the file has them: perhaps off their text."""
-    values = cells(table, name, where)
+    values = cells(table, name, where, missing)
     out: list[list[tuple[int, int, str]] | None] = []
     for row, value in enumerate(values):
         if value is None:

@@ -314,12 +314,12 @@ def _placed_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed 
             out.append(None if spans is None else spans_to_tags(in_characters(spans, text, counted), units[row], len(text)))
         return out
 
-    return corpus.parsed(("spans", column, counted), parse)
+    return corpus.parsed(("spans", column, counted, columns.policy(config.missing)), parse)
 
 
 def _spans(name: str, config: TokenConfig, corpus: Corpus) -> list[list[Span] | None]:
     assert config.spans is not None
-    return columns.span_lists(corpus.table, config.spans, f"tasks.{name}.spans")
+    return columns.span_lists(corpus.table, config.spans, f"tasks.{name}.spans", missing=config.missing)
 
 
 def _spans_with_words(name: str, config: TokenConfig, corpus: Corpus) -> Iterator[tuple[list[Span], str, list[Unit]]]:

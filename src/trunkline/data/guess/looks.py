@@ -9,6 +9,7 @@ from trunkline.data import columns, label_sets
 from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id
 from trunkline.data.missing import is_missing, spells_missing
 from trunkline.data.numerals import PLAIN, are_codes, as_number, notation_of
+from trunkline.data.spelling import spelled_alike
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -95,7 +96,8 @@ class Look:
         """Make strings of days, bytes and decimal numbers, which are labels, and of numbers and truth values beside strings."""
         simple = [value if isinstance(value, str | list | dict) else columns.label_of(value) for value in self.there]
         if None not in simple:
-            self.there = simple
+            strings = [value for value in simple if isinstance(value, str)]
+            self.there = spelled_alike([*strings], keep_missing=True) if len(strings) == len(simple) else simple
 
     @property
     def free_text(self) -> bool:
