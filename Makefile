@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 THREADS ?= 1
 
-.PHONY: help demo test slow lint format bench clean
+.PHONY: help demo test slow lint format bench schema wheel wheel-test clean
 # Every target installs into the same .venv, so targets run one after the other, under `make -j` too.
 .NOTPARALLEL:
 
@@ -16,6 +16,9 @@ help:
 	@echo "make lint     ruff, mypy, import-linter"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make bench    every benchmark, and a table of their results"
+	@echo "make schema   write the JSON schema of the config anew"
+	@echo "make wheel    build dist/*.whl and dist/*.tar.gz"
+	@echo "make wheel-test    install the wheel into a clean environment and try it"
 	@echo "make clean    remove .venv, caches and builds (runs/ stays)"
 
 demo: .venv/.demo
@@ -41,6 +44,17 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	@$(VENV)/python benchmarks/run_all.py
+
+schema: .venv/.dev
+	@$(VENV)/python -m trunkline.training.schema
+
+wheel: .venv/.dev
+	@rm -rf dist
+	@$(VENV)/python -m hatchling build -t sdist -t wheel
+	@ls -l dist
+
+wheel-test: .venv/.dev
+	@HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -m slow tests/test_wheel.py
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

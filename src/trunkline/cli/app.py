@@ -16,6 +16,7 @@ from trunkline.cli.info import info
 from trunkline.cli.init import init
 from trunkline.cli.predict import predict
 from trunkline.cli.relabel import relabel
+from trunkline.cli.schema import schema
 from trunkline.cli.states import app as states
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ app.command("info")(info)
 app.command("export")(export)
 app.command("import")(import_)
 app.command("relabel")(relabel)
+app.command("schema")(schema)
 app.add_typer(states, name="states")
 
 

@@ -33,14 +33,23 @@ def _as_texts(value: Any) -> Any:
     return "none" if value is None else value
 
 
-Label = Annotated[str, BeforeValidator(_as_text)]
-LabelList = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
-MissingList = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else _as_texts(value))]
+Scalar = str | int | bool  # what a label may be in YAML
+Label = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=Scalar)]
+LabelList = Annotated[list[str], BeforeValidator(_as_texts, json_schema_input_type=list[Scalar]), Field(min_length=1)]
+MissingList = Annotated[
+    list[str],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else _as_texts(value), json_schema_input_type=str | list[Scalar]
+    ),
+]
 MOST_NAMED = 100
 LONGEST_LABEL, MOST_BLANKS = 80, 6  # of what is not taken for a text
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-ClassWeights = Annotated[Literal["balanced", "none"] | dict[str, Weight], BeforeValidator(_as_texts)]
+ClassWeights = Annotated[
+    Literal["balanced", "none"] | dict[str, Weight],
+    BeforeValidator(_as_texts, json_schema_input_type=Literal["balanced", "none"] | dict[str, Weight] | None),
+]
 
 
 def place(table: Table, columns: Sequence[str]) -> str:

@@ -334,12 +334,16 @@ def _replace_measure(section: dict[str, Any], key: str, value: Any, before: Sequ
         section.pop(other, None)
 
 
+def presets() -> dict[str, Path]:
+    """By name, the files of the presets."""
+    return {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
+
+
 def _with_preset(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Fill in what `preset: NAME` stands for under what the config says itself."""
     if "preset" not in values:
         return values
-    values = dict(values)
-    known = {file.stem: file for file in (Path(__file__).parent / "presets").glob("*.yaml")}
+    values, known = dict(values), presets()
     name = values.pop("preset")
     if not isinstance(name, str) or name not in known:
         raise unknown_name(found=name, known=known, **at(where, "preset"))

@@ -1,0 +1,111 @@
+"""The JSON schema accepts what the check of the config accepts, and refuses what it refuses, as far as a schema can say it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from trunkline.branches import methods
+from trunkline.errors import BadInput
+from trunkline.model.checking import _numbers, read_yaml
+from trunkline.tasks import kinds
+from trunkline.training.config import presets, resolve
+from trunkline.training.schema import SHIPPED, as_text, config_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads(SHIPPED.read_text(encoding="utf-8"))
+CHECK = jsonschema.Draft202012Validator(SCHEMA)
+BASE = {"data": {"train": "snips"}, "tasks": {"intent": {"kind": "sequence", "label": "label"}}}
+
+
+def refused(config) -> list[str]:
+    return [error.message for error in CHECK.iter_errors(json.loads(json.dumps(config)))]
+
+
+def test_what_is_shipped_is_current():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SHIPPED.read_text(encoding="utf-8") == as_text(config_schema()), "make schema writes it anew"
+
+
+FILES = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "src/trunkline/cli/demo.yaml"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_every_example_is_valid(file):
+    assert refused(_numbers(read_yaml(file.read_text(encoding="utf-8"), str(file)))) == []
+
+
+def test_every_preset_and_the_config_of_the_docs_are_valid():
+    for name, file in presets().items():
+        assert refused(_numbers({**BASE, **yaml.safe_load(file.read_text(encoding="utf-8"))})) == []
+        assert refused({**BASE, "preset": name}) == []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            if isinstance(found := yaml.safe_load(block), dict) and {"data", "tasks"} <= found.keys():
+                assert refused(_numbers(found)) == [], f"{page.name}: {block}"
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_resolved_config_of_every_method_is_valid(name):
+    more = {"peft": {"method": "VERA"}, "fusion": {"adapters": ["a", "b"]}}.get(name, {})
+    config = resolve({**BASE, "method": {"name": name, **more}})
+    assert refused(config.as_dict()) == []
+    assert refused({**BASE, "method": {"name": name, **more, "typo": 1}})
+
+
+VALID = {
+    "short forms": {**BASE, "trunk": "minilm", "method": "lora", "trackers": "jsonl"},
+    "a method without a name": {**BASE, "method": {"dim": 64}},
+    "several sources": {"data": {"train": ["a.csv", "b.csv"], "validation": "5%", "test": None}, "tasks": BASE["tasks"]},
+    "labels that YAML reads as numbers": {
+        **BASE,
+        "tasks": {"a": {"kind": "sequence", "label": "x", "label_list": [0, True, "c"]}},
+    },
+    "weights of labels": {**BASE, "tasks": {"a": {"kind": "sequence", "label": "x", "class_weights": {"0": 2}}}},
+    "a head by name": {**BASE, "method": {"name": "lora", "head": "probe"}},
+    "a head with keys": {**BASE, "method": {"name": "lora", "head": {"name": "adalayers", "dim": 8, "heads": 2}}},
+    "texts of its own": {**BASE, "tasks": {"a": {"kind": "sequence", "label": "x", "data": {"train": "b.csv"}}}},
+    "trackers with a name": {**BASE, "trackers": [{"name": "jsonl"}]},
+}
+
+
+@pytest.mark.parametrize("case", VALID)
+def test_what_the_check_accepts_is_valid(case):
+    resolve(VALID[case])
+    assert refused(VALID[case]) == []
+
+
+INVALID = {
+    "an unknown section": {**BASE, "trianing": {}},
+    "an unknown key": {**BASE, "training": {"epoch": 3}},
+    "a key of another method": {**BASE, "method": {"name": "lora", "dim": 3}},
+    "a key of another method than the default": {**BASE, "method": {"r": 3}},
+    "an unknown method": {**BASE, "method": "lara"},
+    "a task without a kind": {**BASE, "tasks": {"a": {"label": "x"}}},
+    "a key of another kind": {**BASE, "tasks": {"a": {"kind": "sequence", "label": "x", "crf": True}}},
+    "a required key is missing": {**BASE, "tasks": {"a": {"kind": "regression"}}},
+    "no tasks": {"data": {"train": "snips"}, "tasks": {}},
+    "no data": {"tasks": BASE["tasks"]},
+    "a number out of range": {**BASE, "training": {"epochs": 0}},
+    "a word for a number": {**BASE, "training": {"epochs": "three"}},
+    "a tuner as a head": {**BASE, "method": {"name": "lora", "head": "bitfit"}},
+    "a wrong key in a head": {**BASE, "method": {"name": "lora", "head": {"name": "probe", "alpha": 1}}},
+    "an unknown preset": {**BASE, "preset": "adalayers-imdp"},
+    "an unknown tracker": {**BASE, "trackers": ["jsonlines"]},
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_what_the_check_refuses_is_invalid(case):
+    with pytest.raises(BadInput):
+        resolve(INVALID[case])
+    assert refused(INVALID[case])
+
+
+def test_every_kind_is_there():
+    assert SCHEMA["$defs"]["Task"]["properties"]["kind"]["enum"] == kinds.names()
