@@ -46,5 +46,5 @@ def config(trunk: Path, train: Path, *, tasks: tuple[str, ...] = ("mood", "citie
         "data": {"train": str(train), "validation": "20%", "test": "20%"},
         "tasks": {name: known[name] for name in tasks},
         "method": {"name": "adalayers", "dim": 16, "heads": 2, "alpha": 4, "dropout": 0.1},
-        "training": {"epochs": 4, "batch_tokens": 256, "learning_rate": 0.01, "seed": 3, **training},
+        "training": {"epochs": 4, "batch_tokens": 256, "learning_rate": 0.01, "patience": None, "seed": 3, **training},
     }

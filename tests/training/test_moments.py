@@ -62,3 +62,13 @@ def test_a_saved_branch_has_them(tiny_trunk_dir, tmp_path):
     expected = paths(Run(resolve(values), quiet), tmp_path / "other")["mood"]
     found = load_branch(done.branches["mood"]).module.path
     assert torch.equal(found.mean, expected.mean) and torch.equal(found.scale, expected.scale) and found.weight.any()
+
+
+def test_on_a_trunk_that_is_trained_nothing_is_dropped(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    values = config(tiny_trunk_dir, rows, tasks=("mood",))
+    values["method"] = {"name": "lora", "r": 2, "dropout": 0.5, "head": {"name": "adalayers", "dim": 16, "heads": 2}}
+    tuned = paths(Run(resolve(values), quiet), tmp_path / "tuned")["mood"]
+    frozen = paths(Run(resolve({**values, "method": values["method"]["head"]}), quiet), tmp_path / "frozen")["mood"]
+    torch.testing.assert_close(tuned.mean, frozen.mean, rtol=1e-2, atol=1e-2)  # the store has the frozen trunk's in bf16
+    torch.testing.assert_close(tuned.scale, frozen.scale, rtol=5e-2, atol=1e-2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trunkline.branches import LayerState
 from trunkline.inputs.batching import Layout, token_batches
-from trunkline.model.part import Part
+from trunkline.training.learner import Learner
 from trunkline.training.sampling import SharedTexts, SplitFeed
 
 TEXTS = 1024  # are enough: an error of 3 % of the deviation
@@ -19,15 +19,17 @@ TOKENS = 4096  # of a batch
 Moments = dict[int, tuple[Tensor, Tensor]]
 
 
-def standardise(parts: Iterable[Part], sources: list[SharedTexts], seed: int) -> None:
+def standardise(learners: Iterable[Learner], sources: list[SharedTexts], seed: int) -> None:
     """Let each branch that asks for it take note of the mean and deviation of pooled states over texts that it learns from.
 
-    A task has its own draw of texts, by the seed alone, so that it starts the same whatever other tasks there are.
+    A task has its own draw of texts, by the seed alone, so that it starts the same whatever other tasks there are. The
+    learners are put into evaluation mode, as a trunk that is trained would drop something.
     """
     known: dict[tuple[int, tuple[int, ...], bytes], Moments] = {}
-    for part in parts:
+    for learner, part in ((own, part) for own in learners for part in own.parts.values()):
         if not (layers := part.branch.measures()):
             continue
+        learner.train(False)
         number, source = next((i, one) for i, one in enumerate(sources) if part.task.name in one.train.supervision)
         chosen = np.flatnonzero(source.train.supervision[part.task.name].taught)
         chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:TEXTS])

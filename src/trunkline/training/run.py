@@ -183,8 +183,7 @@ class Run:
                     feeds.append(feed)
                 shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
         if not checkpoint.exists():  # which holds what was measured
-            parts = [part for learner in learners.values() for part in learner.parts.values()]
-            standardise(parts, shared, self.config.training.seed)
+            standardise(learners.values(), shared, self.config.training.seed)
         return Loop(
             learners,
             shared,
