@@ -288,7 +288,8 @@ def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(tiny_trunk_
 def test_bad_data_is_refused_before_anything_is_written(tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 50)
     bad = tmp_path / "bad.jsonl"
-    bad.write_text(rows.read_text() + json.dumps({"text": "x", "tokens": ["x"], "tags": ["O", "O"], "label": "positive"}) + "\n")
+    row = {"text": "x", "tokens": ["x"], "tags": ["O", "O"], "label": "positive"}
+    bad.write_text(rows.read_text() + json.dumps(row) + "\n")
     values = config(tiny_trunk_dir, rows)
     values["data"]["validation"] = str(bad)
     with pytest.raises(BadInput, match=r"bad.jsonl line 51.*tags"):
