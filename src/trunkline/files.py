@@ -194,7 +194,7 @@ def new_folder(path: Path) -> Path:
     """Return `path` in full if nothing is there that writing it as a whole would remove; BadInput otherwise."""
     full = path.expanduser().resolve()
     if full.exists() and (not full.is_dir() or any(full.iterdir())):
-        raise BadInput(f"{path}: {'is not empty' if full.is_dir() else 'is a file'}; expected a new or an empty folder")
+        raise BadInput(f"{path}: {'is not empty' if full.is_dir() else 'is a file'}; expected a new or empty folder")
     return full
 
 

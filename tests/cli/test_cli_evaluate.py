@@ -129,7 +129,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     shutil.copytree(trained / "branches" / "mood", tmp_path / "deep" / "er" / "alone")
     write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])  # none of the branch's labels
     write_jsonl(tmp_path / "bare.jsonl", [{"text": "a film"}])
-    assert "give the data to score on" in fails(2, "evaluate", "deep/er/alone")
+    assert "give the data to evaluate on" in fails(2, "evaluate", "deep/er/alone")
     assert "not a run or a branch" in fails(2, "evaluate", "runs/none")
     assert "not a run or a branch" in fails(2, "evaluate", trained, "new.jsonl", trained)
     assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl")
@@ -159,13 +159,13 @@ def test_tasks_with_files_of_their_own_are_scored_on_their_own_test_splits(apart
     result = done("evaluate", apart, "--json")
     found = json.loads(result.stdout)["tasks"]
     assert {name: task["rows"] for name, task in found.items()} == {"city": 12, "mood": 16, "topics": 12}
-    assert "score is not scored: the config sets no test split apart for it" in result.stderr
+    assert "score is not scored: the config defines no test split for it" in result.stderr
     for name, task in found.items():
         for metric, value in task["metrics"].items():
             if not isinstance(value, dict):
                 assert value == pytest.approx(summary[name]["test"][metric], abs=1e-4), (name, metric)
     assert done("evaluate", apart).stdout.startswith("Scores on the test split of run\n")
-    assert "give the data to score on" in fails(2, "evaluate", apart / "branches" / "score")
+    assert "give the data to evaluate on" in fails(2, "evaluate", apart / "branches" / "score")
     write_jsonl(Path("films.jsonl"), made_up(61, 1))
     assert "its data has changed (61 rows, 60 when it was trained)" in fails(2, "evaluate", apart)
     Path("films.jsonl").unlink()  # nor are the files of other tasks needed
@@ -175,7 +175,7 @@ def test_tasks_with_files_of_their_own_are_scored_on_their_own_test_splits(apart
 def test_data_that_fits_some_branches_only_says_which_to_name(apart):
     write_jsonl(Path("new.jsonl"), [{"text": row["text"], "mood": row["mood"]} for row in made_up(20, 5)])
     sentence = fails(2, "evaluate", apart, "new.jsonl")
-    assert "'spans'" in sentence and sentence.endswith("; new.jsonl can score run/branches/mood: name what is to be scored")
+    assert "'spans'" in sentence and sentence.endswith("; new.jsonl can score run/branches/mood: name the branches to score")
     done("evaluate", "run/branches/mood", "new.jsonl")
     write_jsonl(Path("other.jsonl"), [{**row, "mood": "neutral"} for row in made_up(20, 5)])  # another task's labels
     sentence = fails(2, "evaluate", apart, "other.jsonl")

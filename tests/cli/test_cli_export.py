@@ -292,8 +292,8 @@ def test_bad_input_is_one_sentence(branch):
     assert fails(2, "export", run, "out") == f"{run}: a run; expected one of its branches, such as {path}"
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
-    assert fails(2, "export", path, "full") == "full: is not empty; expected a new or an empty folder"
-    assert fails(2, "export", path, "full/mine.txt") == "full/mine.txt: is a file; expected a new or an empty folder"
+    assert fails(2, "export", path, "full") == "full: is not empty; expected a new or empty folder"
+    assert fails(2, "export", path, "full/mine.txt") == "full/mine.txt: is a file; expected a new or empty folder"
     assert Path("full/mine.txt").read_text() == "mine" and len(list(Path().iterdir())) == 1
 
 

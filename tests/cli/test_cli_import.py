@@ -103,7 +103,7 @@ def test_bad_input_is_one_sentence(old):
     Path("empty").mkdir()
     for place in ("empty", "nowhere", "old/adapter_config.json"):
         assert fails(2, "import", place, "new").startswith(f"{place}: found none of pytorch_adapter.bin, ")
-    assert fails(2, "import", old, "old") == "old: is not empty; expected a new or an empty folder"
+    assert fails(2, "import", old, "old") == "old: is not empty; expected a new or empty folder"
     torch.save([torch.ones(2)], old / "pytorch_model_head.bin")
     assert "found no head_config.json beside it" in fails(2, "import", old, "new")
     (old / "head_config.json").write_text("{}")
@@ -138,7 +138,7 @@ def test_python_writes_new_and_empty_folders_only(old, tmp_path):
     Path("mine").mkdir()
     Path("mine/work.txt").write_text("mine")
     for write in (lambda: import_bin(old, "mine"), lambda: export_branch(None, Path("mine"))):
-        with pytest.raises(BadInput, match="mine: is not empty; expected a new or an empty folder"):
+        with pytest.raises(BadInput, match="mine: is not empty; expected a new or empty folder"):
             write()
     assert [path.name for path in Path("mine").iterdir()] == ["work.txt"]
 

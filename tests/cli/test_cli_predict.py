@@ -348,7 +348,7 @@ def test_no_column_of_the_input_is_lost_to_a_prediction(trained, tmp_path):
     assert row.pop("given_mood_2") == "m" and set(row.pop("mood")) == {"label", "score", "scores"}
     assert row == {"text": "a film", **{name: value for name, value in own.items() if name != "mood"}}
     said = done("predict", mood, "-i", "new.jsonl", "--scores", "-o", "out.parquet").stderr
-    assert "under others: 'mood' as 'given_mood_2', 'mood.score' as 'given_mood.score_2'," in said and "wrote 1 row to" in said
+    assert "are renamed: 'mood' as 'given_mood_2', 'mood.score' as 'given_mood.score_2'," in said and "wrote 1 row to" in said
     found = pq.read_table("out.parquet").to_pylist()[0]
     assert (
         isinstance(found.pop("mood.score"), float)

@@ -63,7 +63,7 @@ def test_a_stage_says_what_it_trains_and_how_many_stages_were_done_before(config
     with pytest.raises(Killed):
         fit(values, run_dir="run", subscribers=[killed])
     lines = lines_of("tuned.yaml", *config, "training.regime=sequential")
-    assert "resuming: 2 of 3 stages are done (alone-city, 1-mood); --fresh starts from the beginning" in lines
+    assert "resuming: 2 of 3 stages are done (alone-city, 1-mood); --fresh trains again" in lines
     stages = {stage["name"]: stage["cost"] for stage in json.loads(Path("run/result.json").read_text())["stages"]}
     assert [line for line in lines if "weights to train" in line] == [
         f"stage 2-city: trains city; {stages['2-city']['trained_parameters']['city']:,} weights to train"

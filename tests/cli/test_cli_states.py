@@ -56,7 +56,7 @@ def test_a_store_that_is_being_built_stays_and_that_is_said(config):
     with lock_of(cache_dir() / "states" / first["key"]):
         pruned = done("states", "prune", "--all", "--json")
     assert json.loads(pruned.stdout)["left"] == 1
-    assert f"trunkline: {cache_dir() / 'states' / first['key']} is being built, so it stays\n" in pruned.stderr
+    assert f"trunkline: {cache_dir() / 'states' / first['key']} is being built, so it is kept\n" in pruned.stderr
 
 
 def test_bad_input_is_one_sentence(config, tmp_path):

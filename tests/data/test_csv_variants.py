@@ -120,7 +120,7 @@ def test_a_file_of_empty_rows_only_says_so(tmp_path):
 def test_quotes_after_a_backslash_are_named(tmp_path):
     (tmp_path / "x.csv").write_text('text,label\n"a \\"b\\", c",1\n')
     with pytest.raises(
-        BadInput, match=r"line 2: cells that cannot be told apart .*, expected quotes within cells to be doubled"
+        BadInput, match=r"line 2: cells that cannot be separated .*, expected quotes within cells to be doubled"
     ):
         read_table(str(tmp_path / "x.csv"))
 

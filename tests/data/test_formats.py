@@ -152,7 +152,7 @@ def test_a_column_without_a_name_gets_one(tmp_path):
         ("x.csv", "text;label\na, b;1\nc;2;3\n", r"x\.csv line 1: the header is one cell with ';' in it"),
         ("x.csv", "text,label\na,1\nb,c,1\n", r"x\.csv line 3: 3 cells found, expected 2"),
         ("x.csv", "text,label\na,1\nb\n", r"x\.csv line 3: 1 cells found, expected 2"),
-        ("x.csv", 'text,label\na,1\n"b,2\nc,3\n', r"x\.csv line 3: cells that cannot be told apart"),
+        ("x.csv", 'text,label\na,1\n"b,2\nc,3\n', r"x\.csv line 3: cells that cannot be separated"),
         ("x.csv", "text,text\na,1\n", r"line 1: the header names column 'text' twice"),
         ("x.csv", "text;label\na\n", r"line 1: the header is one cell with ';' in it, expected .* commas"),
         ("x.csv", b"text,label\na,1\n\xff,2\n", r"x\.csv line 3: byte 1 .* is not UTF-8"),

@@ -25,7 +25,7 @@ def test_every_column_gets_a_sentence_in_order():
     found = guess(label=cycle(["a", "b", None], 60), id=list(range(60)))
     assert found.sentences == [
         found.sentences[0],
-        "'label' is a sequence task: 2 different values in 40 rows; 20 of 60 rows miss it.",
+        "'label' is a sequence task: 2 different values in 40 rows; 20 of 60 rows are without a value.",
         "'id' is not used: its name looks like that of an id.",
     ]
     assert found.sentences[0].startswith("'text' is the text: strings of ")
@@ -94,7 +94,7 @@ def test_the_text_is_found_by_looks():
         })
     )  # fmt: skip
     assert roles(found) == {"url": "unused", "headline": "unused", "story": "text", "stars": "sequence"}
-    assert "name it as `text_pair`" in " ".join(found.sentences)
+    assert "set `text_pair` to it" in " ".join(found.sentences)
 
 
 def test_a_text_in_a_script_without_blanks_is_a_text():

@@ -76,9 +76,11 @@ def test_a_few_missing_values_do_not_hide_numbers():
     values = [f"{i / 7:.2f}" for i in range(60)]
     for gap in ("N/A", "nan", "-", "", "  ", None, float("nan")):
         found = guess(score=[gap if i in (5, 9) else value for i, value in enumerate(values)])
-        assert found.tasks["score"]["kind"] == "regression" and found.sentences[1].endswith("; 2 of 60 rows miss it.")
+        assert found.tasks["score"]["kind"] == "regression" and found.sentences[1].endswith(
+            "; 2 of 60 rows are without a value."
+        )
     assert guess(stars=cycle(["1", "2", "N/A"], 60)).sentences[1] == (
-        "'stars' is a sequence task: 2 different whole numbers in 40 rows; 20 of 60 rows miss it."
+        "'stars' is a sequence task: 2 different whole numbers in 40 rows; 20 of 60 rows are without a value."
     )
     assert (
         guess(answer=cycle(["yes", "no", "nan"], 60)).sentences[1].startswith("'answer' is a sequence task: 3 different values")

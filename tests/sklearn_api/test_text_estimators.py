@@ -224,7 +224,7 @@ def test_what_is_saved_answers_the_same(kind, settings, tmp_path):
     assert back.score(X, y) == pytest.approx(model.score(X, y)) and back.get_params() == model.get_params()
     if kind == "one":
         assert back.classes_.dtype == bool
-    with pytest.raises(BadInput, match="is not empty; expected a new or an empty folder"):
+    with pytest.raises(BadInput, match="is not empty; expected a new or empty folder"):
         model.save(tmp_path / "model")
     other = TextRegressor if kind != "numbers" else TextClassifier
     with pytest.raises(BadInput, match=f"expected one of {other.__name__}"):

@@ -140,7 +140,7 @@ def test_prune_all(tmp_path, three):
 
 
 def test_prune_refuses_what_it_does_not_understand(tmp_path, three):
-    with pytest.raises(BadInput, match="say which stores"):
+    with pytest.raises(BadInput, match="expected the stores to remove"):
         prune(tmp_path)
     with pytest.raises(BadInput, match="no stores have a key that begins with 'xyz'"):
         prune(tmp_path, keys=["xyz"])
@@ -176,7 +176,7 @@ def test_a_store_that_is_being_read_stays(tmp_path, three, processes, caplog):
     assert ready.wait(120)
     assert [info.path for info in prune(tmp_path, all=True, dry_run=True)] == [three[2]]
     assert [info.path for info in prune(tmp_path, all=True)] == [three[2]]
-    assert caplog.text.count("is being read, so it stays") == 4
+    assert caplog.text.count("is being read, so it is kept") == 4
     assert set(feed(reader, [0, 1], [0])) == {0}
     done.set()
     process.join()
@@ -196,7 +196,7 @@ def test_what_is_no_part_of_a_store_is_never_removed(tmp_path, three, caplog):
     (three[1] / "layer-00.shard-0000.states.d").mkdir()
     (tmp_path / ".old.removed").mkdir()
     assert [info.path for info in prune(tmp_path, all=True)] == [three[2]]
-    assert "notes.txt, which is no part of a store" in caplog.text
+    assert "notes.txt, which does not belong to a store" in caplog.text
     assert (three[0] / "notes.txt").read_text() == "mine" and (tmp_path / ".old.removed").is_dir()
 
 
@@ -208,4 +208,4 @@ def test_a_store_that_cannot_be_removed_keeps_no_other(tmp_path, three, monkeypa
 
     monkeypatch.setattr(Path, "rename", refuse)
     assert [info.path for info in prune(tmp_path, all=True)] == [three[0], three[2]]
-    assert "cannot be removed (Permission denied), so it stays" in caplog.text
+    assert "cannot be removed (Permission denied), so it is kept" in caplog.text

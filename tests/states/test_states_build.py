@@ -147,7 +147,7 @@ def test_a_write_that_is_cut_short_is_that_sentence_too(tmp_path, dtype, room):
     encoded, build = light_corpus(LENGTHS), {"layers": [0], "dtype": dtype}
     whole = content(light_build(LightTrunk(hidden=64), encoded, tmp_path / "whole", **build).path)
     largest = max(map(len, whole.values()))
-    message = r"cannot write the states store \(File too large\); what is built is kept"
+    message = r"cannot write the states store \(File too large\); finished parts are kept"
     with largest_file(int(largest * room)), pytest.raises(TrunklineError, match=message):
         light_build(LightTrunk(hidden=64), encoded, tmp_path / "root", **build)
     (path,) = (tmp_path / "root").glob("?" * 64)

@@ -161,5 +161,5 @@ def test_a_renamed_store_and_what_is_none(path, tmp_path):
         with pytest.raises(BadInput, match="not a states store"):
             StatesStore.open(place)
     renamed = path.rename(path.parent / ("0" * 64))
-    with pytest.raises(TrunklineError, match="foreign store"):
+    with pytest.raises(TrunklineError, match="built for another trunk"):
         StatesStore.open(renamed)

@@ -230,7 +230,7 @@ def test_the_budget_is_for_what_is_new(tmp_path):
 def test_stores_that_are_read_are_not_removed(tmp_path, caplog):
     opened(LightTrunk(), corpus(range(30)), tmp_path)
     states = opened(LightTrunk(), corpus(range(20, 40)), tmp_path)
-    assert prune(tmp_path, all=True) == [] and caplog.text.count("is being read, so it stays") == 2
+    assert prune(tmp_path, all=True) == [] and caplog.text.count("is being read, so it is kept") == 2
     feed(states, range(20), [0])
     del states
     assert len(prune(tmp_path, all=True)) == 2

@@ -49,7 +49,7 @@ def resumed(values, run):
     """The findings of going on, without those about the data."""
     told = []
     fit(values, run_dir=run, subscribers=[told.append])
-    return [event.text for event in told if isinstance(event, Finding) and event.text.startswith("begun with")]
+    return [event.text for event in told if isinstance(event, Finding) and event.text.startswith("started with")]
 
 
 def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path, threads):

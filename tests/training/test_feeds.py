@@ -92,7 +92,9 @@ def test_a_run_that_began_with_stored_states_does_not_go_on_without(values, tmp_
     stop_after_a_checkpoint(values, tmp_path / "run")
     shutil.rmtree(cache_dir() / "states")
     disk(10)
-    with pytest.raises(BadInput, match=r"this run began with stored states, .* make room, or use --fresh") as caught:
+    with pytest.raises(
+        BadInput, match=r"this run started with stored states, .* free disk space, or train again with --fresh"
+    ) as caught:
         fit(values, run_dir=tmp_path / "run")
     assert "\n" not in str(caught.value)
     disk(10**12)
@@ -175,4 +177,4 @@ def test_a_resumed_run_says_when_its_states_were_computed_again(shared, tmp_path
     told = []
     fit(whole, run_dir=tmp_path / "run", subscribers=[told.append])
     said = [event.text for event in told if isinstance(event, Finding) and "computed again" in event.text]
-    assert len(said) == 1 and said[0].startswith("train: states that this run began with are gone")
+    assert len(said) == 1 and said[0].startswith("train: states that this run started with are missing")

@@ -66,7 +66,7 @@ def test_a_run_on_data_in_memory_is_told_by_their_digest_and_continued_by_the_sa
     assert AlreadyFinished in events and EpochEnded not in events and again.summary == first.summary
     changed = [*ROWS[:-1], {**ROWS[-1], "label": "negative" if ROWS[-1]["label"] == "positive" else "positive"}]
     for other in (changed, shuffled):
-        with pytest.raises(BadInput, match="holds a run of another config, other data or another trunk"):
+        with pytest.raises(BadInput, match="contains a run with another config, other data or another trunk"):
             trunkline.fit(mapping(other, tiny_trunk_dir), **options)
     said = "this run was trained on data given in memory, which are not stored with it"
     with pytest.raises(BadInput, match=said):

@@ -66,7 +66,7 @@ def test_a_rare_label_that_is_drawn_for_the_test_only_is_told_and_scored(tiny_tr
     edited(numbered, lambda row: row.update(genre="rare" if row["id"] in drawn else ("film", "book")[row["id"] % 2]))
     said = []
     result = fit(values, run_dir=tmp_path / "run", subscribers=[lambda event: said.append(getattr(event, "text", None))])
-    assert "train: 1 of the 'genre' labels has no row to learn from: 'rare'." in said
+    assert "train: 1 of the 'genre' labels has no training examples: 'rare'." in said
     scores = result.tasks["genre"]["test"]
     assert set(scores["by_label"]) == {"book", "film", "rare"} and scores["by_label"]["rare"]["support"] == len(drawn)
 
@@ -78,10 +78,10 @@ def test_a_long_list_of_labels_says_how_many_more_there_are(tmp_path):
     values = config(tmp_path, rows, tasks=("mood",))
     values["tasks"]["genre"] = {"kind": "sequence", "label": "genre", "label_list": ["film", *names]}
     (said,) = [said for said in prepare(resolve(values))[0].findings if "'genre'" in said]
-    assert said.endswith("no row to learn from: 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' and 3 more.")
+    assert said.endswith("no training examples: 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' and 3 more.")
     values["tasks"]["genre"]["label_list"] = ["film", *(f"SECRET{i}" for i in range(100))]  # so many may be words of texts
     (said,) = [said for said in prepare(resolve(values))[0].findings if "'genre'" in said]
-    assert said == "train: 100 of the 'genre' labels have no row to learn from."
+    assert said == "train: 100 of the 'genre' labels have no training examples."
 
 
 def test_tasks_may_be_prepared_without_those_of_other_files(tmp_path):

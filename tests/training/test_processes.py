@@ -44,7 +44,7 @@ def launch(values, run, folder, *stopped, script=SCRIPT):
         [*command, json.dumps(values), str(run), *stopped], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert ("stopped on request" in done.stdout) == bool(stopped)
+    assert ("interrupted after step" in done.stdout) == bool(stopped)
 
 
 @pytest.mark.parametrize("states", [{}, {"states_budget_gb": 1e-6}], ids=["stored", "too large to be stored"])

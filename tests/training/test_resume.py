@@ -159,7 +159,7 @@ def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number, one_thre
     attempt.wait_for("checkpoint")
     attempt.process.send_signal(number)
     told = attempt.finish(1)
-    assert told[-1][0] == "error" and "the same command goes on" in told[-1][1]
+    assert told[-1][0] == "error" and "rerun the same command" in told[-1][1]
     assert (tmp_path / "run" / "checkpoint" / "tensors.safetensors").exists()
     assert count_resumed([told[:-1], Attempt(values, tmp_path / "run", tmp_path / "cache").finish()]) == 1
     fit(values, run_dir=tmp_path / "whole")  # here, as another process would only import the same again

@@ -81,7 +81,7 @@ def test_a_folder_with_other_things_is_refused_and_stays_as_it_is(held, fresh, v
         (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "p" / name).write_text("mine")
     before = everything(tmp_path / "p")
-    with pytest.raises(BadInput, match=r"p: is no run of Trunkline's, but holds '.*'; expected a new or an empty folder"):
+    with pytest.raises(BadInput, match=r"p: is not a Trunkline run, but contains '.*'; expected a new or empty folder"):
         fit(values, run_dir=tmp_path / "p", fresh=fresh)
     assert everything(tmp_path / "p") == before
     with pytest.raises(BadInput, match="is a file"):
@@ -149,7 +149,7 @@ def test_a_fit_in_the_parent_directory_leaves_another_run_alone(values, run, tmp
         for fresh in (False, True):
             fit(values, run_dir=run, fresh=fresh)
             assert everything(inner) == before and written.is_dir() and left.is_dir()
-        with pytest.raises(BadInput, match="is no run of Trunkline's, but holds 'run'"):
+        with pytest.raises(BadInput, match="is not a Trunkline run, but contains 'run'"):
             fit(values, run_dir=tmp_path)
 
 
@@ -221,7 +221,7 @@ def test_hidden_files_that_look_like_those_of_earlier_versions_stay(values, run)
 def test_a_file_with_the_keys_of_a_run_and_other_values_makes_no_run(found, file, values, tmp_path):
     (tmp_path / "p" / file).parent.mkdir(parents=True)
     (tmp_path / "p" / file).write_text(json.dumps(found))
-    with pytest.raises(BadInput, match="p: is no run of Trunkline's, but holds"):
+    with pytest.raises(BadInput, match="p: is not a Trunkline run, but contains"):
         fit(values, run_dir=tmp_path / "p", fresh=True)
     assert (tmp_path / "p" / file).read_text() == json.dumps(found) and not (tmp_path / "p" / "run.json").exists()
 
@@ -241,7 +241,7 @@ def test_a_folder_that_cannot_be_one_is_refused_in_one_sentence(values, tmp_path
 def test_the_config_of_another_run_stays(values, tmp_path):
     stopped({**values, "training": {**values["training"], "evaluate_every": 1}}, path := tmp_path / "run", EpochEnded)
     before = everything(path)
-    with pytest.raises(BadInput, match="run: holds a run of another config, other data or another trunk"):
+    with pytest.raises(BadInput, match="run: contains a run with another config, other data or another trunk"):
         fit({**values, "training": {**values["training"], "seed": 8}}, run_dir=path)
     assert everything(path) == before and "checkpoint/state.json" in before
 
@@ -258,17 +258,17 @@ def test_a_stage_of_another_run_is_not_replaced(staged, tmp_path):
         fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
     shutil.rmtree(tmp_path / "run" / "checkpoint")
     before = everything(tmp_path / "run")
-    with pytest.raises(BadInput, match="holds a run of another config"):
+    with pytest.raises(BadInput, match="contains a run with another config"):
         fit({**staged, "training": {**staged["training"], "seed": 8}}, run_dir=tmp_path / "run")
     assert everything(tmp_path / "run") == before
     (tmp_path / "run" / "stages" / "alone-stars" / "stage.json").write_text("{")
-    with pytest.raises(BadInput, match=r"stage.json: cannot be read as JSON .*; --fresh trains anew"):
+    with pytest.raises(BadInput, match=r"stage.json: cannot be read as JSON .*; --fresh trains again"):
         fit(staged, run_dir=tmp_path / "run")
 
 
 def test_a_finished_run_without_its_branches_says_what_to_do(values, run):
     shutil.rmtree(run / "branches" / "mood")
-    with pytest.raises(BadInput, match=r"mood: this branch is gone, though its run is finished; put it back, or .*--fresh"):
+    with pytest.raises(BadInput, match=r"mood: this branch is missing, though its run is finished; restore it, or .*--fresh"):
         fit(values, run_dir=run)
     with pytest.raises(BadInput, match=r"run: this run is finished, but its branches are missing; restore them, or .*--fresh"):
         Bundle.open(run)

@@ -63,9 +63,9 @@ def _show(summary: dict[str, Any], predictions: list[dict[str, Any]], seconds: f
     typed, run = program(), shlex.quote(summary["run"])
     console.print(
         Text.assemble(
-            ("\nGo on with a file of your own", "bold"),
+            ("\nContinue with your own file", "bold"),
             " (CSV, TSV, JSON lines, Parquet, CoNLL):\n",
-            f"    {typed} fit reviews.csv     finds texts and labels, trains, prints a table\n",
+            f"    {typed} fit reviews.csv     detects text and label columns, trains, prints a table\n",
             f"    {typed} init reviews.csv    writes the same as a config to edit\n",
             "or with what was trained now:\n",
             f'    {typed} predict {run} --text "..."\n',

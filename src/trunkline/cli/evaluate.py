@@ -12,7 +12,7 @@ from trunkline.cli.common import DataFormat, Debug, Json, below, err, guarded, o
 from trunkline.errors import BadInput
 
 TrunkName = Annotated[
-    str | None, typer.Option("--trunk", metavar="NAME", help="Where the branches' trunk is found, if not where it was.")
+    str | None, typer.Option("--trunk", metavar="NAME", help="Location of the branches' trunk, if it has moved.")
 ]
 
 
@@ -49,7 +49,12 @@ def evaluate(
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="GIVEN=TRAINED", help="A label of DATA and the one it means.", show_default=False),
+        typer.Option(
+            "--map",
+            metavar="GIVEN=TRAINED",
+            help="A label of DATA and the label of the branch that it stands for.",
+            show_default=False,
+        ),
     ] = None,
     unseen: Annotated[
         Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count them as errors, or refuse.")

@@ -127,7 +127,7 @@ def guessed_config(source: str, overrides: list[str], form: str | None = None) -
     guess = guess_columns(table, missing=missing_in(overrides))
     for sentence in guess.sentences:
         tell(sentence)
-    tell(f"To say otherwise: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
+    tell(f"To change this: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
     values = config_for(guess, source, len(table), form)
     return resolve(override(values, overrides), source, overrides=overrides), run_name(source)
 

@@ -135,7 +135,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
     labels, trunk, method = facts["types"] or facts["labels"], facts["trunk"], dict(facts["method"])
     stored = f"{facts['parameters']:,} stored ({readable(facts['bytes'])} on disk)"
     if facts["trained_parameters"] < facts["parameters"]:
-        stored += f", {facts['trained_parameters']:,} of them trained; the rest is frozen and kept with the branch"
+        stored += f", {facts['trained_parameters']:,} of them trained; the rest is frozen and stored with the branch"
     shown = ", ".join(labels[:12]) + (f", ... ({len(labels)} in all)" if len(labels) > 12 else "")
     settings = ", ".join(
         f"{key} {value}" for key, value in method.items() if key not in ("name", "specs") and value is not None

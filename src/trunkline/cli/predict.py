@@ -28,9 +28,9 @@ CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal 
 def predict(
     branches: Annotated[
         list[Path],
-        typer.Argument(metavar="BRANCH...", help="Branches; a run stands for all of its own.", show_default=False),
+        typer.Argument(metavar="BRANCH...", help="Branches, or runs, which stand for all their branches.", show_default=False),
     ],
-    text: Annotated[list[str] | None, typer.Option("--text", "-t", metavar="T", help="A text; may be given again.")] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", "-t", metavar="T", help="A text; may be repeated.")] = None,
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="FILE|-", help="Texts in a data file, or - for lines of stdin.")
     ] = None,
@@ -58,7 +58,9 @@ def predict(
     empty: Annotated[
         Empty, typer.Option("--empty", help="Rows without a text: skip (empty predictions), or refuse.")
     ] = Empty.skip,
-    scores: Annotated[bool, typer.Option("--scores", help="Give the score of every label, not only of those chosen.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Output the score of every label, not only of the predicted ones.")
+    ] = False,
     trunk: TrunkName = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -15,7 +15,7 @@ from trunkline.errors import BadInput, ascii_controls
 def relabel(
     branch: Annotated[Path, typer.Argument(metavar="BRANCH", help="The directory of a branch.", show_default=False)],
     names: Annotated[
-        list[str], typer.Argument(metavar="OLD=NEW...", help="New names by the old ones, all at once.", show_default=False)
+        list[str], typer.Argument(metavar="OLD=NEW...", help="New names by the old ones, renamed at once.", show_default=False)
     ],
     as_json: Json = False,
     debug: Debug = False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trunkline.states.budget import StoreInfo
     from trunkline.training.stored import SplitStates
 
-app = typer.Typer(help="Build, list and remove the layer states that are kept on disk.", no_args_is_help=True)
+app = typer.Typer(help="Build, list and remove the layer states stored on disk.", no_args_is_help=True)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to it.", show_default=False)]
 SHORT = 12  # digits of a key that are shown; any that are enough to tell it from others will do
@@ -86,7 +86,7 @@ def info(
     if which is not None:
         stores = [store for store in stores if store.key.startswith(which)]
         if not stores:
-            raise BadInput(f"{which}: no store under {root} has a key that begins so, and it is no .yaml config")
+            raise BadInput(f"{which}: no store under {root} has a key with this prefix, and it is not a .yaml config")
     if not as_json:
         if which is not None and len(stores) == 1:
             _show_store(stores[0])
@@ -104,7 +104,7 @@ def prune(
     ] = None,
     older_than: Annotated[float | None, typer.Option(min=0, metavar="DAYS", help="Remove those not used for DAYS.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be removed.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _damaged(path: Path, source: str, kind: str) -> BadInput:
         whole = file.read(len(magic)) == magic
     if not whole:
         return BadInput(f"{source}: not a {kind} file, though its name ends in {path.suffix}; expected a {kind} file")
-    return BadInput(f"{source}: the {kind} file is damaged or cut off, expected a whole one")
+    return BadInput(f"{source}: the {kind} file is damaged or cut off, expected a complete one")
 
 
 def member_name(path: Path, source: str) -> str:

@@ -195,14 +195,14 @@ def _saved(path: Path, source: str, split: str) -> Table:
         found = sorted(file.name for file in path.iterdir() if format_of(file) is not None)
         there = f"; it holds {listed(found, 5)}, of which one or a list can be named" if found else ""
         raise BadInput(
-            f"{source}: a folder that `datasets` did not save, expected a file or a folder written by save_to_disk{there}"
+            f"{source}: not a folder saved by `datasets`, expected a file or a folder written by save_to_disk{there}"
         )
     import datasets
 
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise BadInput(f"{source}: the saved data set cannot be read ({_first_line(error)}), expected a whole one") from None
+        raise BadInput(f"{source}: the saved data set cannot be read ({_first_line(error)}), expected a complete one") from None
     if isinstance(loaded, datasets.DatasetDict):
         split = split or "train"
         if split not in loaded:

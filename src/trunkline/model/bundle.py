@@ -60,7 +60,7 @@ class Bundle:
         with self._changing:
             plan = self._plan
             if name in plan.branches:
-                raise BadInput(f"a branch called {name!r} is there already, expected a name of its own")
+                raise BadInput(f"there is already a branch called {name!r}, expected another name")
             self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
 
     def remove(self, name: str) -> Branch:

@@ -123,4 +123,4 @@ class OutputNames:
         if moved:
             told = ", ".join(f"{shown(name)} as {shown(self._names[name])}" for name in moved[:NAMED])
             more = f" and {len(moved) - NAMED:,} more" if len(moved) > NAMED else ""
-            self.say(f"columns of the input that have the names of predictions are written under others: {told}{more}")
+            self.say(f"columns of the input with the names of predictions are renamed: {told}{more}")

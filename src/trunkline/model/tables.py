@@ -244,7 +244,7 @@ def _answers(
                 refused.append(_of_answers(name, bundle.branches[name].task.columns(), table, error))
         read.append((corpus, targets, [*([said] if said else []), *corpus.findings()]))
     if refused and (fit := [str(bundle.branches[name].path) for _, targets, _ in read for name in targets]):
-        raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name what is to be scored") from None
+        raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name the branches to score") from None
     if refused:
         raise refused[0]
     return read

@@ -114,9 +114,9 @@ def _describe(path: Path) -> StoreInfo | None:
     except (TrunklineError, OSError) as error:
         return StoreInfo(path.name, path, sum(sizes), last, problem=str(error))
     layers = manifest.complete()
-    problem = None if layers else "unfinished; a build of it resumes where it stopped"
+    problem = None if layers else "unfinished; building it again resumes"
     if broken:
-        problem = f"{broken[0].what}; a build of it computes that again"
+        problem = f"{broken[0].what}; building it again computes that part again"
     created = _status(path / "lengths")
     return StoreInfo(
         key=path.name,
@@ -163,7 +163,7 @@ def prune(
         dry_run (bool): remove nothing; return those that would be.
     """
     if keep_bytes is None and older_than_days is None and not keys and not all:
-        raise BadInput("prune: say which stores: a size to keep, an age in days, keys, or all")
+        raise BadInput("prune: expected the stores to remove: a size to keep, an age in days, keys, or all")
     stores = list_stores(root)[::-1]
     doomed = {_by_prefix(key, stores).key for key in keys}
     left, removed = sum(info.bytes for info in stores), []
@@ -193,7 +193,7 @@ def _remove(path: Path, dry_run: bool) -> bool:
     try:
         with unused(path):
             if foreign := next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name) or file.is_dir()), None):
-                log.warning("%s holds %s, which is no part of a store, so it stays", path, foreign)
+                log.warning("%s holds %s, which does not belong to a store, so it is kept", path, foreign)
                 return False
             if dry_run:
                 return True
@@ -201,13 +201,13 @@ def _remove(path: Path, dry_run: bool) -> bool:
             doomed = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".removed", dir=path.parent))
             path.rename(doomed / path.name)
     except filelock.Timeout:
-        log.warning("%s is being built, so it stays", path)
+        log.warning("%s is being built, so it is kept", path)
         return False
     except InUse:
-        log.warning("%s is being read, so it stays", path)
+        log.warning("%s is being read, so it is kept", path)
         return False
     except OSError as error:
-        log.warning("%s cannot be removed (%s), so it stays", path, error.strerror or error)
+        log.warning("%s cannot be removed (%s), so it is kept", path, error.strerror or error)
         return False
     for left in path.parent.iterdir():
         if _REMOVED.fullmatch(left.name):

@@ -17,7 +17,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import check_regular, read_object, sha256_file
 from trunkline.states.manifest import DTYPES, FORMAT, Manifest, plan_shards, store_key
 
-BUILD_AGAIN = "build it again, and what is broken of it is computed anew"
+BUILD_AGAIN = "build it again, and the broken parts are computed again"
 
 
 class Corrupt(TrunklineError):
@@ -65,7 +65,7 @@ def read_manifest(path: Path) -> tuple[Manifest, np.ndarray]:
         where = ".".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"])) or "the top level"
         raise Corrupt(path, f"store.json is corrupt (at {where})") from None
     if store_key(manifest.key) != path.resolve().name:
-        raise Corrupt(path, "a foreign store (its name is not the key of its store.json)")
+        raise Corrupt(path, "a store built for another trunk or corpus (its name is not the key in its store.json)")
     return manifest, _read_lengths(path, manifest)
 
 

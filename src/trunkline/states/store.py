@@ -104,7 +104,7 @@ class StatesStore:
             if manifest.key.get(part, value) != value:  # stores of older versions know less of their trunk
                 raise BadInput(f"{path}: a store of another trunk or corpus (its {part} differ); build one for this")
         if not manifest.complete():
-            raise TrunklineError(f"{path}: no layer of this store is finished; build it again, it goes on where it stopped")
+            raise TrunklineError(f"{path}: no layer of this store is finished; build it again to resume")
         return cls(path, manifest, lengths, claim)
 
     def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
@@ -236,8 +236,8 @@ def build_store(
         except OSError as error:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise TrunklineError(
-                f"{path}: cannot write the states store ({cause.strerror or cause}); what is built is kept, and the next build "
-                "resumes there"
+                f"{path}: cannot write the states store ({cause.strerror or cause}); finished parts are kept, and the next build "
+                "resumes"
             ) from error
     store = StatesStore.open(path)
     # Hashed a moment ago, on their way to the disk or when they were found there.

@@ -315,7 +315,7 @@ def as_logits(logits: np.ndarray | Tensor, width: int) -> Tensor:
     if tensor.ndim != 2 or tensor.shape[1] != width:
         raise ValueError(f"logits of shape {tuple(tensor.shape)}, expected (rows, {width})")
     if not bool(torch.isfinite(tensor).all()):
-        raise TrunklineError("the logits hold NaN or infinity, so there is nothing to decode; was the learning rate too high?")
+        raise TrunklineError("the logits hold NaN or infinity, so there is nothing to decode; try a lower learning rate")
     return tensor
 
 

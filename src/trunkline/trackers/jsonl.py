@@ -49,6 +49,6 @@ def _opened(path: Path) -> TextIO:
     if path.exists():
         there = path.read_bytes()
         if there and not there.startswith(_BEGINS):
-            raise FileExistsError(0, f"{path} is another program's")
+            raise FileExistsError(0, f"{path} was written by another program")
         os.truncate(path, there.rfind(b"\n") + 1)
     return path.open("a", encoding="utf-8")

@@ -177,9 +177,7 @@ class FitProgress:
     @__call__.register
     def _(self, event: StagesKept) -> None:
         are, names = "is" if len(event.names) == 1 else "are", ", ".join(event.names)
-        self.line(
-            f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh starts from the beginning"
-        )
+        self.line(f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh trains again")
 
     @__call__.register
     def _(self, event: StageStarted) -> None:
@@ -195,7 +193,7 @@ class FitProgress:
 
     @__call__.register
     def _(self, event: Resumed) -> None:
-        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh starts from the beginning")
+        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh trains again")
 
     @__call__.register
     def _(self, event: AlreadyFinished) -> None:

@@ -33,4 +33,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, processes: boo
     told = [f"{name} {before[key]}, now {now[key]}" for key, name in shown.items() if before.get(key, now[key]) != now[key]]
     if not told:
         return None
-    return f"begun with other settings ({'; '.join(told)}): the result is that of a run without a break to rounding only"
+    return (
+        f"started with other settings ({'; '.join(told)}): the result equals that of an uninterrupted run up to rounding only"
+    )

@@ -121,8 +121,8 @@ class Feeds:
                 raise OverBudget(over)
             if noted is not None and noted.states == "store":
                 raise BadInput(
-                    f"{over}; this run began with stored states, and without them it would end with other bits: make room, "
-                    "or use --fresh to train anew"
+                    f"{over}; this run started with stored states, and without them its result would differ: free disk space, "
+                    "or train again with --fresh"
                 )
             self.publish(Finding(f"{over}; the trunk runs in every epoch instead (training.states: live)"))
             return None
@@ -141,8 +141,8 @@ class Feeds:
         if first is not None and feed.keys != first:
             self.publish(
                 Finding(
-                    f"{split.name}: states that this run began with are gone and were computed again: the result is that of a "
-                    "run without a break to rounding only"
+                    f"{split.name}: states that this run started with are missing and were computed again: the result equals "
+                    "that of an uninterrupted run up to rounding only"
                 )
             )
         if self.accelerator.is_main_process:

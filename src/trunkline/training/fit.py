@@ -155,5 +155,7 @@ def finished(path: Path, *identities: str) -> RunResult | None:
         raise rundir.foreign(path)
     result = RunResult(path, summary)
     if gone := [folder for folder in result.branches.values() if rundir.missing_branch(folder)]:
-        raise BadInput(f"{gone[0]}: this branch is gone, though its run is finished; put it back, or train anew with --fresh")
+        raise BadInput(
+            f"{gone[0]}: this branch is missing, though its run is finished; restore it, or train again with --fresh"
+        )
     return result

@@ -158,7 +158,7 @@ class Loop:
 
     def _interrupted(self) -> Interrupted:
         return Interrupted(
-            f"stopped on request after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
+            f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
         )
 
     def active(self) -> dict[str, Learner]:

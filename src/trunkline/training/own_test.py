@@ -18,10 +18,12 @@ def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], 
     Tasks without a test split come with None.
     """
     if not (run / "config.yaml").is_file():
-        raise BadInput(f"{run}: no config.yaml, so this branch's own test split is not known; give the data to score on")
+        raise BadInput(f"{run}: no config.yaml, so the test split of this branch is unknown; give the data to evaluate on")
     result, config = read_result(run), load_config(run / "config.yaml")
     if unknown := [name for name in tasks if name not in config.tasks]:
-        raise BadInput(f"{run}: its config has no task {unknown[0]}, so its test split is not known; give the data to score on")
+        raise BadInput(
+            f"{run}: its config has no task {unknown[0]}, so its test split is unknown; give the data to evaluate on"
+        )
     found: list[tuple[list[str], Table | None]] = []
     for group in prepare(config, only=tasks):
         several = f"{group.name}/train" in result["rows"]
@@ -39,9 +41,9 @@ def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], 
                 if counts[0] != counts[1]
                 else "other rows or another order, or read in another way by an earlier version"
             )
-            raise BadInput(f"{run}: its data has changed ({changed}); give the data to score on")
+            raise BadInput(f"{run}: its data has changed ({changed}); give the data to evaluate on")
         test = group.splits.get("test")
         found.append(([name for name in group.tasks if name in tasks], None if test is None else test.corpus.table))
     if all(table is None for _, table in found):
-        raise BadInput(f"{run}: its config sets no test split apart; give the data to score on")
+        raise BadInput(f"{run}: its config defines no test split; give the data to evaluate on")
     return found

@@ -158,7 +158,7 @@ def _untaught(task: Task, targets: Targets) -> str | None:
         return None
     named = ", ".join(map(shown, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
-    said = f"train: {len(labels)} of the {task.name!r} labels {have} no row to learn from"
+    said = f"train: {len(labels)} of the {task.name!r} labels {have} no training examples"
     return f"{said}: {named}." if may_name(task.labels) else f"{said}."
 
 

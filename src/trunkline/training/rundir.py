@@ -59,10 +59,10 @@ def claimed(path: Path) -> Iterator[None]:
         TrunklineError: another process holds it.
     """
     if path.exists() and not path.is_dir():
-        raise BadInput(f"{path}: is a file; expected a new or an empty folder, or that of a run")
+        raise BadInput(f"{path}: is a file; expected a new or empty folder, or that of a run")
     if not is_run(path) and (other := next(_unknown(path), None)):
         raise BadInput(
-            f"{path}: is no run of Trunkline's, but holds {other.name!r}; expected a new or an empty folder, or that of a run"
+            f"{path}: is not a Trunkline run, but contains {other.name!r}; expected a new or empty folder, or that of a run"
         )
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def check(path: Path, identity: str) -> None:
         try:
             found = read_object(file).get("identity")
         except BadInput as error:
-            raise BadInput(f"{error}; --fresh trains anew") from None
+            raise BadInput(f"{error}; --fresh trains again") from None
         if found != identity:
             raise foreign(path)
     _refuse_strangers(path)
@@ -136,7 +136,9 @@ def check(path: Path, identity: str) -> None:
 
 def foreign(path: Path) -> BadInput:
     """The error for a directory with another run in it."""
-    return BadInput(f"{path}: holds a run of another config, other data or another trunk; give another directory or --fresh")
+    return BadInput(
+        f"{path}: contains a run with another config, other data or another trunk; give another directory, or use --fresh"
+    )
 
 
 def clear(path: Path) -> None:

@@ -94,7 +94,9 @@ def _one_task_each(sources: list[SharedTexts], training: TrainingSection, epoch:
         for source in sources
         for name, supervision in source.train.supervision.items()
     }
-    assert all(len(sequences) for _, sequences in taught.values()), "a task that no sequence teaches"  # refused while preparing
+    assert all(len(sequences) for _, sequences in taught.values()), (
+        "a task without a training sequence"
+    )  # refused while preparing
     power = {"proportional": 1.0, "sqrt": 0.5, "temperature": 1 / training.temperature, "uniform": 0.0}[training.mixing]
     weights = np.array([len(sequences) ** power for _, sequences in taught.values()])
     own = {name: len(_cut(*place, training, epoch)) for name, place in taught.items()}

@@ -85,6 +85,6 @@ def score_branches(
                 found |= scored(own, test, noted)
             else:
                 for name in tasks:
-                    say(f"{prefix}{name} is not scored: the config sets no test split apart for it")
+                    say(f"{prefix}{name} is not scored: the config defines no test split for it")
         results |= {f"{prefix}{name}": found[name] for name in bundle.branches if name in found}
     return results

@@ -74,10 +74,10 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
         for name in sorted(weights.keys() - set(tasks)):
             raise unknown_name("", name, tasks, key=f"training.loss_weights.{name}")
         if not any(weights.get(name, 1) for name in tasks):
-            raise BadInput("found 0 for every task, expected more for at least one", key="training.loss_weights")
+            raise BadInput("found 0 for every task, expected at least one positive weight", key="training.loss_weights")
     approach = approach_of(method)
     if regime not in approach.regimes:
-        raise BadInput(f"found {regime}, but {method.name} leaves the trunk as it is; expected separate, or a tuner", key=where)
+        raise BadInput(f"found {regime}, but {method.name} does not change the trunk; expected separate, or a tuner", key=where)
     if regime == "joint":
         return [Stage("", tasks, method)]
     if regime == "sequential":
@@ -88,7 +88,7 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
             raise BadInput(f"found fusion with method {method.name}, expected method adapter", key=where)
         if len(tasks) == 1:
             raise BadInput(
-                "found fusion with one task, expected at least two; adapters that are there already are fused by method fusion",
+                "found fusion with one task, expected at least two; existing adapters are fused by method fusion",
                 key=where,
             )
         from trunkline.tuners.fusion import FusionConfig, adapter_names  # here, as only this regime needs it

@@ -77,7 +77,7 @@ def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitSt
 
 def _check_method(config: RunConfig) -> None:
     if not approach_of(config.method).stores_ahead:
-        raise BadInput(f"method {config.method.name}: changes its trunk, so no layer states are stored ahead of a fit")
+        raise BadInput(f"method {config.method.name}: changes the trunk, so no layer states can be stored before a fit")
 
 
 def _splits(run: Run) -> list[Split]:

@@ -50,7 +50,7 @@ def _told(source: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise BadInput(f"{source}: not an Arrow file that can be read ({reason}), expected a whole one") from None
+        raise BadInput(f"{source}: not an Arrow file that can be read ({reason}), expected a complete one") from None
 
 
 formats.register("arrow")(Format((".arrow", ".feather", ".ipc"), read, chunks, compressed=False))

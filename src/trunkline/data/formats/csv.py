@@ -103,7 +103,7 @@ def parse(path: Path, source: str, *, delimiter: str = ",", quoting: Literal[0, 
             begins = reader.line_num + 1
     except csv.Error as error:
         expected = "quotes within cells to be doubled, not preceded by a backslash" if escaped else "quotes to pair up"
-        raise BadInput(f"{source} line {begins}: cells that cannot be told apart ({error}), expected {expected}") from None
+        raise BadInput(f"{source} line {begins}: cells that cannot be separated ({error}), expected {expected}") from None
 
 
 def narrowed(rows: Callable[[], Rows], notes: Notes) -> Rows:

@@ -21,7 +21,7 @@ def read(path: Path, source: str) -> Table:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
+        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a complete one") from None
     refuse_twice(table.column_names, source)
     columns, types = arrow_columns(table)
     return Table(source, columns, types=types)
@@ -39,7 +39,7 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
                 begin += len(batch)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a whole one") from None
+        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a complete one") from None
 
 
 def refuse_twice(names: list[str], source: str) -> None:

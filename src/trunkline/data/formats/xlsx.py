@@ -55,7 +55,7 @@ def _workbook(path: Path, source: str) -> Iterator[Any]:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise BadInput(
-            f"{source}: not an Excel workbook that can be read ({type(error).__name__}), expected a whole one without password"
+            f"{source}: not an Excel workbook that can be read ({type(error).__name__}), expected one without a password"
         ) from None
     try:
         yield book

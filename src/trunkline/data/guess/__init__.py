@@ -53,7 +53,7 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         if name == text:
             made[name] = Decision(name, "text", f"{look.describe_text()}{look.missing}")
         elif name == pair:
-            made[name] = Decision(name, "text_pair", f"its name goes with {shown(text)}, {look.describe_text()}{look.missing}")
+            made[name] = Decision(name, "text_pair", f"its name pairs with {shown(text)}, {look.describe_text()}{look.missing}")
         elif name == tags.tokens:
             made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {shown(tags.tags)} in every row")
         elif name == tags.tags or name in tags.more:
@@ -65,7 +65,7 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
             made[name] = Decision(name, "unused", f"a string for each of {shown(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
             both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
-            made[name] = Decision(name, "unused", f"{both} already mark words; name it as `spans` to use it instead")
+            made[name] = Decision(name, "unused", f"{both} already mark words; set `spans` to it to use it instead")
         elif is_score(name, looks):
             made[name] = Decision(name, "unused", f"it holds the scores of the predictions in {shown(name.rpartition('.')[0])}")
         elif name in tags.trouble:
