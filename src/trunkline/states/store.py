@@ -236,8 +236,8 @@ def build_store(
         except OSError as error:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise TrunklineError(
-                f"{path}: cannot write the states store ({cause.strerror or cause}); finished parts are kept, and the next build "
-                "resumes"
+                f"{path}: cannot write the states store ({cause.strerror or cause}); finished parts are kept, and the next "
+                "build resumes"
             ) from error
     store = StatesStore.open(path)
     # Hashed a moment ago, on their way to the disk or when they were found there.
