@@ -134,7 +134,11 @@ def test_the_splits_of_a_data_set_are_taken_all_at_once(tiny_trunk_dir):
             {"text": [1, 2], "tokens": [["a"]] * 2, "tags": [["O"]] * 2, "label": ["x", "y"]},
             "data.train row 1: column 'text'",
         ),
-        ("train", [{**ROWS[0], "label": [1]}, *ROWS], "data.train row 1: column 'label' holds a list, expected a label"),
+        (
+            "train",
+            [{**ROWS[0], "label": {"a": 1}}, *ROWS],
+            "data.train row 1: column 'label' holds an object",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_one_sentence(split, data, sentence, tiny_trunk_dir):
