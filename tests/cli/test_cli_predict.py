@@ -433,7 +433,8 @@ def test_answers_are_readable_on_a_terminal_and_json_elsewhere(trained, monkeypa
 
     row = lines(done("predict", trained, "-t", "a great film in paris", "-t", ""))[0]
     monkeypatch.setattr(sys.modules["trunkline.cli.predict"], "_on_terminal", lambda: True)
-    said = done("predict", trained, "-t", "a great film in paris", "-t", "").stdout
+    said = done("predict", trained, "-t", "a great film in paris", "-t", "", "-t", "b\x1b[2J\nc").stdout
+    assert "\nb\\x1b[2J\\nc\n" in said
     assert said.startswith("a great film in paris\n") and f"mood: {row['mood']['label']} (" in said and "%)" in said
     assert "topics: " in said and "city: " in said and "(no text)" in said and "{" not in said
     assert json.loads(done("predict", trained, "-t", "a film", "--json").stdout)["rows"] == 1

@@ -9,6 +9,8 @@ from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_table
 from trunkline.data.writing import output_format
 from trunkline.model.rows import OutputNames, Row, writing
+from trunkline.training.config import resolve
+from trunkline.training.prepare import prepare
 
 NAMES = ["out.csv", "out.csv.gz", "out.tsv", "out.jsonl", "out.jsonl.gz", "out.json", "out.parquet", "out.xlsx"]
 LABEL = st.sampled_from(["joy", "01", "no", "a b", "it's", "[x]", "é\U0001f600"])
@@ -106,3 +108,10 @@ def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
     }
     labels, topics, stars, city = parsed(table)
     assert labels[5] is stars[5] is city[5] is None and labels.count("joy") == 20 and topics[3] == ["film", "music"]
+    (prepared,) = prepare(resolve(found.config(str(path))))
+    assert prepared.tasks["mood"].labels == ["fear", "joy"] and prepared.tasks["topics"].labels == ["film", "music"]
+    assert prepared.tasks["city"].types == ["city"] and sum(len(one.corpus) for one in prepared.splits.values()) == 39
+    spans = sum((one.targets["city"].values == 1).sum() for one in prepared.splits.values())
+    assert spans == sum(bool(row) for row in city if row is not None)
+    assert any("1 row has no text and is skipped" in said for said in prepared.findings)
+    assert not any("word edges" in said or "left out" in said for said in prepared.findings if "every cell" not in said)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trunkline.cli import show
+from trunkline.errors import ascii_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +20,8 @@ def show_answers(console: Console, texts: Sequence[str], answers: Sequence[Mappi
     from rich.text import Text
 
     for text, answer in zip(texts, answers, strict=True):
-        console.print(Text(text or NO_TEXT), soft_wrap=True)
-        lines = [f"{name}: {sentence(found)}" for name, found in answer.items()]
+        console.print(Text(ascii_controls(text) or NO_TEXT), soft_wrap=True)
+        lines = [f"{name}: {ascii_controls(sentence(found))}" for name, found in answer.items()]
         console.print(Padding(Text("\n".join(lines), style="cyan"), (0, 0, 0, 4)))
 
 

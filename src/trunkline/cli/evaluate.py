@@ -26,7 +26,7 @@ class Empty(StrEnum):
 class Unseen(StrEnum):
     """What becomes of labels that a branch was not trained on."""
 
-    errors = "errors"
+    as_errors = "count"  # as in data.unseen_labels
     refuse = "refuse"
 
 
@@ -57,8 +57,8 @@ def evaluate(
         ),
     ] = None,
     unseen: Annotated[
-        Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count them as errors, or refuse.")
-    ] = Unseen.errors,
+        Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count as errors, or refuse.")
+    ] = Unseen.as_errors,
     empty: Annotated[Empty, typer.Option("--empty", help="Rows without a text: skip, or refuse.")] = Empty.skip,
     trunk: TrunkName = None,
     form: DataFormat = None,
@@ -98,7 +98,7 @@ def evaluate(
         trunk=trunk,
         columns=columns,
         labels=label or (),
-        unseen_labels="refuse" if unseen is Unseen.refuse else "count",
+        unseen_labels=unseen.value,
         empty_texts=empty.value,
         say=say,
         count=lambda texts: counting(err(), "scoring", texts),
