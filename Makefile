@@ -14,7 +14,7 @@ help:
 	@echo "make test     the fast tests"
 	@echo "make slow     the slow tests"
 	@echo "make lint     ruff, mypy, import-linter"
-	@echo "make format   let ruff rewrite what it can"
+	@echo "make format   format and fix with ruff"
 	@echo "make bench    every benchmark, and a table of their results"
 	@echo "make schema   write the JSON schema of the config anew"
 	@echo "make wheel    build dist/*.whl and dist/*.tar.gz"

@@ -77,7 +77,7 @@ AT_OPENING = {
     "a layer lacks shards": (edit(lambda found: found["layers"]["1"].pop()), "shard table"),
     "the shard table has changed": (edit(lambda found: found["shards"][0].update(tokens=1)), "shard table"),
     "scales are not listed": (edit(lambda found: found["layers"]["1"][2].update(scales=None)), "scales"),
-    "a part of the key has changed": (edit(lambda found: found["key"].update(weights="v")), "foreign"),
+    "a part of the key has changed": (edit(lambda found: found["key"].update(weights="v")), "built for another trunk"),
 }
 
 
