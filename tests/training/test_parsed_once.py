@@ -5,7 +5,7 @@ from synthetic import config, write_rows
 
 from trunkline.data import columns, corpus
 from trunkline.data.sources import read_table
-from trunkline.tasks import token
+from trunkline.tasks import span_column
 from trunkline.training.fit import fit
 
 
@@ -40,7 +40,7 @@ def test_spans_and_the_words_that_they_lie_on_are_found_once(tiny_trunk_dir, tmp
     values = config(tiny_trunk_dir, tmp_path / "rows.jsonl", tasks=("mood",), epochs=1)
     values["tasks"]["slots"] = {"kind": "token", "spans": "spans"}
     counted(corpus, "segment")
-    counted(token, "spans_to_tags")
+    counted(span_column, "spans_to_tags")
     fit(values, run_dir=tmp_path / "run")
     assert counted.calls == {"segment": 60, "spans_to_tags": 60}
 

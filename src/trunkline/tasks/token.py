@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,16 +12,16 @@ from pydantic import model_validator
 from torch import Tensor
 
 from trunkline.data import columns
-from trunkline.data.corpus import Corpus, Unit
-from trunkline.data.offsets import Counted, Span, in_characters, likely_cause
-from trunkline.data.tags import REASONS, Placed, spans_to_tags
-from trunkline.errors import BadInput, listed
+from trunkline.data.corpus import Corpus
+from trunkline.data.offsets import Counted
+from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, UnitAnswers
 from trunkline.tasks.base import Criterion, Decoded, Task, kinds
 from trunkline.tasks.crf import CRF
 from trunkline.tasks.sequence import LossConfig
+from trunkline.tasks.span_column import SpanColumn, units_of
 from trunkline.tasks.spans import find_spans, repair, tag_names
 
 
@@ -126,7 +125,9 @@ class TokenTask(Task):
     def fit(cls, name: str, config: TokenConfig, corpus: Corpus) -> TokenTask:
         seen = {tag[2:] for row in _tag_rows(name, config, corpus) if row is not None for tag in row if tag != "O"}
         # A type of the annotation is an answer even where each of its spans overlaps another: so its loss shows, and is told.
-        left_out = {label for row in _placed(name, config, corpus) for _, label in row.lost}
+        spans = _span_column(name, config)
+        placed = spans.placed(corpus) if spans is not None else []
+        left_out = {label for row in placed if row is not None for _, label in row.lost}
         types = space.label_space(seen | left_out, config.label_list, f"tasks.{name}.label_list")
         if not seen:
             where = space.place(corpus.table, [config.tags or config.spans or ""])
@@ -162,7 +163,7 @@ class TokenTask(Task):
         return metrics.TOKEN
 
     def targets(self, corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
-        units, column = _units(corpus), self.config.tags or self.config.spans or ""
+        units, column = units_of(corpus), self.config.tags or self.config.spans or ""
         numbering = space.Numbering(self.types, reading, corpus, column)
         tags_of = {"O": 0}
         offsets = np.concatenate([[0], np.cumsum([len(u) for u in units], dtype=np.int64)]).astype(np.int64)
@@ -195,37 +196,17 @@ class TokenTask(Task):
         return space.doubtful(self.name, counts, [], self.config.label_list)
 
     def findings(self, corpus: Corpus) -> list[str]:
-        placed = _placed(self.name, self.config, corpus)
-        kept = Counter(tag[2:] for row in placed for tag in row.tags if tag.startswith("B-"))
-        lost = Counter(reason for row in placed for reason, _ in row.lost)
-        gone = sorted({label for row in placed for _, label in row.lost} - kept.keys())
-        of = f"of the {kept.total() + lost.total():,} spans of {self.name!r}"
         present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
-        column = self.config.tags or self.config.spans or ""
+        column, spans = self.config.tags or self.config.spans or "", _span_column(self.name, self.config)
         skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
-        found: list[str] = []
-        if widened := sum(row.widened for row in placed):
-            found.append(f"{widened:,} {of} not on word edges: every word that is touched was taken.")
-        if trimmed := sum(row.trimmed for row in placed):
-            found.append(f"{trimmed:,} {of} with blanks or other characters outside of words at an edge, which were left out.")
-        if cut := sum(row.cut for row in placed):
-            found.append(f"{cut:,} {of} end beyond their text and were cut at its end.")
-        found += [f"{lost[reason]:,} {of} left out, as they {why}." for reason, why in REASONS.items() if lost[reason]]
-        counted = _spans_with_words(self.name, self.config, corpus) if found and self.config.offsets == "characters" else ()
-        if cause := likely_cause(counted):
-            found.append(f"the spans of {self.name!r} are on word edges if {cause}.")
-        if gone and not space.may_name(self.types):
-            found.append(f"no span of {self.name!r} is left of {len(gone):,} of its labels.")
-        elif gone:
-            found.append(f"no span of {self.name!r} is left of {listed(gone, 8)}.")
-        return skipped + found
+        return skipped + (spans.findings(corpus, self.types) if spans is not None else [])
 
     def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
         """Answers are lists of tags, one for each unit, or of spans as (start, end, label) or with these keys."""
         own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None, "offsets": "characters"}
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
             own |= {"tokens": "tokens", "tags": "tags"}
-            words = zip(corpus.texts, _units(corpus), strict=True)
+            words = zip(corpus.texts, units_of(corpus), strict=True)
             held = {"tokens": [[text[start:end] for start, end in units] for text, units in words], "tags": answers}
         else:
             own |= {"spans": "spans"}
@@ -248,7 +229,7 @@ class TokenTask(Task):
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         """Return the spans of each text in order: character offsets (end exclusive), label, text, mean score of the units."""
-        units, types = _units(corpus), self.types
+        units, types = units_of(corpus), self.types
         assert decoded.offsets is not None
         found = find_spans(decoded.values, decoded.offsets)
         sums = np.concatenate([[0.0], np.cumsum(decoded.scores, dtype=np.float64)])
@@ -274,18 +255,12 @@ def _span(given: Any) -> Any:
 
 
 def _words(corpus: Corpus) -> list[list[str]]:
-    return [[text[start:end] for start, end in own] for text, own in zip(corpus.texts, _units(corpus), strict=True)]
-
-
-def _units(corpus: Corpus) -> list[list[tuple[int, int]]]:
-    if corpus.units is None:
-        raise ValueError("a token task needs a corpus with units")
-    return corpus.units
+    return [[text[start:end] for start, end in own] for text, own in zip(corpus.texts, units_of(corpus), strict=True)]
 
 
 def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] | None]:
     """Return the IOB2 tags of each row's units, None where the row has none."""
-    units = _units(corpus)
+    units = units_of(corpus)
     if config.tags is not None:
         assert config.tokens is not None
         rows = columns.tag_lists(corpus.table, config.tags, config.tokens, f"tasks.{name}.tags")
@@ -296,34 +271,10 @@ def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] 
                     f"expected as many; the words must be those of column {config.tokens!r}"
                 )
         return rows
-    return [None if own is None else own.tags for own in _placed_rows(name, config, corpus)]
+    spans = _span_column(name, config)
+    assert spans is not None
+    return [None if own is None else own.tags for own in spans.placed(corpus)]
 
 
-def _placed(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed]:
-    """What became of the spans of each row that has any list of them; nothing where the task reads tags."""
-    return [] if config.spans is None else [own for own in _placed_rows(name, config, corpus) if own is not None]
-
-
-def _placed_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[Placed | None]:
-    assert config.spans is not None
-    column, units, counted = config.spans, _units(corpus), config.offsets
-
-    def parse() -> list[Placed | None]:
-        out: list[Placed | None] = []
-        for row, (spans, text) in enumerate(zip(_spans(name, config, corpus), corpus.texts, strict=True)):
-            out.append(None if spans is None else spans_to_tags(in_characters(spans, text, counted), units[row], len(text)))
-        return out
-
-    return corpus.parsed(("spans", column, counted, columns.policy(config.missing)), parse)
-
-
-def _spans(name: str, config: TokenConfig, corpus: Corpus) -> list[list[Span] | None]:
-    assert config.spans is not None
-    return columns.span_lists(corpus.table, config.spans, f"tasks.{name}.spans", missing=config.missing)
-
-
-def _spans_with_words(name: str, config: TokenConfig, corpus: Corpus) -> Iterator[tuple[list[Span], str, list[Unit]]]:
-    """The spans of each text that has any, as they were understood, with the text and its words."""
-    for spans, text, units in zip(_spans(name, config, corpus), corpus.texts, _units(corpus), strict=True):
-        if spans:
-            yield in_characters(spans, text, config.offsets), text, units
+def _span_column(name: str, config: TokenConfig) -> SpanColumn | None:
+    return None if config.spans is None else SpanColumn(name, config.spans, config.offsets, config.missing)
