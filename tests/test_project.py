@@ -151,31 +151,31 @@ def test_importing_loads_nothing_heavy():
 
 
 LAYERS = PYPROJECT["tool"]["importlinter"]["contracts"][0]["layers"]  # from the highest to the lowest
-FLOOR = {name.strip(): height for height, layer in enumerate(reversed(LAYERS)) for name in re.split("[:|]", layer)}
-NAMES_A_FLOOR = re.compile(r"\btrunkline\.(\w+)|\bfrom trunkline import (\w+)|(?<![\w./~-])(\w+)/\w*\.?\w*")
+HEIGHT = {name.strip(): height for height, layer in enumerate(reversed(LAYERS)) for name in re.split("[:|]", layer)}
+NAMES_A_PACKAGE = re.compile(r"\btrunkline\.(\w+)|\bfrom trunkline import (\w+)|(?<![\w./~-])(\w+)/\w*\.?\w*")
 
 
-def floors_named(source: str) -> list[str]:
-    """The floors that a text names, in code, strings or comments, as a module or as a path in the package."""
-    return [name for match in NAMES_A_FLOOR.finditer(source) for name in match.groups() if name in FLOOR]
+def packages_named(source: str) -> list[str]:
+    """The packages that a text names, in code, strings or comments, as a module or as a path in the package."""
+    return [name for match in NAMES_A_PACKAGE.finditer(source) for name in match.groups() if name in HEIGHT]
 
 
-def test_no_file_names_a_floor_above_its_own():
+def test_no_file_names_a_package_above_its_own():
     package = ROOT / "src" / "trunkline"
     for path in package.rglob("*.py"):
-        floor = path.relative_to(package).parts[0].removesuffix(".py")
-        if floor != "__init__":  # which gives the public names of every floor
-            above = [name for name in floors_named(path.read_text(encoding="utf-8")) if FLOOR[name] > FLOOR[floor]]
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own != "__init__":  # which gives the public names of every package
+            above = [name for name in packages_named(path.read_text(encoding="utf-8")) if HEIGHT[name] > HEIGHT[own]]
             assert not above, f"{path.relative_to(ROOT)} names {', '.join(above)}, which is above it"
 
 
-def test_names_of_floors_are_found_wherever_they_stand():
+def test_names_of_packages_are_found_wherever_they_stand():
     text = """# see training/loop.py
     x = Registry("method", "trunkline.tuners")  # and cli/
     from trunkline import export
     y = "a/data/b and/or 1/training"
     """
-    assert floors_named(text) == ["training", "tuners", "cli", "export"]
+    assert packages_named(text) == ["training", "tuners", "cli", "export"]
 
 
 def test_every_public_name_resolves_and_has_a_docstring():

@@ -1,6 +1,6 @@
 """Trunkline: train, compare and serve many text tasks on one Hugging Face transformer.
 
-Importing this package loads nothing heavy. Each public name is fetched from its floor the first time it is used (PEP 562),
+Importing this package loads nothing heavy. Each public name is imported the first time it is used (PEP 562),
 so that the command line can answer, and complete, without waiting for torch.
 """
 

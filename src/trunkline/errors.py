@@ -1,8 +1,8 @@
 """The two errors that Trunkline raises on purpose, and the sentence that names the nearest known word.
 
 A sentence has up to four parts: `where` (a file and its line, an override), `key` (of a config or a described thing), what was
-`found` there, and what was `expected`; or a `problem` in words of its own instead of the last two. Floors above add what a
-floor below cannot know by `at`; nobody reads a sentence again to take it apart.
+`found` there, and what was `expected`; or a `problem` in words of its own instead of the last two. Callers add what
+lower packages cannot know with `at`; no sentence is ever parsed again.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def unknown_name(where: str, found: object, known: Iterable[object], key: str = 
         where (str): file or column, and what the word stands for, e.g. ``"run.yaml: method.name"``.
         found (object): the word that was given.
         known (Iterable[str]): the words that would have been right.
-        key (str): of a config that a floor above knows the file of.
+        key (str): of a config; a caller knows its file.
     """
     known = sorted(map(str, known))
     word = found if isinstance(found, str) else literal(found)

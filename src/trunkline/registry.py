@@ -25,7 +25,7 @@ class Registry(Generic[T]):
 
     Args:
         what (str): the word that messages use, e.g. ``"method"``.
-        package (str): the package whose modules register things of this kind; a higher floor adds its own by `add_package`.
+        package (str): the package whose modules register things of this kind; a higher package adds itself by `add_package`.
     """
 
     def __init__(self, what: str, package: str) -> None:

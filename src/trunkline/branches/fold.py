@@ -22,7 +22,7 @@ from trunkline.registry import Registry
 if TYPE_CHECKING:
     from trunkline.branches.stack import LayerSum
 
-# What `method:` of a config may name: the side branches of this package, and what floors above add.
+# What `method:` of a config may name: the side branches of this package, and what higher packages add.
 methods: Registry[Any] = Registry("method", __package__)
 
 ActivationName = Literal["gelu", "relu", "silu", "tanh", "none"]

@@ -189,7 +189,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
         try:
             with bounded:
                 return make(described[name])
-        except BadInput as error:  # from floors below, which know keys and no file
+        except BadInput as error:  # from lower packages, which know keys and no file
             raise error.at(file) from error
         except torch.OutOfMemoryError:
             raise

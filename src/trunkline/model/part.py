@@ -1,4 +1,4 @@
-"""A task with the module that reads layer states for it: what is trained, judged, saved and loaded."""
+"""A task with the module that reads layer states for it: what is trained, evaluated, saved and loaded."""
 
 from __future__ import annotations
 

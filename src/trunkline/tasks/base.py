@@ -1,4 +1,4 @@
-"""What every kind of task is to the floors above: targets from a corpus, a criterion, scores, and predictions to show.
+"""What every kind of task provides to higher packages: targets from a corpus, a criterion, scores, and predictions to show.
 
 A task is made by `Task.fit` from the training corpus, or by `Task.from_state` from a branch on disk. Adding a kind is
 adding one file to this package that registers a subclass of `Task` under its name.

@@ -187,7 +187,7 @@ class RunConfig(Section):
     def naming(self) -> Iterator[None]:
         """Let an error about one of this config's keys, or about the trunk, say where that was given.
 
-        What does not fit the data or the trunk is found by floors below, which know keys and no file.
+        What does not fit the data or the trunk is found by lower packages, which know keys and no file.
         """
         try:
             yield
