@@ -117,6 +117,11 @@ def test_a_file_of_empty_rows_only_says_so(tmp_path):
             read_it(str(tmp_path / "x.csv"))
 
 
+def test_a_quoted_tab_before_an_empty_cell_is_no_cell_too_many(tmp_path):
+    assert read(tmp_path / "x.tsv", 'a\tb\r\n"\t"\t\r\n').columns == {"a": ["\t"], "b": [None]}
+    assert read(tmp_path / "x.tsv", "a\tb\nx\ty\t\n").columns == {"a": ["x"], "b": ["y"]}
+
+
 def test_quotes_after_a_backslash_are_named(tmp_path):
     (tmp_path / "x.csv").write_text('text,label\n"a \\"b\\", c",1\n')
     with pytest.raises(

@@ -66,11 +66,15 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
 
 def _plain(path: Path, source: str, said: bool, notes: Notes) -> Rows:
     def rows() -> Rows:
+        width = 0
         for number, (line, cells) in enumerate(parse(path, source, delimiter="\t", quoting=csv.QUOTE_NONE)):
             if number == 0 and said:
                 continue
             if line == 1 and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
                 raise BadInput(f"{source} line 1: the header is quoted, expected quotes to pair up")
+            width = width or len(cells)
+            if len(cells) > width:  # empty ones at the end too: a tab in a quoted cell may have made them
+                raise BadInput(f"{source} line {line}: {len(cells)} cells found, expected {width} as in the header")
             yield line, [cell[1:-1].replace('""', '"') if QUOTED.fullmatch(cell) else cell for cell in cells]
 
     return narrowed(rows, notes)
