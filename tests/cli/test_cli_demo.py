@@ -61,7 +61,7 @@ def test_it_prints_scores_layers_predictions_and_how_to_go_on(small_demo, tmp_pa
         [".venv/bin/trunkline", command] for command in ("fit", "init", "predict", "info")
     ]
     again = done("demo")
-    assert "finished" in again.stderr and "epoch" not in again.stderr
+    assert "already completed" in again.stderr and "epoch" not in again.stderr
 
 
 @pytest.mark.slow

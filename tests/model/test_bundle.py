@@ -100,7 +100,7 @@ def test_a_plan_is_replaced_when_branches_come_and_go(trunk):
     assert list(bundle.branches) == ["mood", "slots"] and list(plan.branches) == ["mood"]
     both = bundle.predict(TEXTS)
     assert [list(answer) for answer in both] == [["mood", "slots"]] * len(TEXTS)
-    with pytest.raises(BadInput, match="called 'slots' is there already"):
+    with pytest.raises(BadInput, match="there is already a branch called 'slots'"):
         bundle.add("slots", slots)
     with pytest.raises(TypeError):
         bundle.branches["other"] = mood
