@@ -1,8 +1,10 @@
 import threading
+import traceback
 
+import pytest
 import torch
 
-from trunkline.seeding import seeded
+from trunkline.seeding import mixed_seed, seeded
 
 
 def test_draws_depend_on_the_parts_alone_and_leave_the_generator_as_it_was():
@@ -19,6 +21,17 @@ def test_draws_depend_on_the_parts_alone_and_leave_the_generator_as_it_was():
     torch.manual_seed(1)
     draw(7)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the seed of a device that is there is set")
+def test_no_stack_is_formatted_for_devices_that_are_not_there(monkeypatch):
+    formatted = []
+    monkeypatch.setattr(traceback, "format_stack", lambda: formatted.append(1) or [])
+    with seeded(1):
+        first = torch.rand(2)
+    assert not formatted
+    torch.manual_seed(mixed_seed(1))
+    assert torch.equal(torch.rand(2), first) and formatted  # the library's own function seeds the same
 
 
 def test_a_block_may_hold_another_and_keeps_other_threads_waiting():

@@ -28,5 +28,18 @@ def seeded(*parts: object) -> Iterator[None]:
     """Within the block torch's generators of the process draw by `parts`, for this thread alone."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with _DRAWING, torch.random.fork_rng(devices):
-        torch.manual_seed(mixed_seed(*parts))
+        _seed(mixed_seed(*parts))
         yield
+
+
+def _seed(seed: int) -> None:
+    """What torch.manual_seed does, on the devices that are there.
+
+    For those that are not, it formats the stack that the call comes from, which takes longer than some training steps.
+    """
+    torch.default_generator.manual_seed(seed)
+    for device in (torch.cuda, torch.xpu, torch.mtia):
+        if device.is_available():
+            device.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
