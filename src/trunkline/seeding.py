@@ -35,7 +35,7 @@ def seeded(*parts: object) -> Iterator[None]:
 def _seed(seed: int) -> None:
     """What torch.manual_seed does, on the devices that are there.
 
-    For those that are not, it formats the stack that the call comes from, which takes longer than some training steps.
+    For those that are not, it formats the stack that the call comes from, about a tenth of the time of a small training step.
     """
     torch.default_generator.manual_seed(seed)
     for device in (torch.cuda, torch.xpu, torch.mtia):
