@@ -122,6 +122,11 @@ def test_a_quoted_tab_before_an_empty_cell_is_no_cell_too_many(tmp_path):
     assert read(tmp_path / "x.tsv", "a\tb\nx\ty\t\n").columns == {"a": ["x"], "b": ["y"]}
 
 
+def test_a_carriage_return_in_a_quoted_cell_of_tsv_shows_that_quotes_count(tmp_path):
+    rows = 'a\tb\r\n"\r"\t,\r\nO\t"x\n\t "\r\n'
+    assert read(tmp_path / "x.tsv", rows).columns == {"a": ["\r", "O"], "b": [",", "x\n\t "]}
+
+
 def test_quotes_after_a_backslash_are_named(tmp_path):
     (tmp_path / "x.csv").write_text('text,label\n"a \\"b\\", c",1\n')
     with pytest.raises(

@@ -3,7 +3,7 @@
 Most corpora write a row as a line and mean nothing by a quote (NSMC, GLUE); spreadsheets and data-frame libraries quote a
 cell that holds a tab, a line end or a quote. A file is read as plain lines; it is read with quotes if its header is
 quoted or its lines do not all have as many cells as the header. In plain lines a cell that is quoted and has its inner
-quotes doubled, which is how such a library writes a quote, or that holds a carriage return, is unquoted.
+quotes doubled, which is how such a library writes a quote, is unquoted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trunkline.data.notes import Notes
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
-QUOTED = re.compile(r'"(?=.*(?:"".|\r))(?:[^"]|"")*"', re.DOTALL)
+QUOTED = re.compile(r'"(?=.*"".)(?:[^"]|"")*"', re.DOTALL)
 
 
 def read(path: Path, source: str) -> Table:
@@ -72,6 +72,8 @@ def _plain(path: Path, source: str, said: bool, notes: Notes) -> Rows:
                 continue
             if line == 1 and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
                 raise BadInput(f"{source} line 1: the header is quoted, expected quotes to pair up")
+            if any("\r" in cell and '"' in cell for cell in cells):
+                raise BadInput(f"{source} line {line}: a carriage return beside a quote, expected quotes to pair up")
             width = width or len(cells)
             if len(cells) > width:  # empty ones at the end too: a tab in a quoted cell may have made them
                 raise BadInput(f"{source} line {line}: {len(cells)} cells found, expected {width} as in the header")
