@@ -76,12 +76,14 @@ def predict(
     trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
     """
-    from trunkline.model.columns import column_roles
+    from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run
 
     for path in branches:
         if not is_branch_or_run(path):
             raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
+    with loading():
+        from trunkline.model.columns import column_roles
     columns = column_roles(column or ())
     tables = _chunks(text, source)
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
@@ -92,11 +94,11 @@ def predict(
         raise BadInput(f"found --json with --format {form} and no --output, expected one format for standard output")
     if output is not None:
         _check_output(output, source)
-    from trunkline.model.bundle import Bundle
-    from trunkline.model.rows import OutputNames, merged, writing
-    from trunkline.model.tables import Noticed, predict_table
+    with err().status("loading the trunk"), loading():
+        from trunkline.model.bundle import Bundle
+        from trunkline.model.rows import OutputNames, merged, writing
+        from trunkline.model.tables import Noticed, predict_table
 
-    with err().status("loading the trunk"):
         bundle = Bundle.open(branches, trunk=trunk)
     began, rows, noticed = time.monotonic(), 0, Noticed()
     readable = bool(text) and not as_json and output is None and form is None and _on_terminal()

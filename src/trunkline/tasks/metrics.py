@@ -10,8 +10,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sk
 
 from trunkline.tasks.base import number_or_none
 from trunkline.tasks.spans import count_spans, find_spans
@@ -45,6 +43,8 @@ def sequence_metrics(
         positive: which of two labels is the positive one.
         unseen: names of further numbers that are in `true` only.
     """
+    from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
+
     result: dict[str, Any] = {"accuracy": float(sk.accuracy_score(true, predicted))}
     result |= _averages(true, predicted)
     with warnings.catch_warnings():  # one label only: scikit-learn says so, and returns 0.0
@@ -68,6 +68,8 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
         scores: (texts, L) probabilities.
         labels: their names.
     """
+    from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
+
     result: dict[str, Any] = {"accuracy": float((true == predicted).all(axis=1).mean())}
     result |= _averages(true, predicted) if len(labels) > 1 else _averages(true[:, 0], predicted[:, 0], only=1)
     occur = true.any(axis=0)
@@ -93,6 +95,9 @@ def confusion(true: np.ndarray, predicted: np.ndarray, labels: list[str]) -> dic
 
 def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
     """Return REGRESSION for (texts,) numbers; errors are in the units of the target. `sample` has some of the numbers."""
+    from scipy import stats  # here, as predicting needs none of it and it takes a second to load
+    from sklearn import metrics as sk
+
     varied = len(true) > 1 and np.ptp(true) > 0 and np.ptp(predicted) > 0
     with warnings.catch_warnings():  # near-constant predictions: the value is kept, the remark is not needed
         warnings.simplefilter("ignore")
@@ -146,6 +151,8 @@ def _from_counts(right: int, predicted: int, gold: int) -> tuple[float, float, f
 
 
 def _averages(true: np.ndarray, predicted: np.ndarray, only: int | None = None) -> dict[str, float]:
+    from sklearn import metrics as sk
+
     result: dict[str, float] = {}
     labels = None if only is None else [only]
     for average in AVERAGES:
@@ -155,6 +162,8 @@ def _averages(true: np.ndarray, predicted: np.ndarray, only: int | None = None) 
 
 
 def _by_label(true: np.ndarray, predicted: np.ndarray, labels: list[str], only: int | None = None) -> dict[str, dict[str, Any]]:
+    from sklearn import metrics as sk
+
     numbers = list(range(len(labels))) if only is None else [only]
     columns = sk.precision_recall_fscore_support(true, predicted, labels=numbers, average=None, zero_division=0)
     guessed = predicted.sum(axis=0) if predicted.ndim == 2 else np.array([(predicted == number).sum() for number in numbers])

@@ -112,9 +112,15 @@ def _alias_folder(name: str, alias: Alias) -> Path:
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BadInput(f"{folder} holds no {WEIGHTS}; {remedy}", key="trunk", found=repr(name))
-    if (found := sha256_file(weights)) != alias.sha256:
+    if (found := _sha256(weights, weights.stat().st_size, weights.stat().st_mtime_ns)) != alias.sha256:
         raise BadInput(f"{weights} has sha256 {found}, expected {alias.sha256}; {remedy}", key="trunk", found=repr(name))
     return folder
+
+
+@functools.lru_cache
+def _sha256(file: Path, size: int, changed: int) -> str:
+    """The sha256 of a file, computed once for each state of it."""
+    return sha256_file(file)
 
 
 def _from_hub(name: str, revision: str | None, here: str = "") -> Source:
