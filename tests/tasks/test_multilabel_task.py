@@ -178,7 +178,7 @@ def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
     rest = corpus_of(y=[["a"], ["a"], ["a", "b"], [], None])
     task.learn(rest)
     assert task.labels == ["a", "b", "c"] and task.learned.class_weights == pytest.approx([1 / 3, 3, 1])
-    assert task.untaught(task.targets(rest)) == ["c"]
+    assert task.absent_labels(task.targets(rest)) == ["c"]
 
 
 @pytest.mark.parametrize("weights", ["none", {"a": 3.0, "b": 0.5}])
@@ -205,7 +205,7 @@ def test_the_first_logits_of_a_label_that_all_or_no_rows_have_are_finite():
 def test_vectors_have_the_labels_of_their_places():
     rows = corpus_of(labels=[[0, 1, 0], [1, 1, 0], [0, 0, 0], None])
     task = fitted("multilabel", rows, labels="labels", class_weights="balanced")
-    assert task.labels == ["label_0", "label_1", "label_2"] and task.untaught(task.targets(rows)) == ["label_2"]
+    assert task.labels == ["label_0", "label_1", "label_2"] and task.absent_labels(task.targets(rows)) == ["label_2"]
     assert task.targets(rows).values.astype(int).tolist() == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]]
     (said,) = task.label_findings(rows)
     assert said.startswith("'t': column 'labels' holds vectors of 3 zeros and ones; their labels are called label_0 to label_2")

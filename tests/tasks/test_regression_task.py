@@ -59,7 +59,7 @@ def test_mean_and_deviation_are_those_of_the_rows_learned_from():
     assert (task.learned.mean, task.learned.std) == pytest.approx((2, np.std([1, 2, 3])))
     with pytest.raises(BadInput, match="found numbers from 2 to 2, expected ones that differ"):
         task.learn(corpus_of(y=[2, 2]))
-    assert task.untaught(task.targets(corpus_of(y=[2, 2]))) == []
+    assert task.absent_labels(task.targets(corpus_of(y=[2, 2]))) == []
 
 
 def test_strata_are_tenths_of_the_rows():

@@ -171,7 +171,7 @@ def test_weights_are_those_of_the_rows_learned_from_and_labels_those_of_all():
     rest = corpus_of(y=["a", "a", "a", "b", None])
     task.learn(rest)
     assert task.labels == ["a", "b", "c"] and task.learned.class_weights == pytest.approx([4 / 9, 4 / 3, 1])
-    assert task.untaught(task.targets(rest)) == ["c"]
+    assert task.absent_labels(task.targets(rest)) == ["c"]
     named = fitted("sequence", corpus_of(y=["a", "b"]), label="y", class_weights={"b": 3})
     named.learn(corpus_of(y=["a", "a"]))
     assert named.learned.class_weights == [1, 3]

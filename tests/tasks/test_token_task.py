@@ -65,7 +65,7 @@ def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
     task = fitted("token", corpus, spans="spans")
     assert task.types == ["artist", "city", "gap", "org"]
     assert [task.labels[v] for v in task.targets(corpus).values] == ["B-city", "I-city", "I-city", "O", "O", "B-artist", "O"]
-    assert task.untaught(task.targets(corpus)) == ["gap", "org"]
+    assert task.absent_labels(task.targets(corpus)) == ["gap", "org"]
     assert task.findings(corpus) == [
         "1 of the 4 spans of 't' not on word edges: every word that is touched was taken.",
         "1 of the 4 spans of 't' left out, as they touch no word.",
@@ -333,7 +333,7 @@ def test_types_that_no_row_has_are_named():
         "token", corpus_of("words", True, tags=[["O", "B-city", "I-city"], ["B-genre"]], **words), tokens="words", tags="tags"
     )
     rest = corpus_of("words", True, tags=[["O", "B-city", "O"], None], **words)  # and no I-city, which is nothing to tell
-    assert task.untaught(task.targets(rest)) == ["genre"]
+    assert task.absent_labels(task.targets(rest)) == ["genre"]
 
 
 def test_types_that_differ_only_in_case_are_told():

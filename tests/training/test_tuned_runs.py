@@ -312,7 +312,7 @@ def test_transfer_by_hand():
             self.higher_is_better = higher
 
     stages = [Stage("alone-b", ("b",), None, final=False)]
-    stages += [Stage(f"{i}-{name}", (name,), None, order=0, goes_on=i > 1) for i, name in enumerate("ab", 1)]
+    stages += [Stage(f"{i}-{name}", (name,), None, order=0, continues=i > 1) for i, name in enumerate("ab", 1)]
     scored = [{"b": 0.5}, {"a": 0.8}, {"a": 0.6, "b": 0.7}]
     scored = [{name: {"test": {"m": value}} for name, value in row.items()} for row in scored]
     [report] = transfer(stages, scored, {"a": Task(True), "b": Task(True)})

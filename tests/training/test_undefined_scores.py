@@ -8,8 +8,9 @@ import pytest
 import torch
 from synthetic import config, write_rows
 
-from trunkline.cli import draw, show
+from trunkline.cli import show
 from trunkline.cli.common import out
+from trunkline.pictures.draw import draw
 from trunkline.training.fit import fit
 from trunkline.training.learner import Learner, Progress
 from trunkline.training.stages import Stage
@@ -42,7 +43,7 @@ def test_a_sequence_with_an_undefined_score_is_reported(order, tiny_trunk_dir, r
     report = result.summary["transfer"][0]
     assert report["matrix"][0][0] is None and isinstance(report["matrix"][1][1], float)
     assert (report["forgetting"], report["backward_transfer"]) == (None, None) and report["forward_transfer"] is not None
-    draw.draw(result.tasks, result.summary["transfer"])
+    draw(result.summary)
     for shown in (show.scores(result.tasks), show.transfer(result.summary["transfer"])):
         out().print(shown)
 
@@ -53,7 +54,7 @@ def test_means_over_an_undefined_score_are_undefined():
 
     names = ("a", "b", "c")
     stages = [Stage(f"alone-{name}", (name,), None, final=False) for name in names[1:]]
-    stages += [Stage(name, (name,), None, order=0, goes_on=name != "a") for name in names]
+    stages += [Stage(name, (name,), None, order=0, continues=name != "a") for name in names]
 
     def report(**undefined):
         scored = [{"b": 0.5}, {"c": 0.5}, {"a": 0.8}, {"a": 0.7, "b": 0.6}, {"a": 0.6, "b": 0.6, "c": 0.7}]
@@ -76,7 +77,7 @@ def test_a_cell_without_a_score_is_told_from_one_that_was_not_trained_yet(capsys
     out().print(show.transfer([report]))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["a", "-"] in lines and ["b", "-", "0.5000"] in lines and ["alone", "-", "0.5000"] in lines
-    figure = draw.draw({}, [report])
+    figure = draw({"run": "run", "tasks": {}, "transfer": [report]})
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [text.get_text() for text in axes.texts] == ["-", "", "-", "0.500", "-", "0.500"]
 

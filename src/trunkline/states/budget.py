@@ -192,8 +192,8 @@ def _remove(path: Path, dry_run: bool) -> bool:
     """Whether the store has been removed, or could be; if it stays, a warning says why."""
     try:
         with unused(path):
-            if foreign := next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name) or file.is_dir()), None):
-                log.warning("%s holds %s, which does not belong to a store, so it is kept", path, foreign)
+            if unknown := next((file.name for file in path.iterdir() if not _OWN.fullmatch(file.name) or file.is_dir()), None):
+                log.warning("%s holds %s, which does not belong to a store, so it is kept", path, unknown)
                 return False
             if dry_run:
                 return True

@@ -83,7 +83,7 @@ class StatesStore:
         """Open the store at `path`; with a trunk or a corpus given, refuse a store that was made of another.
 
         Raises:
-            BadInput: no store there, or a foreign one.
+            BadInput: no store there, or one built for another trunk or corpus.
             TrunklineError: corrupt, unfinished, of a newer format or being removed. Checksums of the states are compared when
                 first read.
         """

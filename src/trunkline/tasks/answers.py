@@ -136,14 +136,14 @@ class Answers(ABC):
         """(count,) the text that each answer belongs to; None: its own."""
 
     @abstractmethod
-    def taught(self, targets: Targets) -> np.ndarray:
+    def supervised(self, targets: Targets) -> np.ndarray:
         """(S,) whether anything is learned from a sequence."""
 
     @abstractmethod
     def pick(
-        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+        self, targets: Targets, supervised: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
     ) -> Picked | None:
-        """What is learned from the batch `sequences`, with `taught` as `taught(targets)`; None where it has no target."""
+        """The targets of the batch `sequences`, with `supervised` as `supervised(targets)`; None where it has no target."""
 
 
 class TextAnswers(Answers):
@@ -183,13 +183,13 @@ class TextAnswers(Answers):
     def groups(self) -> Tensor | None:
         return None
 
-    def taught(self, targets: Targets) -> np.ndarray:
+    def supervised(self, targets: Targets) -> np.ndarray:
         return self.read & targets.present[self.encoded.text_of]
 
     def pick(
-        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+        self, targets: Targets, supervised: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
     ) -> Picked | None:
-        keep = np.flatnonzero(taught[sequences])
+        keep = np.flatnonzero(supervised[sequences])
         if len(keep) == 0:
             return None
         texts = self.encoded.text_of[sequences[keep]]
@@ -241,14 +241,14 @@ class UnitAnswers(Answers):
     def groups(self) -> Tensor | None:
         return torch.from_numpy(np.repeat(np.arange(len(self._offsets) - 1), np.diff(self._offsets)))
 
-    def taught(self, targets: Targets) -> np.ndarray:
+    def supervised(self, targets: Targets) -> np.ndarray:
         rows = self._rows[targets.present]
-        taught = np.zeros(len(self.encoded.text_of), bool)
-        taught[np.searchsorted(self.encoded.offsets, rows[rows >= 0], side="right") - 1] = True
-        return taught
+        supervised = np.zeros(len(self.encoded.text_of), bool)
+        supervised[np.searchsorted(self.encoded.offsets, rows[rows >= 0], side="right") - 1] = True
+        return supervised
 
     def pick(
-        self, targets: Targets, taught: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
+        self, targets: Targets, supervised: np.ndarray, sequences: np.ndarray, layout: Layout, device: torch.device
     ) -> Picked | None:
         units, rows = self.encoded.units_of(sequences)
         present = targets.present[units]

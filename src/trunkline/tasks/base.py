@@ -108,7 +108,7 @@ class Task(ABC):
         name (str): the user's name for it.
         config (TaskConfig): its section of the YAML.
         labels (list[str]): names of the outputs, in order.
-        learned (Learned): what the training corpus taught besides them.
+        learned (Learned): what is learned from the training corpus besides them.
     """
 
     kind: ClassVar[str]
@@ -163,7 +163,7 @@ class Task(ABC):
         """Return how many rows (of a token task, spans) of `targets` have each label; empty for kinds without labels."""
         return {}
 
-    def untaught(self, targets: Targets) -> list[str]:
+    def absent_labels(self, targets: Targets) -> list[str]:
         """Return the labels that no row of `targets` has; none for a kind without labels."""
         return [label for label, count in self.counts(targets).items() if not count]
 

@@ -185,7 +185,7 @@ class MultilabelTask(Task):
         return Decoded(np.broadcast_to(held, shape), np.broadcast_to(np.array(self.learned.shares, np.float32), shape))
 
     def first_logits(self, targets: Targets) -> Tensor:
-        """The log-odds of each label, fp32 (L,): else the many absent ones are all that the first steps teach, and a head on a
+        """The log-odds of each label, fp32 (L,): else the many absent ones are all that the first steps learn, and a head on a
         changed trunk may never recover (Lin et al. 2017, Focal loss, arXiv 1708.02002, 3.3). Rows are counted with half a row
         more on either side, and positives by their weight.
         """

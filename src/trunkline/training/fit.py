@@ -152,7 +152,7 @@ def finished(path: Path, *identities: str) -> RunResult | None:
         return None
     summary = read_result(path)
     if summary["identity"] not in identities:
-        raise rundir.foreign(path)
+        raise rundir.another_run(path)
     result = RunResult(path, summary)
     if gone := [folder for folder in result.branches.values() if rundir.missing_branch(folder)]:
         raise BadInput(

@@ -122,7 +122,7 @@ class Learner:
             module.train(mode)
 
     def loss(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The losses of those of its tasks that a batch teaches, as one."""
+        """The losses of those of its tasks that a batch has targets of, as one."""
         total = torch.stack(list(losses.values())).sum() if self.balance is None else self.balance(losses)
         return total + self.source.penalty()
 

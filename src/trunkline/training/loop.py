@@ -32,6 +32,7 @@ from trunkline.inputs.batching import Layout
 from trunkline.model.apply import autocast, collect_logits
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
+from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
 from trunkline.training.config import TrainingSection
@@ -39,7 +40,6 @@ from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
-from trunkline.training.heap import give_back_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.signals import StopRequest

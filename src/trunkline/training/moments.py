@@ -31,7 +31,7 @@ def standardise(learners: Iterable[Learner], sources: list[SharedTexts], seed: i
             continue
         learner.train(False)
         number, source = next((i, one) for i, one in enumerate(sources) if part.task.name in one.train.supervision)
-        chosen = np.flatnonzero(source.train.supervision[part.task.name].taught)
+        chosen = np.flatnonzero(source.train.supervision[part.task.name].supervised)
         chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:TEXTS])
         key = (number, layers, chosen.tobytes())
         if key not in known:

@@ -59,8 +59,8 @@ class Prepared:
         """Tokens of each training sequence that some task learns from."""
         train = self.splits["train"]
         assert train.encoded is not None
-        taught = np.logical_or.reduce([one.taught for one in train.supervision(self.tasks).values()])
-        return train.encoded.lengths[taught]
+        supervised = np.logical_or.reduce([one.supervised for one in train.supervision(self.tasks).values()])
+        return train.encoded.lengths[supervised]
 
 
 def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prepared]:
@@ -154,7 +154,7 @@ def _missing(section: TaskConfig, data: DataSection) -> list[str] | None:
 
 def _untaught(task: Task, targets: Targets) -> str | None:
     """What to say of labels that nothing can be learned about."""
-    if not (labels := task.untaught(targets)):
+    if not (labels := task.absent_labels(targets)):
         return None
     named = ", ".join(map(shown, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     have = "has" if len(labels) == 1 else "have"
@@ -259,7 +259,7 @@ def refuse_untaught(prepared: Prepared) -> None:
     """Raise BadInput for a task that no sequence of a split has anything for: the tokenizer makes nothing of its words."""
     for name, split in prepared.splits.items():
         for key, supervision in split.supervision(prepared.tasks).items():
-            if not supervision.taught.any():
+            if not supervision.supervised.any():
                 raise BadInput(
                     f"{split.corpus.table.source}: in the {name} split, task {key}: the trunk's tokenizer makes no token of "
                     "any word with a tag, expected some; are the words in a script that it knows?"

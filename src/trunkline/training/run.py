@@ -24,6 +24,7 @@ from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part
 from trunkline.model.source import Source
 from trunkline.training.agreement import agreed
+from trunkline.training.allocator import give_back_freed_memory, keep_freed_memory
 from trunkline.training.balance import Balance
 from trunkline.training.checkpoint import noted_states
 from trunkline.training.clock import Clock
@@ -31,7 +32,6 @@ from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters, peak_memory
 from trunkline.training.environment import changes, environment
 from trunkline.training.feeds import Feeds
-from trunkline.training.heap import give_back_freed_memory, keep_freed_memory
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
 from trunkline.training.moments import standardise
@@ -290,7 +290,7 @@ class Run:
         folder = path / "stages" / stage.name
         earlier = self._earlier(stage, before)
         onto = None
-        if stage.goes_on:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
+        if stage.continues:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
             onto = load_branch(path / "stages" / earlier[-1].name / earlier[-1].tasks[0], self.trunk).source
         learners, source = self._learners(stage, onto) if before else first
         del first

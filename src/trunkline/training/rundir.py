@@ -130,11 +130,11 @@ def check(path: Path, identity: str) -> None:
         except BadInput as error:
             raise BadInput(f"{error}; --fresh trains again") from None
         if found != identity:
-            raise foreign(path)
+            raise another_run(path)
     _refuse_strangers(path)
 
 
-def foreign(path: Path) -> BadInput:
+def another_run(path: Path) -> BadInput:
     """The error for a directory with another run in it."""
     return BadInput(
         f"{path}: contains a run with another config, other data or another trunk; give another directory, or use --fresh"

@@ -35,10 +35,10 @@ class SharedTexts:
     validation: SplitFeed
 
     def __post_init__(self) -> None:
-        taught = np.zeros(len(self.train.encoded.lengths), bool)
+        supervised = np.zeros(len(self.train.encoded.lengths), bool)
         for supervision in self.train.supervision.values():
-            taught |= supervision.taught
-        self.sequences = np.flatnonzero(taught)  # those that teach at least one task
+            supervised |= supervision.supervised
+        self.sequences = np.flatnonzero(supervised)  # with a target of at least one task
 
 
 class Batch(NamedTuple):
@@ -67,7 +67,7 @@ def with_batches(config: RunConfig, groups: Sequence[Prepared]) -> RunConfig:
 def draw_batches(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:
     """The batches of `epoch`; they depend on the seed and the epoch alone.
 
-    Each sequence once, for all tasks that it teaches (`mixing: rows`), or one task a batch. Then an epoch has as many batches
+    Each sequence once, for all tasks with a target (`mixing: rows`), or one task a batch. Then an epoch has as many batches
     as all tasks' own texts fill, and a task of n texts has a share of them in proportion to n (`proportional`), n^(1/2)
     (`sqrt`), n^(1/temperature) (`temperature`) or 1 (`uniform`): Stickland and Murray 2019 (BERT and PALs, arXiv 1902.02671),
     Raffel et al. 2020 (T5, arXiv 1910.10683, 3.5.2).
@@ -89,20 +89,20 @@ def _cut(source: SharedTexts, sequences: np.ndarray, training: TrainingSection, 
 
 
 def _one_task_each(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:
-    taught = {
-        name: (source, np.flatnonzero(supervision.taught))
+    supervised = {
+        name: (source, np.flatnonzero(supervision.supervised))
         for source in sources
         for name, supervision in source.train.supervision.items()
     }
-    assert all(len(sequences) for _, sequences in taught.values()), (
+    assert all(len(sequences) for _, sequences in supervised.values()), (
         "a task without a training sequence"
     )  # refused while preparing
     power = {"proportional": 1.0, "sqrt": 0.5, "temperature": 1 / training.temperature, "uniform": 0.0}[training.mixing]
-    weights = np.array([len(sequences) ** power for _, sequences in taught.values()])
-    own = {name: len(_cut(*place, training, epoch)) for name, place in taught.items()}
+    weights = np.array([len(sequences) ** power for _, sequences in supervised.values()])
+    own = {name: len(_cut(*place, training, epoch)) for name, place in supervised.items()}
     counts = shares(sum(own.values()), weights)
     batches = []
-    for (name, (source, sequences)), count in zip(taught.items(), counts, strict=True):
+    for (name, (source, sequences)), count in zip(supervised.items(), counts, strict=True):
         drawn: list[np.ndarray] = []
         turn = 0
         while len(drawn) < count:  # a small task's texts come round more than once, in other batches each time

@@ -31,7 +31,7 @@ class Stage:
         tasks: those that learn in it.
         method: what they learn with.
         order: of a sequence, which of the orders it belongs to.
-        goes_on: with the trunk as the stage before has left it.
+        continues: with the trunk as the stage before has left it.
         final: whether its branches are results of the run.
     """
 
@@ -39,7 +39,7 @@ class Stage:
     tasks: tuple[str, ...]
     method: Any
     order: int | None = None
-    goes_on: bool = False
+    continues: bool = False
     final: bool = True
 
 
@@ -137,10 +137,10 @@ def _sequence(orders: list[tuple[str, ...]], method: Any) -> list[Stage]:
         prefix = f"order{number + 1}-" if len(orders) > 1 else ""
         for place, task in enumerate(order, 1):
             name = f"{prefix}{place}-{task}"
-            stages.append(Stage(name, (task,), method, order=number, goes_on=place > 1, final=number == 0))
+            stages.append(Stage(name, (task,), method, order=number, continues=place > 1, final=number == 0))
     return [*alone[1:], *stages] if len(orders) == 1 else stages  # with all orders, each task comes first in one
 
 
 def stage_alone(stages: list[Stage], task: str) -> Stage:
     """The stage in which `task` was trained on the untouched trunk."""
-    return next(stage for stage in stages if stage.tasks == (task,) and not stage.goes_on)
+    return next(stage for stage in stages if stage.tasks == (task,) and not stage.continues)

@@ -29,9 +29,9 @@ class Supervision:
         return self.task.answers(self.encoded)
 
     @cached_property
-    def taught(self) -> np.ndarray:
+    def supervised(self) -> np.ndarray:
         """(S,) whether the task learns anything from a sequence."""
-        return self.answers.taught(self.targets)
+        return self.answers.supervised(self.targets)
 
     def score(self, criterion: Criterion, logits: np.ndarray) -> dict[str, Any]:
         """The task's metrics, and the mean `loss`, for logits of the whole split: (texts, outputs) or (units, outputs)."""
@@ -47,4 +47,4 @@ class Supervision:
 
     def pick(self, sequences: np.ndarray, layout: Layout, device: torch.device) -> Picked | None:
         """Return what the task learns from the batch `sequences`, or None where it has no target in it."""
-        return self.answers.pick(self.targets, self.taught, sequences, layout, device)
+        return self.answers.pick(self.targets, self.supervised, sequences, layout, device)
