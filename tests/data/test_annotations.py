@@ -151,7 +151,7 @@ def test_label_studio_min(tmp_path):
         "mood": ["glad", "sad", "sad"],
         "topics": [None, ["a", "b"], ["a"]],
     }
-    assert table.findings == ("1 row left out: another annotation of a task that is there already.",)
+    assert table.findings == ("1 row left out: another annotation of the same task.",)
 
 
 # Prodigy

@@ -86,7 +86,7 @@ def test_commas_in_the_header_do_not_hide_semicolons(tmp_path):
 def test_the_line_that_excel_reads_the_delimiter_from_is_none_of_the_rows(tmp_path, first, mark):
     table = read(tmp_path / "x.csv", f"{first}\r\ntext{mark}label\r\na{mark}1\r\nb{mark}2\r\n")
     assert table.columns == {"text": ["a", "b"], "label": ["1", "2"]} and list(table.lines) == [3, 4]
-    assert table.findings == (f"the cells are separated by {mark!r}, as the first line says.",)
+    assert table.findings == (f"the cells are separated by {mark!r}, as the first line declares.",)
 
 
 def test_rows_of_empty_cells_are_left_out_and_counted(tmp_path):

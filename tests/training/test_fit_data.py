@@ -243,9 +243,13 @@ def test_a_test_split_whose_labels_are_kept_back_is_left_out_and_said():
         ("nosuch.yaml", {}, "nosuch.yaml: no such file"),
         (FRAME, {"text": "reviw"}, "data.train: column for text: unknown name 'reviw'; did you mean 'review'?"),
         (FRAME, {"label": "lable"}, "data.train: column for label: unknown name 'lable'; did you mean 'label'?"),
-        (FRAME, {"label": "label", "tasks": {}}, "label: given beside tasks, expected one of them"),
+        (FRAME, {"label": "label", "tasks": {}}, "label: given together with tasks, expected one of them"),
         (FRAME, {"text": "review", "label": "review"}, "label: found 'review', which is the column of the texts"),
-        ({"data": {"train": "snips"}}, {"text": "a"}, "text: given beside a config; expected only with data, as a config says"),
+        (
+            {"data": {"train": "snips"}},
+            {"text": "a"},
+            "text: given together with a config; expected only with data, as a config",
+        ),
         (FRAME[["id"]], {}, "data.train: found no column that looks like texts"),
     ],
 )
@@ -260,7 +264,7 @@ def test_overrides_hold_for_a_mapping_too_and_leave_it_as_it_is(tiny_trunk_dir):
     found = config_of(values, ["training.epochs=7"]).config
     assert found.training.epochs == 7 and values["training"]["epochs"] == 1
     assert override(values, ["method.dim=8"])["data"]["train"] is FRAME
-    with pytest.raises(BadInput, match="overrides: given beside a resolved config"):
+    with pytest.raises(BadInput, match="overrides: given together with a resolved config"):
         config_of(found, ["training.epochs=7"])
 
 

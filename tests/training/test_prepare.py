@@ -113,7 +113,7 @@ def test_words_that_the_tokenizer_makes_nothing_of_are_refused_before_work_start
     edited(numbered, lambda row: row.update(words if row["id"] % 2 else {"tags": None}))
     values = config(tiny_trunk_dir, numbered, regime="joint", mixing="uniform", epochs=1)
     values["method"] = {"name": "full"}
-    with pytest.raises(BadInput, match=r"rows\.jsonl: in the train split, task cities: .* no token of any word"):
+    with pytest.raises(BadInput, match=r"rows\.jsonl: in the train split, task cities: .* produces no token for any word"):
         fit(values, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -123,7 +123,7 @@ def test_other_files_may_lie_beside_a_run_but_not_in_what_it_replaces(values, ru
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
         before = everything(run)
-        with pytest.raises(BadInput, match=rf"run: found '{place}', which no run has written"):
+        with pytest.raises(BadInput, match=rf"run: found '{place}', which was not written by a run"):
             fit(values, run_dir=run, fresh=True)
         fit(values, run_dir=run)  # finished, so nothing is replaced
         assert everything(run) == before
@@ -160,7 +160,7 @@ def test_fresh_refuses_a_copy_that_is_no_task_or_stage_of_the_run(place, values,
         for file in (run / place).iterdir():
             file.unlink()
     before = everything(run)
-    with pytest.raises(BadInput, match=f"found '{place}', of which this run has no task or stage"):
+    with pytest.raises(BadInput, match=f"found '{place}', which is not a task or stage of this run"):
         fit(values, run_dir=run, fresh=True)
     fit(values, run_dir=run)
     assert everything(run) == before
@@ -170,7 +170,7 @@ def test_without_a_file_that_names_the_tasks_fresh_refuses_and_either_one_is_eno
     for file in ("result.json", "config.yaml"):
         (run / file).rename(run / f"my {file}")
     before = everything(run)
-    with pytest.raises(BadInput, match=r"found 'branches/mood', but neither result\.json nor config\.yaml to tell"):
+    with pytest.raises(BadInput, match=r"found 'branches/mood', and neither result\.json nor config\.yaml lists"):
         fit(values, run_dir=run, fresh=True)
     assert everything(run) == before
     shutil.copy(run / "my config.yaml", run / "config.yaml")
@@ -193,7 +193,7 @@ def test_fresh_knows_the_stages_of_a_run_by_its_files_and_refuses_copies_of_them
         name = "stages/alone-stars" + ("/stars" if copied.count("/") > 1 else "")
         shutil.copytree(tmp_path / "run" / name, tmp_path / "run" / copied)
         before = everything(tmp_path / "run")
-        with pytest.raises(BadInput, match=f"found '{copied}', of which this run has no task or stage"):
+        with pytest.raises(BadInput, match=f"found '{copied}', which is not a task or stage of this run"):
             fit(staged, run_dir=tmp_path / "run", fresh=True)
         assert everything(tmp_path / "run") == before
         shutil.rmtree(tmp_path / "run" / copied)

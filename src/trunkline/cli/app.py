@@ -22,7 +22,7 @@ from trunkline.cli.states import app as states
 app = typer.Typer(
     name="trunkline",
     help="One frozen transformer, every task: train many text tasks as side branches, predict all of them in one pass.",
-    epilog="Begin with: trunkline demo, or trunkline fit YOUR_FILE.csv",
+    epilog="Start with: trunkline demo, or trunkline fit YOUR_FILE.csv",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -35,7 +35,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 DataFormat = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="NAME", help="Format of the data, e.g. conll, if its suffix does not tell.", show_default=False
+        "--format", metavar="NAME", help="Format of the data, e.g. conll, if the suffix does not imply it.", show_default=False
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this run was started or completed before.")]

@@ -122,7 +122,7 @@ def prune(
 
     root = cache_dir() / "states"
     if not (keys or everything) and keep_gb is None and older_than is None:
-        raise BadInput("nothing chosen; expected keys, --keep-gb X, --older-than DAYS or --all")
+        raise BadInput("nothing selected; expected keys, --keep-gb X, --older-than DAYS or --all")
     removed = remove(
         root,
         keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),

@@ -46,8 +46,8 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
         check_plain(head)
         if merge and not tuned.tuner.merges:
             raise BadInput(
-                f"method {branch.method.name}: adds layers that cannot be folded into the trunk's weights; "
-                "leave out --merge (merge=True)"
+                f"method {branch.method.name}: adds layers that cannot be merged into the trunk's weights; "
+                "omit --merge (merge=True)"
             )
         name = MERGED if merge else tuned.tuner.target
         targets.get(name).write(branch, folder, units=task.scale, title=task.name, facts=facts(branch))

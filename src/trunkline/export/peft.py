@@ -81,7 +81,7 @@ def save_adapter(
         try:
             wrapped = get_peft_model(model, config)
         except (ValueError, TypeError, NotImplementedError) as error:
-            raise TrunklineError(f"{folder}: the peft library cannot put this method on a model with a head") from error
+            raise TrunklineError(f"{folder}: the peft library cannot apply this method to a model with a head") from error
         _fill(wrapped, tuned.model, prefix, pooled=pooler is not None)
         wrapped.save_pretrained(temporary, save_embedding_layers=False)
         trunk.tokenizer.save_pretrained(temporary)

@@ -37,10 +37,10 @@ def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None
     alone = isinstance(texts, str)
     if alone:
         if not (pairs is None or isinstance(pairs, str)):
-            raise BadInput(f"pairs: found {type(pairs).__name__} beside one text, expected one string")
+            raise BadInput(f"pairs: found {type(pairs).__name__} with one text, expected one string")
         texts, pairs, units = [texts], None if pairs is None else [pairs], None if units is None else [units]
     if isinstance(pairs, str):
-        raise BadInput("pairs: found one string beside a list of texts, expected a list as long")
+        raise BadInput("pairs: found one string with a list of texts, expected a list of the same length")
     texts = texts_of("texts", "text", texts)
     check_pairs(pairs is not None)
     if pairs is not None:

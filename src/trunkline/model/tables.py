@@ -253,7 +253,7 @@ def _answers(
 def _of_predictions(name: str, column: str) -> str:
     """What to say of answers that a branch has given itself: their scores are no measure."""
     return (
-        f"column {column!r} holds predictions, so that the scores of {name!r} say how far they are alike; "
+        f"column {column!r} holds predictions, so the scores of {name!r} measure agreement with them; "
         f"--column {name}=NAME names the column with the right answers, such as 'given_{column}'."
     )
 

@@ -72,7 +72,7 @@ def _has_columns(given: Mapping[Any, Any]) -> bool:
 def _refuse(keywords: Mapping[str, Any], what: str) -> None:
     if keywords:
         names = " and ".join(keywords)
-        raise BadInput(f"{names}: given beside {what}; expected only with data, as a config says this itself")
+        raise BadInput(f"{names}: given together with {what}; expected only with data, as a config defines it")
 
 
 def _guessed(
@@ -89,7 +89,7 @@ def _guessed(
 ) -> Given:
     """The config of data that came without one."""
     if label is not None and tasks is not None:
-        raise BadInput("label: given beside tasks, expected one of them")
+        raise BadInput("label: given together with tasks, expected one of them")
     if text is not None:
         table.column(text, "text")
     guess = _restricted(table, text, label) if tasks is None else _with_tasks(table, text)

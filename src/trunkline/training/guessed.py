@@ -56,7 +56,7 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
     values = config_for(guess, train, rows, form)
     data, training = values["data"], values["training"]
     lines = [
-        "# Written by `trunkline init`; change what you like, then:",
+        "# Written by `trunkline init`; edit it as needed, then:",
         f"#     trunkline fit {shlex.quote(name)}",
         "# Every key: docs/config.md. A mistyped key is an error that names the nearest known one.",
         "",
@@ -70,17 +70,17 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
         _entry("train", data["train"]),
         "  # A share of train, drawn by the seed, or a source of its own. The weights that do best on it are kept.",
         _entry("validation", data["validation"]),
-        "  # The same, or leave it out. Scored once, at the end.",
+        "  # The same, or omit it. Scored once, at the end.",
         _entry("test", data["test"]),
     ]
     if form is not None:
-        lines += ["  # The files' format, as their suffix does not say it.", _entry("format", form)]
+        lines += ["  # The files' format, as their suffix does not imply it.", _entry("format", form)]
     columns = {decision.column: decision for decision in guess.decisions}
     for key in ("text", "text_pair"):
         if key in data:
             lines += [f"  # {columns[data[key]].sentence}", _entry(key, data[key])]
         elif key == "text_pair":
-            lines.append("  # text_pair: COLUMN   # the second text, where two texts are judged together")
+            lines.append("  # text_pair: COLUMN   # the second text, for pairs of texts")
     lines += [
         "",
         "# What to predict: a name of your choice for each task, and its kind and columns. All tasks train in one pass.",
@@ -102,7 +102,7 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
         "  name: adalayers",
         "  # Width of the side branch: 64 is smaller and faster, 256 may be better on much data.",
         _entry("dim", values["method"]["dim"]),
-        "  # How sharply it chooses between layers.",
+        "  # Sharpness of the softmax over layers.",
         _entry("alpha", values["method"]["alpha"]),
         "  # Layers with a smaller share than this are not read at all: 0.05 makes a faster branch, 0 reads them all.",
         _entry("cutoff", values["method"]["cutoff"]),

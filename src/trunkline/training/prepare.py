@@ -134,7 +134,7 @@ def _prepare(config: RunConfig) -> Prepared:
         for key, targets in split.targets.items():
             if not targets.present.any():
                 raise BadInput(
-                    f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected some"
+                    f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected at least one"
                 )
     if data.weight is not None:
         _weigh_rows(splits["train"], data.weight)
@@ -188,7 +188,7 @@ def _draw(table: Table, rows: int, seed: int) -> Table:
     """`rows` rows in their order; a smaller draw by the same seed is within a larger one."""
     if rows > len(table):
         raise BadInput(
-            f"found {rows}, but {table.source} has {len(table)} rows to train on; expected at most those", key="data.rows"
+            f"found {rows}, but {table.source} has {len(table)} rows to train on; expected at most that many", key="data.rows"
         )
     return table.select(sorted(np.random.default_rng(seed).permutation(len(table))[:rows].tolist()))
 
@@ -261,8 +261,8 @@ def refuse_untaught(prepared: Prepared) -> None:
         for key, supervision in split.supervision(prepared.tasks).items():
             if not supervision.supervised.any():
                 raise BadInput(
-                    f"{split.corpus.table.source}: in the {name} split, task {key}: the trunk's tokenizer makes no token of "
-                    "any word with a tag, expected some; are the words in a script that it knows?"
+                    f"{split.corpus.table.source}: in the {name} split, task {key}: the trunk's tokenizer produces no token "
+                    "for any word with a tag, expected some; does it support the script of these words?"
                 )
 
 

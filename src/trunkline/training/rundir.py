@@ -102,7 +102,7 @@ def is_run(path: Path) -> bool:
     # Such a run that was stopped before its first checkpoint, or between the renames of one.
     known = "|".join(map(re.escape, (LOCK, CONFIG, RESULT, *_FOLDERS)))
     known = rf"{known}|\.({known})\.[a-z0-9_]{{8}}\.(tmp|old)"
-    if not (path / LOCK).is_file() or any(_strangers(path)):
+    if not (path / LOCK).is_file() or any(_unexpected(path)):
         return False
     if not all(re.fullmatch(known, entry.name) for entry in path.iterdir()):
         return False
@@ -131,7 +131,7 @@ def check(path: Path, identity: str) -> None:
             raise BadInput(f"{error}; --fresh trains again") from None
         if found != identity:
             raise another_run(path)
-    _refuse_strangers(path)
+    _refuse_unexpected(path)
 
 
 def another_run(path: Path) -> BadInput:
@@ -143,7 +143,7 @@ def another_run(path: Path) -> BadInput:
 
 def clear(path: Path) -> None:
     """Delete the results of a run, and where it stood; BadInput if something that the run has not written would go too."""
-    _refuse_strangers(path)
+    _refuse_unexpected(path)
     _refuse_copies(path)
     (path / RESULT).unlink(missing_ok=True)
     for name in _FOLDERS:
@@ -154,7 +154,7 @@ def clear(path: Path) -> None:
 
 def drop_checkpoint(path: Path) -> None:
     """Delete the checkpoint of a finished run, if it is all the run's own."""
-    others = itertools.chain(_strangers(path), _copies(path, *(_names(path) or ((), lambda name: False))))
+    others = itertools.chain(_unexpected(path), _copies(path, *(_names(path) or ((), lambda name: False))))
     if not any(other.is_relative_to(path / "checkpoint") for other in others):
         shutil.rmtree(path / "checkpoint", ignore_errors=True)
 
@@ -172,11 +172,11 @@ def _unknown(path: Path) -> Iterator[Path]:
             yield entry
 
 
-def _refuse_strangers(path: Path) -> None:
-    if stranger := next(_strangers(path), None):
+def _refuse_unexpected(path: Path) -> None:
+    if found := next(_unexpected(path), None):
         raise BadInput(
-            f"{path}: found {str(stranger.relative_to(path))!r}, which no run has written, where this one deletes and replaces "
-            "what is there; move it, or give another directory"
+            f"{path}: found {str(found.relative_to(path))!r}, which was not written by a run and would be deleted or replaced; "
+            "move it, or give another directory"
         )
 
 
@@ -186,11 +186,9 @@ def _refuse_copies(path: Path) -> None:
     if other := next(_copies(path, *(names or ((), lambda name: False))), None):
         found = repr(str(other.relative_to(path)))
         why = (
-            "of which this run has no task or stage" if names else f"but neither {RESULT} nor {CONFIG} to tell the run's tasks"
+            "which is not a task or stage of this run" if names else f"and neither {RESULT} nor {CONFIG} lists the run's tasks"
         )
-        raise BadInput(
-            f"{path}: found {found}, {why}, where this run deletes what is there; move it, or give another directory"
-        )
+        raise BadInput(f"{path}: found {found}, {why}; it would be deleted, so move it, or give another directory")
 
 
 def _names(path: Path) -> tuple[Collection[str], Callable[[str], bool]] | None:
@@ -219,7 +217,7 @@ def _copies(path: Path, tasks: Collection[str], is_stage: Callable[[str], bool])
         yield from (entry for entry in sorted(stage.glob("*")) if entry.name != "stage.json" and entry.name not in tasks)
 
 
-def _strangers(path: Path) -> Iterator[Path]:
+def _unexpected(path: Path) -> Iterator[Path]:
     """What lies in the folders of a run that no run has written."""
     found = {name: inside for name, inside in _FOLDERS.items() if (path / name).exists() or (path / name).is_symlink()}
     for name, inside in found.items():

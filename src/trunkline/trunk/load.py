@@ -265,7 +265,7 @@ def _load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokeniz
         "tokenizer.model",
     )
     if not any((folder / name).is_file() for name in known):
-        raise BadInput(f"{folder}: no tokenizer; expected tokenizer.json or another of its files beside config.json")
+        raise BadInput(f"{folder}: no tokenizer; expected tokenizer.json or another tokenizer file next to config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
     except Exception as error:

@@ -24,7 +24,7 @@ def find_delimiter(path: Path, source: str, expected: str, notes: Notes) -> tupl
     """
     lines = [line for _, line in islice(read_lines(path, source, quotes=expected != "\t"), LOOKED_AT)]
     if lines and (match := _EXCEL.fullmatch(lines[0])):
-        notes.say(f"the cells are separated by {match[1]!r}, as the first line says.")
+        notes.say(f"the cells are separated by {match[1]!r}, as the first line declares.")
         return match[1], True
     if _width(lines, expected):
         return expected, False

@@ -73,7 +73,7 @@ def _plain(path: Path, source: str, said: bool, notes: Notes) -> Rows:
             if line == 1 and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
                 raise BadInput(f"{source} line 1: the header is quoted, expected quotes to pair up")
             if any("\r" in cell and '"' in cell for cell in cells):
-                raise BadInput(f"{source} line {line}: a carriage return beside a quote, expected quotes to pair up")
+                raise BadInput(f"{source} line {line}: a carriage return next to a quote, expected quotes to pair up")
             width = width or len(cells)
             if len(cells) > width:  # empty ones at the end too: a tab in a quoted cell may have made them
                 raise BadInput(f"{source} line {line}: {len(cells)} cells found, expected {width} as in the header")

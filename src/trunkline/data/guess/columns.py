@@ -48,7 +48,7 @@ def one_column(look: Look, text: str | None) -> Made:
     if look.named_as_id:
         return unused("its name looks like that of an id")
     if look.name.lower() in DIVISION:
-        return unused("its name says how rows were divided")
+        return unused("its name is that of a split")
     if look.numbers is not None:
         return _numbers(look, unused, task)
     if look.codes:

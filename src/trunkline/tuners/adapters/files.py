@@ -151,7 +151,7 @@ def import_bin(path: str | Path, into: str | Path) -> list[str]:
     for file in found:
         new, config = PICKLES[file.name], file.with_name(CONFIGS[file.name])
         if not config.is_file():
-            raise BadInput(f"{file}: found no {config.name} beside it, which describes the weights; expected both")
+            raise BadInput(f"{file}: found no {config.name} next to it, which describes the weights; expected both")
         _check_inside(file)
         _check_inside(config)
         read_object(config)

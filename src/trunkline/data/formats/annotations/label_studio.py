@@ -127,7 +127,7 @@ def finish_min(rows: list[dict[str, Any]], notes: Notes) -> list[int]:
             again += [place] if key in seen else []
             seen.add(key)
     if again:
-        notes.add("{} left out: another annotation of a task that is there already.", "row", len(again))
+        notes.add("{} left out: another annotation of the same task.", "row", len(again))
     if any("spans" in row for row in rows):
         for row in rows:
             row.setdefault("spans", [])
