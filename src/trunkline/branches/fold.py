@@ -1,7 +1,7 @@
 """What a side branch is: a fold over the trunk's layers.
 
 It starts with an empty carry, reads the packed rows of one layer at a time, and finishes with logits. It never changes
-the trunk. The same object trains from a states store and rides on a live pass, as both only feed it layers in order.
+the trunk. The same object reads a states store and a live forward pass, as both only feed it layers in order.
 """
 
 from __future__ import annotations

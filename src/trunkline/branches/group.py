@@ -21,7 +21,7 @@ from trunkline.inputs.batching import Layout
 
 
 class BranchGroup:
-    """Branches that ride on one pass together. Nothing in it changes when it is used, so threads may share it.
+    """Branches that share one forward pass. Nothing in it changes when it is used, so threads may share it.
 
     Feed a batch to a `Pass`: `group.start(layout)`, then `read` each wanted layer in rising order, then `finish`.
 

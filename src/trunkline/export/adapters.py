@@ -58,7 +58,7 @@ def save_adapters(
     A language adapter below is in the folder `language`; the model card says how to stack them.
 
     Args:
-        name: of the adapter there; dots, which that package does not bear, become underscores.
+        name: of the adapter there; dots, which that package does not support, become underscores.
         kind: of the head there.
         others: as those of `export.save_model`.
 

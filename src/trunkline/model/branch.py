@@ -262,7 +262,7 @@ def _shown(value: Tensor) -> str:
 
 @torch.no_grad()
 def _try(branch: Branch) -> Tensor:
-    """Logits for three made-up sequences of 1, 4 and 6 tokens: equal for equal branches."""
+    """Logits for three dummy sequences of 1, 4 and 6 tokens: equal for equal branches."""
     layout = Layout(torch.tensor([1, 4, 6]))
     feed, device = branch.source.trial(branch.trunk.shape, layout.lengths.numpy()), next(branch.module.parameters()).device
     carry = None

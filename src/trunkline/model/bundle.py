@@ -1,4 +1,4 @@
-"""A trunk with the branches that ride on it: one forward pass answers all of them (plan.py says which one which)."""
+"""A trunk with its branches: one forward pass serves all of them (plan.py says which one which)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Bundle:
         return self._plan.branches
 
     def add(self, name: str, branch: Branch) -> None:
-        """Let one more branch ride. Predictions that are under way are not disturbed.
+        """Add a branch. Predictions that are running are not affected.
 
         Raises:
             BadInput: it belongs to another trunk, or there is one of that name.
@@ -64,7 +64,7 @@ class Bundle:
             self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
 
     def remove(self, name: str) -> Branch:
-        """Let a branch ride no longer, and return it. Predictions that are under way are not disturbed.
+        """Remove a branch, and return it. Predictions that are running are not affected.
 
         Raises:
             BadInput: there is none of that name.

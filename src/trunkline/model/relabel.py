@@ -1,4 +1,4 @@
-"""Other names for the labels of a saved branch: branch.json and its digests are written anew, the weights stay as they are."""
+"""Other names for the labels of a saved branch: branch.json and its digests are rewritten, the weights stay as they are."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def build_store(
 ) -> StatesStore:
     """Return the store of `encoded` with at least `layers`, computing what is missing of it.
 
-    A killed build goes on at the first shard that is not there and ends with the same bytes: the batches are fixed by the
+    A killed build resumes at the first missing shard and ends with the same bytes: the batches are fixed by the
     key. What is there but broken (missing, of another size or checksum) is computed again, with a warning. Two processes
     that build one store take turns.
 

@@ -1,7 +1,7 @@
 """`jsonl`: a line of JSON for every event, in `events.jsonl` of the run's directory. Single batches are left out.
 
 A line has `time` (seconds since 1970), `event` (the name of its type in trunkline/events.py) and the fields of that type.
-A run that is resumed, or trained anew in the same directory, adds its lines after those that are there.
+A run that is resumed, or trained again in the same directory, adds its lines after those that are there.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Position:
 
 
 def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], position: Position, cost: Cost) -> None:
-    """Write everything needed to go on, atomically, in the place of the checkpoint before."""
+    """Write everything needed to resume, atomically, replacing the checkpoint before."""
     tensors: dict[str, Tensor] = {}
     for name, learner in learners.items():
         tensors.update({f"{name}/now/{key}": value for key, value in learner.weights(copy=False).items()})

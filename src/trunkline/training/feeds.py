@@ -1,4 +1,4 @@
-"""Where a run's layer states come from: states stores, the trunk run anew, or a trunk that is being changed."""
+"""Where a run's layer states come from: states stores, the trunk run again, or a tuned trunk."""
 
 from __future__ import annotations
 

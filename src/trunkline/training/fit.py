@@ -1,4 +1,4 @@
-"""`fit`: train what a config says, once; the same call again goes on with it, or returns what is there."""
+"""`fit`: train what a config says, once; the same call again resumes the run, or returns its result."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Run:
         training, device = self.config.training, self.accelerator.device
         tasks = {name: self.tasks[name] for name in stage.tasks}
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
-        # A trunk that is handed from task to task has its pooler from the beginning.
+        # A trunk that is passed from task to task has its pooler from the beginning.
         pools = stage.order is not None and any(task.answers.pooled for task in self.tasks.values())
         source, parts = self.approach.make(
             lambda: self.trunk, shape, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools

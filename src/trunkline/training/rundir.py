@@ -123,7 +123,7 @@ def tidy(path: Path) -> None:
 
 
 def check(path: Path, identity: str) -> None:
-    """Raise BadInput unless a run of this identity may go on in `path`: before anything in it is changed."""
+    """Raise BadInput unless a run of this identity may be resumed in `path`: before anything in it is changed."""
     for file in _states(path):
         try:
             found = read_object(file).get("identity")

@@ -1,7 +1,7 @@
 """The stages of a run: which tasks are trained together, and on which trunk, as `training.regime` says.
 
 Side branches leave their trunk alone, so any number of them is one stage. A tuner changes it: `separate` trains a changed
-trunk for each task, `joint` one for all, `sequential` one that is handed from task to task, and `fusion` an adapter for
+trunk for each task, `joint` one for all, `sequential` one that is passed from task to task, and `fusion` an adapter for
 each task and then, for each task, a fusion of all of them (Pfeiffer et al. 2021, AdapterFusion).
 """
 
@@ -31,7 +31,7 @@ class Stage:
         tasks: those that learn in it.
         method: what they learn with.
         order: of a sequence, which of the orders it belongs to.
-        continues: with the trunk as the stage before has left it.
+        continues: from the trunk of the stage before.
         final: whether its branches are results of the run.
     """
 

@@ -228,7 +228,7 @@ class Trunk:
     ) -> dict[str, Tensor]:
         """Make a padded batch of some sequences, in their order, on the trunk's device.
 
-        It is padded on the side on which the trunk's tokenizer pads (right for the models that bear no other). Tokens keep
+        It is padded on the side on which the trunk's tokenizer pads (right for the models that support no other). Tokens keep
         the positions they have without padding.
 
         Returns:

@@ -29,7 +29,7 @@ from trunkline.branches.heads import PooledHead
 from trunkline.inputs.batching import Layout
 from trunkline.trunk.architectures import StackName, find_taps
 
-# The made-up ids that tell a head where a text ends: GPT-2's looks for the last token that is no padding, BART's for the end.
+# The dummy ids that mark the end of a text for a head: GPT-2's looks for the last token that is no padding, BART's for the end.
 PAD, TOKEN, END = 0, 1, 2
 
 

@@ -192,7 +192,7 @@ class TunedTrunk(nn.Module):
         return isinstance(output, Tensor) or (len(output) == 1 and isinstance(output[0], Tensor))
 
     def _first_block(self, ids: Tensor) -> None:
-        """Run the first block on made-up ids."""
+        """Run the first block on dummy ids."""
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         with self.computing():
             run_layers(self, inputs, (1,), lambda layer, state: None)
