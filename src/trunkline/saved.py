@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, clipped
 from trunkline.files import check_regular, sha256_file
 
 MEANING = "trunkline.meaning"  # key of the metadata
@@ -111,7 +111,7 @@ def check_together(
         raise BadInput(f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since; {remedy}")
     if (here := sha256_file(weights.path)) != expected:
         raise BadInput(
-            f"{weights.path}: found sha256 {here[:12]}, expected {expected[:12]}, of the weights that were saved with "
+            f"{weights.path}: found sha256 {here[:12]}, expected {clipped(expected[:12])}, of the weights that were saved with "
             f"{file.name}; {remedy}"
         )
 
