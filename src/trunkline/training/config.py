@@ -23,7 +23,7 @@ from trunkline.data.formats import formats
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
-from trunkline.model.checking import Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
+from trunkline.model.checking import DEEPEST, Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
 from trunkline.tasks.labels import MissingList
 from trunkline.training.hints import refuse_misplaced
 from trunkline.training.memory import Memory
@@ -319,9 +319,11 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
     return values
 
 
-def _copied(values: Any) -> Any:
+def _copied(values: Any, depth: int = 0) -> Any:
     """The same sections, which may be changed; what they hold is not copied, as it may be a data set."""
-    return {key: _copied(value) for key, value in values.items()} if type(values) is dict else values
+    if type(values) is not dict or depth > DEEPEST:  # which may hold itself, and is refused later
+        return values
+    return {key: _copied(value, depth + 1) for key, value in values.items()}
 
 
 MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a batch: one or the other
