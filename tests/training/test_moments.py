@@ -18,7 +18,9 @@ from trunkline.training.run import Run
 
 
 def paths(run, place):
-    """By task, the linear path of its branch once a loop has been made."""
+    """By task, the linear path of its branch once a loop has been made, whatever mode its learner was in."""
+    for learner in run.first[0].values():
+        learner.train()
     run.loop(place)
     return {name: part.branch.path for learner in run.first[0].values() for name, part in learner.parts.items()}
 
