@@ -105,7 +105,7 @@ def test_bad_input_is_one_sentence(old):
         assert fails(2, "import", place, "new").startswith(f"{place}: found none of pytorch_adapter.bin, ")
     assert fails(2, "import", old, "old") == "old: is not empty; expected a new or empty folder"
     torch.save([torch.ones(2)], old / "pytorch_model_head.bin")
-    assert "found no head_config.json beside it" in fails(2, "import", old, "new")
+    assert "found no head_config.json next to it" in fails(2, "import", old, "new")
     (old / "head_config.json").write_text("{}")
     assert "found something other than named tensors" in fails(2, "import", old, "new")
     (old / "adapter_config.json").write_text("{")

@@ -60,7 +60,7 @@ def test_a_store_that_is_being_built_stays_and_that_is_said(config):
 
 
 def test_bad_input_is_one_sentence(config, tmp_path):
-    assert "nothing chosen" in fails(2, "states", "prune")
+    assert "nothing selected" in fails(2, "states", "prune")
     assert "no stores have a key" in fails(2, "states", "prune", "abc")
     assert "no store under" in fails(2, "states", "info", "abc")
     assert "missing.yaml: no such file" in fails(2, "states", "build", "missing.yaml")
