@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, uninterrupted):
 
     with (
         mock.patch("light.light_pass", full),
-        pytest.raises(TrunklineError, match=r"No space left on device\); what is"),
+        pytest.raises(TrunklineError, match=r"No space left on device\); finished parts"),
     ):
         reference_build(tmp_path)
     (path,) = tmp_path.glob("?" * 64)
