@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.writing import output_format, output_suffixes
@@ -114,6 +114,7 @@ def test_objects_in_parquet_lose_no_key():
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1, max_size=5))
+@example(["\r", "a\rb", "a\r\nb"])
 def test_any_texts_come_back_from_text_formats(texts):
     rows = [{"t": text, "u": text} for text in texts]
     assert [json.loads(line)["t"] for line in written("a.jsonl", rows).decode().split("\n")[:-1]] == texts

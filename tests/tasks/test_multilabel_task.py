@@ -248,10 +248,14 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     divided = corpus_of(labels=["a;b", None, "nan", "b"])
     task = fitted("multilabel", divided, labels="labels", separator=";")
     assert task.labels == ["a", "b", "nan"] and len(task.label_findings(divided)) == 1
-    assert task.findings(divided) == ["1 of 4 rows have a blank cell in column 'labels': none of the labels."]
+    [said] = task.findings(divided)
+    assert said.startswith("1 of 4 rows have a blank cell in column 'labels': none of the labels, unless `data.missing: ['']`")
     task = fitted("multilabel", divided, labels="labels", separator=";", missing=["nan"])
     assert task.labels == ["a", "b"] and task.targets(divided).present.tolist() == [True, True, False, True]
     assert "1 of them 'nan'" in task.findings(divided)[0]
+    task = fitted("multilabel", divided, labels="labels", separator=";", missing=[""])
+    assert task.targets(divided).present.tolist() == [True, False, True, True]
+    assert task.findings(divided) == ["1 of 4 rows have no value in column 'labels', and are skipped by 't'."]
 
 
 def test_labels_that_training_lacks_are_missed_as_scikit_learn_counts_them():

@@ -82,8 +82,12 @@ def test_a_cell_without_a_score_is_told_from_one_that_was_not_trained_yet(capsys
     assert [text.get_text() for text in axes.texts] == ["-", "", "-", "0.500", "-", "0.500"]
 
 
-def test_while_no_score_is_defined_the_smallest_loss_decides_and_a_finding_says_so(tiny_trunk_dir, rows, constant, tmp_path):
-    values = judged_on(config(tiny_trunk_dir, rows, tasks=("stars", "mood"), epochs=3), constant)
+def test_while_no_score_is_defined_the_smallest_loss_decides_and_a_finding_says_so(tiny_trunk_dir, rows, tmp_path):
+    best = write_rows(
+        tmp_path / "best.jsonl", 150, seed=1
+    )  # of the one number that is furthest from the mean, so that the loss falls
+    best.write_text("".join(f"{line}\n" for line in best.read_text().splitlines() if json.loads(line)["stars"] == 1.0))
+    values = judged_on(config(tiny_trunk_dir, rows, tasks=("stars", "mood"), epochs=3), best)
     three = fit(values, run_dir=tmp_path / "three")
     history = three.summary["history"]
     judged = [entry["tasks"]["stars"]["validation"] for entry in history]

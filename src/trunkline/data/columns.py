@@ -13,11 +13,11 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, cast
 
+from trunkline.data.label_spelling import spelled_alike
 from trunkline.data.literals import opens, read_literal
 from trunkline.data.missing import is_listed, is_missing, spells_missing
 from trunkline.data.numerals import Notation, Notations, as_number, notation_of
 from trunkline.data.predictions import main_parts
-from trunkline.data.spelling import spelled_alike
 from trunkline.data.table import Table
 from trunkline.data.tags import to_iob2
 from trunkline.errors import BadInput, shown
@@ -121,8 +121,8 @@ def policy(missing: Missing) -> tuple[str, ...] | None:
 def labels(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[str | None]:
     """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false.
 
-    A label is what it is in any format that a data frame is saved in: see data/spelling.py. Blank ones are missing. A list of
-    one label, as annotation tools write choices, is that label.
+    A label is what it is in any format that a data frame is saved in: see data/label_spelling.py. Blank ones are missing. A
+    list of one label, as annotation tools write choices, is that label.
     """
     values = cells(table, name, where, missing)
 

@@ -25,13 +25,16 @@ def label_sets(
 ) -> list[list[str] | None]:
     """Return a column of label lists; with a `separator`, of strings to be divided at it. An empty list is a valid value.
 
+    With a separator a blank cell is an empty list, unless `missing` lists the empty string.
+
     Lists that are vectors of 0 and 1 (`vector_length`) hold the labels at whose places a 1 stands: `names`, or label_0, ...
     """
     values = cells(table, name, where, missing)
     length = vector_length(table, name, missing)
 
     def sets() -> list[list[str] | None]:
-        return [_set_of(table, row, name, value, separator) for row, value in enumerate(values)]
+        unlabelled = None if "" in (missing or ()) else list[str]()
+        return [_set_of(table, row, name, value, separator, unlabelled) for row, value in enumerate(values)]
 
     if length is not None and names is not None and len(names) != length:
         if {"0", "1"} & set(names):  # a few rows of a column whose labels are numbers
@@ -74,10 +77,12 @@ def _length(values: list) -> int | None:
     return length if length > 1 else None
 
 
-def _set_of(table: Table, row: int, name: str, value: Any, separator: str | None) -> list[str] | None:
+def _set_of(
+    table: Table, row: int, name: str, value: Any, separator: str | None, unlabelled: list[str] | None
+) -> list[str] | None:
     if value is None:
-        blank = not isinstance(table.columns[name][row], str)  # an empty cell of a CSV file: no label holds
-        return [] if separator is not None and blank else None
+        blank = not isinstance(table.columns[name][row], str)  # an empty cell of a CSV file: `unlabelled`, by default no label
+        return unlabelled if separator is not None and blank else None
     if separator is not None and isinstance(value, str):
         value = [part.strip() for part in value.split(separator) if part.strip()]
     if not isinstance(value, list):

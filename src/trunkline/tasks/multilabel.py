@@ -148,7 +148,10 @@ class MultilabelTask(Task):
         if config.separator is not None and (
             blank := sum(cell is None and row == [] for cell, row in zip(cells, rows, strict=True))
         ):
-            found.append(f"{blank:,} of {len(rows):,} rows have a blank cell in column {config.labels!r}: none of the labels.")
+            found.append(
+                f"{blank:,} of {len(rows):,} rows have a blank cell in column {config.labels!r}: none of the labels, unless "
+                "`data.missing: ['']` says that they are missing."
+            )
         if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:
             lists = [cell for cell in cells if isinstance(cell, list)]
             blank = sum(is_missing(part) or (isinstance(part, str) and not part.strip()) for cell in lists for part in cell)

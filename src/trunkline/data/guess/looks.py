@@ -7,9 +7,9 @@ from typing import Any
 
 from trunkline.data import columns, label_sets
 from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id
+from trunkline.data.label_spelling import spelled_alike
 from trunkline.data.missing import is_missing, spells_missing
 from trunkline.data.numerals import PLAIN, are_codes, as_number, notation_of
-from trunkline.data.spelling import spelled_alike
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 

@@ -13,6 +13,13 @@ from trunkline.data.written import cell
 from trunkline.errors import BadInput, shown
 
 
+class _Lines(io.StringIO):
+    """Lines that end at LF. csv quotes a CR in a cell only while lines end at CRLF (until Python 3.13)."""
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")
+
+
 class Separated:
     def __init__(self, file: Bytes, separator: str) -> None:
         self.file, self.separator = file, separator
@@ -21,10 +28,10 @@ class Separated:
 
     def write(self, rows: Sequence[Cells], types: Mapping[str, Any]) -> None:
         flat = [{name: cell(value) for name, value in row.items()} for row in rows]
-        text = io.StringIO()
+        text = _Lines()
         if self.header is None:
             self.header = dict.fromkeys(name for row in flat for name in row)
-            csv.writer(text, delimiter=self.separator, lineterminator="\n").writerow(self.header)
+            csv.writer(text, delimiter=self.separator).writerow(self.header)
         for row, cells in enumerate(flat, start=self.rows + 1):
             if new := [name for name in cells if name not in self.header]:
                 raise BadInput(
@@ -32,7 +39,7 @@ class Separated:
                     "first rows; expected all columns there, or --format jsonl"
                 )
         self.rows += len(flat)
-        csv.DictWriter(text, self.header, delimiter=self.separator, lineterminator="\n").writerows(flat)
+        csv.DictWriter(text, self.header, delimiter=self.separator).writerows(flat)
         self.file.write(text.getvalue().encode("utf-8", "backslashreplace"))
         self.file.flush()
 
