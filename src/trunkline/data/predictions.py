@@ -28,8 +28,8 @@ def is_score(name: str, names: Collection[str]) -> bool:
 
 
 def holds_predictions(name: str, columns: dict[str, list]) -> bool:
-    """Whether a column has predictions: objects, or what has scores beside it."""
+    """Whether a column has predictions: objects, or what has scores or the labels from before beside it."""
     if name not in columns:
         return False
-    beside = any(f"{name}.{key}" in columns for key in BESIDE)
+    beside = any(other in columns for other in (f"given_{name}", *(f"{name}.{key}" for key in BESIDE)))
     return beside or any(_main_part(value) is not value for value in columns[name])

@@ -260,6 +260,13 @@ def _of_predictions(name: str, column: str) -> str:
 
 def _of_answers(name: str, columns: list[str], table: Table, error: BadInput) -> BadInput:
     """The error of answers that cannot be read, with the way out."""
+    for column in columns:
+        right = table.columns.get(f"given_{column}")
+        if right is not None and right is not table.columns.get(column):  # they are the same where --column chose it
+            told = (
+                f"column {column!r} holds predictions: --column {name}=given_{column} names the column with the right answers"
+            )
+            return BadInput(f"{error}; {told}")
     if all(column in table.columns for column in columns) or table.lacks_header():
         return error
     return BadInput(f"{error}; --column {name}=NAME names the column with the answers of {name!r}")
