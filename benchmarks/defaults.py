@@ -38,27 +38,30 @@ Scores = dict[str, float]
 SPLITS = ("validation", "test")
 
 
-def data_sets() -> dict[str, tuple[list[str], dict[str, Any]]]:
-    """By name, the metrics to show (the first decides) and the config's data and task."""
+METRICS = {
+    "hwu64": ["accuracy"],
+    "cola": ["matthews"],
+    "emotion": ["accuracy"],
+    "nlupp": ["f1_micro", "f1_macro"],
+    "snips": ["accuracy"],
+}
 
-    def of(folder: str, *splits: str) -> dict[str, str]:
-        return {split: str(shared_data(folder, f"{split}.jsonl.gz")) for split in splits}
 
-    cola = {**of("cola", "train"), "validation": "10%", "test": of("cola", "validation")["validation"]}
-    every = ("train", "validation", "test")
-    return {
-        "hwu64": (["accuracy"], {"data": of("hwu64", *every), "task": {"kind": "sequence", "label": "label"}}),
-        "cola": (["matthews"], {"data": cola, "task": {"kind": "sequence", "label": "label", "metric": "matthews"}}),
-        "emotion": (["accuracy"], {"data": of("emotion", *every), "task": {"kind": "sequence", "label": "label"}}),
-        "nlupp": (["f1_micro", "f1_macro"], {"data": of("nlupp", *every), "task": {"kind": "multilabel", "labels": "labels"}}),
-        "snips": (
-            ["accuracy"],
-            {
-                "data": {"train": "snips", "validation": "10%", "test": "snips:test"},
-                "task": {"kind": "sequence", "label": "label"},
-            },
-        ),
-    }
+def data_set(name: str) -> dict[str, Any]:
+    """The config's data and task. Its metrics are in `METRICS`; the first decides."""
+
+    def of(*splits: str) -> dict[str, str]:
+        return {split: str(shared_data(name, f"{split}.jsonl.gz")) for split in splits}
+
+    task: dict[str, Any] = {"kind": "sequence", "label": "label"}
+    if name == "snips":
+        return {"data": {"train": "snips", "validation": "10%", "test": "snips:test"}, "task": task}
+    if name == "cola":
+        data = {**of("train"), "validation": "10%", "test": of("validation")["validation"]}
+        return {"data": data, "task": {**task, "metric": "matthews"}}
+    if name == "nlupp":
+        task = {"kind": "multilabel", "labels": "labels"}
+    return {"data": of("train", "validation", "test"), "task": task}
 
 
 def config_of(about: dict[str, Any], method: dict[str, Any], seed: int, **training: Any) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def baselines(about: dict[str, Any], shown: list[str], seed: int, regression: bo
 
 def main() -> None:
     arguments = parser(__doc__, repeats=3)
-    arguments.add_argument("--data", nargs="+", choices=list(data_sets()), default=list(data_sets()), help="data sets (all)")
+    arguments.add_argument("--data", nargs="+", choices=list(METRICS), default=list(METRICS), help="data sets (all)")
     arguments.add_argument(
         "--sides", nargs="+", choices=["defaults", "probe", "baselines"], default=["defaults", "probe", "baselines"]
     )
@@ -137,7 +140,7 @@ def main() -> None:
     found: dict[tuple[str, str], list[dict[str, Scores]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for data in options.data:
-            shown, about = data_sets()[data]
+            shown, about = METRICS[data], data_set(data)
             for seed in seeds:
                 sides: dict[str, dict[str, Scores]] = {}
                 place = Path(folder) / f"{data}-{seed}"
@@ -153,7 +156,7 @@ def main() -> None:
                     print(f"{data}, {side}, seed {seed}: {scores}", file=sys.stderr, flush=True)
     runs = []
     for (data, side), several in found.items():
-        for metric in data_sets()[data][0]:
+        for metric in METRICS[data]:
             scores = {split: [one[split][metric] for one in several] for split in SPLITS}
             mean = statistics.mean(scores["test"])
             deviation = statistics.stdev(scores["test"]) if len(several) > 1 else None
