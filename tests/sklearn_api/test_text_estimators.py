@@ -323,3 +323,12 @@ def test_held_out_folds_are_read_from_the_store_once_all_their_texts_are_in_it(s
     model.bundle_.stored = "fp32"
     passes.clear()
     assert np.allclose(model.predict_proba(["so good", *texts])[1:], stored, atol=1e-5) and passes  # one is in no store
+
+
+@pytest.mark.parametrize(
+    "found", [{}, {"parameters": [], "fitted": {}}, {"parameters": {"no": 1}, "fitted": {}}, {"parameters": {}}]
+)
+def test_a_saved_estimator_with_other_keys_is_refused(found, tmp_path):
+    (tmp_path / "estimator.json").write_text(json.dumps({"class": "TextClassifier", **found}))
+    with pytest.raises(BadInput, match=r"estimator.json: found .*, expected what save writes"):
+        TextClassifier.load(tmp_path)

@@ -86,8 +86,12 @@ class TextEstimator(BaseEstimator):
         described = read_object(path / FILE)
         if described.get("class") != cls.__name__:
             raise BadInput(f"{path / FILE}: found {described.get('class')!r}, expected one of {cls.__name__}")
-        estimator = cls(**described["parameters"])
-        estimator._restore(described["fitted"])
+        parameters, fitted = described.get("parameters"), described.get("fitted")
+        known = set(cls._get_param_names())
+        if not (isinstance(parameters, dict) and parameters.keys() <= known and isinstance(fitted, dict)):
+            raise BadInput(f"{path / FILE}: found other keys or values, expected what save writes: parameters and fitted")
+        estimator = cls(**parameters)
+        estimator._restore(fitted)
         estimator.bundle_ = Bundle.open(path / BRANCH)
         return estimator
 
