@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.tags import tags_to_spans
+from trunkline.data.values.tags import tags_to_spans
 from trunkline.tasks.metrics import token_metrics
 from trunkline.tasks.spans import count_spans, find_spans, repair, tag_names
 

@@ -10,7 +10,7 @@ from tasktools import corpus_of, fitted
 
 from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
-from trunkline.data.tags import spans_to_tags
+from trunkline.data.values.tags import spans_to_tags
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.tasks import Task
 from trunkline.tasks.labels import Reading

@@ -131,7 +131,7 @@ def predict(
     told["findings"] = noticed.sentences()
     if output is not None:
         return {**told, "output": str(output)}
-    from trunkline.data.written import plain
+    from trunkline.data.values.written import plain
 
     return {**told, "predictions": [plain(merged(row)) for row in collected] if as_json else []}
 

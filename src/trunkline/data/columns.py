@@ -1,6 +1,6 @@
 """Columns of a table read as texts, labels, label sets, numbers, tags or spans: every value checked, errors with its line.
 
-A missing value (data/missing.py) is None: that task skips the row. A column is read once for a table (`Table.parsed`).
+A missing value (data/values/missing.py) is None: that task skips the row. A column is read once for a table (`Table.parsed`).
 `missing` are the strings that a config lists as missing values. Among numbers the usual spellings are missing as well, unless
 the list is empty, which says that there are none.
 """
@@ -13,13 +13,13 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, cast
 
-from trunkline.data.label_spelling import spelled_alike
-from trunkline.data.literals import opens, read_literal
-from trunkline.data.missing import is_listed, is_missing, spells_missing
-from trunkline.data.numerals import Notation, Notations, as_number, notation_of
-from trunkline.data.predictions import main_parts
 from trunkline.data.table import Table
-from trunkline.data.tags import to_iob2
+from trunkline.data.values.label_spelling import spelled_alike
+from trunkline.data.values.literals import opens, read_literal
+from trunkline.data.values.missing import is_listed, is_missing, spells_missing
+from trunkline.data.values.numerals import Notation, Notations, as_number, notation_of
+from trunkline.data.values.predictions import main_parts
+from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput, shown
 
 Missing = Sequence[str] | None
@@ -66,9 +66,9 @@ def optional_texts(table: Table, name: str, where: str = "data.text") -> list[st
 
 
 def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> list:
-    """Return a column with missing values as None, and lists and objects that are written as text (data/literals.py) as such.
+    """Return a column with missing values as None, and lists and objects that are written as text (values/literals.py) as such.
 
-    Predictions as Trunkline writes them in JSON are their label, labels, spans or number (data/predictions.py).
+    Predictions as Trunkline writes them in JSON are their label, labels, spans or number (data/values/predictions.py).
 
     Text is read so if most of the column's strings begin like a list or an object and one can be read.
 
@@ -121,7 +121,7 @@ def policy(missing: Missing) -> tuple[str, ...] | None:
 def labels(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[str | None]:
     """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false.
 
-    A label is what it is in any format that a data frame is saved in: see data/label_spelling.py. Blank ones are missing. A
+    A label is what it is in any format that a data frame is saved in: see values/label_spelling.py. Blank ones are missing. A
     list of one label, as annotation tools write choices, is that label.
     """
     values = cells(table, name, where, missing)
@@ -165,7 +165,7 @@ def label_of(value: object) -> str | None:
 
 
 def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None) -> list[float | None]:
-    """Return a column of finite numbers; strings that spell one are read, in the notation of the column (data/numerals.py).
+    """Return a column of finite numbers; strings that spell one are read, in the notation of the column (values/numerals.py).
 
     Raises:
         BadInput: the first value that is no number, or a column of which commas may be decimal marks or separate thousands.

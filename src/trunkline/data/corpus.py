@@ -11,7 +11,7 @@ import regex
 
 from trunkline.data import columns
 from trunkline.data.table import Table
-from trunkline.data.token_spelling import likely_reason, spellings
+from trunkline.data.values.token_spelling import likely_reason, spellings
 from trunkline.errors import BadInput
 
 Unit = tuple[int, int]  # character span, end exclusive

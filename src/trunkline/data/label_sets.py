@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.columns import Missing, cells, label_of, labels, policy, usual, wrong
-from trunkline.data.missing import is_missing, spells_missing
 from trunkline.data.table import Table
+from trunkline.data.values.missing import is_missing, spells_missing
 from trunkline.errors import BadInput
 
 LONGEST_SHOWN = 4  # characters of what stands where 0 or 1 should: longer ones may be a text

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any
 
 from trunkline.data.sentences import in_sentences, is_token_per_row
-from trunkline.data.spans import with_spans
 from trunkline.data.table import Table
+from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, shown
 
 MARK = "in memory, sha256 "
@@ -82,7 +82,7 @@ def table_of(given: Any, source: str) -> Table:
 
 def digest_of(table: Table) -> str:
     """sha256 (hex) of the columns of a table: their names and, in order, their values."""
-    from trunkline.data.written import plain as as_json  # here, as it loads pyarrow
+    from trunkline.data.values.written import plain as as_json  # here, as it loads pyarrow
 
     digest = hashlib.sha256()
     for name, values in table.columns.items():

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from trunkline.data.formats.conll_tags import EXPECTED, converted, is_tag, scheme_of
-from trunkline.data.notes import Notes, counted
+from trunkline.data.reading.notes import Notes, counted
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
 

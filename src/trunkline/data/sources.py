@@ -13,8 +13,8 @@ from trunkline.data.formats.parquet import arrow_columns
 from trunkline.data.formats.recognise import format_for, unread_suffix
 from trunkline.data.memory import refuse_mark
 from trunkline.data.sentences import in_sentences, is_token_per_row
-from trunkline.data.spans import with_spans
 from trunkline.data.table import Table, concatenate
+from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, unknown_name
 
 EMBEDDED = Path(__file__).parent / "embedded"  # a folder a set, a <split>.jsonl.gz a split, and its licence

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from trunkline.data.values.written import PREDICTED
 from trunkline.data.writing import Bytes, Chosen
-from trunkline.data.written import PREDICTED
 from trunkline.errors import shown
 
 NAMED = 10  # renamed columns that a message names

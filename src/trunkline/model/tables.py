@@ -10,8 +10,8 @@ from typing import Any
 
 from trunkline.data.corpus import Corpus, View, build_corpus
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text, without_empty
-from trunkline.data.predictions import holds_predictions
 from trunkline.data.table import Table
+from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput
 from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
 from trunkline.model.columns import renamed_columns

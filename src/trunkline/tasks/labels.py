@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, Field
 
 from trunkline.data.columns import label_of
 from trunkline.data.corpus import Corpus
-from trunkline.data.label_spelling import spelled_alone
-from trunkline.data.missing import is_listed, spells_missing
 from trunkline.data.table import Table
+from trunkline.data.values.label_spelling import spelled_alone
+from trunkline.data.values.missing import is_listed, spells_missing
 from trunkline.errors import BadInput, listed, shown
 
 
@@ -197,7 +197,7 @@ def rarest_labels(rows: Sequence[Collection[str] | None]) -> list[str]:
 
 
 def positions(labels: Sequence[str]) -> dict[str, int]:
-    """Return the number of each label, also under the name that data/label_spelling.py gives it: a branch may have ``True``."""
+    """Return the number of each label, also under the name that values/label_spelling.py gives it (``True``)."""
     found = {label: number for number, label in enumerate(labels)}
     for number, label in enumerate(labels):
         found.setdefault(spelled_alone(label), number)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
-from trunkline.data.missing import is_missing
+from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space

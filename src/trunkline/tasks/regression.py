@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.data.numerals import PLAIN
+from trunkline.data.values.numerals import PLAIN
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.data.missing import spells_missing
+from trunkline.data.values.missing import spells_missing
 from trunkline.errors import BadInput, shown
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space

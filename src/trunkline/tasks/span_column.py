@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus, Unit
-from trunkline.data.offsets import Counted, Span, in_characters, likely_cause
-from trunkline.data.tags import REASONS, Placed, spans_to_tags
+from trunkline.data.values.offsets import Counted, Span, in_characters, likely_cause
+from trunkline.data.values.tags import REASONS, Placed, spans_to_tags
 from trunkline.errors import listed
 from trunkline.tasks.labels import may_name
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.data.offsets import Counted
+from trunkline.data.values.offsets import Counted
 from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trunkline.data.opened import COMPRESSED, ZIP
+from trunkline.data.reading.opened import COMPRESSED, ZIP
 from trunkline.data.table import Table
 from trunkline.registry import Registry
 

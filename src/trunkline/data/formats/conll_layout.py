@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trunkline.data.formats.conll_tags import SAID, Scheme, in_iob, is_tag, scheme_of
-from trunkline.data.lines import read_lines
-from trunkline.data.notes import Notes
+from trunkline.data.reading.lines import read_lines
+from trunkline.data.reading.notes import Notes
 from trunkline.errors import BadInput
 
 _NUMBER = re.compile(r"\d+(-\d+|\.\d+)?")  # of a word, of a range of words, of an empty node of CoNLL-U

@@ -14,9 +14,9 @@ from typing import Literal
 
 from trunkline.data.formats import Format, formats
 from trunkline.data.formats.delimiters import find_delimiter, is_csv
-from trunkline.data.lines import read_lines
-from trunkline.data.notes import Notes
-from trunkline.data.parts import parts
+from trunkline.data.reading.lines import read_lines
+from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.parts import parts
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
 

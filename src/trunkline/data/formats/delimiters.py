@@ -7,8 +7,8 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from trunkline.data.lines import read_lines
-from trunkline.data.notes import Notes
+from trunkline.data.reading.lines import read_lines
+from trunkline.data.reading.notes import Notes
 
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LOOKED_AT = 50  # lines

@@ -8,7 +8,7 @@ from typing import Any
 
 from trunkline.data.formats import Format, formats
 from trunkline.data.formats.annotations.spacy import labels_of
-from trunkline.data.notes import Notes
+from trunkline.data.reading.notes import Notes
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trunkline.data.notes import counted
+from trunkline.data.reading.notes import counted
 from trunkline.errors import BadInput, listed
 
 # Keys under which tools put the rows, beside others that describe them.

@@ -15,9 +15,9 @@ from typing import Any
 from trunkline.data.formats import Format, formats
 from trunkline.data.formats.annotations import WRONG_TYPE, tool_of, tools
 from trunkline.data.formats.json_columns import rows_within
-from trunkline.data.json_values import Value, json_values
-from trunkline.data.notes import Notes
-from trunkline.data.parts import parts
+from trunkline.data.reading.json_values import Value, json_values
+from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.parts import parts
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 

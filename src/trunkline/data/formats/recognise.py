@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.formats.conll_layout import is_headless
-from trunkline.data.lines import read_lines
-from trunkline.data.opened import COMPRESSED, ZIP, member_name
+from trunkline.data.reading.lines import read_lines
+from trunkline.data.reading.opened import COMPRESSED, ZIP, member_name
 from trunkline.errors import BadInput
 
 LOOKED_AT = 50  # lines

@@ -16,7 +16,7 @@ from pathlib import Path
 from trunkline.data.formats import Format, formats
 from trunkline.data.formats.csv import Rows, delimited, narrowed, parse, rows_to_table, rows_to_tables
 from trunkline.data.formats.delimiters import find_delimiter
-from trunkline.data.notes import Notes
+from trunkline.data.reading.notes import Notes
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 

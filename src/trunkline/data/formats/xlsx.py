@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.formats import Format, formats
-from trunkline.data.notes import Notes
-from trunkline.data.parts import parts
+from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.parts import parts
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
 

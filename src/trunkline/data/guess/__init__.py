@@ -15,8 +15,8 @@ from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
-from trunkline.data.predictions import is_score
 from trunkline.data.table import NO_HEADER, Table
+from trunkline.data.values.predictions import is_score
 from trunkline.errors import BadInput, listed, shown
 
 __all__ = ["Decision", "Guess", "guess_columns"]

@@ -11,7 +11,7 @@ from trunkline.data.guess.decision import Decision
 from trunkline.data.guess.looks import MOST_LABEL_LENGTH, MOST_LABELS, Look
 from trunkline.data.guess.names import DIVISION, WORD_NAMES, names_classes
 from trunkline.data.label_sets import YES, vector_names
-from trunkline.data.numerals import PLAIN
+from trunkline.data.values.numerals import PLAIN
 from trunkline.errors import shown
 
 SEPARATORS = "|;,"

@@ -7,10 +7,10 @@ from typing import Any
 
 from trunkline.data import columns, label_sets
 from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id
-from trunkline.data.label_spelling import spelled_alike
-from trunkline.data.missing import is_missing, spells_missing
-from trunkline.data.numerals import PLAIN, are_codes, as_number, notation_of
 from trunkline.data.table import Table
+from trunkline.data.values.label_spelling import spelled_alike
+from trunkline.data.values.missing import is_missing, spells_missing
+from trunkline.data.values.numerals import PLAIN, are_codes, as_number, notation_of
 from trunkline.errors import BadInput
 
 MOST_LABELS, MOST_LABEL_LENGTH = 500, 80

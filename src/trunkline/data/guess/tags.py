@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import WORD_NAMES
-from trunkline.data.tags import to_iob2
+from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput
 
 

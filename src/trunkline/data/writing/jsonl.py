@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trunkline.data.values.written import plain
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
-from trunkline.data.written import plain
 
 
 def encoded(row: Cells) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trunkline.data.values.written import encodable, plain
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
-from trunkline.data.written import encodable, plain
 from trunkline.errors import BadInput, shown
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from trunkline.data.values.written import cell
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
-from trunkline.data.written import cell
 from trunkline.errors import BadInput, shown
 
 

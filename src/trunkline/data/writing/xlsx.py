@@ -12,8 +12,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from trunkline.data.values.written import cell
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
-from trunkline.data.written import cell
 from trunkline.errors import BadInput, shown
 
 MOST_ROWS, MOST_CHARACTERS = 1_048_576, 32_767  # of a sheet with its header, and of a cell

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trunkline.data.notes import Notes
+from trunkline.data.reading.notes import Notes
 from trunkline.registry import Registry
 
 WRONG_TYPE = (TypeError, AttributeError, KeyError, IndexError)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.formats.annotations import Tool, tools
-from trunkline.data.notes import Notes
+from trunkline.data.reading.notes import Notes
 from trunkline.errors import BadInput
 
 

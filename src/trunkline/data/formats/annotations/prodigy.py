@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.formats.annotations import Tool, tools
-from trunkline.data.notes import Notes
-from trunkline.data.spans import as_spans
+from trunkline.data.reading.notes import Notes
+from trunkline.data.values.spans import as_spans
 from trunkline.errors import BadInput
 
 _ANSWERS = {"accept", "reject", "ignore"}

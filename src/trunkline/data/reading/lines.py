@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trunkline.data.opened import opened
+from trunkline.data.reading.opened import opened
 from trunkline.errors import BadInput
 
 HEAD = 1 << 16  # bytes from which encoding and line ends are told

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trunkline.data import json_values
-from trunkline.data.lines import read_blocks
+from trunkline.data.reading import json_values
+from trunkline.data.reading.lines import read_blocks
 from trunkline.data.sources import read_chunks, read_table
 from trunkline.errors import BadInput
 

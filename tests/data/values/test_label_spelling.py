@@ -4,8 +4,8 @@ import pytest
 
 from trunkline.data import columns
 from trunkline.data.guess import guess_columns
-from trunkline.data.label_spelling import spelled_alike, spelled_alone
 from trunkline.data.sources import read_table
+from trunkline.data.values.label_spelling import spelled_alike, spelled_alone
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data import literals
-from trunkline.data.literals import read_literal
-from trunkline.data.written import cell
+from trunkline.data.values import literals
+from trunkline.data.values.literals import read_literal
+from trunkline.data.values.written import cell
 
 SCALARS = st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text(max_size=8)
 VALUES = st.recursive(

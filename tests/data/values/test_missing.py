@@ -4,7 +4,7 @@ from decimal import Decimal
 import pandas
 import pytest
 
-from trunkline.data.missing import is_listed, is_missing, spells_missing
+from trunkline.data.values.missing import is_listed, is_missing, spells_missing
 
 
 @pytest.mark.parametrize("value", [None, math.nan, pandas.NA, pandas.NaT, Decimal("NaN")])

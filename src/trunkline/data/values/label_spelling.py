@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from trunkline.data.missing import spells_missing
-from trunkline.data.numerals import as_number
+from trunkline.data.values.missing import spells_missing
+from trunkline.data.values.numerals import as_number
 
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.0+)?(?:Z|\+00:00)?)?")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.data.predictions import holds_predictions
 from trunkline.data.table import Table
+from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput
 from trunkline.model import tables
 

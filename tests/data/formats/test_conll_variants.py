@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.sources import read_chunks, read_table
-from trunkline.data.tags import to_iob2
+from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput
 
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.tags import REASONS, Placed, spans_to_tags, tags_to_spans, to_iob2
+from trunkline.data.values.tags import REASONS, Placed, spans_to_tags, tags_to_spans, to_iob2
 from trunkline.errors import BadInput
 
 SETTINGS = settings(max_examples=50, deadline=None)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.corpus import segment
-from trunkline.data.offsets import in_characters, likely_cause
+from trunkline.data.values.offsets import in_characters, likely_cause
 
 ANY = st.text(st.sampled_from("ab \u00e9\u20ac\U0001f600\U0001f44d\U0001f3fd\r\n"), max_size=12)
 

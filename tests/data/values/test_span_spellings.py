@@ -8,7 +8,7 @@ import pytest
 
 from trunkline.data.columns import span_lists
 from trunkline.data.sources import read_chunks, read_table
-from trunkline.data.spans import as_spans
+from trunkline.data.values.spans import as_spans
 
 WANTED = [(0, 3, "A"), (4, 7, "B")]
 

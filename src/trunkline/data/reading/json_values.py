@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.lines import read_blocks, read_lines
+from trunkline.data.reading.lines import read_blocks, read_lines
 from trunkline.errors import BadInput
 
 Value = tuple[int, Any]  # the line on which a JSON value begins, and what it is

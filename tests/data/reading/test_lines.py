@@ -8,7 +8,7 @@ import zipfile
 import pyarrow as pa
 import pytest
 
-from trunkline.data.lines import read_lines
+from trunkline.data.reading.lines import read_lines
 from trunkline.data.sources import read_chunks, read_table
 from trunkline.errors import BadInput
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.numerals import PLAIN, Notation, are_codes, as_number, notation_of
+from trunkline.data.values.numerals import PLAIN, Notation, are_codes, as_number, notation_of
 
 
 @settings(max_examples=50, deadline=None)
