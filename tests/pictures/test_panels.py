@@ -42,6 +42,18 @@ def test_learning_curves_mark_the_best_evaluation_and_show_the_losses():
     assert {text.get_text() for text in score.get_legend().get_texts()} == {*found, *lines(losses)}
 
 
+def test_a_threshold_that_was_chosen_after_training_has_a_mark_of_its_own():
+    tuned = {"threshold": 0.168, "untuned_threshold": 0.5, "metric": "accuracy", "tuned": 0.875, "untuned": 0.75}
+    figure = drawn({"mood": {"tuned": tuned}}, history=HISTORY)
+    found = lines(panels(figure)[0])
+    assert found["best: 0.750"].get_ydata() == [0.75]
+    mark = found["with threshold 0.168: 0.875"]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([2], [0.875]) and inside(figure)
+    for kept in ({"metric": "f1_micro"}, {"threshold": 0.5}):  # the curve shows another metric; it has this threshold
+        figure = drawn({"mood": {"tuned": tuned | kept}}, history=HISTORY)
+        assert not [label for label in lines(panels(figure)[0]) if "threshold" in label]
+
+
 def test_evaluations_within_an_epoch_are_drawn_by_step_and_a_history_of_an_earlier_version_has_no_training_loss():
     entries = [
         {"step": step, "epoch": 1, "tasks": {"mood": {"validation": {"accuracy": score, "loss": 1.0}, "best": True}}}

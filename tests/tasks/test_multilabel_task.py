@@ -115,10 +115,17 @@ def test_tuning_finds_the_best_threshold_for_the_monitored_metric_and_decoding_u
     task = multilabel_task(metric=metric)
     criterion, targets = task.criterion(), Targets(true, np.arange(400) % 10 > 0)
     before = task.score(criterion.decode(logits), targets)[metric]
-    task.tune(torch.from_numpy(logits), targets)
+    chosen = task.tune(torch.from_numpy(logits), targets)
     assert task.learned.threshold != 0.5
     after = task.score(criterion.decode(logits), targets)[metric]
     assert after >= before
+    assert chosen == {
+        "threshold": task.learned.threshold,
+        "untuned_threshold": 0.5,
+        "metric": metric,
+        "tuned": pytest.approx(after),
+        "untuned": pytest.approx(before),
+    }
     tuned = task.learned.threshold
     for threshold in CANDIDATES[::5].tolist():
         task.learned.threshold = threshold
@@ -131,8 +138,7 @@ def test_tuning_finds_the_best_threshold_for_the_monitored_metric_and_decoding_u
 def test_a_threshold_that_is_given_or_has_nothing_to_go_by_stays():
     logits, true = np.zeros((2, 3)) - 2, np.array([[True, False, False], [False, True, False]])
     fixed = fitted("multilabel", corpus_of(labels=[["a"], ["b", "c"]]), labels="labels", threshold=0.3)
-    fixed.tune(logits, Targets(true, np.ones(2, bool)))
-    assert fixed.learned.threshold == 0.3
+    assert fixed.tune(logits, Targets(true, np.ones(2, bool))) == {} and fixed.learned.threshold == 0.3
     task = multilabel_task()
     task.tune(logits, Targets(np.zeros((2, 3), bool), np.ones(2, bool)))
     assert task.learned.threshold == 0.5

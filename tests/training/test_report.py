@@ -96,6 +96,16 @@ def test_a_branch_that_never_predicts_a_label_is_a_finding(run):
     assert json.loads((result.path / "result.json").read_text())["findings"] == result.summary["findings"]
 
 
+def test_a_threshold_that_was_chosen_on_validation_is_told_with_the_scores_before_and_after(run):
+    result, _, _ = run
+    found, entry = result.tasks["topics"]["tuned"], result.summary["history"][-1]["tasks"]["topics"]
+    assert found["untuned"] == pytest.approx(entry["validation"]["f1_micro"]) and found["metric"] == "f1_micro"
+    assert found["tuned"] == pytest.approx(result.tasks["topics"]["validation"]["f1_micro"])
+    assert found["tuned"] > found["untuned"] and "tuned" not in result.tasks["mood"]
+    scores = f"f1_micro {found['untuned']:.4f} -> {found['tuned']:.4f}"
+    assert f"threshold {found['threshold']:g} instead of 0.5, chosen on validation: {scores}" in repr(result)
+
+
 def test_the_time_is_told_by_parts_that_add_up(run):
     cost = run[0].cost
     assert {*cost["parts"]} == {*PARTS, "other"}

@@ -15,7 +15,7 @@ from rich.text import Text
 from trunkline.errors import ascii_controls
 from trunkline.events import metric_name
 from trunkline.states.budget import readable
-from trunkline.training.result import weighs_layers
+from trunkline.training.result import tuned_sentence, weighs_layers
 
 BAR = 24  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -76,7 +76,9 @@ def scores(
                 *cells,
                 end_section=row == len(names) - 1,
             )
-    return Group(made, *baseline_rules(rules)) if rules else made
+    tuned = {name: sentence for name, task in tasks.items() if (sentence := tuned_sentence(task))}
+    notes = [Text(f"{ascii_controls(name)}: {sentence}", style="dim") for name, sentence in tuned.items()]
+    return Group(made, *baseline_rules(rules), *notes) if rules or notes else made
 
 
 def baseline_rules(rules: Mapping[str, str]) -> list[Text]:

@@ -21,24 +21,27 @@ def curves(summary: Mapping[str, Any]) -> list[Panel]:
     Args:
         summary: result.json of a run. `history` has for each evaluation its `epoch`, its `step` and by task the metrics of
             `validation`, whether they were the `best` so far, and the mean `train_loss` since the last evaluation, if recorded.
+            A task may have `tuned`, the threshold that was chosen for the best weights, with the scores (Task.tune).
     """
     traced = list(_traced(summary))
     width = max([4.2, *(titles_width([title], KIND) + 1.2 for title, _, _ in traced)])
-    return [Panel(_drawing(title, monitor, entries), width, 3.2) for title, monitor, entries in traced]
+    return [Panel(_drawing(title, task, entries), width, 3.2) for title, task, entries in traced]
 
 
-def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Mapping[str, Any]]]]:
-    """The title, the monitored metric and the evaluations of each task, for each stage that has trained it."""
+def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], list[Mapping[str, Any]]]]:
+    """The title, what the summary has of the task, and its evaluations, for each task and each stage that has trained it."""
     stages = summary.get("stages") or [{"name": "", "history": summary.get("history", ())}]
     trained = [(stage, {name for entry in stage.get("history", ()) for name in entry["tasks"]}) for stage in stages]
     for name, task in summary["tasks"].items():
         own = [stage for stage, names in trained if name in names]
         for stage in own:
             title = name if len(own) == 1 else f"{name} ({stage['name']})"
-            yield title, task["monitor"], [entry for entry in stage["history"] if name in entry["tasks"]]
+            entries = [entry for entry in stage["history"] if name in entry["tasks"]]
+            yield title, {**task, **stage.get("tasks", {}).get(name, {})}, entries
 
 
-def _drawing(title: str, monitor: str, entries: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
+def _drawing(title: str, task: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
+    monitor, tuned = task["monitor"], task.get("tuned")
     name = title.rpartition(" (")[0] if title not in entries[0]["tasks"] else title
     epochs = [entry["epoch"] for entry in entries]
     by_epoch = len(set(epochs)) == len(epochs)
@@ -68,7 +71,11 @@ def _drawing(title: str, monitor: str, entries: Sequence[Mapping[str, Any]]) -> 
                 drawn += beside.plot(places, values, color="black", linestyle=style, linewidth=1, marker=marker, label=label)
         if best is not None:
             said = f"best: {scores[best]:.3f}" if len(places) > 1 else f"{scores[best]:.3f}"
-            drawn += axes.plot(places[best], scores[best], linestyle="", marker="*", markersize=11, color="#d9822b", label=said)
+            star: dict[str, Any] = {"linestyle": "", "color": "#d9822b"}
+            drawn += axes.plot(places[best], scores[best], marker="*", markersize=11, label=said, **star)
+            if tuned and tuned["metric"] == monitor and tuned["threshold"] != tuned["untuned_threshold"]:
+                said = f"with threshold {tuned['threshold']:g}: {tuned['tuned']:.3f}"  # chosen after the last evaluation
+                drawn += axes.plot(places[best], tuned["tuned"], marker="D", markersize=5, label=said, **star)
         beside.set_ylabel("loss", fontsize=LABEL)
         for one in (axes, beside):
             one.tick_params(labelsize=SMALL)

@@ -258,8 +258,13 @@ class Task(ABC):
     def criterion(self) -> Criterion:
         """Return a new criterion, its weights freshly initialised."""
 
-    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> None:  # noqa: B027 (most kinds have nothing to tune)
-        """Set what is chosen on validation once training is over, such as a threshold."""
+    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> dict[str, Any]:
+        """Set what is chosen on validation once training is over, and return it as plain JSON; empty where nothing is chosen.
+
+        Of a threshold: `threshold` and `untuned_threshold`, the `metric` that it was chosen by, and that metric on these rows with
+        the one (`tuned`) and with the other (`untuned`).
+        """
+        return {}
 
     @abstractmethod
     def score(self, decoded: Decoded, targets: Targets) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class MultilabelTask(Task):
     def criterion(self) -> MultilabelCriterion:
         return MultilabelCriterion(self)
 
-    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> None:
+    def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> dict[str, Any]:
         """Choose the threshold with the best monitored metric on these rows, unless the config names a threshold.
 
         Where the metric does not want a threshold of its own (average precision, the loss, a precision or a recall, which
@@ -254,13 +254,21 @@ class MultilabelTask(Task):
             targets: of the same texts.
         """
         if self.config.threshold != "tuned" or not targets.values[targets.present].any():
-            return
+            return {}
         true = targets.values[targets.present]
         scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
         scores = metrics.with_unseen(scores, len(targets.unseen))
         quality = threshold_quality(true, scores, self._tuned_for)
         nearest_first = np.argsort(np.abs(CANDIDATES - UNTUNED), kind="stable")
-        self.learned.threshold = float(CANDIDATES[nearest_first[quality[nearest_first].argmax()]])
+        best = nearest_first[quality[nearest_first].argmax()]
+        self.learned.threshold = float(CANDIDATES[best])
+        return {
+            "threshold": self.learned.threshold,
+            "untuned_threshold": UNTUNED,
+            "metric": self._tuned_for,
+            "tuned": float(quality[best]),
+            "untuned": float(quality[nearest_first[0]]),
+        }
 
     @property
     def _tuned_for(self) -> str:

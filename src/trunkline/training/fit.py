@@ -21,7 +21,7 @@ from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.loop import Interrupted
-from trunkline.training.result import read_result
+from trunkline.training.result import read_result, tuned_sentence
 from trunkline.training.run import Run
 
 
@@ -58,6 +58,8 @@ class RunResult:
                     beside = "" if least is None else f" (baseline {least:.4f})"
                     shown.append(f"{split} {'undefined' if score is None else format(score, '.4f')}{beside}")
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
+            if sentence := tuned_sentence(task):
+                lines.append(f"  {'':{width}}  {sentence}")
         return "\n".join(lines)
 
 

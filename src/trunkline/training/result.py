@@ -35,6 +35,18 @@ def weighs_layers(task: Mapping[str, Any]) -> bool:
     return len(task.get("layers", ())) > 1
 
 
+def tuned_sentence(task: Mapping[str, Any]) -> str | None:
+    """What to say of a threshold that was chosen on validation: the score there is not that of the last evaluations.
+
+    None where none was chosen, or where it is the one that these had.
+    """
+    found = task.get("tuned")
+    if not found or found["threshold"] == found["untuned_threshold"]:
+        return None
+    scores = f"{found['metric']} {found['untuned']:.4f} -> {found['tuned']:.4f}"
+    return f"threshold {found['threshold']:g} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
+
+
 def run_facts(path: Path) -> dict[str, Any]:
     """Return a run's summary with its directories as they are now: it may have been moved."""
     facts = read_result(path)

@@ -307,7 +307,7 @@ class Run:
         for past in earlier:
             parts[past.tasks[0]] = self._head(path / "stages" / past.name / past.tasks[0], source)
         with self.clock.part("judging"):
-            metrics = self._judge(parts, stage.tasks, source, loop)
+            metrics, tuned = self._judge(parts, stage.tasks, source, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         tasks, saved = {}, self._places(stage, before, path)
@@ -328,6 +328,7 @@ class Run:
                 "method": stage.method.name,
                 "monitor": part.task.monitor,
                 **metrics[name],
+                **({"tuned": tuned[name]} if tuned.get(name) else {}),
                 "branch": str(places[-1]) if places else None,
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
@@ -349,9 +350,14 @@ class Run:
         source.bind(branch.module)
         return Part(branch.task, branch.module.to(self.trunk.device), branch.criterion.to(self.trunk.device))
 
-    def _judge(self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop) -> dict[str, dict[str, Any]]:
-        """Metrics of the best weights on validation and, once, on test; what is `fresh` is tuned on validation first."""
+    def _judge(
+        self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """By task, metrics of the best weights on validation and, once, on test; and what was chosen on validation before that,
+        for those that are `fresh`.
+        """
         metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
+        tuned: dict[str, dict[str, Any]] = {}
         for module in (source, *(module for part in parts.values() for module in (part.branch, part.criterion))):
             module.eval()
         places = [(group, name) for name in ("validation", "test") for group in self.groups if name in group.splits]
@@ -370,9 +376,9 @@ class Run:
                 logits = loop.logits(own, SplitFeed(feed, supervision))
             for name, part in own.items():
                 if validating and name in fresh:
-                    part.task.tune(logits[name], supervision[name].targets)
+                    tuned[name] = part.task.tune(logits[name], supervision[name].targets)
                 metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
-        return metrics
+        return metrics, tuned
 
     def _branch(self, part: Part, source: Source, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
         name = part.task.name
