@@ -1,4 +1,5 @@
 import io
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -6,6 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trunkline.cli import show
+from trunkline.cli.answers import show_answers
+from trunkline.cli.common import out
 from trunkline.events import metric_name
 
 
@@ -66,6 +69,28 @@ def test_layers_of_many_tasks_fit_the_terminal(width):
     text = printed(show.layers_of({f"task number {i}": task for i in range(5)}), width)
     assert max(map(len, text.splitlines())) <= width
     assert text.count("24 ") >= 5
+
+
+def test_nothing_that_goes_to_a_file_or_a_pipe_is_wrapped_or_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    names = ["a long label " * 12, "b" * 200]
+    rows = {name: dict.fromkeys(("precision", "recall", "f1", "support"), 0.5) for name in names}
+    task = {"monitor": "f1", "validation": {"f1": 0.5}, "baseline": {"rule": "predicting what is usual " * 5, "validation": {}}}
+    layers = {"layers": {str(i): 1 / 3 for i in range(3)}, "reads": [0, 1, 2]}
+    answers = [{"t": {"labels": names}}]
+    things = [show.by_label({"by_label": rows}, "t " * 60), show.scores({names[0]: task}), show.facts({"run": names[1]})]
+    for thing in things:
+        out().print(thing)
+    out().print(show.layers_of({f"task {i}": layers for i in range(9)}))
+    show_answers(out(), ["x " * 60], answers)
+    printed = sys.stdout.getvalue().splitlines()
+    for name in names:
+        assert any(line.startswith(name) and line.count("0.5000") == 4 for line in printed)
+    for whole in ("t " * 60, f"run  {names[1]}", "baseline: always " + task["baseline"]["rule"], f"t: {', '.join(names)}"):
+        assert any(whole.rstrip() in line for line in printed), whole
+    assert len([line for line in printed if line.startswith("task ")]) == 9  # one below the other
+    assert max(map(len, printed)) < 500  # nor filled up with blanks
 
 
 def test_a_task_with_one_layer_to_read_has_no_bars():
@@ -153,6 +178,14 @@ def test_scores_stand_beside_those_of_the_baseline():
     other = {**least, "rule": "predicting the mean of the training rows"}
     text = printed(show.scores({"mood": {**MOOD, "baseline": least}, "stars": {**MOOD, "baseline": other}}))
     assert "baseline of mood: always" in text and "baseline of stars: always predicting the mean" in text
+
+
+def test_a_threshold_chosen_on_validation_is_below_the_scores():
+    tuned = {"threshold": 0.168, "untuned_threshold": 0.5, "metric": "f1_micro", "tuned": 0.85, "untuned": 0.8125}
+    task = {"monitor": "f1_micro", "validation": {"f1_micro": 0.85}, "tuned": tuned}
+    said = printed(show.scores({"topics": task}), 200).splitlines()[-1]
+    assert said == "topics: threshold 0.168 instead of 0.5, chosen on validation: f1_micro 0.8125 -> 0.8500"
+    assert "threshold" not in printed(show.scores({"topics": task | {"tuned": tuned | {"threshold": 0.5}}}))
 
 
 def test_scores_of_two_labels_say_whose_they_are():

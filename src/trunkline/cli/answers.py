@@ -22,7 +22,7 @@ def show_answers(console: Console, texts: Sequence[str], answers: Sequence[Mappi
     for text, answer in zip(texts, answers, strict=True):
         console.print(Text(ascii_controls(text) or NO_TEXT), soft_wrap=True)
         lines = [f"{name}: {ascii_controls(sentence(found))}" for name, found in answer.items()]
-        console.print(Padding(Text("\n".join(lines), style="cyan"), (0, 0, 0, 4)))
+        console.print(Padding(Text("\n".join(lines), style="cyan"), (0, 0, 0, 4), expand=False))
 
 
 def sentence(answer: Mapping[str, Any]) -> str:

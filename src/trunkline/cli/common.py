@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 PACKAGE = Path(trunkline.__file__).parent
+UNLIMITED = 100_000  # characters of a line that is written to a file or a pipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -43,16 +44,22 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this 
 
 def out() -> Console:
     """The console of results. Made for each use, as stdout may be swapped."""
-    from rich.console import Console
-
-    return Console(highlight=False, emoji=False)
+    return _console(stderr=False)
 
 
 def err() -> Console:
     """The console of progress, findings and errors."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    """As wide as its terminal; what goes to a file or a pipe is neither wrapped nor cut, whatever COLUMNS says."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, emoji=False)
+    made = Console(stderr=stderr, highlight=False, emoji=False)
+    if not made.file.isatty():
+        made.width = UNLIMITED
+    return made
 
 
 def tell(sentence: str, indent: int = 2) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trunkline.cli.common import UNLIMITED
 from trunkline.errors import ascii_controls
 from trunkline.events import metric_name
 from trunkline.states.budget import readable
@@ -132,14 +133,28 @@ def layers(weights: Mapping[int, float], reads: Collection[int], title: str = ""
 
 
 def layers_of(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """The layer bars of the tasks of a run that weigh layers, side by side where there is room."""
-    parts = []
+    """The layer bars of the tasks of a run that weigh layers, side by side where a terminal has room."""
+    parts: list[RenderableType] = []
     for name, task in tasks.items():
         if not weighs_layers(task):
             continue
         weights = {int(layer): share for layer, share in task["layers"].items()}
-        parts.append(Padding(layers(weights, task["reads"], f"{name} reads {ranges(task['reads'])}"), (0, 3, 1, 0)))
-    return Columns(parts)
+        bars = layers(weights, task["reads"], f"{name} reads {ranges(task['reads'])}")
+        parts.append(Padding(bars, (0, 3, 1, 0), expand=False))
+    return _SideBySide(parts)
+
+
+class _SideBySide:
+    """Parts in columns on a terminal, one below the other where lines have no end."""
+
+    def __init__(self, parts: Sequence[RenderableType]) -> None:
+        self.parts = parts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if options.max_width < UNLIMITED:
+            yield Columns(self.parts)
+        else:
+            yield from self.parts
 
 
 def ranges(numbers: Collection[int]) -> str:
