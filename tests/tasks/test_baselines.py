@@ -141,7 +141,7 @@ def test_a_branch_that_is_no_better_and_one_that_never_predicts_a_label():
     least = baseline_scores(task, corpus, targets)
 
     def said(predicted):
-        return remarks(task, "test", task.score(Decoded(np.array(predicted), np.zeros((10, 2))), targets), least)
+        return remarks(task, {"test": (task.score(Decoded(np.array(predicted), np.zeros((10, 2))), targets), least)})
 
     assert said([0] * 10) == [
         "test: 't' is no better than always predicting the most frequent label: accuracy 0.8000, baseline 0.8000.",
@@ -151,13 +151,54 @@ def test_a_branch_that_is_no_better_and_one_that_never_predicts_a_label():
     assert len(said([1] * 10)) == 2  # worse, and never says no
 
 
+def test_what_holds_for_validation_and_test_is_said_once():
+    corpora = {"validation": corpus_of(y=labelled({"no": 8, "yes": 2})), "test": corpus_of(y=labelled({"no": 3, "yes": 1}))}
+    task = fitted("sequence", corpora["validation"], label="y")
+
+    def said(**predicted):
+        scored = {}
+        for split, labels in predicted.items():
+            targets = task.targets(corpora[split])
+            decoded = Decoded(np.array(labels), np.zeros((len(labels), 2)))
+            scored[split] = task.score(decoded, targets), baseline_scores(task, corpora[split], targets)
+        return remarks(task, scored)
+
+    rule = "'t' is no better than always predicting the most frequent label"
+    assert said(validation=[0] * 10, test=[0] * 4) == [
+        f"validation and test: {rule}: accuracy 0.8000 and 0.7500, baseline 0.8000 and 0.7500.",
+        "validation and test: 't' never predicts 'yes' (3 rows).",
+    ]
+    only = f"validation: {rule}: accuracy 0.8000, baseline 0.8000."
+    assert said(validation=[0] * 10) == [only, "validation: 't' never predicts 'yes' (2 rows)."]
+    assert said(validation=[0] * 10, test=[0, 0, 0, 1]) == [only]  # on test it does predict it
+
+
+def test_a_branch_that_is_hardly_better_than_chance_is_told_by_its_correlation():
+    true = labelled({"a": 40, "b": 35, "c": 25})
+    predicted = np.array([0] * 20 + [1] * 12 + [2] * 8 + [0] * 16 + [1] * 11 + [2] * 8 + [0] * 12 + [1] * 7 + [2] * 6)
+    corpus = corpus_of(y=true)
+    task = fitted("sequence", corpus, label="y")
+    targets = task.targets(corpus)
+    metrics, least = task.score(Decoded(predicted, np.zeros((100, 3))), targets), baseline_scores(task, corpus, targets)
+    correlation = matthews_corrcoef([ord(label) - ord("a") for label in true], predicted)
+    assert 0 <= correlation < 0.05
+    same = {"accuracy": 0.3}  # of a baseline that is worse still
+    said = f"test: 't' is hardly better than chance: matthews {correlation:.4f}, where 0 is chance and 1 is perfect."
+    assert remarks(task, {"test": (metrics, same)}) == [said]
+    assert "no better than always" in remarks(task, {"test": (metrics, least)})[0]  # which says as much
+    assert len(remarks(task, {"test": (metrics, least)})) == 1
+    one = corpus_of(y=["b"] * 5)  # rows of one label have no correlation
+    scored = task.score(Decoded(np.ones(5, int), np.zeros((5, 3))), task.targets(one))
+    assert scored["accuracy"] == 1.0 and remarks(task, {"test": (scored, baseline_scores(task, one, task.targets(one)))}) == []
+
+
 def test_the_rarest_of_many_labels_are_counted_and_not_all_named():
     names = [f"l{number:02}" for number in range(12)]
     corpus = corpus_of(y=labelled({name: 12 - number for number, name in enumerate(names)}))
     task = fitted("sequence", corpus, label="y")
     targets = task.targets(corpus)
     metrics = task.score(Decoded(np.zeros(len(corpus), int), np.zeros((len(corpus), 12))), targets)
-    [_, said] = remarks(task, "validation", metrics, baseline_scores(task, corpus, targets))
+    [_, said] = remarks(task, {"validation": (metrics, baseline_scores(task, corpus, targets))})
     assert said.startswith("validation: 't' never predicts 11 of its 12 labels: 'l01' (11 rows), 'l02' (10 rows)")
     assert said.endswith("'l08' (4 rows) and 3 more.") and "'l09'" not in said
 
@@ -168,7 +209,7 @@ def test_labels_of_which_there_are_hundreds_are_not_named():
     task = fitted("sequence", corpus, label="y")
     targets = task.targets(corpus)
     metrics = task.score(Decoded(np.zeros(150, int), np.zeros((150, 150))), targets)
-    assert remarks(task, "test", metrics, None) == ["test: 't' never predicts 149 of its 150 labels, which 149 rows have."]
+    assert remarks(task, {"test": (metrics, None)}) == ["test: 't' never predicts 149 of its 150 labels, which 149 rows have."]
 
 
 def test_an_undefined_correlation_is_compared_by_the_error():
@@ -177,9 +218,9 @@ def test_an_undefined_correlation_is_compared_by_the_error():
     targets = task.targets(corpus)
     least = baseline_scores(task, corpus, targets)
     for guess, better in ((np.full(3, 2.5), False), (np.array([1.0, 2.0, 2.9]), True)):
-        said = remarks(task, "test", task.score(Decoded(guess, guess), targets), least)
+        said = remarks(task, {"test": (task.score(Decoded(guess, guess), targets), least)})
         assert bool(said) != better
-    assert remarks(task, "test", task.score(Decoded(np.full(3, 2.5), np.full(3, 2.5)), targets), least) == [
+    assert remarks(task, {"test": (task.score(Decoded(np.full(3, 2.5), np.full(3, 2.5)), targets), least)}) == [
         "test: 't' is no better than always predicting the mean of the training rows: mse 0.9167, baseline 0.6667."
     ]
 

@@ -215,7 +215,7 @@ def score_table(
                 results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
             if task.positive is not None:
                 results[name]["positive"] = task.positive
-            for sentence in remarks(task, table.source, metrics, least):
+            for sentence in remarks(task, {table.source: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
 

@@ -1,8 +1,8 @@
-"""What a user should know of a branch's scores: that it is no better than its baseline, or never predicts a label."""
+"""What a user should know of a branch's scores: that it is no better than its baseline or than chance, or never predicts a label."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trunkline.data.corpus import Corpus
@@ -12,6 +12,7 @@ from trunkline.tasks.base import LOWER_IS_BETTER, Task
 from trunkline.tasks.labels import may_name
 
 NAMED = 8  # labels that a sentence names at most
+CHANCE = 0.05  # Matthews correlation below which a branch is hardly better than chance
 
 
 def baseline_scores(task: Task, corpus: Corpus, targets: Targets) -> dict[str, Any] | None:
@@ -22,44 +23,78 @@ def baseline_scores(task: Task, corpus: Corpus, targets: Targets) -> dict[str, A
     return {name: value for name, value in task.score(decoded, targets).items() if not isinstance(value, dict)}
 
 
-def remarks(task: Task, split: str, metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[str]:
-    """Return what is to be said of the scores of a branch, a sentence each.
+Scored = tuple[Mapping[str, Any], Mapping[str, Any] | None]  # what `Task.score` returned, and `baseline_scores` for the same rows
+
+
+def remarks(task: Task, scored: Mapping[str, Scored]) -> list[str]:
+    """Return what is to be said of the scores of a branch, a sentence each, which names all splits that it holds for.
 
     Args:
         task: the branch's.
-        split: what it was scored on, as a message names it.
-        metrics: what `Task.score` returned.
-        baseline: what `baseline_scores` returned for the same rows.
+        scored: its scores and those of its baseline by split, as a message names that.
     """
-    return [*_no_better(task, split, metrics, baseline or {}), *_never_predicted(task, split, metrics)]
+    return [*(_no_better(task, scored) or _by_chance(task, scored)), *_never_predicted(task, scored)]
 
 
-def _no_better(task: Task, split: str, metrics: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
-    # A constant has no correlation, and no loss is computed for it.
-    for metric in (task.monitor, task.default_metric, "mse"):
-        own, least = metrics.get(metric), baseline.get(metric)
-        if own is None or least is None:
-            continue
-        if own < least if metric in LOWER_IS_BETTER else own > least:
-            return []
-        return [
-            f"{split}: {task.name!r} is no better than always {task.baseline_rule}: {metric} {own:.4f}, baseline {least:.4f}."
-        ]
+def _no_better(task: Task, scored: Mapping[str, Scored]) -> list[str]:
+    compared = {split: _compared(task, metrics, baseline or {}) for split, (metrics, baseline) in scored.items()}
+    lost = {split: one for split, one in compared.items() if one is not None and not _better(*one)}
+    for metric, _, _ in lost.values():
+        own, least = (_numbers(one[place] for one in lost.values() if one[0] == metric) for place in (1, 2))
+        splits = " and ".join(split for split, one in lost.items() if one[0] == metric)
+        return [f"{splits}: {task.name!r} is no better than always {task.baseline_rule}: {metric} {own}, baseline {least}."]
     return []
 
 
-def _never_predicted(task: Task, split: str, metrics: Mapping[str, Any]) -> list[str]:
+def _compared(task: Task, metrics: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[str, float, float] | None:
+    """The metric that a branch is compared with its baseline by, and its value for each; None where they share none."""
+    # A constant has no correlation, and no loss is computed for it.
+    for metric in (task.monitor, task.default_metric, "mse"):
+        own, least = metrics.get(metric), baseline.get(metric)
+        if own is not None and least is not None:
+            return metric, own, least
+    return None
+
+
+def _better(metric: str, own: float, least: float) -> bool:
+    return own < least if metric in LOWER_IS_BETTER else own > least
+
+
+def _by_chance(task: Task, scored: Mapping[str, Scored]) -> list[str]:
+    found = {split: metrics["matthews"] for split, (metrics, _) in scored.items() if metrics.get("matthews") is not None}
+    varied = {
+        split for split in found if sum(row.get("support", 0) > 0 for row in scored[split][0].get("by_label", {}).values()) > 1
+    }  # of rows that all have one label it is 0 whatever is predicted
+    low = {split: value for split, value in found.items() if split in varied and value < CHANCE}
+    if not low:
+        return []
+    said = f"is hardly better than chance: matthews {_numbers(low.values())}, where 0 is chance and 1 is perfect"
+    return [f"{' and '.join(low)}: {task.name!r} {said}."]
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " and ".join(f"{value:.4f}" for value in values)
+
+
+def _never_predicted(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     own = frozenset(getattr(task, "types", task.labels))  # labels that training lacks are told of by themselves
-    rows = {name: row for name, row in (metrics.get("by_label") or {}).items() if name in own}
-    never = {name: row["support"] for name, row in rows.items() if row.get("support") and row.get("predicted") == 0}
+    tables = {split: metrics.get("by_label") or {} for split, (metrics, _) in scored.items()}
+    names = dict.fromkeys(name for rows in tables.values() for name in rows if name in own)
+    never: dict[str, int] = {}
+    for name in names:
+        rows = [table[name] for table in tables.values() if name in table]
+        support = sum(row.get("support", 0) for row in rows)
+        if support and all(row.get("predicted") == 0 for row in rows):
+            never[name] = support
     if not never:
         return []
     unit = task.label_unit
-    if not may_name(list(rows)):
-        count = sum(never.values())
-        return [f"{split}: {task.name!r} never predicts {len(never)} of its {len(rows)} labels, which {count:,} {unit}s have."]
+    there = [split for split, table in tables.items() if any(table.get(name, {}).get("support") for name in never)]
+    opening = f"{' and '.join(there)}: {task.name!r} never predicts"
+    if not may_name(list(names)):
+        return [f"{opening} {len(never)} of its {len(names)} labels, which {sum(never.values()):,} {unit}s have."]
     few = sorted(never, key=lambda name: -never[name])[:NAMED]
     named = ", ".join(f"{shown(name)} ({never[name]:,} {unit}{'' if never[name] == 1 else 's'})" for name in few)
     more = f" and {len(never) - len(few)} more" if len(never) > len(few) else ""
-    of = "" if len(never) == 1 else f" {len(never)} of its {len(rows)} labels:"
-    return [f"{split}: {task.name!r} never predicts{of} {named}{more}."]
+    of = "" if len(never) == 1 else f" {len(never)} of its {len(names)} labels:"
+    return [f"{opening}{of} {named}{more}."]

@@ -28,6 +28,5 @@ def complete(tasks: Mapping[str, dict[str, Any]], groups: Sequence[Prepared], da
             own |= {"data": data[name], "baseline": {"rule": task.baseline_rule, **scores}}
             if task.positive is not None:
                 own["positive"] = task.positive
-            last = splits[-1].name  # test where there is one
-            said += remarks(task, last, own[last], scores[last])
+            said += remarks(task, {split.name: (own[split.name], scores[split.name]) for split in splits})
     return said
