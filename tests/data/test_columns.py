@@ -56,6 +56,14 @@ def test_numbers():
         refused(r"line 10: column 'c' holds .*, expected a finite number", columns.numbers, table(bad), "c")
 
 
+def test_numbers_with_a_percent_sign_or_a_currency_are_refused_with_what_to_do():
+    for value, sign in (("$ 3.50", "$"), ("12 %", "%")):
+        with pytest.raises(BadInput) as error:
+            columns.numbers(table("7", value), "c")
+        expected = f"a number alone; remove the sign from the whole column (in pandas: .str.replace({sign!r}, '', regex=False))"
+        assert str(error.value) == f"x.jsonl line 20: column 'c' holds a number with {sign!r} beside it, expected {expected}"
+
+
 def test_numbers_in_the_notation_of_their_column_and_missing_ones():
     assert columns.numbers(table("3,5", "4", "N/A", "-", " ", float("nan"), 2), "c") == [3.5, 4, None, None, None, None, 2]
     assert columns.numbers(table("1,234,567", "8"), "c") == [1234567, 8]

@@ -247,15 +247,19 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     ]
     lists = corpus_of(labels=[["a", "a", "", "b", None], ["b", "a"], None, []])
     assert fitted("multilabel", lists, labels="labels").findings(lists) == [
-        "1 of 4 rows have no value in column 'labels', and are skipped by 't'.",
+        "1 of 4 rows have no value in column 'labels', and are skipped by 't'. "
+        "An empty list would say that a text has none of the labels.",
         "1 labels of 't' stand twice in one list, and count once.",
         "2 labels of 't' are blank, and left out.",
     ]
     divided = corpus_of(labels=["a;b", None, "nan", "b"])
     task = fitted("multilabel", divided, labels="labels", separator=";")
     assert task.labels == ["a", "b", "nan"] and len(task.label_findings(divided)) == 1
-    [said] = task.findings(divided)
-    assert said.startswith("1 of 4 rows have a blank cell in column 'labels': none of the labels, unless `data.missing: ['']`")
+    opening = "1 of 4 rows have a blank cell or null in column 'labels', which with a separator means none of the labels;"
+    choice = "`data.missing: ['']` makes them missing values, and skips these rows."
+    assert task.findings(divided) == [f"{opening} {choice}"]
+    both = corpus_of(labels=["a;b", None, "", "b"])  # JSON lines tell them apart, CSV cannot
+    assert task.findings(both) == [f"{opening} 1 more have an empty string, which means the same; {choice}"]
     task = fitted("multilabel", divided, labels="labels", separator=";", missing=["nan"])
     assert task.labels == ["a", "b"] and task.targets(divided).present.tolist() == [True, True, False, True]
     assert "1 of them 'nan'" in task.findings(divided)[0]

@@ -17,7 +17,7 @@ from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alike
 from trunkline.data.values.literals import opens, read_literal
 from trunkline.data.values.missing import is_listed, is_missing, spells_missing
-from trunkline.data.values.numerals import Notation, Notations, as_number, notation_of
+from trunkline.data.values.numerals import Notation, Notations, as_number, notation_of, sign_beside
 from trunkline.data.values.predictions import main_parts
 from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput, shown
@@ -178,7 +178,7 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
         for row, value in enumerate(values):
             number = None if gone[row] else how.best.read(value) if isinstance(value, str) else as_number(value)
             if number is None and not gone[row]:
-                raise wrong(table, row, name, value, "a finite number")
+                raise _no_number(table, row, name, value)
             if how.other and isinstance(value, str) and number is not None and how.other.read(value) != number:
                 twice = f"{number:,g} or {how.other.read(value):,g}"
                 problem = f"column {name!r} holds {shown(value)}, which may be {twice}"
@@ -187,6 +187,15 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
         return out
 
     return table.parsed(("numbers", name, policy(missing)), parse)
+
+
+def _no_number(table: Table, row: int, name: str, value: object) -> BadInput:
+    """The error for a value that is no number; one with a percent sign or a currency gets what to do about it."""
+    sign = sign_beside(value) if isinstance(value, str) else None
+    if sign is None:
+        return wrong(table, row, name, value, "a finite number")
+    how = f"remove the sign from the whole column (in pandas: .str.replace({sign!r}, '', regex=False))"
+    return wrong(table, row, name, value, f"a number alone; {how}", f"a number with {sign!r} beside it")
 
 
 def notation(table: Table, name: str, *, missing: Missing = None) -> Notation:

@@ -145,12 +145,14 @@ class MultilabelTask(Task):
                 )
             return found
         cells = columns.cells(corpus.table, config.labels, missing=config.missing)
-        if config.separator is not None and (
-            blank := sum(cell is None and row == [] for cell, row in zip(cells, rows, strict=True))
-        ):
+        if found and config.separator is None:
+            found = [f"{found[0]} An empty list would say that a text has none of the labels."]
+        if blank := sum(cell is None and row == [] for cell, row in zip(cells, rows, strict=True)):
+            empty = sum(isinstance(cell, str) and not cell.strip() for cell in cells)
+            more = f" {empty:,} more have an empty string, which means the same;" if empty else ""
             found.append(
-                f"{blank:,} of {len(rows):,} rows have a blank cell in column {config.labels!r}: none of the labels, unless "
-                "`data.missing: ['']` says that they are missing."
+                f"{blank:,} of {len(rows):,} rows have a blank cell or null in column {config.labels!r}, which with a separator "
+                f"means none of the labels;{more} `data.missing: ['']` makes them missing values, and skips these rows."
             )
         if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:
             lists = [cell for cell in cells if isinstance(cell, list)]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.values.numerals import PLAIN, Notation, are_codes, as_number, notation_of
+from trunkline.data.values.numerals import PLAIN, Notation, are_codes, as_number, notation_of, sign_beside
 
 
 @settings(max_examples=50, deadline=None)
@@ -36,6 +36,17 @@ def test_spellings_that_only_python_knows_and_others_are_no_plain_numbers(text):
 @pytest.mark.parametrize(("value", "number"), [(" -4 ", -4), ("3e1", 30), (".5", 0.5), ("7.", 7), (Decimal("1.5"), 1.5)])
 def test_plain_numbers(value, number):
     assert as_number(value) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("12 %", "%"), ("-3.5%", "%"), ("$ 3.50", "$"), ("US$1,200", "US$"), ("-£4", "£"), ("1.234,50 €", "€"), ("EUR 7", "EUR"),
+        ("12", None), ("%", None), ("$ab", None), ("12 apples", None), ("A1", None), ("", None), ("5 % of 3", None),
+    ],
+)  # fmt: skip
+def test_a_sign_beside_a_number(text, sign):
+    assert sign_beside(text) == sign
 
 
 @pytest.mark.parametrize("value", [True, None, math.nan, math.inf, [1], 10**400, Decimal("NaN")])

@@ -10,7 +10,7 @@ from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id
 from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alike
 from trunkline.data.values.missing import is_missing, spells_missing
-from trunkline.data.values.numerals import PLAIN, are_codes, as_number, notation_of
+from trunkline.data.values.numerals import PLAIN, are_codes, as_number, notation_of, sign_beside
 from trunkline.errors import BadInput
 
 MOST_LABELS, MOST_LABEL_LENGTH = 500, 80
@@ -28,6 +28,7 @@ class Look:
     vectors (int | None): the length of multi-hot vectors.
     missing (str): the end of a sentence, on rows without a value.
     broken (str): why the values cannot be read.
+    signed (bool): the values are numbers of which some have a percent sign or a currency beside them.
     trouble (str): what keeps the values, most of which are numbers, from being numbers.
     """
 
@@ -37,7 +38,7 @@ class Look:
         values = self._values()
         self.rows = [row for row, value in enumerate(values) if value is not None]
         self.there = [values[row] for row in self.rows]
-        self.notation, self.codes = PLAIN, False
+        self.notation, self.codes, self.signed = PLAIN, False, False
         self.truths = self._all(lambda v: isinstance(v, bool))
         self.lists = self._all(lambda v: isinstance(v, list))
         self.numbers = None if self.truths or self.lists or not self.there else self._numbers()
@@ -79,7 +80,13 @@ class Look:
         numbers = [written.best.read(value) if isinstance(value, str) else as_number(value) for value in values]
         found = [number for number in numbers if number is not None]
         if len(found) < len(values):
-            if found and len(values) - len(found) <= max(1, FEW * len(values)):
+            rest = [value for value, number in zip(values, numbers, strict=True) if number is None]
+            signs = [sign_beside(value) if isinstance(value, str) else None for value in rest]
+            self.signed = None not in signs
+            if self.signed:
+                named = " or ".join(repr(sign) for sign in list(dict.fromkeys(signs))[:3])
+                self.trouble = f"numbers with {named} beside them, which are not read; remove the sign to predict the numbers"
+            elif found and len(values) - len(found) <= max(1, FEW * len(values)):
                 first = self.rows[kept[numbers.index(None)]]
                 others = len(values) - len(found)
                 are = "1 value is" if others == 1 else f"{others:,} values are"
@@ -102,7 +109,7 @@ class Look:
     @property
     def free_text(self) -> bool:
         """Strings that are no numbers, that differ from row to row, and that are no ids: ids are ASCII without a blank."""
-        if not self.strings or self.numbers is not None or self.codes or self.named_as_id:
+        if not self.strings or self.numbers is not None or self.codes or self.signed or self.named_as_id:
             return False
         running = sum(" " in value.strip() or not value.isascii() for value in self.there)
         return self.distinct > self.n / 2 and (running > self.n / 4 or self.name.lower() in TEXT_NAMES)

@@ -15,6 +15,8 @@ from decimal import Decimal
 _PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BEGINS = re.compile(r"\s*[+-]?[.,]?[0-9]")
 _CODE = re.compile(r"0[0-9]+|[0-9]+[eE][0-9]+|\+[0-9]{6,}")  # 007, 2E3, +491701234567
+_SIGN = r"(?:%|‰|\u00b0[CF]?|(?:[A-Z]{2})?[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20bf]|USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|kr)"
+_SIGNED = re.compile(rf"\s*(?:[+-]?(?P<before>{_SIGN})\s*)?[+-]?[0-9][0-9.,' \u00a0\u202f]*?\s*(?P<after>{_SIGN})?\s*")
 LONGEST_AMOUNT = 8  # digits: whole numbers that all have as many or more are telephone numbers, dates or keys
 
 
@@ -74,6 +76,12 @@ def notation_of(texts: Sequence[str]) -> Notations:
     numbers = [[one.read(text) for text in odd] for one in fits]
     other = next((one for one, found in zip(fits, numbers, strict=True) if found != numbers[0]), None)
     return Notations(fits[0], other)
+
+
+def sign_beside(text: str) -> str | None:
+    """Return the percent sign, currency or other sign that stands before or after a number, None if `text` is no such thing."""
+    found = _SIGNED.fullmatch(text)
+    return None if found is None else found["before"] or found["after"]
 
 
 def as_number(value: object) -> float | None:
