@@ -202,6 +202,31 @@ def test_keywords_say_what_a_guess_would_have_to_find(keywords, text, tasks):
         assert {name: found[name] for name in tasks if name != "code"} == {n: k for n, k in tasks.items() if n != "code"}
 
 
+@pytest.mark.parametrize(
+    ("keywords", "overrides"),
+    [
+        ({"missing": ["k.A.", "?!"]}, []),
+        ({"missing": "k.A."}, []),
+        ({"missing": {"k.A."}, "label": ["price", "mood"], "text": "text"}, []),
+        ({}, ["data.missing=[k.A.]"]),
+        ({}, ["data.missing=k.A."]),
+    ],
+)
+def test_strings_that_stand_for_a_missing_value_are_known_before_the_columns_are_interpreted(keywords, overrides):
+    texts = [f"{one['text']} {number}" for number, one in enumerate(ROWS)]
+    prices = ["k.A." if number % 6 == 0 else f"{number / 7:.2f}" for number in range(60)]
+    moods = ["k.A." if number % 5 == 0 else one["label"] for number, one in enumerate(ROWS)]
+    frame = pd.DataFrame({"text": texts, "price": prices, "mood": moods})
+    given = config_of(frame, overrides, **keywords)
+    assert {name: section.kind for name, section in given.config.tasks.items()} == {"price": "regression", "mood": "sequence"}
+    assert "k.A." in given.config.data.missing and any("10 of 60 rows" in said for said in given.sentences)
+    (found,) = prepare(given.config)
+    assert found.tasks["mood"].labels == ["negative", "positive"]
+    present = [sum(int(split.targets[name].present.sum()) for split in found.splits.values()) for name in ("price", "mood")]
+    assert present == [50, 48]
+    assert "price" not in config_of(frame).config.tasks and "k.A." in prepare(config_of(frame).config)[0].tasks["mood"].labels
+
+
 def test_validation_and_test_may_be_data_too():
     given = config_of(FRAME[:30], validation=FRAME[30:40], test=FRAME[40:], label="label")
     (found,) = prepare(given.config)
@@ -250,6 +275,9 @@ def test_a_test_split_whose_labels_are_kept_back_is_left_out_and_said():
             {"text": "a"},
             "text: given together with a config; expected only with data, as a config",
         ),
+        (FRAME, {"missing": 3}, "missing: expected a string or a list of strings that stand for a missing value"),
+        (FRAME, {"missing": [None]}, "missing: expected a string or a list of strings that stand for a missing value"),
+        ({"data": {"train": "snips"}}, {"missing": ["nan"]}, "missing: given together with a config; expected only with data"),
         (FRAME[["id"]], {}, "data.train: found no column that looks like texts"),
     ],
 )

@@ -69,6 +69,7 @@ def fit(
     text: str | None = None,
     label: str | Sequence[str] | None = None,
     tasks: Mapping[str, Any] | None = None,
+    missing: str | Sequence[str] | None = None,
     validation: Any = None,
     test: Any = None,
     run_dir: str | Path | None = None,
@@ -89,6 +90,8 @@ def fit(
         text: with data alone, the column of the texts.
         label: with data alone, the column of labels, or several; each becomes a task of the kind that its values suggest.
         tasks: with data alone, the tasks as a config has them.
+        missing: with data alone, the strings that stand for a missing value beside labels, such as "N/A" (`data.missing` of a
+            config). None and NaN always are missing.
         validation: with data alone, more data, or a share such as "10%" of it; 10% by default.
         test: likewise.
         run_dir: where to keep the run; by default `runs/<name>-<hash of config, data and trunk>`.
@@ -106,7 +109,8 @@ def fit(
     with shown_from_python() if progress and leads() else nullcontext() as display:
         subscribers = [*([] if display is None else [display]), *subscribers]
         with clock.part("read"):
-            given = config_of(config, overrides, text=text, label=label, tasks=tasks, validation=validation, test=test)
+            keywords = {"text": text, "label": label, "tasks": tasks, "missing": missing, "validation": validation, "test": test}
+            given = config_of(config, overrides, **keywords)
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))
         where = None if run_dir is None else Path(run_dir)

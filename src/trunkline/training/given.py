@@ -8,13 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from trunkline.data.columns import Missing, cells
 from trunkline.data.guess import Guess, guess_columns
 from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.training.config import RunConfig, load_config, override, resolve
-from trunkline.training.guessed import config_for, run_name
+from trunkline.training.guessed import config_for, missing_in, run_name
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 _COLUMNS = ("tags", "spans", "labels", "label", "target")  # keys of a task that name the column of its answers
@@ -35,7 +36,7 @@ def config_of(given: Any, overrides: Sequence[str] = (), **keywords: Any) -> Giv
     Args:
         given: see `fit`.
         overrides: `key.sub=value`.
-        keywords: text, label, tasks, validation and test of `fit`, for data alone.
+        keywords: text, label, tasks, missing, validation and test of `fit`, for data alone.
 
     Raises:
         BadInput: what is none of these, or a keyword beside a config.
@@ -84,6 +85,7 @@ def _guessed(
     text: str | None = None,
     label: str | Sequence[str] | None = None,
     tasks: Mapping[str, Any] | None = None,
+    missing: str | Sequence[str] | None = None,
     validation: Any = None,
     test: Any = None,
 ) -> Given:
@@ -92,8 +94,11 @@ def _guessed(
         raise BadInput("label: given together with tasks, expected one of them")
     if text is not None:
         table.column(text, "text")
-    guess = _restricted(table, text, label) if tasks is None else _with_tasks(table, text)
+    words = missing_in(overrides) if missing is None else _words(missing)
+    guess = _restricted(table, text, label, words) if tasks is None else _with_tasks(table, text, words)
     values = config_for(guess, source, len(table))
+    if missing is not None:
+        values["data"]["missing"] = words
     sentences = list(guess.sentences)
     if tasks is not None:
         values["tasks"] = tasks
@@ -112,27 +117,37 @@ def _guessed(
     return Given(config, name or "data", tuple(sentences))
 
 
-def _with_tasks(table: Table, text: str | None) -> Guess:
+def _words(missing: str | Sequence[str]) -> list[str]:
+    """The strings that stand for a missing value. BadInput for anything else."""
+    words = [missing] if isinstance(missing, str) else missing
+    if not isinstance(words, list | tuple | set | frozenset) or not all(isinstance(word, str) for word in words):
+        raise BadInput(
+            "missing: expected a string or a list of strings that stand for a missing value; None and NaN always are missing"
+        )
+    return sorted(words) if isinstance(words, set | frozenset) else list(words)
+
+
+def _with_tasks(table: Table, text: str | None, missing: Missing) -> Guess:
     """What of a guess is left to be made where the tasks are given: the column of the texts."""
     if text is not None:
         return Guess(text, None, {}, [])
     try:
-        found = guess_columns(table)
+        found = guess_columns(table, missing=missing)
     except BadInput:  # none that looks like a task; the column of the texts may still be called as a config expects it
         return Guess(None, None, {}, [])
     return Guess(found.text, found.text_pair, {}, [one for one in found.decisions if one.role.startswith("text")])
 
 
-def _restricted(table: Table, text: str | None, label: str | Sequence[str] | None) -> Guess:
+def _restricted(table: Table, text: str | None, label: str | Sequence[str] | None, missing: Missing) -> Guess:
     """A guess about all columns, or about those named as labels."""
     if label is None:
-        return guess_columns(table, text)
+        return guess_columns(table, text, missing)
     names = [label] if isinstance(label, str) else list(label)
     for name in names:
         if table.column(name, "label") and name == text:
             raise BadInput(f"label: found {name!r}, which is the column of the texts; expected another one")
     try:
-        found = guess_columns(table, text)
+        found = guess_columns(table, text, missing)
     except BadInput:  # nothing in it looks like a task, which is what the label says
         if text is None:
             raise
@@ -140,14 +155,14 @@ def _restricted(table: Table, text: str | None, label: str | Sequence[str] | Non
     tasks = {}
     for name in names:
         own = {task: section for task, section in found.tasks.items() if name in _columns_of(section)}
-        tasks.update(own or {name: _named(table, name)})
+        tasks.update(own or {name: _named(table, name, missing)})
     kept = {found.text, found.text_pair, *names}
     return Guess(found.text, found.text_pair, tasks, [one for one in found.decisions if one.column in kept])
 
 
-def _named(table: Table, name: str) -> dict[str, Any]:
+def _named(table: Table, name: str, missing: Missing) -> dict[str, Any]:
     """The task of a column that is said to hold labels, though it does not look like that."""
-    there = [value for value in table.columns[name] if value is not None]
+    there = [value for value in cells(table, name, missing=missing) if value is not None]
     if any(isinstance(value, list) for value in there):
         return {"kind": "multilabel", "labels": name}
     if any(isinstance(value, float) and not value.is_integer() for value in there):

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def training_for(rows: int) -> dict[str, Any]:
     return {"epochs": epochs, "patience": 5, "seed": 0}
 
 
-def missing_in(overrides: list[str]) -> list[str] | None:
+def missing_in(overrides: Sequence[str]) -> list[str] | None:
     """The strings that overrides say stand for a missing value, which the columns are to be looked at with."""
     found = override({"data": {}}, [text for text in overrides if text.startswith("data.missing=")])["data"].get("missing")
     found = [found] if isinstance(found, str) else found
