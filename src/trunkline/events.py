@@ -45,8 +45,15 @@ def metric_name(metric: str, positive: str | None) -> str:
 
 
 @dataclass(frozen=True)
+class Preparing(Event):
+    """What begins now, before training can: "reading the data", "loading the trunk minilm", "tokenizing 1,200 texts"."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class RunStarted(Event):
-    """Training starts or is resumed; comes before all other events but `StatesProgress`."""
+    """Training starts or is resumed; comes before all other events but `ColumnsInterpreted` and `Preparing`."""
 
     path: Path
     identity: str

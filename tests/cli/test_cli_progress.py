@@ -1,12 +1,22 @@
+import importlib
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from clitools import done, made_up, write_jsonl
 from rich.console import Console
 
-from trunkline.events import EpochEnded, Evaluated, RunStarted, StageStarted, TaskFacts, TimeEstimated, TrainingStarted
+from trunkline.events import (
+    EpochEnded,
+    Evaluated,
+    RunStarted,
+    StageStarted,
+    TaskFacts,
+    TimeEstimated,
+    TrainingStarted,
+)
 from trunkline.states.budget import readable
 from trunkline.trackers.progress import FitProgress, duration
 from trunkline.training.config import load_config
@@ -39,6 +49,40 @@ def test_side_branches_have_a_count_each(config, tiny_overrides):
     trained = json.loads(Path("run/result.json").read_text())["cost"]["trained_parameters"]
     assert f"task mood: sequence, 2 labels; {trained['mood']:,} weights to train" in lines
     assert f"task city: token, 1 type of span; {trained['city']:,} weights to train" in lines
+
+
+def test_what_is_done_is_told_as_it_begins(config, tiny_overrides):
+    lines = lines_of("side.yaml", *tiny_overrides, "training.epochs=1")
+    trunk = tiny_overrides[0].removeprefix("trunk.name=")
+    steps = ["fit side.yaml: loading libraries", "reading the data", f"loading the trunk {trunk}", "tokenizing 60 texts"]
+    assert lines[:4] == steps and lines[4].startswith("task mood: ")
+    for split in ("train", "validation"):
+        begun, ended = (
+            next(i for i, line in enumerate(lines) if line.startswith(f"{opening}layer states of {split}: "))
+            for opening in ("computing ", "")
+        )
+        tokens = lines[begun].split()[-2]
+        assert begun < ended and lines[ended].split()[4] == tokens
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "later"),
+    [("fit", ["rows.csv"], ["trunkline.training.hints"]), ("demo", [], ["trunkline.model.bundle", "trunkline.training.config"])],
+)
+def test_the_first_line_comes_before_the_libraries_that_take_long_to_load(command, arguments, later, monkeypatch):
+    class Told(BaseException):
+        pass
+
+    def told(sentence):
+        raise Told
+
+    importlib.import_module(f"trunkline.cli.{command}")
+    module = sys.modules[f"trunkline.cli.{command}"]
+    monkeypatch.setattr(module, "tell", told)
+    for name in later:
+        monkeypatch.setitem(sys.modules, name, None)  # which makes an import of it fail
+    with pytest.raises(Told):
+        getattr(module, command).__wrapped__(*arguments)
 
 
 def test_joint_tasks_have_one_count_together(config):

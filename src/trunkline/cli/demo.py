@@ -28,11 +28,12 @@ def demo(fresh: Fresh = False, as_json: Json = False, debug: Debug = False) -> d
     \b
     trunkline demo
     """
+    tell("Two tasks on one frozen transformer: the intent of a spoken command (7), and its slots (39). Data: SNIPS, CC0.")
+    tell("loading libraries")
     from trunkline.cli.fit import train
     from trunkline.model.bundle import Bundle
     from trunkline.training.config import load_config
 
-    tell("Two tasks on one frozen transformer: the intent of a spoken command (7), and its slots (39). Data: SNIPS, CC0.")
     summary = train(load_config(CONFIG), "demo", fresh=fresh)
     with err().status("predicting"):
         bundle = Bundle.open(summary["run"])

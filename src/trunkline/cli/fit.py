@@ -84,6 +84,7 @@ def fit(
     trunkline fit train.csv --validation dev.csv --test test.csv
     trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
     """
+    tell(f"fit {source}: loading libraries")  # which takes seconds, on a busy machine half a minute
     from trunkline.training.hints import refuse_sources
 
     overrides = [*(overrides or []), *_split_overrides(validation=validation, test=test)]

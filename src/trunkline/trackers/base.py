@@ -1,8 +1,7 @@
 """What a tracker is: a class with a `Config`, made for one run, and called with every event of it.
 
-The first that it is told of a run is `RunStarted`, with the run's directory and its config (after
-`ColumnsInterpreted` and `StatesProgress`, perhaps),
-the last `RunEnded`, however the run ends. What it raises ends its subscription and nothing else.
+The first that it is told of a run is `RunStarted`, with the run's directory and its config, but for `ColumnsInterpreted` and
+`Preparing`, the last `RunEnded`, however the run ends. What it raises ends its subscription and nothing else.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from trunkline.events import (
     Evaluated,
     Event,
     Finding,
+    Preparing,
     Resumed,
     RunStarted,
     StagesKept,
@@ -122,7 +123,7 @@ class FitProgress:
 
     def __enter__(self) -> FitProgress:
         self.bars.start()
-        self._show(("opening",), "reading the data and the trunk", None)
+        self._show(("preparing",), "starting", None)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -145,6 +146,12 @@ class FitProgress:
             self._bar, self._what = self.bars.add_task(description, total=total, note=""), what
             self._began = time.monotonic()
 
+    def _begin(self, what: tuple[object, ...], description: str, total: float | None) -> None:
+        """Show that a step begins: as a bar where stderr is a terminal, else as a line."""
+        self._show(what, description, total)
+        if not self.console.is_terminal:
+            self.line(description)
+
     @__call__.register
     def _(self, event: Finding) -> None:
         self.line(f"note: {event.text}")
@@ -153,6 +160,10 @@ class FitProgress:
     def _(self, event: ColumnsInterpreted) -> None:
         for sentence in event.sentences:
             self.line(sentence)
+
+    @__call__.register
+    def _(self, event: Preparing) -> None:
+        self._begin(("preparing", event.what), event.what, None)
 
     @__call__.register
     def _(self, event: RunStarted) -> None:
@@ -186,7 +197,8 @@ class FitProgress:
     @__call__.register
     def _(self, event: StatesProgress) -> None:
         what = f"layer states of {event.split}"
-        self._show(("states", event.split), what, event.total)
+        if event.done == 0:
+            self._begin(("states", event.split), f"computing {what}: {event.total:,} tokens", event.total)
         self.bars.update(self._bar, completed=event.done)
         if event.done == event.total:
             self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")

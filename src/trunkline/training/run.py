@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
 from trunkline.errors import BadInput
-from trunkline.events import BranchSaved, Finding, RunStarted, StagesKept, StageStarted, Subscriber, TaskFacts, quiet
+from trunkline.events import BranchSaved, Finding, Preparing, RunStarted, StagesKept, StageStarted, Subscriber, TaskFacts, quiet
 from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.approach import approach_of
 from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
@@ -67,16 +67,20 @@ class Run:
         self.accelerator = Accelerator(cpu=config.trunk.device == "cpu")
         self.publish = publish if self.accelerator.is_main_process else quiet
         self.approach = approach_of(config.method)
+        self.publish(Preparing("reading the data"))
         with self.clock.part("read"):
             self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
         stages = self.plan(Path())
+        self.publish(Preparing(f"loading the trunk {config.trunk.name}"))
         with self.clock.part("load"):
             self.trunk = open_trunk(config, self.accelerator)
         self.max_length = config.trunk.max_length or self.trunk.max_length
         self.precision: str = config.training.precision
         if self.precision == "auto":
             self.precision = agreed(self.accelerator, lambda: self.approach.precision(self.trunk, config.trunk.dtype))
+        texts = sum(len(split.corpus) for group in self.groups for split in group.splits.values())
+        self.publish(Preparing(f"tokenizing {texts:,} texts"))
         with self.clock.part("read"):
             for group in self.groups:
                 encode_splits(group, self.trunk, self.max_length)
