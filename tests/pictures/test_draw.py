@@ -9,9 +9,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from drawn import MEANS, METRICS, PLAIN, attention, cells, colours, drawn, inside, names, panels, report
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trunkline.errors import BadInput
-from trunkline.pictures.figure import GREY, Panel, check_target, laid_out, write
+from trunkline.pictures.figure import GREY, Panel, check_target, laid_out, rows_of, write
 
 
 def test_every_order_of_a_sequence_has_its_matrix_its_means_and_the_tasks_alone():
@@ -130,6 +132,39 @@ def test_panels_fill_their_rows(count):
         rows.setdefault(round(box.y0), []).append((box.x0 / figure.bbox.width, box.x1 / figure.bbox.width))
     for row in rows.values():
         assert min(left for left, _ in row) < 0.05 and max(right for _, right in row) > 0.95
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([2.0, 3.0, 5.5]), st.sampled_from([2.0, 2.6, 4.5])), min_size=1, max_size=9))
+def test_panels_stay_in_their_order_in_rows_that_are_as_low_as_can_be(sizes):
+    panels_ = [Panel(lambda axes: None, *size) for size in sizes]
+    rows = rows_of(panels_, 8.0)
+    assert [panel for row in rows for panel in row] == panels_  # the very objects, in order
+
+    def fits(row):
+        heights = [panel.height for panel in row]
+        return len(row) == 1 or (sum(panel.width for panel in row) <= 8 and max(heights) <= 1.5 * min(heights))
+
+    def height(divided):
+        return sum(max(panel.height for panel in row) for row in divided)
+
+    assert all(map(fits, rows))
+    cuts = itertools.chain.from_iterable(itertools.combinations(range(1, len(sizes)), n) for n in range(len(sizes)))
+    every = ([panels_[i:j] for i, j in itertools.pairwise([0, *cut, len(sizes)])] for cut in cuts)
+    assert height(rows) == pytest.approx(min(height(one) for one in every if all(map(fits, one))))
+
+
+def test_the_tasks_of_every_kind_of_panel_are_in_the_order_of_the_config():
+    few, many = ({"by_label": {f"l{n}": dict.fromkeys(("precision", "recall", "f1", "support"), 1) for n in range(count)}}
+                 for count in (3, 30))  # fmt: skip
+    tasks = {"zeta": {"test": many}, "alpha": {"test": few}, "mid": {"test": many}, "beta": {"test": few}}
+    figure = drawn({name: {**task, "layers": {"0": 0.5, "1": 0.5}, "reads": [0, 1]} for name, task in tasks.items()})
+    _, *rows = figure.subfigs
+    assert [axes.get_title() for row in rows for place in row.subfigs for axes in place.axes] == [
+        *(f"{name}: scores by label (test)" for name in tasks),
+        *(f"{name}: share of each layer" for name in tasks),
+    ]
+    assert inside(figure)
 
 
 def test_plain_heads_alone_are_nothing_to_draw():

@@ -45,25 +45,27 @@ class Panel:
 
 
 def rows_of(panels: Sequence[Panel], width: float) -> list[list[Panel]]:
-    """The panels in rows of at most this width; those that are beside each other are about equally high."""
-    order = range(len(panels))
-    tried = (_filled(panels, order, width), _filled(panels, sorted(order, key=lambda one: -panels[one].height), width))
-    best = min(tried, key=lambda rows: sum(max(panels[one].height for one in row) for row in rows))
-    return [[panels[one] for one in sorted(row)] for row in sorted(best, key=min)]
+    """The panels in their order, in rows of at most this width, together as low as can be and about equally full.
 
-
-def _filled(panels: Sequence[Panel], order: Iterable[int], width: float) -> list[list[int]]:
-    """Rows of panels, by their numbers: each in turn goes into the first row that has room for it."""
-    rows: list[list[int]] = []
-    for number in order:
-        for row in rows:
-            heights = [panels[one].height for one in (*row, number)]
-            fits = sum(panels[one].width for one in (*row, number)) <= width + 1e-6
-            if fits and max(heights) <= UNEQUAL * min(heights):
-                row.append(number)
-                break
-        else:
-            rows.append([number])
+    Those that are beside each other are about equally high.
+    """
+    # By how many panels are placed: the least height and unevenness of their rows, and where the last row begins.
+    best: list[tuple[float, float, int]] = [(0.0, 0.0, 0)]
+    for end in range(1, len(panels) + 1):
+        tried = []
+        for begin in reversed(range(end)):
+            row = panels[begin:end]
+            used, heights = sum(panel.width for panel in row), [panel.height for panel in row]
+            if len(row) > 1 and (used > width + 1e-6 or max(heights) > UNEQUAL * min(heights)):
+                break  # a longer row does not fit either
+            height, uneven, _ = best[begin]
+            tried.append((round(height + max(heights), 6), uneven + (width - used) ** 2, begin))
+        best.append(min(tried))
+    rows, end = list[list[Panel]](), len(panels)
+    while end:
+        begin = best[end][2]
+        rows.insert(0, list(panels[begin:end]))
+        end = begin
     return rows
 
 
