@@ -6,6 +6,9 @@ import pytest
 from clitools import done, fails, made_up, write_jsonl
 from sklearn.metrics import accuracy_score, f1_score
 
+from trunkline.training.config import load_config
+from trunkline.training.prepare import prepare
+
 
 def test_the_runs_own_test_split_gives_the_scores_of_the_run(trained):
     found = json.loads(done("evaluate", trained, "--json").stdout)["tasks"]
@@ -111,6 +114,39 @@ def test_a_test_split_drawn_from_data_that_has_changed_is_refused(tmp_path, tiny
     Path("run/result.json").write_text("{}")
     for command in (("evaluate", "run"), ("info", "run"), ("fit", "rows.jsonl", *tiny_overrides, "--run-dir", "run")):
         assert "run/result.json: not the result of a run, as it has no identity" in fails(2, *command)
+
+
+def test_a_test_file_of_its_own_that_has_changed_is_scored_as_it_is_now(tmp_path, tiny_overrides):
+    write_jsonl(tmp_path / "rows.jsonl", made_up(60))
+    write_jsonl(tmp_path / "test.jsonl", made_up(20, seed=1))
+    options = ["--test", "test.jsonl", *tiny_overrides, "training.epochs=1", "--run-dir", "run"]
+    done("fit", "rows.jsonl", *options)
+    write_jsonl(tmp_path / "rows.jsonl", made_up(61))  # training rows are not scored
+    first = json.loads(done("evaluate", "run", "--json").stdout)
+    assert not [said for said in first["findings"] if "has changed" in said]
+    write_jsonl(tmp_path / "test.jsonl", [{**row, "mood": "positive"} for row in made_up(21, seed=1)])
+    found = json.loads(done("evaluate", "run", "--json").stdout)
+    said = "run: its test data has changed since it was trained (21 rows, 20 when it was trained); it is scored as it is now"
+    assert said in found["findings"] and found["tasks"]["mood"]["rows"] == 21
+    assert found["tasks"]["mood"]["baseline"]["metrics"]["accuracy"] in (0.0, 1.0)  # of the rows as they are now
+
+
+def test_the_test_share_of_a_run_that_kept_rows_without_a_text_is_found_again(tmp_path, tiny_overrides, monkeypatch):
+    rows = made_up(60)
+    for number in (3, 17, 40):
+        rows[number]["text"], rows[number]["spans"] = "", []
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    with monkeypatch.context() as patch:  # a version that did not skip them
+        patch.setattr("trunkline.training.prepare.without_empty", lambda table, how, view: (table, None))
+        done("fit", "rows.jsonl", *tiny_overrides, "training.epochs=1", "--run-dir", "run")
+    summary = json.loads(Path("run/result.json").read_text())
+    assert sum(summary["rows"].values()) == 60
+    found = json.loads(done("evaluate", "run", "--json").stdout)
+    config = load_config("run/config.yaml")
+    test = prepare(config, keep_empty=True)[0].splits["test"].corpus
+    assert found["tasks"]["mood"]["rows"] == sum(text != "" for text in test.texts)
+    write_jsonl(tmp_path / "rows.jsonl", rows[::-1])
+    assert "so the share drawn for its test may contain training rows" in fails(2, "evaluate", "run")
 
 
 def test_a_run_that_is_not_finished_says_so(trained, tmp_path):

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
-from trunkline.training.config import load_config
-from trunkline.training.prepare import prepare, split_digest
+from trunkline.training.config import RunConfig, load_config
+from trunkline.training.prepare import Prepared, prepare, split_digest
 from trunkline.training.result import read_result
 
 
-def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], Table | None]]:
+class OwnTest(NamedTuple):
+    """The test split of some tasks of a run.
+
+    Attributes:
+        tasks: their names.
+        table: its rows; None where the config defines none.
+        unchanged: whether they are read as they were when the run scored them.
+    """
+
+    tasks: list[str]
+    table: Table | None
+    unchanged: bool = True
+
+
+def own_test_splits(
+    run: Path, tasks: Collection[str], say: Callable[[str], None] = lambda sentence: None
+) -> list[OwnTest]:
     """The rows of the test splits that a run's config names or draws for these tasks, and which of them have each.
 
-    Tasks without a test split come with None.
+    Args:
+        run: its directory.
+        tasks: their names.
+        say: told, in a sentence, of a test source that is read in another way now.
+
+    Raises:
+        BadInput: there is no test split, or it is a share of data that have changed, and may hold rows that were trained on.
     """
     if not (run / "config.yaml").is_file():
         raise BadInput(f"{run}: no config.yaml, so the test split of this branch is unknown; give the data to evaluate on")
@@ -24,26 +47,51 @@ def own_test_splits(run: Path, tasks: Collection[str]) -> list[tuple[list[str], 
         raise BadInput(
             f"{run}: its config has no task {unknown[0]}, so its test split is unknown; give the data to evaluate on"
         )
-    found: list[tuple[list[str], Table | None]] = []
-    for group in prepare(config, only=tasks):
-        several = f"{group.name}/train" in result["rows"]
-        trained = {name: f"{group.name}/{name}" if several else name for name in group.splits}
-        counts = (
-            sum(len(split.corpus) for split in group.splits.values()),
-            sum(result["rows"].get(name, 0) for name in trained.values()),
-        )
-        now = {trained[name]: split_digest(split) for name, split in group.splits.items()}
-        digests = {name: result.get("digests", now).get(name) for name in now}
-        # A share drawn from other rows, or in another order, would hold rows that were trained on.
-        if counts[0] != counts[1] or now != digests:
-            changed = (
-                f"{counts[0]} rows, {counts[1]} when it was trained"
-                if counts[0] != counts[1]
-                else "other rows or another order, or read in another way by an earlier version"
+    found: list[OwnTest] = []
+    for number, group in enumerate(prepare(config, only=tasks)):
+        own = [name for name in group.tasks if name in tasks]
+        if "test" not in group.splits:
+            found.append(OwnTest(own, None))
+            continue
+        changed = _changed(group, result)
+        if changed and (kept := _with_empty(config, tasks, number)) and not _changed(kept, result):
+            group, changed = kept, None
+        if changed and isinstance(group.data.test, float):
+            raise BadInput(
+                f"{run}: its data has changed ({changed}), so the share drawn for its test may contain training rows; "
+                "give the data to evaluate on"
             )
-            raise BadInput(f"{run}: its data has changed ({changed}); give the data to evaluate on")
-        test = group.splits.get("test")
-        found.append(([name for name in group.tasks if name in tasks], None if test is None else test.corpus.table))
-    if all(table is None for _, table in found):
+        if changed:
+            say(f"{run}: its test data has changed since it was trained ({changed}); it is scored as it is now")
+        found.append(OwnTest(own, group.splits["test"].corpus.table, changed is None))
+    if all(test.table is None for test in found):
         raise BadInput(f"{run}: its config defines no test split; give the data to evaluate on")
     return found
+
+
+def _changed(group: Prepared, result: Mapping[str, Any]) -> str | None:
+    """What tells the data of a group from what its run was trained on, of the test split alone where that has its own source.
+
+    A share drawn from other rows, or in another order, would hold rows that were trained on.
+    """
+    names = list(group.splits) if isinstance(group.data.test, float) else ["test"]
+    several = f"{group.name}/train" in result["rows"]
+    noted = {name: f"{group.name}/{name}" if several else name for name in names}
+    now, then = (
+        sum(len(group.splits[name].corpus) for name in names),
+        sum(result["rows"].get(noted[name], 0) for name in names),
+    )
+    if now != then:
+        return f"{now} rows, {then} when it was trained"
+    digests = result.get("digests")
+    if digests is None or all(split_digest(group.splits[name]) == digests.get(noted[name]) for name in names):
+        return None
+    return "other rows or another order, or read in another way by an earlier version"
+
+
+def _with_empty(config: RunConfig, tasks: Collection[str], number: int) -> Prepared | None:
+    """The same group as versions read it that kept rows without a text; None where they could not."""
+    try:
+        return prepare(config, only=tasks, keep_empty=True)[number]
+    except BadInput:
+        return None

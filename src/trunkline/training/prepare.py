@@ -63,12 +63,13 @@ class Prepared:
         return train.encoded.lengths[supervised]
 
 
-def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prepared]:
+def prepare(config: RunConfig, only: Collection[str] | None = None, keep_empty: bool = False) -> list[Prepared]:
     """Prepare the tasks of a config: together those that share their texts, in the order of the config.
 
     Args:
         config: resolved.
         only: leave out the texts that none of these tasks reads.
+        keep_empty: keep the rows without a text, as versions did that could not skip them.
 
     Raises:
         BadInput: the first thing wrong in any split.
@@ -79,7 +80,7 @@ def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prep
         key = json.dumps(data.model_dump(mode="json"))
         groups.setdefault(key, (data, {}))[1][name] = task.model_copy(update={"data": None})
     prepared = [
-        _prepare(config.model_copy(update={"data": data, "tasks": tasks}))
+        _prepare(config.model_copy(update={"data": data, "tasks": tasks}), keep_empty)
         for data, tasks in groups.values()
         if only is None or not tasks.keys().isdisjoint(only)
     ]
@@ -88,7 +89,7 @@ def prepare(config: RunConfig, only: Collection[str] | None = None) -> list[Prep
     return prepared
 
 
-def _prepare(config: RunConfig) -> Prepared:
+def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     """Read the sources, learn the label spaces from the training data, draw shares, and check every target.
 
     The names of labels are those of the whole source, so that a rare one may fall into a drawn split; what is measured for
@@ -103,7 +104,7 @@ def _prepare(config: RunConfig) -> Prepared:
     named = {name: source for name, source in sources.items() if isinstance(source, (str, list))}
     tables = {name: config.memory.read(source, format=data.format) for name, source in named.items()}
     findings = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
-    for name, table in tables.items():
+    for name, table in () if keep_empty else tables.items():
         tables[name], said = without_empty(table, data.empty_texts, text_columns(config, table))
         findings += [f"{name}: {said}"] if said else []
     whole = see(tables["train"])

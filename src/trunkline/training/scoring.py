@@ -73,16 +73,17 @@ def score_branches(
     results: dict[str, Any] = {}
     runs = by_run(paths)
     for run, members in runs.items():
-        splits = own_test_splits(Path(named(run)), [task_of(folder) for member in members for folder in branch_folders(member)])
+        own_tasks = [task_of(folder) for member in members for folder in branch_folders(member)]
+        splits = own_test_splits(Path(named(run)), own_tasks, say)
         bundle = opened(members, trunk)
         trunk = trunk or bundle.trunk
         prefix = f"{named(run)}/" if len(runs) > 1 else ""
         found: dict[str, Any] = {}
         noted = {name: task.get("baseline", {}).get("test") for name, task in read_result(run)["tasks"].items()}
-        for tasks, test in splits:
+        for tasks, test, unchanged in splits:
             own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
             if test is not None:
-                found |= scored(own, test, noted)
+                found |= scored(own, test, noted if unchanged else None)
             else:
                 for name in tasks:
                     say(f"{prefix}{name} is not scored: the config defines no test split for it")
