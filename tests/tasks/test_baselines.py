@@ -12,9 +12,9 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from tasktools import corpus_of, fitted
 
 from trunkline.tasks import Decoded, Task
-from trunkline.tasks.multilabel import best_constant
 from trunkline.tasks.remarks import baseline_scores, remarks
 from trunkline.tasks.spans import find_spans
+from trunkline.tasks.thresholds import best_constant
 
 
 def scored(task, corpus):

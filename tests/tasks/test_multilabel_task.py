@@ -12,7 +12,8 @@ from tasktools import corpus_of, fitted
 from trunkline.errors import BadInput
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading
-from trunkline.tasks.multilabel import CANDIDATES, MultilabelConfig, MultilabelLearned, MultilabelTask, threshold_quality
+from trunkline.tasks.multilabel import MultilabelConfig, MultilabelLearned, MultilabelTask
+from trunkline.tasks.thresholds import CANDIDATES, threshold_quality
 
 
 def test_the_three_ways_to_write_labels_mean_the_same():

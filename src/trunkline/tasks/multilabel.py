@@ -20,10 +20,7 @@ from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
-
-UNTUNED = 0.5
-# Evenly spaced in logits: finer towards 0 and 1, where the thresholds of rare labels and of weighted losses lie.
-CANDIDATES = np.round(1 / (1 + np.exp(-np.linspace(-6, 6, 121))), 4)
+from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -260,17 +257,9 @@ class MultilabelTask(Task):
         true = targets.values[targets.present]
         scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
         scores = metrics.with_unseen(scores, len(targets.unseen))
-        quality = threshold_quality(true, scores, self._tuned_for)
-        nearest_first = np.argsort(np.abs(CANDIDATES - UNTUNED), kind="stable")
-        best = nearest_first[quality[nearest_first].argmax()]
-        self.learned.threshold = float(CANDIDATES[best])
-        return {
-            "threshold": self.learned.threshold,
-            "untuned_threshold": UNTUNED,
-            "metric": self._tuned_for,
-            "tuned": float(quality[best]),
-            "untuned": float(quality[nearest_first[0]]),
-        }
+        chosen = best_threshold(true, scores, self._tuned_for)
+        self.learned.threshold = chosen["threshold"]
+        return chosen
 
     @property
     def _tuned_for(self) -> str:
@@ -292,58 +281,6 @@ class MultilabelTask(Task):
             }
             for row, scores in zip(decoded.values.tolist(), decoded.scores.tolist(), strict=True)
         ]
-
-
-def best_constant(held: np.ndarray, metric: str) -> list[int]:
-    """Return the numbers of the labels that score best by `metric` when they are predicted for every row.
-
-    Args:
-        held: bool (rows, L), at least one row.
-        metric: "f1_micro", "f1_macro", "f1_weighted" or "accuracy" (of the whole set of a row).
-    """
-    if metric == "accuracy":
-        sets, rows = np.unique(held, axis=0, return_counts=True)
-        return np.flatnonzero(sets[rows.argmax()]).tolist()
-    counts = held.sum(axis=0)
-    if metric != "f1_micro":  # the F1 of a label that is never predicted is 0
-        return np.flatnonzero(counts).tolist()
-    # Of k labels those that most rows have are the best. F1 = 2 right / (rows k + gold), which k maximises is tried out.
-    order = np.argsort(-counts, kind="stable")
-    right = np.cumsum(counts[order])
-    quality = 2 * right / (len(held) * np.arange(1, len(order) + 1) + max(int(right[-1]), 1))
-    return sorted(order[: int(quality.argmax()) + 1].tolist())
-
-
-def threshold_quality(true: np.ndarray, scores: np.ndarray, metric: str) -> np.ndarray:
-    """Return what `metric` would be at each of CANDIDATES, fp64 (candidates,), all counted in one pass over the scores.
-
-    Args:
-        true: (texts, L) bool.
-        scores: fp32 (texts, L).
-        metric: "f1_micro", "f1_macro", "f1_weighted" or "accuracy" (of the whole set of a text).
-    """
-    candidates = CANDIDATES.astype(scores.dtype)  # as decode compares them
-    size = len(candidates) + 1
-    if metric == "accuracy":  # right from above its highest wrong label up to its lowest right one
-        low = np.where(true, -np.inf, scores).max(axis=1)
-        high = np.where(true, scores, np.inf).min(axis=1)
-        first, last = (np.searchsorted(candidates, edge, side="right") for edge in (low, high))
-        kept = first < last
-        changes = np.bincount(first[kept], minlength=size) - np.bincount(last[kept], minlength=size)
-        return np.cumsum(changes)[:-1] / len(true)
-    passed = np.searchsorted(candidates, scores, side="right")  # how many candidates are at or below a score
-    cells = passed + size * np.arange(true.shape[1])
-
-    def at_each(chosen: np.ndarray) -> np.ndarray:
-        """How many of the `chosen` cells are predicted at each candidate: (L, candidates)."""
-        counts = np.bincount(chosen, minlength=size * true.shape[1]).reshape(-1, size)
-        return counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
-
-    right, predicted, gold = at_each(cells[true]), at_each(cells.ravel()), true.sum(axis=0)[:, None]
-    if metric == "f1_micro":
-        right, predicted, gold = (counts.sum(axis=0, keepdims=True) for counts in (right, predicted, gold))
-    f1 = 2 * right / np.maximum(predicted + gold, 1)  # (L, candidates), or (1, candidates)
-    return np.average(f1, axis=0, weights=gold[:, 0] if metric == "f1_weighted" else None)
 
 
 def _label_rows(name: str, config: MultilabelConfig, corpus: Corpus, names: list[str] | None) -> list[list[str] | None]:
