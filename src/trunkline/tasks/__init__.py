@@ -1,6 +1,7 @@
 """Tasks: what to predict. One file per kind holds its YAML, its label space, its loss, its decoding and its metrics."""
 
 from trunkline.tasks.answers import Answers, Targets, TextAnswers, UnitAnswers
-from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.criterion import Criterion, Decoded
 
 __all__ = ["Answers", "Criterion", "Decoded", "Targets", "Task", "TaskConfig", "TextAnswers", "UnitAnswers", "kinds"]

@@ -6,71 +6,25 @@ adding one file to this package that registers a subclass of `Task` under its na
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from trunkline.data.corpus import Corpus
-from trunkline.errors import BadInput, TrunklineError, unknown_name
+from trunkline.errors import BadInput, unknown_name
 from trunkline.registry import Registry
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
+from trunkline.tasks.criterion import Criterion, Decoded
 from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
 
 SCHEMA = 1
 LOWER_IS_BETTER = frozenset({"loss", "mse", "mae"})
-
-
-@dataclass
-class Decoded:
-    """Predictions as arrays, laid out like `Targets`.
-
-    values (np.ndarray): sequence (texts,) label numbers; multilabel (texts, L) bool; token (U,) tag numbers; regression
-        (texts,) numbers in the units of the target column.
-    scores (np.ndarray): probabilities: (texts, C), (texts, L), for token (U,) that of the tag in `values`; for regression
-        the values again.
-    offsets (np.ndarray | None): only at unit level, (texts + 1,).
-    """
-
-    values: np.ndarray
-    scores: np.ndarray
-    offsets: np.ndarray | None = None
-
-
-class Criterion(nn.Module):
-    """Turns logits into a loss and into predictions; may hold weights of its own, such as a CRF's transitions."""
-
-    def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-        """Return the mean loss (a scalar, fp32 or fp64) of M rows that have a target.
-
-        Args:
-            logits: (M, C).
-            targets: (M, ...), rows of `Targets.values`.
-            groups: (M,) the sequence that each unit row belongs to, rows of one sequence together and in order; None at
-                text level.
-            weights: (M,) what the loss of each row is multiplied by, 1 on average over the training rows; None: 1. All rows of
-                one sequence have the same.
-        """
-        raise NotImplementedError
-
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        """Return the predictions for logits (texts, C), or (U, C) with `offsets` (texts + 1,) at unit level."""
-        raise NotImplementedError
-
-    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the probability of every label, fp32 (texts, L) or (U, L) at unit level; None for kinds without labels."""
-        return None
-
-    def forward(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
-        return self.loss(logits, targets, groups)
 
 
 class TaskConfig(BaseModel):
@@ -312,18 +266,3 @@ class Task(ABC):
 
     def check_state(self, where: str) -> None:  # noqa: B027 (not every kind has more to check)
         """Raise BadInput, opened by `where`, if labels and learned values do not fit together."""
-
-
-def as_logits(logits: np.ndarray | Tensor, width: int) -> Tensor:
-    """Return logits as an fp32 tensor (rows, width) without gradients; TrunklineError where they are not finite."""
-    tensor = torch.as_tensor(logits).detach().float()
-    if tensor.ndim != 2 or tensor.shape[1] != width:
-        raise ValueError(f"logits of shape {tuple(tensor.shape)}, expected (rows, {width})")
-    if not bool(torch.isfinite(tensor).all()):
-        raise TrunklineError("the logits hold NaN or infinity, so there is nothing to decode; try a lower learning rate")
-    return tensor
-
-
-def number_or_none(value: float) -> float | None:
-    """Return `value` as a plain float, None where it is NaN or infinite."""
-    return float(value) if math.isfinite(value) else None

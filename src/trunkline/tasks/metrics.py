@@ -6,12 +6,12 @@ correlation with something constant, r2 of fewer than two rows and average preci
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
-from trunkline.tasks.base import number_or_none
 from trunkline.tasks.spans import count_spans, find_spans
 
 AVERAGES = ("macro", "micro", "weighted")
@@ -172,3 +172,8 @@ def _by_label(true: np.ndarray, predicted: np.ndarray, labels: list[str], only: 
         label: {"precision": p, "recall": r, "f1": f, "support": int(n), "predicted": int(m)}
         for label, (p, r, f, n, m) in zip(labels, rows, strict=True)
     }
+
+
+def number_or_none(value: float) -> float | None:
+    """Return `value` as a plain float, None where it is NaN or infinite."""
+    return float(value) if math.isfinite(value) else None

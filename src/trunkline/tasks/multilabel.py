@@ -19,7 +19,8 @@ from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -78,7 +79,7 @@ class MultilabelCriterion(Criterion):
         return Decoded(scores >= self.task.learned.threshold, scores)
 
     def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
-        return torch.sigmoid(base.as_logits(logits, self.task.outputs)).cpu().numpy()
+        return torch.sigmoid(as_logits(logits, self.task.outputs)).cpu().numpy()
 
 
 @kinds.register("multilabel")
@@ -255,7 +256,7 @@ class MultilabelTask(Task):
         if self.config.threshold != "tuned" or not targets.values[targets.present].any():
             return {}
         true = targets.values[targets.present]
-        scores = torch.sigmoid(base.as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
+        scores = torch.sigmoid(as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
         scores = metrics.with_unseen(scores, len(targets.unseen))
         chosen = best_threshold(true, scores, self._tuned_for)
         self.learned.threshold = chosen["threshold"]

@@ -17,7 +17,8 @@ from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.trunk.machine import widest
 
 BINS = 10  # quantile groups of a stratified draw
@@ -51,7 +52,7 @@ class RegressionCriterion(Criterion):
         return torch.nn.functional.mse_loss(logits[:, 0].float(), standard.float())
 
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        values = base.as_logits(logits, 1)[:, 0].cpu().numpy().astype(np.float64) * self.std + self.mean
+        values = as_logits(logits, 1)[:, 0].cpu().numpy().astype(np.float64) * self.std + self.mean
         return Decoded(values, values)
 
 

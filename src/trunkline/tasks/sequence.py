@@ -18,7 +18,8 @@ from trunkline.errors import BadInput, shown
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Criterion, Decoded, Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.tasks.positive import guess_positive
 
 
@@ -76,7 +77,7 @@ class SequenceCriterion(Criterion):
         return Decoded(scores.argmax(axis=1), scores)
 
     def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
-        return torch.softmax(base.as_logits(logits, self.size), dim=1).cpu().numpy()
+        return torch.softmax(as_logits(logits, self.size), dim=1).cpu().numpy()
 
 
 @kinds.register("sequence")

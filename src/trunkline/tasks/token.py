@@ -18,7 +18,8 @@ from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, UnitAnswers
-from trunkline.tasks.base import Criterion, Decoded, Task, kinds
+from trunkline.tasks.base import Task, kinds
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.tasks.crf import CRF
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.span_column import SpanColumn, units_of
@@ -82,7 +83,7 @@ class TokenCriterion(Criterion):
     def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
         if offsets is None:
             raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
-        tensor = base.as_logits(logits, 1 + 2 * self.n_types)
+        tensor = as_logits(logits, 1 + 2 * self.n_types)
         if self.crf is not None:
             tags, scores = self.crf.decode(tensor, torch.as_tensor(offsets, dtype=torch.long))
             return Decoded(tags.cpu().numpy(), scores.cpu().numpy(), offsets)
@@ -91,7 +92,7 @@ class TokenCriterion(Criterion):
 
     def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
         """Return the probability of every tag at each unit, fp32 (U, tags): with a CRF, the marginal."""
-        tensor = base.as_logits(logits, 1 + 2 * self.n_types)
+        tensor = as_logits(logits, 1 + 2 * self.n_types)
         if self.crf is None:
             return torch.softmax(tensor, dim=1).cpu().numpy()
         if offsets is None:

@@ -13,7 +13,7 @@ from trunkline.inputs.batching import Layout
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Answers, Criterion, Targets, Task
 from trunkline.tasks.answers import Picked
-from trunkline.tasks.base import number_or_none
+from trunkline.tasks.metrics import number_or_none
 
 
 @dataclass
