@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from trunkline.branches import SideBranch, methods
 from trunkline.data.formats import formats
 from trunkline.tasks import kinds
-from trunkline.training import config
+from trunkline.training import config, sections
 from trunkline.tuners import Tuner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -47,7 +47,7 @@ def keys_of(model: type[BaseModel]) -> dict[str, str]:
     return {name: shown(field) for name, field in model.model_fields.items()}
 
 
-MODELS = {"trunk": config.TrunkSection, "data": config.DataSection, "training": config.TrainingSection}
+MODELS = {"trunk": sections.TrunkSection, "data": sections.DataSection, "training": sections.TrainingSection}
 
 
 @pytest.mark.parametrize("name", MODELS)

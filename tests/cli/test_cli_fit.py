@@ -144,7 +144,8 @@ def test_validation_and_test_data_of_a_guessed_config(tmp_path, tiny_overrides):
 )
 def test_options_that_name_data_are_overrides_whatever_yaml_makes_of_them(share, parsed):
     from trunkline.cli.fit import _split_overrides
-    from trunkline.training.config import override, resolve
+    from trunkline.training.config import resolve
+    from trunkline.training.overrides import override
 
     overrides = _split_overrides(validation=share, test=None)
     values = {"data": {"train": "snips"}, "tasks": {"intent": {"kind": "sequence", "label": "label"}}}

@@ -7,7 +7,8 @@ import yaml
 
 from trunkline.branches import methods
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.training.config import load_config, override, resolve
+from trunkline.training.config import load_config, resolve
+from trunkline.training.overrides import override
 
 GOOD = {
     "trunk": "minilm",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trunkline.branches import methods
 from trunkline.errors import BadInput
 from trunkline.tasks import kinds
-from trunkline.training.config import RunConfig, load_config, override, resolve
+from trunkline.training.config import RunConfig, load_config, resolve
+from trunkline.training.overrides import override
 
 CONFIG = {
     "trunk": {"name": "minilm", "max_length": 20},

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from trunkline.errors import BadInput
-from trunkline.training.config import load_config, override, resolve
+from trunkline.training.config import load_config, resolve
+from trunkline.training.overrides import override
 from trunkline.training.guessed import run_name
 from trunkline.training.hints import OTHER_NAMES, known_keys, option_hint, refuse_sources
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trunkline.training.config import TrainingSection
+from trunkline.training.sections import TrainingSection
 from trunkline.training.learner import Learner
 
 

@@ -20,9 +20,10 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.events import quiet
 from trunkline.tasks import Targets
-from trunkline.training.config import DataSection, resolve
+from trunkline.training.config import resolve
 from trunkline.training.prepare import data_digest, prepare
 from trunkline.training.run import Run
+from trunkline.training.sections import DataSection
 
 
 def criteria():

@@ -121,8 +121,9 @@ def guessed_config(source: str, overrides: list[str], form: str | None = None) -
     """Look at a data set's columns, tell what each was taken for, and return the config and the run's name."""
     from trunkline.data.guess import guess_columns
     from trunkline.data.sources import read_table
-    from trunkline.training.config import override, resolve
+    from trunkline.training.config import resolve
     from trunkline.training.guessed import config_for, missing_in, run_name
+    from trunkline.training.overrides import override
 
     table = read_table(source, format=form)
     guess = guess_columns(table, missing=missing_in(overrides))

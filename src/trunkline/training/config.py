@@ -8,123 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from trunkline import branches, tasks, trackers
-from trunkline.data.empty import EmptyTexts
-from trunkline.data.formats import formats
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
-from trunkline.model.checking import DEEPEST, Origin, at, named_section, number, read_yaml, refuse_extremes, validate_section
-from trunkline.tasks.labels import MissingList
+from trunkline.model.checking import Origin, at, named_section, read_yaml, refuse_extremes, validate_section
 from trunkline.training.hints import refuse_misplaced
 from trunkline.training.memory import Memory
+from trunkline.training.overrides import MEASURES, override
 from trunkline.training.paths import locate_paths
-
-Share = float
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-class TrunkSection(Section):
-    """Which transformer to read."""
-
-    name: str = "minilm"  # embedded alias | hub id | path
-    revision: str | None = None  # a commit of the hub, to pin it
-    stack: Literal["encoder", "decoder"] = "encoder"  # for models that have both
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"  # of the trunk's computation; auto: the faster on this machine
-    device: str = "auto"
-    max_length: int | None = Field(None, ge=3)  # tokens; None: the trunk's longest input
-
-
-class DataSection(Section):
-    """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
-
-    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels")
-
-    train: str | list[str]
-    validation: str | list[str] | Share = "10%"
-    test: str | list[str] | Share | None = None
-    rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
-    text: str = "text"  # the column with the text
-    text_pair: str | None = None  # the column with the second text of a pair
-    weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
-    empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
-    unseen_labels: Literal["count", "refuse"] = "count"  # of validation and test, that train does not have: errors, or refused
-    format: str | None = None  # of the files, where their suffix does not say it
-    missing: MissingList | None = None  # strings that stand for a missing value beside labels too; empty: none does
-
-    @field_validator("format")
-    @classmethod
-    def _known_format(cls, value: str | None) -> str | None:
-        if value is not None and value not in formats.names():
-            raise ValueError(f"expected one of {', '.join(formats.names())}")
-        return value
-
-    @field_validator("validation", "test")
-    @classmethod
-    def _share(cls, value: object) -> object:
-        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-            value = float(match[1]) / 100
-        if isinstance(value, float) and not 0 < value < 1:
-            raise ValueError("a share must lie between 0% and 100%")
-        return value
-
-
-class TrainingSection(Section):
-    """How the weights are found. The same for every method, so that methods can be compared."""
-
-    epochs: int = Field(10, ge=1)
-    batch_tokens: int | None = Field(None, ge=8)  # padded tokens in a batch; None: by the training rows (fitting_tokens)
-    batch_size: int | None = Field(None, ge=1)  # texts in a batch, instead of batch_tokens
-    accumulation: int = Field(1, ge=1)  # batches per step of the optimiser
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float | None = Field(None, gt=0)  # at its peak; None: the method's own (its config's LEARNING_RATE)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["one_cycle", "linear", "cosine", "plateau", "constant"] = "one_cycle"
-    warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; one_cycle: share until the peak
-    plateau_patience: int = Field(3, ge=1)  # evaluations without a better score before the rate is halved
-    clip_norm: float | None = Field(1.0, gt=0)
-    evaluate_every: Literal["epoch"] | int = "epoch"  # or a number of steps
-    patience: int | None = Field(5, ge=1)  # evaluations without a better score before a task stops; None: never
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
-    states: Literal["auto", "store", "live"] = "auto"
-    states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
-    states_budget_gb: float | None = Field(None, gt=0, le=1e9)
-    seed: int = Field(0, ge=0, lt=2**32)  # as numpy takes it
-    # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
-    regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
-    mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
-        "rows"  # joint: all tasks of a row, or one a batch
-    )
-    temperature: float = Field(2.0, ge=1)  # of mixing: temperature: tasks are drawn in proportion to size^(1 / temperature)
-    loss_weights: Literal["uncertainty"] | dict[str, Weight] | None = None  # joint: of each task's loss, 1 by default
-    order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
-
-    @model_validator(mode="after")
-    def _one_batch_measure(self) -> TrainingSection:
-        if self.batch_size is not None and self.batch_tokens is not None:
-            raise ValueError("give batch_tokens or batch_size, not both")
-        return self
-
-    @field_validator("evaluate_every")
-    @classmethod
-    def _positive(cls, value: object) -> object:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("expected 'epoch' or a number of steps of at least 1")
-        return value
-
+from trunkline.training.sections import DataSection, Section, TrainingSection, TrunkSection
 
 class RunConfig(Section):
     """One training, resolved: what `config.yaml` in a run's directory holds."""
@@ -284,56 +185,6 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     if isinstance(values, dict):
         values = override(values, overrides)
     return resolve(values, str(path), path.parent, overrides)
-
-
-def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """Return a copy of `values` with every `key.sub=value` applied in turn; values are read as YAML.
-
-    Raises:
-        BadInput: no such pair, not YAML, or one that undoes another by replacing the section that it has set a key of.
-    """
-    values = _copied(values)
-    for count, text in enumerate(overrides):
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise BadInput(f"override {text!r}: expected key.sub=value, e.g. training.epochs=5")
-        if undone := next((other for other in overrides[:count] if other.startswith(f"{key}.")), None):
-            raise BadInput(f"override {text!r}: replaces what the override {undone!r} has set; give it first")
-        parsed = number(read_yaml(value, f"override {text!r}", key))
-        *parents, last = key.split(".")
-        place = values
-        for parent in parents:
-            inner = place.get(parent)
-            if isinstance(inner, str) and parent in ("method", "trunk"):
-                inner = {"name": inner}
-            elif inner is None:
-                inner = {}
-            elif not isinstance(inner, dict):
-                raise BadInput(f"override {text!r}: {parent} is not a section, so it has no key {last!r}")
-            place[parent] = inner
-            place = inner
-        if last in ("method", "trunk") and not parents and isinstance(parsed, str):
-            parsed = {"name": parsed}
-        place[last] = parsed
-        _replace_measure(place, key, parsed, overrides[:count])
-    return values
-
-
-def _copied(values: Any, depth: int = 0) -> Any:
-    """The same sections, which may be changed; what they hold is not copied, as it may be a data set."""
-    if type(values) is not dict or depth > DEEPEST:  # which may hold itself, and is refused later
-        return values
-    return {key: _copied(value, depth + 1) for key, value in values.items()}
-
-
-MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a batch: one or the other
-
-
-def _replace_measure(section: dict[str, Any], key: str, value: Any, before: Sequence[str]) -> None:
-    """Drop the other measure of a batch from `section` where an override has set `key`, unless one before it has set that."""
-    other = MEASURES.get(key.removeprefix("training.")) if key.startswith("training.") else None
-    if other and value is not None and not any(text.startswith(f"training.{other}=") for text in before):
-        section.pop(other, None)
 
 
 def presets() -> dict[str, Path]:

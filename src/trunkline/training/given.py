@@ -14,8 +14,9 @@ from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
-from trunkline.training.config import RunConfig, load_config, override, resolve
+from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import config_for, missing_in, run_name
+from trunkline.training.overrides import override
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 _COLUMNS = ("tags", "spans", "labels", "label", "target")  # keys of a task that name the column of its answers

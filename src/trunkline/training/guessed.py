@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from trunkline.data.guess import Guess
-from trunkline.training.config import override
+from trunkline.training.overrides import override
 
 # Names of files and folders that say what the data is for, and not what it is about.
 _OF_ANY = re.compile(

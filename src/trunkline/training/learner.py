@@ -20,7 +20,7 @@ from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part, named_weights
 from trunkline.model.source import Source
 from trunkline.training.balance import Balance
-from trunkline.training.config import TrainingSection
+from trunkline.training.sections import TrainingSection
 from trunkline.training.schedule import factor
 
 

@@ -35,7 +35,7 @@ from trunkline.seeding import seeded
 from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
-from trunkline.training.config import TrainingSection
+from trunkline.training.sections import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate

@@ -21,8 +21,9 @@ from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.base import TaskConfig
 from trunkline.tasks.labels import STRICT, Reading, may_name
-from trunkline.training.config import DataSection, RunConfig
+from trunkline.training.config import RunConfig
 from trunkline.training.demand import demand, machine_bytes
+from trunkline.training.sections import DataSection
 from trunkline.training.supervision import Supervision
 from trunkline.trunk.load import Trunk
 

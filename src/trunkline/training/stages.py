@@ -19,7 +19,8 @@ from trunkline.errors import BadInput, unknown_name
 from trunkline.files import NAME_BYTES
 from trunkline.model.approach import approach_of
 from trunkline.model.checking import validate_section
-from trunkline.training.config import RunConfig, TrainingSection
+from trunkline.training.config import RunConfig
+from trunkline.training.sections import TrainingSection
 
 
 @dataclass(frozen=True)

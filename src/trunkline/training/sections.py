@@ -1,0 +1,108 @@
+"""The sections of a config that are the same for every method and kind of task: `trunk`, `data` and `training`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trunkline.data.empty import EmptyTexts
+from trunkline.data.formats import formats
+from trunkline.tasks.labels import MissingList
+
+Share = float
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class TrunkSection(Section):
+    """Which transformer to read."""
+
+    name: str = "minilm"  # embedded alias | hub id | path
+    revision: str | None = None  # a commit of the hub, to pin it
+    stack: Literal["encoder", "decoder"] = "encoder"  # for models that have both
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"  # of the trunk's computation; auto: the faster on this machine
+    device: str = "auto"
+    max_length: int | None = Field(None, ge=3)  # tokens; None: the trunk's longest input
+
+
+class DataSection(Section):
+    """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels")
+
+    train: str | list[str]
+    validation: str | list[str] | Share = "10%"
+    test: str | list[str] | Share | None = None
+    rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
+    text: str = "text"  # the column with the text
+    text_pair: str | None = None  # the column with the second text of a pair
+    weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
+    empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
+    unseen_labels: Literal["count", "refuse"] = "count"  # of validation and test, that train does not have: errors, or refused
+    format: str | None = None  # of the files, where their suffix does not say it
+    missing: MissingList | None = None  # strings that stand for a missing value beside labels too; empty: none does
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str | None) -> str | None:
+        if value is not None and value not in formats.names():
+            raise ValueError(f"expected one of {', '.join(formats.names())}")
+        return value
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+            value = float(match[1]) / 100
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("a share must lie between 0% and 100%")
+        return value
+
+
+class TrainingSection(Section):
+    """How the weights are found. The same for every method, so that methods can be compared."""
+
+    epochs: int = Field(10, ge=1)
+    batch_tokens: int | None = Field(None, ge=8)  # padded tokens in a batch; None: by the training rows (fitting_tokens)
+    batch_size: int | None = Field(None, ge=1)  # texts in a batch, instead of batch_tokens
+    accumulation: int = Field(1, ge=1)  # batches per step of the optimiser
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float | None = Field(None, gt=0)  # at its peak; None: the method's own (its config's LEARNING_RATE)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["one_cycle", "linear", "cosine", "plateau", "constant"] = "one_cycle"
+    warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; one_cycle: share until the peak
+    plateau_patience: int = Field(3, ge=1)  # evaluations without a better score before the rate is halved
+    clip_norm: float | None = Field(1.0, gt=0)
+    evaluate_every: Literal["epoch"] | int = "epoch"  # or a number of steps
+    patience: int | None = Field(5, ge=1)  # evaluations without a better score before a task stops; None: never
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
+    states: Literal["auto", "store", "live"] = "auto"
+    states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
+    states_budget_gb: float | None = Field(None, gt=0, le=1e9)
+    seed: int = Field(0, ge=0, lt=2**32)  # as numpy takes it
+    # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
+    regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
+    mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
+        "rows"  # joint: all tasks of a row, or one a batch
+    )
+    temperature: float = Field(2.0, ge=1)  # of mixing: temperature: tasks are drawn in proportion to size^(1 / temperature)
+    loss_weights: Literal["uncertainty"] | dict[str, Weight] | None = None  # joint: of each task's loss, 1 by default
+    order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
+
+    @model_validator(mode="after")
+    def _one_batch_measure(self) -> TrainingSection:
+        if self.batch_size is not None and self.batch_tokens is not None:
+            raise ValueError("give batch_tokens or batch_size, not both")
+        return self
+
+    @field_validator("evaluate_every")
+    @classmethod
+    def _positive(cls, value: object) -> object:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected 'epoch' or a number of steps of at least 1")
+        return value
