@@ -23,6 +23,7 @@ from trunkline.training.given import config_of
 from trunkline.training.loop import Interrupted
 from trunkline.training.result import read_result, tuned_sentence
 from trunkline.training.run import Run
+from trunkline.training.train import Training
 
 
 @dataclass(repr=False)
@@ -142,7 +143,7 @@ def _fit(
         if main:
             write_text(path / rundir.CONFIG, yaml.safe_dump(run.config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
-            summary = run.train(path)
+            summary = Training(run, path).train()
         except BaseException as error:
             asked = isinstance(error, (Interrupted, KeyboardInterrupt))
             run.publish(RunEnded(path, "interrupted" if asked else "failed"))

@@ -1,0 +1,275 @@
+"""A run being trained: stage by stage, with scores on held-out data, and branches, records and result.json below its directory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from trunkline.events import BranchSaved, Finding, RunStarted, StagesKept, StageStarted, TaskFacts
+from trunkline.files import directory_bytes, read_object, write_json
+from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
+from trunkline.model.frozen import FROZEN
+from trunkline.model.part import Part
+from trunkline.model.source import Source
+from trunkline.training.allocator import give_back_freed_memory
+from trunkline.training.cost import Cost, peak_memory
+from trunkline.training.environment import changes, environment
+from trunkline.training.loop import Loop
+from trunkline.training.outcome import training_findings
+from trunkline.training.prepare import split_digest
+from trunkline.training.report import complete
+from trunkline.training.run import Run
+from trunkline.training.rundir import drop_checkpoint, missing_branch
+from trunkline.training.sampling import SplitFeed
+from trunkline.training.stages import Stage
+from trunkline.training.transfer import transfer
+
+
+class Training:
+    """Trains a run stage by stage; a stage that was finished before is not trained again.
+
+    Args:
+        run: what is trained.
+        path: its directory.
+    """
+
+    def __init__(self, run: Run, path: Path) -> None:
+        self.run, self.path = run, path
+        self.stages = run.plan(path)
+
+    def train(self) -> dict[str, Any]:
+        """Train every stage that is not done yet, write result.json and return what it holds."""
+        self._tell()
+        now = environment(self.run.accelerator)
+        done = {stage.name: record for number, stage in enumerate(self.stages) if (record := self._done(number))}
+        if done:
+            self.run.publish(StagesKept(tuple(done), len(self.stages)))
+        for record in done.values():
+            if changed := changes(record.get("environment", {}), now, processes=True):
+                self.run.publish(Finding(changed))
+                break
+        records = [self._stage(number) for number in range(len(self.stages))]
+        self.run.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
+        self.run.cost.peak_memory_bytes = max(self.run.cost.peak_memory_bytes, peak_memory(self.run.accelerator.device))
+        summary = self._summary(records, now)
+        spent = self.run.clock.as_dict()
+        self.run.cost.seconds, self.run.cost.parts = spent["seconds"], spent["parts"]
+        summary["cost"] = self.run.cost.as_dict()
+        summary["seconds"] = round(self.run.cost.seconds, 2)
+        if self.run.accelerator.is_main_process:
+            write_json(self.path / "result.json", summary)
+            drop_checkpoint(self.path)
+        return summary
+
+    def _summary(self, records: list[dict[str, Any]], now: dict[str, Any]) -> dict[str, Any]:
+        """What result.json holds, but for the cost: `records` are those of the stages, `now` is the environment."""
+        stages = self.stages
+        splits = {
+            f"{group.name}/{name}" if len(self.run.groups) > 1 else name: split
+            for group in self.run.groups
+            for name, split in group.splits.items()
+        }
+        tasks: dict[str, Any] = {}
+        for stage, record in zip(stages, records, strict=True):
+            tasks |= {name: dict(task) for name, task in record["tasks"].items()} if stage.final else {}
+        with self.run.clock.part("judging"):
+            remarks = complete(tasks, self.run.groups, self.run.data_facts)
+        for sentence in remarks:
+            self.run.publish(Finding(sentence))
+        summary: dict[str, Any] = {
+            "identity": self.run.identity,
+            "run": str(self.path),
+            "trunk": {"name": self.run.trunk.name, "dtype": self.run.trunk.dtype, "precision": self.run.precision},
+            "rows": {name: len(split.corpus.texts) for name, split in splits.items()},
+            "digests": {name: split_digest(split) for name, split in splits.items()},
+            "environment": now,
+            "findings": [
+                *self.run.findings,
+                *(
+                    finding
+                    for stage, record in zip(stages, records, strict=True)
+                    for finding in self._told(stage, record["history"])
+                ),
+                *remarks,
+            ],
+            "tasks": {name: tasks[name] for name in self.run.tasks},
+            "history": [entry for record in records for entry in record["history"]],
+        }
+        if len(stages) > 1:
+            kept = ("tasks", "history", "cost")
+            summary["stages"] = [
+                {"name": stage.name} | {key: record[key] for key in kept} for stage, record in zip(stages, records, strict=True)
+            ]
+        if self.run.config.training.regime == "sequential":
+            summary["transfer"] = transfer(stages, [record["tasks"] for record in records], self.run.tasks)
+        return summary
+
+    def _tell(self) -> None:
+        """Publish what is known before training: tasks and their data, what is trained, and what was noticed."""
+        facts = [
+            TaskFacts(
+                name,
+                task.kind,
+                task.monitor,
+                None if task.named_labels is None else len(task.named_labels),
+                None if (types := getattr(task, "types", None)) is None else len(types),
+                task.positive,
+                self.run.data_facts[name],
+            )
+            for name, task in self.run.tasks.items()
+        ]
+        names = tuple(stage.name for stage in self.stages if stage.name)
+        run, trained = self.run, dict(self.run.cost.trained_parameters)
+        run.publish(RunStarted(self.path, run.identity, run.config.as_dict(), tuple(facts), trained, names))
+        for finding in run.findings:
+            run.publish(Finding(finding))
+
+    def _told(self, stage: Stage, history: list[dict[str, Any]]) -> list[str]:
+        """What there is to say of how the training of a stage went."""
+        found = training_findings(history, {name: self.run.tasks[name] for name in stage.tasks})
+        return [f"{stage.name}: {finding}" if stage.name else finding for finding in found]
+
+    def _earlier(self, number: int) -> list[Stage]:
+        """The stages of the same sequence before this one."""
+        order = self.stages[number].order
+        return [past for past in self.stages[:number] if order is not None and past.order == order]
+
+    def _folder(self, stage: Stage) -> Path:
+        return self.path / "stages" / stage.name
+
+    def _places(self, number: int) -> dict[str, list[Path]]:
+        """Where the branches of a stage are saved, by task; those of earlier tasks of a sequence only at its end."""
+        stage, earlier = self.stages[number], self._earlier(number)
+        last = stage.order is None or len(earlier) + 1 == len(self.run.tasks)
+        places = {name: [self._folder(stage) / name] if stage.name else [] for name in stage.tasks}
+        for name in (*stage.tasks, *(past.tasks[0] for past in earlier)):
+            places.setdefault(name, []).extend([self.path / "branches" / name] if stage.final and last else [])
+        return places
+
+    def _done(self, number: int) -> dict[str, Any] | None:
+        """The record of a stage, if this run has finished it before and its branches are still there."""
+        file = self._folder(self.stages[number]) / "stage.json"
+        if not self.stages[number].name or not file.exists():
+            return None
+        record = read_object(file)
+        places = [place for several in self._places(number).values() for place in several]
+        return record if record.get("identity") == self.run.identity and not any(map(missing_branch, places)) else None
+
+    def _stage(self, number: int) -> dict[str, Any]:
+        """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
+        first, self.run.first = self.run.first, ({}, FROZEN)  # not held beside the learners of later stages, even if it is done already
+        if record := self._done(number):
+            self.run.clock.resume(record.get("clock", {}))
+            return record
+        stage, earlier = self.stages[number], self._earlier(number)
+        folder = self._folder(stage)
+        onto = None
+        if stage.continues:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
+            onto = load_branch(self._folder(earlier[-1]) / earlier[-1].tasks[0], self.run.trunk).source
+        learners, source = self.run.learners(stage, onto) if number else first
+        del first
+        cost = self.run.meter(learners) if number else self.run.cost
+        if stage.name:
+            self.run.publish(StageStarted(stage.name, stage.tasks, sum(cost.trained_parameters.values())))
+        loop = self.run.loop_of(stage, learners, source, cost, self.path / "checkpoint" / stage.name)
+        with source.while_training():
+            position, cost = loop.run()
+        for finding in self._told(stage, position.history):
+            self.run.publish(Finding(finding))
+        after = time.monotonic()
+        parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
+        for past in earlier:
+            parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
+        with self.run.clock.part("judging"):
+            metrics, tuned = self._judge(parts, stage.tasks, source, loop)
+        give_back_freed_memory()
+        cost.seconds = position.seconds + time.monotonic() - after
+        tasks, saved = {}, self._places(number)
+        for name, part in parts.items():
+            places = saved[name]
+            branch = self._branch(part, source, stage.method, metrics[name], cost)
+            for place in places:
+                if self.run.accelerator.is_main_process:
+                    with self.run.clock.part("saving"):
+                        save_branch(branch, place)
+                    self.run.publish(BranchSaved(name, place, metrics[name]))
+                    if place.parent == folder:
+                        cost.stages_bytes += directory_bytes(place)
+                    else:
+                        cost.disk_bytes[name] = directory_bytes(place)
+            tasks[name] = {
+                "kind": part.task.kind,
+                "method": stage.method.name,
+                "monitor": part.task.monitor,
+                **metrics[name],
+                **({"tuned": tuned[name]} if tuned.get(name) else {}),
+                "branch": str(places[-1]) if places else None,
+                "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
+                "reads": list(part.branch.wanted()),
+            }
+            if attention := source.attention():
+                tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
+        record = {"identity": self.run.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
+        record["environment"] = environment(self.run.accelerator)
+        record["clock"] = self.run.clock.as_dict()
+        if stage.name and self.run.accelerator.is_main_process:
+            write_json(folder / "stage.json", record)
+            shutil.rmtree(self.path / "checkpoint" / stage.name, ignore_errors=True)
+        self.run.accelerator.wait_for_everyone()
+        return record
+
+    def _head(self, path: Path, source: Source) -> Part:
+        """The head of an earlier stage, to be judged on the trunk as it is now."""
+        branch = load_branch(path, self.run.trunk)
+        source.bind(branch.module)
+        return Part(branch.task, branch.module.to(self.run.trunk.device), branch.criterion.to(self.run.trunk.device))
+
+    def _judge(
+        self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """By task, metrics of the best weights on validation and, once, on test; and what was chosen on validation before that,
+        for those that are `fresh`.
+        """
+        metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
+        tuned: dict[str, dict[str, Any]] = {}
+        for module in (source, *(module for part in parts.values() for module in (part.branch, part.criterion))):
+            module.eval()
+        places = [(group, name) for name in ("validation", "test") for group in self.run.groups if name in group.splits]
+        for group, split_name in places:
+            split, own = group.splits[split_name], {name: part for name, part in parts.items() if name in group.tasks}
+            if not own:
+                continue
+            assert split.encoded is not None
+            supervision = split.supervision({name: part.task for name, part in own.items()})
+            validating = split_name == "validation"
+            stored = None  # the test texts are read once, so storing would not pay
+            if validating:
+                stored = next(texts.validation.feed for texts in loop.sources if texts.validation.supervision.keys() & own)
+            feed = source.judged(self.run.trunk, split.encoded, stored)
+            with source.watch() if validating else nullcontext():
+                logits = loop.logits(own, SplitFeed(feed, supervision))
+            for name, part in own.items():
+                if validating and name in fresh:
+                    tuned[name] = part.task.tune(logits[name], supervision[name].targets)
+                metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
+        return metrics, tuned
+
+    def _branch(self, part: Part, source: Source, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
+        name = part.task.name
+        data = next(group.data for group in self.run.groups if name in group.tasks)
+        source.release(part.branch)
+        source.release(part.criterion)
+        trained = next((count for tasks, count in cost.trained_parameters.items() if name in tasks.split("+")), 0)
+        spent = {
+            "trained_parameters": trained,
+            "trunk_parameters": cost.trunk_parameters,
+            "steps_to_best": cost.steps_to_best.get(name, 0),
+            "seconds": round(cost.seconds, 2),
+        }
+        return Branch(
+            part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.run.trunk),
+            self.run.max_length, self.run.precision, data.text, data.text_pair, metrics, spent, source=source,
+        )  # fmt: skip
