@@ -67,7 +67,10 @@ def test_what_is_done_is_told_as_it_begins(config, tiny_overrides):
 
 @pytest.mark.parametrize(
     ("command", "arguments", "later"),
-    [("fit", ["rows.csv"], ["trunkline.training.hints"]), ("demo", [], ["trunkline.model.bundle", "trunkline.training.config"])],
+    [
+        ("fit", ["rows.csv"], ["trunkline.training.hints"]),
+        ("demo", [], ["trunkline.model.bundle", "trunkline.training.config"]),
+    ],
 )
 def test_the_first_line_comes_before_the_libraries_that_take_long_to_load(command, arguments, later, monkeypatch):
     class Told(BaseException):

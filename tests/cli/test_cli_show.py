@@ -74,7 +74,7 @@ def test_layers_of_many_tasks_fit_the_terminal(width):
 def test_nothing_that_goes_to_a_file_or_a_pipe_is_wrapped_or_cut(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    names = ["a long label " * 12, "b" * 200]
+    names = [("a long label " * 12).strip(), "b" * 200]
     rows = {name: dict.fromkeys(("precision", "recall", "f1", "support"), 0.5) for name in names}
     task = {"monitor": "f1", "validation": {"f1": 0.5}, "baseline": {"rule": "predicting what is usual " * 5, "validation": {}}}
     layers = {"layers": {str(i): 1 / 3 for i in range(3)}, "reads": [0, 1, 2]}
@@ -86,7 +86,7 @@ def test_nothing_that_goes_to_a_file_or_a_pipe_is_wrapped_or_cut(monkeypatch):
     show_answers(out(), ["x " * 60], answers)
     printed = sys.stdout.getvalue().splitlines()
     for name in names:
-        assert any(line.startswith(name) and line.count("0.5000") == 4 for line in printed)
+        assert any(name in line and line.count("0.5000") == 4 for line in printed)
     for whole in ("t " * 60, f"run  {names[1]}", "baseline: always " + task["baseline"]["rule"], f"t: {', '.join(names)}"):
         assert any(whole.rstrip() in line for line in printed), whole
     assert len([line for line in printed if line.startswith("task ")]) == 9  # one below the other

@@ -20,8 +20,8 @@ import trunkline
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, ColumnsInterpreted, EpochEnded
 from trunkline.training.config import load_config, resolve
-from trunkline.training.overrides import override
 from trunkline.training.given import config_of
+from trunkline.training.overrides import override
 from trunkline.training.own_test import own_test_splits
 from trunkline.training.prepare import prepare
 

@@ -9,9 +9,9 @@ import yaml
 
 from trunkline.errors import BadInput
 from trunkline.training.config import load_config, resolve
-from trunkline.training.overrides import override
 from trunkline.training.guessed import run_name
 from trunkline.training.hints import OTHER_NAMES, known_keys, option_hint, refuse_sources
+from trunkline.training.overrides import override
 
 GOOD = {"data": {"train": "snips"}, "tasks": {"intent": {"kind": "sequence", "label": "label"}}}
 

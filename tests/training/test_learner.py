@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from trunkline.training.sections import TrainingSection
 from trunkline.training.learner import Learner
+from trunkline.training.sections import TrainingSection
 
 
 class Branch(nn.Module):

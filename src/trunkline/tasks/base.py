@@ -215,8 +215,8 @@ class Task(ABC):
     def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> dict[str, Any]:
         """Set what is chosen on validation once training is over, and return it as plain JSON; empty where nothing is chosen.
 
-        Of a threshold: `threshold` and `untuned_threshold`, the `metric` that it was chosen by, and that metric on these rows with
-        the one (`tuned`) and with the other (`untuned`).
+        Of a threshold: `threshold` and `untuned_threshold`, the `metric` that it was chosen by, and that metric on these rows
+        with the one (`tuned`) and with the other (`untuned`).
         """
         return {}
 

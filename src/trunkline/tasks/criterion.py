@@ -1,4 +1,4 @@
-"""How logits become a loss and predictions: what a criterion provides, and the arrays of predictions that it decodes them to."""
+"""How logits become a loss and predictions: what a criterion provides, and the arrays that it decodes logits to."""
 
 from __future__ import annotations
 

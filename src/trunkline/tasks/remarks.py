@@ -1,4 +1,4 @@
-"""What a user should know of a branch's scores: that it is no better than its baseline or than chance, or never predicts a label."""
+"""What a user should know of a branch's scores: that it is no better than its baseline or chance, or never predicts a label."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def baseline_scores(task: Task, corpus: Corpus, targets: Targets) -> dict[str, A
     return {name: value for name, value in task.score(decoded, targets).items() if not isinstance(value, dict)}
 
 
-Scored = tuple[Mapping[str, Any], Mapping[str, Any] | None]  # what `Task.score` returned, and `baseline_scores` for the same rows
+# What `Task.score` returned, and `baseline_scores` for the same rows.
+Scored = tuple[Mapping[str, Any], Mapping[str, Any] | None]
 
 
 def remarks(task: Task, scored: Mapping[str, Scored]) -> list[str]:
@@ -39,11 +40,12 @@ def remarks(task: Task, scored: Mapping[str, Scored]) -> list[str]:
 def _no_better(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     compared = {split: _compared(task, metrics, baseline or {}) for split, (metrics, baseline) in scored.items()}
     lost = {split: one for split, one in compared.items() if one is not None and not _better(*one)}
-    for metric, _, _ in lost.values():
-        own, least = (_numbers(one[place] for one in lost.values() if one[0] == metric) for place in (1, 2))
-        splits = " and ".join(split for split, one in lost.items() if one[0] == metric)
-        return [f"{splits}: {task.name!r} is no better than always {task.baseline_rule}: {metric} {own}, baseline {least}."]
-    return []
+    if not lost:
+        return []
+    metric = next(iter(lost.values()))[0]
+    alike = {split: (own, least) for split, (name, own, least) in lost.items() if name == metric}
+    scores = f"{metric} {_numbers(own for own, _ in alike.values())}, baseline {_numbers(least for _, least in alike.values())}"
+    return [f"{' and '.join(alike)}: {task.name!r} is no better than always {task.baseline_rule}: {scores}."]
 
 
 def _compared(task: Task, metrics: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[str, float, float] | None:
@@ -62,14 +64,17 @@ def _better(metric: str, own: float, least: float) -> bool:
 
 def _by_chance(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     found = {split: metrics["matthews"] for split, (metrics, _) in scored.items() if metrics.get("matthews") is not None}
-    varied = {
-        split for split in found if sum(row.get("support", 0) > 0 for row in scored[split][0].get("by_label", {}).values()) > 1
-    }  # of rows that all have one label it is 0 whatever is predicted
-    low = {split: value for split, value in found.items() if split in varied and value < CHANCE}
+    low = {split: value for split, value in found.items() if value < CHANCE and _varied(scored[split][0])}
     if not low:
         return []
     said = f"is hardly better than chance: matthews {_numbers(low.values())}, where 0 is chance and 1 is perfect"
     return [f"{' and '.join(low)}: {task.name!r} {said}."]
+
+
+def _varied(metrics: Mapping[str, Any]) -> bool:
+    """Whether several labels are there, and several are predicted: with one of either the correlation is 0 in any case."""
+    rows = (metrics.get("by_label") or {}).values()
+    return all(sum(row.get(key, 0) > 0 for row in rows) > 1 for key in ("support", "predicted"))
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -19,8 +19,8 @@ from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, UnitAnswers
 from trunkline.tasks.base import Task, kinds
-from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.tasks.crf import CRF
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.span_column import SpanColumn, units_of
 from trunkline.tasks.spans import find_spans, repair, tag_names

@@ -27,6 +27,7 @@ from trunkline.training.overrides import MEASURES, override
 from trunkline.training.paths import locate_paths
 from trunkline.training.sections import DataSection, Section, TrainingSection, TrunkSection
 
+
 class RunConfig(Section):
     """One training, resolved: what `config.yaml` in a run's directory holds."""
 
@@ -35,9 +36,9 @@ class RunConfig(Section):
     trunk: TrunkSection = TrunkSection()
     data: DataSection
     tasks: dict[str, Any] = Field(min_length=1)  # name -> the Config of its kind
-    method: Any = {"name": "adalayers"}  # the Config of a method
+    method: Any = Field({"name": "adalayers"})  # the Config of a method
     training: TrainingSection = TrainingSection()
-    trackers: list[Any] = []  # the Config of each: where the run's events are kept
+    trackers: list[Any] = Field([])  # the Config of each: where the run's events are kept
     _origin: Origin = PrivateAttr(Origin("config"))
     _memory: Memory = PrivateAttr(default_factory=Memory)
 

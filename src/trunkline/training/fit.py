@@ -110,8 +110,9 @@ def fit(
     with shown_from_python() if progress and leads() else nullcontext() as display:
         subscribers = [*([] if display is None else [display]), *subscribers]
         with clock.part("read"):
-            keywords = {"text": text, "label": label, "tasks": tasks, "missing": missing, "validation": validation, "test": test}
-            given = config_of(config, overrides, **keywords)
+            given = config_of(
+                config, overrides, text=text, label=label, tasks=tasks, missing=missing, validation=validation, test=test
+            )
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))
         where = None if run_dir is None else Path(run_dir)

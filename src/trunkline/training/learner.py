@@ -20,8 +20,8 @@ from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part, named_weights
 from trunkline.model.source import Source
 from trunkline.training.balance import Balance
-from trunkline.training.sections import TrainingSection
 from trunkline.training.schedule import factor
+from trunkline.training.sections import TrainingSection
 
 
 @dataclass

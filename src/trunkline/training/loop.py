@@ -35,13 +35,13 @@ from trunkline.seeding import seeded
 from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
-from trunkline.training.sections import TrainingSection
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
+from trunkline.training.sections import TrainingSection
 from trunkline.training.signals import StopRequest
 from trunkline.trunk.machine import onto
 

@@ -27,9 +27,7 @@ class OwnTest(NamedTuple):
     unchanged: bool = True
 
 
-def own_test_splits(
-    run: Path, tasks: Collection[str], say: Callable[[str], None] = lambda sentence: None
-) -> list[OwnTest]:
+def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None] = lambda sentence: None) -> list[OwnTest]:
     """The rows of the test splits that a run's config names or draws for these tasks, and which of them have each.
 
     Args:

@@ -168,6 +168,7 @@ class Run:
             clock=self.clock,
         )
 
+
 def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
     section = config.trunk

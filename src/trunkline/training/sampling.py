@@ -11,8 +11,8 @@ import numpy as np
 from trunkline.inputs.batching import fitting_tokens, token_batches
 from trunkline.states.live import Feed
 from trunkline.training.config import RunConfig
-from trunkline.training.sections import TrainingSection
 from trunkline.training.prepare import Prepared
+from trunkline.training.sections import TrainingSection
 from trunkline.training.supervision import Supervision
 
 

@@ -1,4 +1,4 @@
-"""A run being trained: stage by stage, with scores on held-out data, and branches, records and result.json below its directory."""
+"""A run trained stage by stage: scores on held-out data, and branches, records and result.json below its directory."""
 
 from __future__ import annotations
 
@@ -160,7 +160,8 @@ class Training:
 
     def _stage(self, number: int) -> dict[str, Any]:
         """Train one stage and keep its branches; return its record, which a run that was stopped finds again."""
-        first, self.run.first = self.run.first, ({}, FROZEN)  # not held beside the learners of later stages, even if it is done already
+        # Not held beside the learners of later stages, even if it is done already.
+        first, self.run.first = self.run.first, ({}, FROZEN)
         if record := self._done(number):
             self.run.clock.resume(record.get("clock", {}))
             return record

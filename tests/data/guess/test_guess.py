@@ -69,13 +69,14 @@ def test_a_column_becomes_a_task_of_the_right_kind(values, kind):
         assert found.tasks["target"]["kind"] == kind and "target" in found.tasks["target"].values()
 
 
-@pytest.mark.parametrize("form", ["{:.2f} %", "$ {:.2f}", "{:.0f}.5€"])
+@pytest.mark.parametrize("form", ["{:.2f} %", "$ {:.2f}", "{:.2f}€"])
 def test_numbers_with_a_sign_beside_them_are_no_texts_and_the_reason_is_given(form):
     found = guess(label=cycle(["yes", "no"], 60), price=[form.format(100 + (i * 37) % 60 / 7) for i in range(58)] + ["3", None])
     assert roles(found)["price"] == "unused" and found.text == "text"
     (said,) = [one for one in found.sentences if "'price'" in one]
-    sign = form.replace("{:.2f}", "").replace("{:.0f}.5", "").strip()
-    assert said == f"'price' is not used: numbers with {sign!r} beside them, which are not read; remove the sign to predict the numbers."
+    sign = form.replace("{:.2f}", "").strip()
+    why = f"numbers with {sign!r} beside them, which are not read; remove the sign to predict the numbers"
+    assert said == f"'price' is not used: {why}."
 
 
 def test_the_separator_is_named():

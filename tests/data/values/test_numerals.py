@@ -41,7 +41,8 @@ def test_plain_numbers(value, number):
 @pytest.mark.parametrize(
     ("text", "sign"),
     [
-        ("12 %", "%"), ("-3.5%", "%"), ("$ 3.50", "$"), ("US$1,200", "US$"), ("-£4", "£"), ("1.234,50 €", "€"), ("EUR 7", "EUR"),
+        ("12 %", "%"), ("-3.5%", "%"), ("$ 3.50", "$"), ("US$1,200", "US$"), ("-£4", "£"), ("1.234,50 €", "€"),
+        ("EUR 7", "EUR"),
         ("12", None), ("%", None), ("$ab", None), ("12 apples", None), ("A1", None), ("", None), ("5 % of 3", None),
     ],
 )  # fmt: skip
