@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 import yaml
 from mutations import resave
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput, TrunklineError
@@ -222,8 +223,6 @@ def test_a_loss_that_breaks_later_keeps_the_last_good_checkpoint(tiny_trunk_dir,
 
 
 def test_a_branch_copied_elsewhere_predicts_the_same_and_refuses_another_trunk(tiny_trunk_dir, rows, tmp_path):
-    import shutil
-
     from tiny import tiny_bert
 
     result = fit(config(tiny_trunk_dir, rows, epochs=2), run_dir=tmp_path / "run")
@@ -239,12 +238,25 @@ def test_a_branch_copied_elsewhere_predicts_the_same_and_refuses_another_trunk(t
         Bundle.open(result.branches.values(), trunk=str(stranger))
 
 
-@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "nan", "truncated", "schema", "json", "no task"])
-def test_a_damaged_branch_is_refused_with_one_sentence(tiny_trunk_dir, rows, tmp_path, damage):
-    from safetensors.torch import save_file
+@pytest.fixture(scope="module")
+def trained(tiny_trunk_dir, tmp_path_factory):
+    """The branch of a run of one epoch, made once; `branch` is a copy for a test to change."""
+    home = tmp_path_factory.mktemp("trained")
+    rows = write_rows(home / "rows.jsonl", 400)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUNKLINE_CACHE", str(home / "cache"))
+        return fit(config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1), run_dir=home / "run").branches["mood"]
 
-    path = fit(config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
-    file, meta = path / "weights.safetensors", path / "branch.json"
+
+@pytest.fixture
+def branch(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "mood")
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "nan", "truncated", "schema", "json", "no task"])
+def test_a_damaged_branch_is_refused_with_one_sentence(branch, damage):
+    load_branch(branch)
+    file, meta = branch / "weights.safetensors", branch / "branch.json"
     weights, described = load_file(file), json.loads(meta.read_text())
     name = sorted(weights)[0]
     if damage == "missing":
@@ -266,23 +278,22 @@ def test_a_damaged_branch_is_refused_with_one_sentence(tiny_trunk_dir, rows, tmp
         described.pop("task")
         meta.write_text(json.dumps(described))
     with pytest.raises(BadInput) as error:
-        load_branch(path)
-    assert "\n" not in str(error.value) and str(path) in str(error.value)
+        load_branch(branch)
+    assert "\n" not in str(error.value) and str(branch) in str(error.value)
 
 
-def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(tiny_trunk_dir, rows, tmp_path):
-    path = fit(config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run").branches["mood"]
-    described = json.loads((path / "branch.json").read_text())
+def test_a_method_that_does_not_fit_its_branch_is_told_with_the_file(branch):
+    described = json.loads((branch / "branch.json").read_text())
     for changed, sentence in (
         (described["method"] | {"heads": 3}, "method.heads: found 3 heads for dim 16"),
         (described["method"] | {"layers": [1, 99]}, "method.layers: found layer 99, expected 0 to 3"),
         (described["method"] | {"dim": True}, "method.dim: found true, expected a whole number"),
         ({"dim": 16}, "method is missing or malformed (KeyError)"),
     ):
-        resave(path, described | {"method": changed})
+        resave(branch, described | {"method": changed})
         with pytest.raises(BadInput) as error:
-            load_branch(path)
-        assert str(error.value).startswith(f"{path / 'branch.json'}: {sentence}") and "\n" not in str(error.value)
+            load_branch(branch)
+        assert str(error.value).startswith(f"{branch / 'branch.json'}: {sentence}") and "\n" not in str(error.value)
 
 
 def test_bad_data_is_refused_before_anything_is_written(tiny_trunk_dir, tmp_path):
