@@ -1,6 +1,7 @@
-"""Metrics of every kind of task as flat names, through scikit-learn and scipy.
+"""Metrics of every kind of task as flat names.
 
-Precision, recall, F1 and Matthews correlation with a denominator of 0 are 0.0 (scikit-learn's zero_division=0); a
+Precision, recall, F1 and Matthews correlation come from the counts of each label, as scikit-learn's do: its functions count
+anew for each average, which took most of an evaluation. With a denominator of 0 they are 0.0 (its zero_division=0); a
 correlation with something constant, r2 of fewer than two rows and average precision without a positive are None.
 """
 
@@ -43,15 +44,15 @@ def sequence_metrics(
         positive: which of two labels is the positive one.
         unseen: names of further numbers that are in `true` only.
     """
-    from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
-
-    result: dict[str, Any] = {"accuracy": float(sk.accuracy_score(true, predicted))}
-    result |= _averages(true, predicted)
-    with warnings.catch_warnings():  # one label only: scikit-learn says so, and returns 0.0
-        warnings.simplefilter("ignore")
-        result["matthews"] = float(sk.matthews_corrcoef(true, predicted))
-    result["by_label"] = _by_label(true, predicted, [*labels, *unseen])
-    result["confusion"] = confusion(true, predicted, [*labels, *unseen])
+    names = [*labels, *unseen]
+    counted = [np.bincount(values, minlength=len(names)) for values in (true[true == predicted], predicted, true)]
+    right, guessed, gold = counted
+    occur = guessed + gold > 0
+    result: dict[str, Any] = {"accuracy": float((true == predicted).mean())}
+    result |= _averages(*(counts[occur] for counts in counted))
+    result["matthews"] = _matthews(right, guessed, gold)
+    result["by_label"] = _by_label(right, guessed, gold, names)
+    result["confusion"] = confusion(true, predicted, names)
     if len(labels) == 2:
         result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
     return result
@@ -71,16 +72,15 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
     from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
 
     result: dict[str, Any] = {"accuracy": float((true == predicted).all(axis=1).mean())}
-    result |= _averages(true, predicted) if len(labels) > 1 else _averages(true[:, 0], predicted[:, 0], only=1)
+    counted = [values.sum(axis=0) for values in (true & predicted, predicted, true)]
+    result |= _averages(*counted)
     occur = true.any(axis=0)
     result["average_precision"] = (
         float(np.mean([sk.average_precision_score(true[:, i], scores[:, i]) for i in np.flatnonzero(occur)]))
         if occur.any()
         else None
     )
-    result["by_label"] = (
-        _by_label(true, predicted, labels) if len(labels) > 1 else _by_label(true[:, 0], predicted[:, 0], labels, 1)
-    )
+    result["by_label"] = _by_label(*counted, labels)
     return result
 
 
@@ -129,48 +129,43 @@ def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, 
         types: names of the entity types.
     """
     counts = count_spans(find_spans(true, offsets), find_spans(predicted, offsets), len(types))
-    by_type = np.array([_from_counts(*row) for row in counts.tolist()]).reshape(-1, 3)
-    micro, occur = _from_counts(*counts.sum(axis=0).tolist()), counts.sum(axis=1) > 0
+    by_type, micro, occur = _scores(*counts.T), _scores(*counts.sum(axis=0)[:, None])[0], counts.sum(axis=1) > 0
     macro = by_type[occur].mean(axis=0) if occur.any() else np.zeros(3)
-    result: dict[str, Any] = dict(zip(TOKEN, (*micro, *macro.tolist()), strict=False))
+    result: dict[str, Any] = dict(zip(TOKEN, (*micro.tolist(), *macro.tolist()), strict=False))
     result["accuracy"] = float((true == predicted).mean()) if len(true) else None
-    result["by_label"] = {
-        name: dict(zip(BINARY, scores, strict=True)) | {"support": gold, "predicted": guessed}
-        for name, scores, (_, guessed, gold) in zip(types, by_type.tolist(), counts.tolist(), strict=True)
+    result["by_label"] = _by_label(*counts.T, types)
+    return result
+
+
+def _scores(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Return precision, recall and F1, (L, 3), from the counts of each label, (L,)."""
+    shares = ((right, predicted), (right, gold), (2 * right, predicted + gold))
+    return np.stack([np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0) for part, whole in shares], axis=1)
+
+
+def _averages(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> dict[str, float]:
+    by_label = _scores(right, predicted, gold)
+    means = {
+        "macro": by_label.mean(axis=0),
+        "micro": _scores(*(np.array([counts.sum()]) for counts in (right, predicted, gold)))[0],
+        "weighted": np.average(by_label, axis=0, weights=gold) if gold.any() else np.zeros(3),
     }
-    return result
+    return {f"{name}_{kind}": value for kind, mean in means.items() for name, value in zip(BINARY, mean.tolist(), strict=True)}
 
 
-def _from_counts(right: int, predicted: int, gold: int) -> tuple[float, float, float]:
-    """Return precision, recall and F1."""
-    return (
-        right / predicted if predicted else 0.0,
-        right / gold if gold else 0.0,
-        2 * right / (predicted + gold) if predicted + gold else 0.0,
-    )
+def _matthews(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> float:
+    """Return the correlation of Gorodkin (2004, equation 8) from counts; in whole numbers of any size, as they are products."""
+    texts = int(gold.sum())
+    covariance = int(right.sum()) * texts - int(predicted @ gold)
+    own, other = texts**2 - int(gold @ gold), texts**2 - int(predicted @ predicted)
+    return covariance / math.sqrt(own * other) if own and other else 0.0
 
 
-def _averages(true: np.ndarray, predicted: np.ndarray, only: int | None = None) -> dict[str, float]:
-    from sklearn import metrics as sk
-
-    result: dict[str, float] = {}
-    labels = None if only is None else [only]
-    for average in AVERAGES:
-        values = sk.precision_recall_fscore_support(true, predicted, labels=labels, average=average, zero_division=0)[:3]
-        result |= {f"{name}_{average}": float(value) for name, value in zip(BINARY, values, strict=True)}
-    return result
-
-
-def _by_label(true: np.ndarray, predicted: np.ndarray, labels: list[str], only: int | None = None) -> dict[str, dict[str, Any]]:
-    from sklearn import metrics as sk
-
-    numbers = list(range(len(labels))) if only is None else [only]
-    columns = sk.precision_recall_fscore_support(true, predicted, labels=numbers, average=None, zero_division=0)
-    guessed = predicted.sum(axis=0) if predicted.ndim == 2 else np.array([(predicted == number).sum() for number in numbers])
-    rows = zip(*(column.tolist() for column in (*columns, guessed)), strict=True)
+def _by_label(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray, labels: list[str]) -> dict[str, dict[str, Any]]:
+    rows = zip(labels, _scores(right, predicted, gold).tolist(), gold.tolist(), predicted.tolist(), strict=True)
     return {
-        label: {"precision": p, "recall": r, "f1": f, "support": int(n), "predicted": int(m)}
-        for label, (p, r, f, n, m) in zip(labels, rows, strict=True)
+        label: dict(zip(BINARY, scores, strict=True)) | {"support": support, "predicted": guessed}
+        for label, scores, support, guessed in rows
     }
 
 
