@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +72,3 @@ def fails(code: int, *arguments: object, input: str | bytes | None = None) -> st
     assert result.stdout == "" and "Traceback" not in result.stderr
     (sentence,) = [line for line in result.stderr.splitlines() if line.startswith("trunkline: ")]
     return sentence.removeprefix("trunkline: ")
-
-
-def shell(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does, in a process of its own."""
-    command = [Path(sys.executable).with_name("trunkline"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)

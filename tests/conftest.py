@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -6,10 +8,26 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+NUMBER = count()
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """No test reads or writes the user's cache."""
-    monkeypatch.setenv("TRUNKLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+def own_cache(caches, monkeypatch):
+    """No test reads or writes the user's cache. Most need none, so the folder is made by what does."""
+    monkeypatch.setenv("TRUNKLINE_CACHE", str(caches / str(next(NUMBER))))
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that start in milliseconds: forked from a server that has imported what they need and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "trunkline.training.fit"])
+    return context
 
 
 @pytest.fixture(scope="session")

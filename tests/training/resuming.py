@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from pathlib import Path
+
+from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, CheckpointSaved, Event, Resumed, StageStarted
 
 Note = tuple  # ("batch", epoch, batch), ("checkpoint", step), ("resumed", step) or ("stage", name)
@@ -42,3 +48,25 @@ def count_resumed(attempts: list[list[Note]]) -> int:
                 assert saved is not None and saved[0] == stage and rest[0] >= saved[1] > 0, "resumed elsewhere than it stood"
                 count += 1
     return count
+
+
+def attempt(values: dict, run: Path, cache: Path, folder: Path) -> None:
+    """Fit in this process, started for it: what is noted goes to `folder/out`, line by line, and stderr to `folder/err`."""
+    import torch
+
+    from trunkline.training.fit import fit
+
+    os.environ["TRUNKLINE_CACHE"] = str(cache)
+    torch.set_num_threads(1)  # the last bits depend on it
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        os.dup2(err.fileno(), 2)
+
+        def tell(event: Event) -> None:
+            if noted := note(event):
+                print(json.dumps(noted), file=out, flush=True)
+
+        try:
+            fit(values, run_dir=run, subscribers=[tell])
+        except TrunklineError as error:
+            print(json.dumps(["error", str(error)]), file=out, flush=True)
+            sys.exit(1)

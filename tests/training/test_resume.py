@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from resuming import count_resumed
+from resuming import attempt, count_resumed
 from safetensors.torch import load_file
 from synthetic import config, write_rows
-
-SCRIPT = """
-import json, sys
-sys.path.insert(0, sys.argv[3])
-from resuming import note
-from trunkline.training.fit import fit
-from trunkline.errors import TrunklineError
-def tell(event):
-    if noted := note(event):
-        print(json.dumps(noted), flush=True)
-try:
-    fit(json.loads(sys.argv[1]), run_dir=sys.argv[2], subscribers=[tell])
-except TrunklineError as error:
-    print(json.dumps(["error", str(error)]), flush=True)
-    sys.exit(1)
-"""
 
 
 class Attempt:
     """A process that fits `values`, and what it has told."""
 
-    def __init__(self, values: dict, run: Path, cache: Path) -> None:
-        environment = {**os.environ, "TRUNKLINE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", SCRIPT, json.dumps(values), str(run), str(Path(__file__).parent)]
+    def __init__(self, context, values: dict, run: Path, cache: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(dir=run.parent))
-        with (self._folder / "out").open("w") as out, (self._folder / "err").open("w") as err:
-            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=err)
+        (self._folder / "out").touch()
+        self.process = context.Process(target=attempt, args=(values, run, cache, self._folder), daemon=True)
+        self.process.start()
 
     def told(self) -> list[tuple]:
         text = (self._folder / "out").read_text()
@@ -54,17 +34,19 @@ class Attempt:
     def wait_for(self, what: str) -> None:
         """Return when `what` has been told, or the process has ended."""
         end = time.monotonic() + 300
-        while self.process.poll() is None and not any(one[0] == what for one in self.told()):
+        while self.process.exitcode is None and not any(one[0] == what for one in self.told()):
             assert time.monotonic() < end
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def kill(self) -> bool:
         """Whether there was something left to kill."""
-        self.process.send_signal(signal.SIGKILL)
-        return self.process.wait() == -signal.SIGKILL
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode == -signal.SIGKILL
 
     def finish(self, code: int = 0) -> list[tuple]:
-        assert self.process.wait(timeout=300) == code, (self._folder / "err").read_text()
+        self.process.join(300)
+        assert self.process.exitcode == code, (self._folder / "err").read_text()
         return self.told()
 
 
@@ -74,25 +56,24 @@ def outcome(run: Path) -> tuple[dict, dict]:
     return weights, json.loads((run / "result.json").read_text())["history"]
 
 
-def kill_at_random(values, tmp_path, kills: int, seed: int) -> None:
+def kill_at_random(processes, values, tmp_path, kills: int, seed: int) -> None:
     draw = random.Random(seed)
     began = time.monotonic()
-    Attempt(values, tmp_path / "whole", tmp_path / "cache-whole").finish()
+    Attempt(processes, values, tmp_path / "whole", tmp_path / "cache-whole").finish()
     duration = time.monotonic() - began
     expected = outcome(tmp_path / "whole")
     run, cache = tmp_path / "killed", tmp_path / "cache-killed"
     attempts, killed = [], 0
     for number in range(kills):
-        attempt = Attempt(values, run, cache)
+        one = Attempt(processes, values, run, cache)
         if number % 2 == 0:  # soon after it has saved, so that there is something to resume
-            attempt.wait_for("checkpoint")
+            one.wait_for("checkpoint")
             time.sleep(draw.uniform(0, 0.05) * duration)
         else:  # at any moment: while it reads, stores states or saves
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                attempt.process.wait(timeout=duration * draw.uniform(0, 1))
-        killed += attempt.kill()
-        attempts.append(attempt.told())
-    attempts.append(Attempt(values, run, cache).finish())
+            one.process.join(duration * draw.uniform(0, 1))
+        killed += one.kill()
+        attempts.append(one.told())
+    attempts.append(Attempt(processes, values, run, cache).finish())
     assert killed > 0 and count_resumed(attempts) > 0
     assert outcome(run) == expected
 
@@ -112,24 +93,24 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_killed_and_resumed_ends_with_the_same_bits(values, tmp_path):
-    kill_at_random(values, tmp_path, kills=3, seed=0)
+def test_killed_and_resumed_ends_with_the_same_bits(processes, values, tmp_path):
+    kill_at_random(processes, values, tmp_path, kills=3, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_many_times_and_resumed_ends_with_the_same_bits(values, tmp_path, schedule, seed):
+def test_killed_many_times_and_resumed_ends_with_the_same_bits(processes, values, tmp_path, schedule, seed):
     values["training"] |= {"schedule": schedule, "plateau_patience": 2, "accumulation": 2}
-    kill_at_random(values, tmp_path, kills=12, seed=seed)
+    kill_at_random(processes, values, tmp_path, kills=12, seed=seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("regime", ["separate", "joint", "sequential", "fusion"])
-def test_killed_while_a_trunk_is_changed_and_resumed_ends_with_the_same_bits(values, tmp_path, regime):
+def test_killed_while_a_trunk_is_changed_and_resumed_ends_with_the_same_bits(processes, values, tmp_path, regime):
     values["training"] |= {"regime": regime, "epochs": 8}
     values["method"] = {"name": "adapter", "reduction": 4}
-    kill_at_random(values, tmp_path, kills=6, seed=1)
+    kill_at_random(processes, values, tmp_path, kills=6, seed=1)
 
 
 def test_what_a_kill_left_half_written_is_no_branch_and_what_is_marked_is_cleared_away(values, tmp_path):
@@ -151,26 +132,26 @@ def test_what_a_kill_left_half_written_is_no_branch_and_what_is_marked_is_cleare
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(values, tmp_path, number, one_thread):
+def test_a_signal_saves_and_says_how_to_go_on(processes, values, tmp_path, number, one_thread):
     from trunkline.training.fit import fit
 
     values["training"]["epochs"] = 6
-    attempt = Attempt(values, tmp_path / "run", tmp_path / "cache")
-    attempt.wait_for("checkpoint")
-    attempt.process.send_signal(number)
-    told = attempt.finish(1)
+    one = Attempt(processes, values, tmp_path / "run", tmp_path / "cache")
+    one.wait_for("checkpoint")
+    os.kill(one.process.pid, number)
+    told = one.finish(1)
     assert told[-1][0] == "error" and "rerun the same command" in told[-1][1]
     assert (tmp_path / "run" / "checkpoint" / "tensors.safetensors").exists()
-    assert count_resumed([told[:-1], Attempt(values, tmp_path / "run", tmp_path / "cache").finish()]) == 1
+    assert count_resumed([told[:-1], Attempt(processes, values, tmp_path / "run", tmp_path / "cache").finish()]) == 1
     fit(values, run_dir=tmp_path / "whole")  # here, as another process would only import the same again
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def test_two_processes_do_not_train_one_run(values, tmp_path):
+def test_two_processes_do_not_train_one_run(processes, values, tmp_path):
     values["training"]["epochs"] = 100_000  # it is still at it when the second comes, however slow the machine
-    first = Attempt(values, tmp_path / "run", tmp_path / "cache")
+    first = Attempt(processes, values, tmp_path / "run", tmp_path / "cache")
     first.wait_for("batch")
-    [(_, said)] = Attempt(values, tmp_path / "run", tmp_path / "cache").finish(1)
+    [(_, said)] = Attempt(processes, values, tmp_path / "run", tmp_path / "cache").finish(1)
     assert first.kill() and "another process is training this run" in said
 
 
