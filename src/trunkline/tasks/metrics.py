@@ -80,7 +80,7 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
         if occur.any()
         else None
     )
-    result["by_label"] = _by_label(*counted, labels)
+    result["by_label"] = _by_label(*counted, labels=labels)
     return result
 
 
@@ -133,7 +133,7 @@ def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, 
     macro = by_type[occur].mean(axis=0) if occur.any() else np.zeros(3)
     result: dict[str, Any] = dict(zip(TOKEN, (*micro.tolist(), *macro.tolist()), strict=False))
     result["accuracy"] = float((true == predicted).mean()) if len(true) else None
-    result["by_label"] = _by_label(*counts.T, types)
+    result["by_label"] = _by_label(*counts.T, labels=types)
     return result
 
 
