@@ -51,7 +51,7 @@ def sequence_metrics(
     result: dict[str, Any] = {"accuracy": float((true == predicted).mean())}
     result |= _averages(*(counts[occur] for counts in counted))
     result["matthews"] = _matthews(right, guessed, gold)
-    result["by_label"] = _by_label(right, guessed, gold, names)
+    result["by_label"] = _by_label(names, right, guessed, gold)
     result["confusion"] = confusion(true, predicted, names)
     if len(labels) == 2:
         result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
@@ -80,7 +80,7 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
         if occur.any()
         else None
     )
-    result["by_label"] = _by_label(*counted, labels=labels)
+    result["by_label"] = _by_label(labels, *counted)
     return result
 
 
@@ -133,7 +133,7 @@ def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, 
     macro = by_type[occur].mean(axis=0) if occur.any() else np.zeros(3)
     result: dict[str, Any] = dict(zip(TOKEN, (*micro.tolist(), *macro.tolist()), strict=False))
     result["accuracy"] = float((true == predicted).mean()) if len(true) else None
-    result["by_label"] = _by_label(*counts.T, labels=types)
+    result["by_label"] = _by_label(types, *counts.T)
     return result
 
 
@@ -161,7 +161,7 @@ def _matthews(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> flo
     return covariance / math.sqrt(own * other) if own and other else 0.0
 
 
-def _by_label(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray, labels: list[str]) -> dict[str, dict[str, Any]]:
+def _by_label(labels: list[str], right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> dict[str, dict[str, Any]]:
     rows = zip(labels, _scores(right, predicted, gold).tolist(), gold.tolist(), predicted.tolist(), strict=True)
     return {
         label: dict(zip(BINARY, scores, strict=True)) | {"support": support, "predicted": guessed}
