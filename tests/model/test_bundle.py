@@ -227,7 +227,7 @@ def test_second_texts_are_given_exactly_where_a_branch_reads_them(trunk):
         two.predict(["play"])
     with pytest.raises(BadInput, match="pairs: found 1 for 2 texts"):
         two.predict(["play", "so"], ["a song"])
-    with pytest.raises(BadInput, match="second text 1: found int"):
+    with pytest.raises(BadInput, match=r"second text 1 \(pairs\[0\]\): found int"):
         two.predict(["play"], [3])
     for texts, pairs in (("play", ["a song"]), (["play"], "a song")):
         with pytest.raises(BadInput, match="pairs: found"):
@@ -263,13 +263,13 @@ def test_long_texts_are_predicted_a_few_at_a_time(trunk, monkeypatch, kind, call
     """Those that are cut cost no more than what is read of them."""
     texts, sizes = ["so good " * 400, "so", "bad film " * 300, "paris", "tokyo"], []
     bundle = Bundle(trunk, {"one": make(trunk, kind, max_length=10)})
-    expected, logits = bundle.predict(texts), module._logits
+    expected, answer = bundle.predict(texts), module.answered
 
-    def counted(plan, corpus, *others):
-        sizes.append(len(corpus))
-        return logits(plan, corpus, *others)
+    def counted(plan, some, *others):
+        sizes.append(len(some.corpora[False]))
+        return answer(plan, some, *others)
 
-    monkeypatch.setattr(module, "_logits", counted)
-    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(module, "answered", counted)
+    monkeypatch.setattr("trunkline.model.portions.CHUNK_CHARACTERS", 1000)
     assert all(map(close, bundle.predict(texts), expected))
     assert len(sizes) == calls and sum(sizes) == len(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import datasets
@@ -21,6 +22,7 @@ from trunkline.errors import BadInput
 from trunkline.model.branch import Branch, TrunkRef
 from trunkline.model.bundle import Bundle
 from trunkline.model.part import build_branch
+from trunkline.model.tables import predict_table
 from trunkline.trunk.load import load_trunk
 
 TEXTS = ["play a song", "book a table for two", "so good", "it is not very good today"]
@@ -54,6 +56,7 @@ def bundle(tmp_path_factory):
     return Bundle(trunk, branches)
 
 
+WAY_OUT = "an empty string stands for a missing text (fillna('') of a Series puts it there)"
 LISTS = {
     "tuple": tuple,
     "array": np.array,
@@ -85,11 +88,12 @@ def test_texts_may_stand_in_any_kind_of_list(bundle, kind):
         ({"text": "a"}, "texts: found dict, expected a string or a list of strings"),
         (b"abc", "texts: found bytes, expected a string or a list of strings"),
         (None, "texts: found NoneType, expected a string or a list of strings"),
-        (["a", None], "text 2: found NoneType, expected a string"),
-        (pd.Series(["a", np.nan], dtype=object), "text 2: found float, expected a string"),
-        (["a", b"b"], "text 2: found bytes, expected a string"),
-        ([["a"]], "text 1: found list, expected a string"),
-        (np.array([["a", "b"]]), "text 1: found ndarray, expected a string"),
+        (["a", None], f"text 2 (texts[1]): found None, expected a string; {WAY_OUT}"),
+        (pd.Series(["a", np.nan], dtype=object), f"text 2 (texts[1]): found NaN, expected a string; {WAY_OUT}"),
+        (["a", pd.NA, None, "b"], f"text 2 (texts[1]): found <NA> (and 1 more missing value), expected a string; {WAY_OUT}"),
+        (["a", b"b"], "text 2 (texts[1]): found bytes, expected a string"),
+        ([["a"]], "text 1 (texts[0]): found list, expected a string"),
+        (np.array([["a", "b"]]), "text 1 (texts[0]): found ndarray, expected a string"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused_by_every_method(bundle, texts, sentence):
@@ -186,6 +190,83 @@ def test_tags_and_spans_are_right_answers_of_a_token_task(bundle, name):
     assert bundle.score(TEXTS, {name: [["O"] * len(row) for row in tags]})[name]["f1"] == 0.0
 
 
+BLANK = ["play a song", "", "so good", " \n"]
+
+
+def test_blank_texts_have_empty_predictions_as_on_the_command_line(bundle):
+    answers, read = bundle.predict(BLANK), bundle.predict(BLANK, empty_texts="read")
+    on_the_command_line = [row.answers for row in predict_table(bundle, Table("x", {"text": BLANK}), scores=True)]
+    for row in (1, 3):
+        assert answers[row] == on_the_command_line[row]
+        assert all(part is None for answer in answers[row].values() for part in answer.values())
+        assert all(part is not None for answer in read[row].values() for part in answer.values())
+    assert answers[1] == bundle.predict("") and set(answers[1]["mood"]) == {"label", "score", "scores"}
+    for row in (0, 2):
+        assert answers[row]["mood"]["scores"] == pytest.approx(bundle.predict(BLANK[row])["mood"]["scores"], abs=1e-5)
+        assert answers[row]["stars"] == pytest.approx(read[row]["stars"], abs=1e-5)
+    assert bundle.predict(["", ""]) == [answers[1]] * 2
+    shares = bundle.predict_proba(BLANK)
+    assert np.isnan(shares["mood"][[1, 3]]).all() and not np.isnan(shares["mood"][[0, 2]]).any()
+    assert [len(rows) for rows in shares["slots"]] == [3, 0, 2, 0] and shares["mood"].dtype == np.float32
+    assert not np.isnan(bundle.predict_proba(BLANK, empty_texts="read")["mood"]).any()
+    for ask in (bundle.predict, bundle.predict_proba, lambda texts, **how: bundle.score(texts, {"mood": ["a"] * 4}, **how)):
+        with pytest.raises(BadInput, match=r"text 2 \(texts\[1\]\): found a blank string, expected a text"):
+            ask(BLANK, empty_texts="refuse")
+        with pytest.raises(BadInput, match="empty_texts: unknown name 'skp'; did you mean 'skip'"):
+            ask(BLANK, empty_texts="skp")
+
+
+def test_branches_that_read_pairs_need_both_texts(bundle):
+    mood = bundle.branches["mood"]
+    both = Bundle(bundle.trunk, {"mood": mood, "pair": dataclasses.replace(mood, text_pair="second")})
+    answers = both.predict(["so good", "so good", ""], ["it is", "", "it is"])
+    assert [[answer[name]["label"] is None for name in ("mood", "pair")] for answer in answers] == [
+        [False, False], [False, True], [True, True]
+    ]  # fmt: skip
+    with pytest.raises(BadInput, match=r"second text 2 \(pairs\[1\]\): found a blank string"):
+        both.predict(["so", "good"], ["it is", " "], empty_texts="refuse")
+    with pytest.warns(UserWarning) as said:
+        found = both.score(["so good", "so good", ""], {"mood": ["a", "b", "x"], "pair": ["a", "b", "x"]}, ["it", "", "is"])
+    assert [str(one.message) for one in said] == [
+        "1 text is blank and is not scored.", "2 texts are blank and are not scored."
+    ]  # fmt: skip
+    assert sum(row["support"] for row in found["mood"]["by_label"].values()) == 2
+    assert sum(row["support"] for row in found["pair"]["by_label"].values()) == 1
+
+
+def test_blank_texts_are_not_scored(bundle):
+    only, labels = bundle.only(["mood"]), ["a", "b", "c", "a"]
+    with pytest.warns(UserWarning, match=r"^2 texts are blank and are not scored\.$"):
+        found = only.score(BLANK, labels)
+    assert found == only.score([BLANK[0], BLANK[2]], ["a", "c"])
+    assert found != only.score(BLANK, labels, empty_texts="read")
+    with pytest.raises(BadInput, match="texts: found blank strings only, expected at least one text"):
+        only.score(["", " "], ["a", "b"])
+    with pytest.raises(BadInput, match="labels row 3, column 'label'"):
+        only.score(BLANK, ["a", "b", "x", "c"], unseen_labels="refuse")
+
+
+def test_labels_that_training_lacked_count_as_errors_or_are_refused(bundle):
+    answers = bundle.predict(TEXTS)
+    mood = [answer["mood"]["label"] for answer in answers[:3]] + ["B"]
+    topics = [answer["topics"]["labels"] for answer in answers[:3]] + [["z"]]
+    spans = [answer["chained"]["spans"] for answer in answers[:3]] + [[(0, 2, "w")]]
+    with pytest.warns(UserWarning) as said:
+        found = bundle.score(TEXTS, {"mood": mood, "topics": topics, "chained": spans})
+    assert found["mood"]["accuracy"] == 0.75 and found["mood"]["by_label"]["B"]["support"] == 1
+    assert found["topics"]["by_label"]["z"]["recall"] == found["chained"]["by_label"]["w"]["recall"] == 0.0
+    assert [str(one.message) for one in said] == [
+        "1 row has labels that 't' was not trained on and count as errors: 'B' (1, nearest: 'b').",
+        "1 row has labels that 't' was not trained on and count as errors: 'z' (1).",
+        "1 row has labels that 't' was not trained on and count as errors: 'w' (1).",
+    ]
+    for name, labels in (("mood", mood), ("topics", topics), ("chained", spans)):
+        with pytest.raises(BadInput, match=r"labels row 4, column '.*': found the label '.', which is not among"):
+            bundle.score(TEXTS, {name: labels}, unseen_labels="refuse")
+    with pytest.raises(BadInput, match="the task has none of the labels that are found there"):
+        bundle.score(TEXTS, {"mood": ["x"] * 4})
+
+
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
@@ -206,5 +287,5 @@ def test_tags_and_spans_are_right_answers_of_a_token_task(bundle, name):
 )
 def test_labels_that_do_not_fit_are_one_sentence(bundle, labels, sentence):
     with pytest.raises(BadInput) as error:
-        bundle.score(TEXTS, labels)
+        bundle.score(TEXTS, labels, unseen_labels="refuse")
     assert str(error.value).startswith(sentence)

@@ -54,7 +54,8 @@ class Corpus:
 
     def holding(self, columns: dict[str, list]) -> Corpus:
         """The same texts with these columns beside them, each with a value for every text."""
-        return Corpus(Table(self.table.source, columns), self.texts, self.pairs, self.units)
+        table = Table(self.table.source, columns, self.table.lines, self.table.files, self.table.rows)
+        return Corpus(table, self.texts, self.pairs, self.units)
 
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
         """`Table.parsed` for what depends on texts and units too."""
@@ -130,7 +131,9 @@ def build_corpus(
         for row, (words, value) in enumerate(zip(lists, given, strict=True)):
             if words is None and value is None:
                 where = table.where(row)
-                raise BadInput(f"{where}: no text, expected a string in column {text!r} or a list in column {tokens!r}")
+                raise BadInput(
+                    f"{where}: no text, expected a string in {table.named(text or '')} or a list in {table.named(tokens)}"
+                )
             if value is None or (words and not value.strip()):
                 rows.append((" ".join(words or []), _joined(words or []), ""))
             elif words is None:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from trunkline.data.corpus import Unit
+from trunkline.data.empty import is_blank
 from trunkline.data.memory import is_table_like, values_of
+from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput, listed, unknown_name
+
+EmptyTexts = Literal["skip", "refuse", "read"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list."""
+    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list.
+
+    empty (Mapping[bool, frozenset[int]]): the texts (from 0) that are skipped, as they are blank, and where second texts are
+        read too (True), those without one of both.
+    """
 
     texts: list[str]
     pairs: list[str] | None
     units: list[list[Unit]] | None
     alone: bool
+    empty: Mapping[bool, frozenset[int]]
 
 
-def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None]) -> Asked:
+def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None], empty_texts: EmptyTexts = "skip") -> Asked:
     """Check what a program asks to predict.
 
     Args:
@@ -30,10 +39,13 @@ def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None
         pairs: one second text, or several; None where there are none.
         units: of the words of one text, or of several; None where they are to be found.
         check_pairs: told whether there are second texts; raises BadInput where they are missing or not read.
+        empty_texts: whether blank texts are skipped, refused, or read as any other.
 
     Raises:
         BadInput: one sentence for what does not fit.
     """
+    if empty_texts not in (known := get_args(EmptyTexts)):
+        raise unknown_name("empty_texts", empty_texts, known)
     alone = isinstance(texts, str)
     if alone:
         if not (pairs is None or isinstance(pairs, str)):
@@ -47,7 +59,26 @@ def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None
         pairs = texts_of("pairs", "second text", pairs)
         if len(pairs) != len(texts):
             raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
-    return Asked(texts, pairs, None if units is None else units_of(units, texts), alone)
+    return Asked(texts, pairs, None if units is None else units_of(units, texts), alone, _empty(texts, pairs, empty_texts))
+
+
+def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[bool, frozenset[int]]:
+    """The rows that are skipped, by whether second texts are read too."""
+    blank, second = (
+        frozenset(row for row, text in enumerate(some or ()) if is_blank(text)) if how != "read" else frozenset[int]()
+        for some in (texts, pairs)
+    )
+    if how == "refuse" and (blank or second):
+        what, each, rows = ("texts", "text", blank) if blank else ("pairs", "second text", second)
+        raise BadInput(f"{_place(what, each, min(rows))}: found a blank string, expected a text")
+    return {False: blank, True: blank | second}
+
+
+def not_scored(count: int) -> list[str]:
+    """Return the sentence that says how many blank texts are not scored; none where there are none."""
+    if not count:
+        return []
+    return ["1 text is blank and is not scored." if count == 1 else f"{count:,} texts are blank and are not scored."]
 
 
 def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, list[Any]]:
@@ -78,7 +109,7 @@ def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, lis
 
 def texts_of(what: str, each: str, given: Any) -> list[str]:
     """Return the texts that `given` holds in order; `what` and `each` are how a message calls them and one of them."""
-    return _strings(each, _listed(what, given, "a string or a list of strings"))
+    return _strings(what, each, _listed(what, given, "a string or a list of strings"))
 
 
 def units_of(given: Any, texts: list[str]) -> list[list[Unit]]:
@@ -118,8 +149,22 @@ def _listed(where: str, given: Any, expected: str) -> list[Any]:
     raise BadInput(f"{where}: found {type(given).__name__}, expected {expected}")
 
 
-def _strings(each: str, texts: list[Any]) -> list[str]:
-    for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise BadInput(f"{each} {number}: found {type(text).__name__}, expected a string")
+def _place(what: str, each: str, row: int) -> str:
+    """How messages name a text, counted from 0: by its number, and as Python does."""
+    return f"{each} {row + 1} ({what}[{row}])"
+
+
+def _strings(what: str, each: str, texts: list[Any]) -> list[str]:
+    for row, text in enumerate(texts):
+        if isinstance(text, str):
+            continue
+        if not is_missing(text):
+            raise BadInput(f"{_place(what, each, row)}: found {type(text).__name__}, expected a string")
+        found = "NaN" if isinstance(text, float) else str(text)
+        others = sum(map(is_missing, texts)) - 1
+        more = f" (and {others:,} more missing value{'s' * (others > 1)})" if others else ""
+        raise BadInput(
+            f"{_place(what, each, row)}: found {found}{more}, expected a string; an empty string stands for a missing text "
+            "(fillna('') of a Series puts it there)"
+        )
     return texts

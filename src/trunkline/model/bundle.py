@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
 
-from trunkline.data.corpus import Corpus, segment
-from trunkline.data.table import Table
-from trunkline.errors import BadInput, TrunklineError, unknown_name
-from trunkline.model.apply import collect_logits
-from trunkline.model.arguments import Asked, answers_of, asked, texts_of
-from trunkline.model.branch import Branch, load_branch
-from trunkline.model.folders import branch_folders
-from trunkline.model.plan import Plan, named
+from trunkline.data.corpus import Corpus
+from trunkline.errors import BadInput, unknown_name
+from trunkline.model.arguments import EmptyTexts, answers_of, asked, not_scored, texts_of
+from trunkline.model.branch import Branch
+from trunkline.model.opening import open_branches
+from trunkline.model.plan import Plan
+from trunkline.model.portions import Answered, Portion, answered, portion, portions
 from trunkline.tasks import Targets
+from trunkline.tasks.labels import Reading, UnseenLabels
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
-
-CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
 
 
 class Bundle:
@@ -109,38 +108,17 @@ class Bundle:
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
         """
-        given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-        loaded: list[Branch] = []
-        source = trunk
-        for folder in (folder for path in given for folder in branch_folders(path)):
-            loaded.append(branch := load_branch(folder, source, device=device))
-            if branch.source.trunk is not None:
-                source = branch.source.trunk  # the next one that changes it need not load it again
-            if twin := next((other for other in loaded[:-1] if branch.source.equals(other.source)), None):
-                branch.share(twin)
-        if not loaded:
-            raise BadInput("no branch given; expected at least one branch or run directory")
-        if isinstance(trunk, Trunk):
-            return cls(trunk, named(loaded))
-        reading = [branch for branch in loaded if branch.source.trunk is None]
-        if not reading and isinstance(source, Trunk):
-            return cls(source, named(loaded))
-        first = reading[0].trunk
-        name = trunk or first.name
-        revision = None if trunk else first.revision
-        try:
-            found = shared_trunk(name, revision=revision, stack=first.stack, dtype=first.dtype, device=device)
-        except TrunklineError as error:
-            if trunk is not None:
-                raise
-            raise type(error)(
-                f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) gives its current location"
-            ) from None
-        return cls(found, named(loaded))
+        return cls(*open_branches(paths, trunk, device))
 
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, texts: str, pairs: str | None = None, *, units: Any = None, progress: Callable[[int], None] | None = None
+        self,
+        texts: str,
+        pairs: str | None = None,
+        *,
+        units: Any = None,
+        empty_texts: EmptyTexts = "skip",
+        progress: Callable[[int], None] | None = None,
     ) -> dict[str, Any]: ...
 
     @overload
@@ -150,6 +128,7 @@ class Bundle:
         pairs: Sequence[str] | None = None,
         *,
         units: Any = None,
+        empty_texts: EmptyTexts = "skip",
         progress: Callable[[int], None] | None = None,
     ) -> list[dict[str, Any]]: ...
 
@@ -159,6 +138,7 @@ class Bundle:
         pairs: str | Sequence[str] | None = None,
         *,
         units: Any = None,
+        empty_texts: EmptyTexts = "skip",
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Return, for each text, the prediction of every branch by its name; for one text alone, its prediction.
@@ -167,6 +147,8 @@ class Bundle:
             texts: what to read, in order; or one text.
             pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
             units: character spans (start, end) of the words of each text, in order; by default `segment` finds them.
+            empty_texts: what becomes of blank texts, of branches that read pairs also of blank second texts: "skip" gives them
+                empty predictions, whose parts are None; "refuse" raises; "read" predicts them as any other text.
             progress: called with the number of sequences done after each batch.
 
         Raises:
@@ -174,49 +156,70 @@ class Bundle:
                 list of spans for each text, or that lie outside of it.
         """
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs)
-        answers: list[dict[str, Any]] = []
-        for corpus in _corpora(plan, given):
-            found: list[dict[str, Any]] = [{} for _ in corpus.texts]
-            for name, (branch, logits, offsets) in _logits(plan, corpus, progress, self.stored).items():
-                decoded = branch.criterion.decode(torch.from_numpy(logits), offsets)
-                for answer, presented in zip(found, branch.task.present(decoded, corpus), strict=True):
-                    answer[name] = presented
-            answers += [{name: answer[name] for name in plan.branches} for answer in found]
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        answers: list[dict[str, Any]] = [
+            {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
+        ]
+        for some in portions(plan, given):
+            for name, one in answered(plan, some, progress, self.stored).items():
+                decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
+                for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
+                    answers[row][name] = presented
         return answers[0] if given.alone else answers
 
-    def predict_proba(self, texts: Any, pairs: Any = None, *, units: Any = None) -> dict[str, Any]:
+    def predict_proba(
+        self, texts: Any, pairs: Any = None, *, units: Any = None, empty_texts: EmptyTexts = "skip"
+    ) -> dict[str, Any]:
         """Return the probabilities of the labels for each text, by branch; those that predict numbers are left out.
 
         Args:
-            texts: as of `predict`, likewise `pairs` and `units`.
+            texts: as of `predict`, likewise `pairs`, `units` and `empty_texts`.
 
         Returns:
-            By branch, fp32 (texts, labels) in the order of `branches[name].task.labels`; of a token task a list with an array
-            (words, tags) for each text. For one text alone, its row.
+            By branch, fp32 (texts, labels) in the order of `branches[name].task.labels`, NaN for a text that is skipped; of a
+            token task a list with an array (words, tags) for each text, without a word for one that is skipped. For one text
+            alone, its row.
 
         Raises:
             BadInput: as `predict`, or every branch predicts numbers.
         """
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
         named = {name: branch for name, branch in plan.branches.items() if branch.task.named_labels is not None}
         if not named:
             raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
-        found: dict[str, list[np.ndarray]] = {name: [] for name in named}
-        for corpus in _corpora(plan, given):
-            for name, (branch, logits, offsets) in _logits(plan, corpus, None, self.stored).items():
-                shares = branch.criterion.probabilities(logits, offsets)
-                if shares is not None:
-                    found[name] += list(shares) if offsets is None else np.split(shares, offsets[1:-1])
+        found: dict[str, list[np.ndarray]] = {
+            name: [np.full((0, task.outputs) if task.answers.units else task.outputs, np.nan, np.float32) for _ in given.texts]
+            for name, task in ((name, branch.task) for name, branch in named.items())
+        }
+        for some in portions(plan, given):
+            for name, one in answered(plan, some, None, self.stored).items():
+                shares = one.branch.criterion.probabilities(one.logits, one.offsets)
+                if shares is None:
+                    continue
+                for row, own in zip(
+                    one.rows, shares if one.offsets is None else np.split(shares, one.offsets[1:-1]), strict=True
+                ):
+                    found[name][row] = own
         if given.alone:
             return {name: rows[0] for name, rows in found.items()}
         return {
-            name: found[name] if branch.task.answers.units else np.array(found[name]).reshape(-1, branch.task.outputs)
+            name: found[name]
+            if branch.task.answers.units
+            else np.array(found[name], np.float32).reshape(-1, branch.task.outputs)
             for name, branch in named.items()
         }
 
-    def score(self, texts: Any, labels: Any, pairs: Any = None, *, units: Any = None) -> dict[str, Any]:
+    def score(
+        self,
+        texts: Any,
+        labels: Any,
+        pairs: Any = None,
+        *,
+        units: Any = None,
+        unseen_labels: UnseenLabels = "count",
+        empty_texts: EmptyTexts = "skip",
+    ) -> dict[str, Any]:
         """Return metrics for texts whose labels are known.
 
         Args:
@@ -225,23 +228,39 @@ class Bundle:
                 scored. A label for a sequence task, a list of labels or a vector of 0 and 1 for a multilabel task, a number for
                 a regression, and for a token task a tag for each word or spans as (start, end, label).
             pairs: as of `predict`, likewise `units`.
+            unseen_labels: whether labels that a branch was not trained on "count" as errors, with a warning, or "refuse".
+            empty_texts: whether blank texts are left out with a warning ("skip"), refused, or scored as any other ("read").
 
         Returns:
             By branch, metrics by name; for `labels` that are no mapping, the metrics of the only branch.
 
+        Warns:
+            UserWarning: how many texts were left out, or have labels that a branch was not trained on.
+
         Raises:
-            BadInput: as `predict`; labels that do not fit the texts or the tasks.
+            BadInput: as `predict`; labels that do not fit the texts or the tasks; no text at all.
         """
         if isinstance(texts, str):
             raise BadInput("texts: found one string, expected a list of strings")
+        if unseen_labels not in (known := get_args(UnseenLabels)):
+            raise unknown_name("unseen_labels", unseen_labels, known)
         texts = texts_of("texts", "text", texts)
         answers = answers_of(labels, self.branches, len(texts))
-        bundle = self.only(answers)
-        plan = bundle._plan
-        given = asked(texts, pairs, units, plan.check_pairs)
-        corpus = _corpus(plan, given.texts, given.pairs, given.units, "labels")
-        targets = {name: plan.branches[name].task.targets_of(own, corpus) for name, own in answers.items()}
-        found = bundle.score_corpus(corpus, targets)
+        plan = self.only(answers)._plan
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        whole = portion(plan, given, range(len(given.texts)), "labels")
+        targets: dict[str, Targets] = {}
+        said: dict[str, None] = {}
+        for name, own in answers.items():
+            task, rows = plan.branches[name].task, whole.rows[plan.branches[name].text_pair is not None]
+            if texts and not rows:
+                raise BadInput("texts: found blank strings only, expected at least one text")
+            corpus = whole.corpora[plan.branches[name].text_pair is not None]
+            targets[name] = task.targets_of([own[row] for row in rows], corpus, Reading(unseen_labels == "count"))
+            said |= dict.fromkeys([*not_scored(len(texts) - len(rows)), *task.unseen_labels(targets[name])])
+        for sentence in said:
+            warnings.warn(sentence, stacklevel=2)
+        found = _scores(answered(plan, whole, None, self.stored), targets)
         return {name: found[name] for name in answers} if isinstance(labels, Mapping) else next(iter(found.values()))
 
     def score_corpus(
@@ -250,52 +269,15 @@ class Bundle:
         """Return the metrics of every branch that `targets` has right answers for."""
         plan = self._plan
         plan.check_pairs(corpus.pairs is not None)
-        return {
-            name: branch.task.score(branch.criterion.decode(torch.from_numpy(logits), offsets), targets[name])
-            for name, (branch, logits, offsets) in _logits(plan, corpus, progress, self.stored).items()
-            if name in targets
-        }
+        rows = list(range(len(corpus)))
+        whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
+        return _scores(answered(plan, whole, progress, self.stored), targets)
 
 
-def _corpora(plan: Plan, given: Asked) -> Iterator[Corpus]:
-    """What is asked, some texts at a time."""
-    for part in _portions(plan, given.texts, given.pairs):
-        yield _corpus(plan, given.texts[part], given.pairs and given.pairs[part], given.units and given.units[part])
-
-
-def _portions(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[slice]:
-    """Runs of texts that are not more than about CHUNK_CHARACTERS together, or one text each."""
-    begin = characters = 0
-    for row, text in enumerate(texts):
-        more = plan.weight(text) + (plan.weight(pairs[row]) if pairs is not None else 0)
-        if row > begin and characters + more > CHUNK_CHARACTERS:
-            yield slice(begin, row)
-            begin, characters = row, 0
-        characters += more
-    if begin < len(texts):
-        yield slice(begin, len(texts))
-
-
-def _corpus(plan: Plan, texts: list[str], pairs: list[str] | None, units: Any, source: str = "texts") -> Corpus:
-    if units is None and any(one.cut.windows for one in plan.passes):
-        units = [segment(text) for text in texts]
-    return Corpus(Table(source, {"text": texts}, None), texts, pairs, units)
-
-
-def _logits(
-    plan: Plan, corpus: Corpus, progress: Callable[[int], None] | None, stored: str | None = None
-) -> dict[str, tuple[Branch, np.ndarray, np.ndarray | None]]:
-    found: dict[str, tuple[Branch, np.ndarray, np.ndarray | None]] = {}
-    for one, encoded in zip(plan.passes, plan.encode(corpus), strict=True):
-        logits = collect_logits(
-            {name: (branch.task, branch.module) for name, branch in one.branches.items()},
-            one.states(encoded, stored),
-            encoded,
-            precision=one.precision,
-            device=torch.device(one.trunk.device),
-            progress=progress,
-            group=one.group,
-        )
-        for name, branch in one.branches.items():
-            found[name] = (branch, logits[name], branch.task.answers(encoded).offsets)
-    return found
+def _scores(answers: Mapping[str, Answered], targets: Mapping[str, Targets]) -> dict[str, dict[str, Any]]:
+    """The metrics of the branches that `targets` has right answers for."""
+    return {
+        name: one.branch.task.score(one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets), targets[name])
+        for name, one in answers.items()
+        if name in targets
+    }

@@ -93,18 +93,23 @@ class Plan:
         if given and not reading:
             raise BadInput("pairs: found second texts, expected none, as no branch was trained on pairs")
 
-    def encode(self, corpus: Corpus) -> list[Encoded]:
-        """What each pass reads: tokenised once for all passes that read texts alone, and once for those that read pairs."""
+    def encode(self, corpora: Mapping[bool, Corpus]) -> list[Encoded]:
+        """What each pass reads, in order, without those that have no text: tokenised once for all passes that read texts alone,
+        and once for those that read pairs.
+
+        Args:
+            corpora: the texts, by whether second texts are read too.
+        """
         found: dict[PlannedPass, Encoded] = {}
-        for pairs in (False, True):
+        for pairs, corpus in corpora.items():
             passes = [one for one in self.passes if one.pairs == pairs]
-            if passes:
+            if passes and len(corpus):
                 units = corpus.units if any(one.cut.windows for one in passes) else None
                 made = passes[0].trunk.encode_each(
                     corpus.texts, [one.cut for one in passes], pairs=corpus.pairs if pairs else None, units=units
                 )
                 found.update(zip(passes, made, strict=True))
-        return [found[one] for one in self.passes]
+        return [found[one] for one in self.passes if one in found]
 
     def weight(self, text: str) -> int:
         """How many characters of a text are read."""

@@ -65,7 +65,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of every label, fp32 (texts, labels), in the order of `classes_`."""
-        return self._fitted().predict_proba(texts_from(X))[TASK]
+        return self._fitted().predict_proba(texts_from(X), empty_texts="read")[TASK]
 
     def predict(self, X: Any) -> Any:
         """Return the labels of texts, in the form that `fit` was given them in."""

@@ -47,4 +47,5 @@ class TextRegressor(RegressorMixin, TextEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return a number for each text, fp64 (texts,), in the units of y."""
-        return np.array([answer[TASK]["value"] for answer in self._fitted().predict(texts_from(X))], np.float64)
+        answers = self._fitted().predict(texts_from(X), empty_texts="read")
+        return np.array([answer[TASK]["value"] for answer in answers], np.float64)

@@ -54,7 +54,9 @@ class TokenTagger(TextEstimator):
         words = _lists(X, "X", "words")
         texts, units = _joined(words)
         found = [["O"] * len(own) for own in words]
-        for tags, spans, answer in zip(found, units, self._fitted().predict(texts, units=units), strict=True):
+        for tags, spans, answer in zip(
+            found, units, self._fitted().predict(texts, units=units, empty_texts="read"), strict=True
+        ):
             for span in answer[TASK]["spans"]:
                 inside = [place for place, (start, end) in enumerate(spans) if span["start"] <= start < end <= span["end"]]
                 for place in inside:
@@ -64,12 +66,12 @@ class TokenTagger(TextEstimator):
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Return for each text the probability of every tag at each word, fp32 (words, tags), in the order of `classes_`."""
         texts, units = _joined(_lists(X, "X", "words"))
-        return self._fitted().predict_proba(texts, units=units)[TASK]
+        return self._fitted().predict_proba(texts, units=units, empty_texts="read")[TASK]
 
     def score(self, X: Any, y: Any) -> float:
         """Return the F1 of spans: those whose words and type are right."""
         texts, units = _joined(_lists(X, "X", "words"))
-        return float(self._fitted().score(texts, _lists(y, "y", "tags"), units=units)["f1"])
+        return float(self._fitted().score(texts, _lists(y, "y", "tags"), units=units, empty_texts="read")["f1"])
 
     def _described(self) -> dict[str, Any]:
         return {"classes": self.classes_.tolist()}

@@ -143,6 +143,19 @@ class Task(ABC):
         return self.labels
 
     @property
+    def own_labels(self) -> list[str]:
+        """What the labels of data are looked up among; of a token task, the entity types. None for numbers."""
+        return self.named_labels or []
+
+    @property
+    def cell_separator(self) -> str | None:
+        """What stands between the labels of a text in a cell, as in the data that the task was trained on.
+
+        None for kinds with one answer, and where labels were no strings to be divided.
+        """
+        return None
+
+    @property
     def scale(self) -> tuple[float, float] | None:
         """Mean and deviation that the outputs are to be scaled by, for kinds that learn standardised numbers."""
         return None
@@ -186,22 +199,23 @@ class Task(ABC):
         """Return what to say of labels in `targets` that the task does not have: a sentence, or none."""
         if not targets.unseen:
             return []
-        return [unseen_sentence(self.name, self.named_labels or [], targets.unseen, targets.unseen_rows)]
+        return [unseen_sentence(self.name, self.own_labels, targets.unseen, targets.unseen_rows)]
 
     def for_loss(self, targets: Targets) -> Targets:
         """Return the targets without those that the task's outputs cannot express, of which there is no finite loss."""
         return targets
 
     @abstractmethod
-    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+    def targets_of(self, answers: list[Any], corpus: Corpus, reading: Reading = STRICT) -> Targets:
         """Return what is right for `corpus`, whose table holds no answers, where a program gives one for each text.
 
         Args:
             answers: labels, lists of labels or 0/1 vectors, numbers, lists of tags or of spans; None where a text has none.
             corpus: the texts, for a task at unit level with their units. Its table's source opens the messages.
+            reading: what becomes of labels that the task does not have.
 
         Raises:
-            BadInput: an unknown label or a wrong type.
+            BadInput: an unknown label where it is refused, or a wrong type.
         """
 
     def strata(self, corpus: Corpus) -> list[str] | None:

@@ -42,6 +42,7 @@ MissingList = Annotated[
         lambda value: [value] if isinstance(value, str) else _as_texts(value), json_schema_input_type=str | list[Scalar]
     ),
 ]
+UnseenLabels = Literal["count", "refuse"]
 MOST_NAMED = 100
 LONGEST_LABEL, MOST_BLANKS = 80, 6  # of what is not taken for a text
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -54,7 +55,7 @@ ClassWeights = Annotated[
 
 def place(table: Table, columns: Sequence[str]) -> str:
     """Return how messages name whole columns of a source."""
-    return f"{table.source}, column {' and '.join(map(repr, columns))}"
+    return f"{table.source}, {' and '.join(map(table.named, columns))}"
 
 
 def refuse_unlabelled(labelled: bool, corpus: Corpus, columns: Sequence[str]) -> None:
@@ -78,22 +79,27 @@ def may_name(labels: Sequence[str]) -> bool:
     )
 
 
-def unknown_label(where: str, label: str, known: Iterable[str]) -> BadInput:
+class UnknownLabel(BadInput):
+    """A label that is not among those of the task."""
+
+
+def unknown_label(where: str, label: str, known: Iterable[str]) -> UnknownLabel:
     """Return the error for a label that is not among the `known` ones; it names the nearest, or the first few."""
     known = list(known)
     near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
     hint = f"did you mean {shown(near[0])}?" if near else f"expected one of {listed(known, 8)}"
     hint = hint if may_name(known) else "expected one of them"
     problem = f"found the label {shown(label)}, which is not among the {len(known)} labels of the task; {hint}"
-    return BadInput(problem, where=where)
+    return UnknownLabel(problem, where=where)
 
 
-def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> BadInput:
+def unknown_in_row(table: Table, row: int, column: str, label: str, known: Iterable[str]) -> UnknownLabel:
     """Return `unknown_label` for a cell: file, line and column; they say enough where labels are not to be named."""
-    where, known = f"{table.where(row)}, column {column!r}", list(known)
+    where, known = f"{table.where(row)}, {table.named(column)}", list(known)
     if may_name([*known, label]):
         return unknown_label(where, label, known)
-    return BadInput(f"found a label that is not among the {len(known)} labels of the task; expected one of them", where=where)
+    problem = f"found a label that is not among the {len(known)} labels of the task; expected one of them"
+    return UnknownLabel(problem, where=where)
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ class Numbering:
     def check(self) -> None:
         """Raise BadInput where labels were found and the task has none of them: then nothing could be scored."""
         if self._first is not None and not self._known:
-            raise BadInput(f"{self._first}; the task has none of the labels that are found there")
+            raise UnknownLabel(f"{self._first}; the task has none of the labels that are found there")
 
 
 def unseen_sentence(name: str, labels: Sequence[str], unseen: Mapping[str, int], rows: int) -> str:
@@ -164,9 +170,26 @@ def unseen_sentence(name: str, labels: Sequence[str], unseen: Mapping[str, int],
     counted = f"{rows:,} {'row has' if rows == 1 else 'rows have'} labels that {name!r} was not trained on and count as errors"
     if not may_name([*labels, *unseen]):
         return f"{counted}: {len(unseen):,} labels."
-    named = [f"{shown(label)} ({count:,})" for label, count in Counter(unseen).most_common(8)]
+    named = []
+    for label, count in Counter(unseen).most_common(8):
+        near = nearest_label(label, labels)
+        named.append(f"{shown(label)} ({count:,}{'' if near is None else f', nearest: {shown(near)}'})")
     more = f" and {len(unseen) - 8:,} more" if len(unseen) > 8 else ""
     return f"{counted}: {', '.join(named)}{more}."
+
+
+def nearest_label(label: str, known: Iterable[str]) -> str | None:
+    """Return the label among `known` that `label` may be another spelling of, such as "sports" for "Sport"; None if none is.
+
+    Labels with other digits are other labels.
+    """
+    folded = {one.casefold(): one for one in known if _digits(one) == _digits(label)}
+    near = difflib.get_close_matches(label.casefold(), folded, n=1, cutoff=0.7)
+    return folded[near[0]] if near else None
+
+
+def _digits(label: str) -> list[str]:
+    return [character for character in label if character.isdecimal()]
 
 
 def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list[str]:
@@ -223,7 +246,7 @@ def skipped(
     spelled = Counter(
         str(cell).strip() for cell in cells if is_listed(cell, words) or (isinstance(cell, str) and spells_missing(cell))
     )
-    of = f"column {columns[0]!r}" if len(columns) == 1 else f"one of the columns {listed(columns, 8)}"
+    of = table.named(columns[0]) if len(columns) == 1 else f"one of the columns {listed(columns, 8)}"
     such = "".join(f", {count:,} of them {shown(word)}" for word, count in spelled.most_common(4))
     return [f"{len(gone):,} of {len(present):,} rows have no value in {of}{such}, and are skipped by {task!r}."]
 

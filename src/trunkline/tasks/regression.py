@@ -99,7 +99,7 @@ class RegressionTask(Task):
         how = columns.notation(corpus.table, self.config.target, missing=self.config.missing)
         if how == PLAIN:
             return []
-        return [f"{self.name!r}: the numbers of column {self.config.target!r} were read with {how.words}."]
+        return [f"{self.name!r}: the numbers of {corpus.table.named(self.config.target)} were read with {how.words}."]
 
     def baseline(self, corpus: Corpus) -> Decoded:
         values = np.full(len(corpus), self.learned.mean)
@@ -126,8 +126,8 @@ class RegressionTask(Task):
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
         return Targets(np.where(present, numbers, 0.0), present)
 
-    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
-        return self.targets(corpus.holding({self.config.target: answers}))
+    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
+        return self.targets(corpus.holding({self.config.target: answers}), reading)
 
     def strata(self, corpus: Corpus) -> list[str]:
         numbers = _numbers(self.name, self.config, corpus)

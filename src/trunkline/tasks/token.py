@@ -119,6 +119,10 @@ class TokenTask(Task):
         """The entity types."""
         return [tag[2:] for tag in self.labels[1::2]]
 
+    @property
+    def own_labels(self) -> list[str]:
+        return self.types
+
     def columns(self) -> list[str]:
         return [name for name in (self.config.tokens, self.config.tags, self.config.spans) if name is not None]
 
@@ -202,7 +206,7 @@ class TokenTask(Task):
         skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
         return skipped + (spans.findings(corpus, self.types) if spans is not None else [])
 
-    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
         """Answers are lists of tags, one for each unit, or of spans as (start, end, label) or with these keys."""
         own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None, "offsets": "characters"}
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
@@ -212,7 +216,8 @@ class TokenTask(Task):
         else:
             own |= {"spans": "spans"}
             held = {"spans": [[_span(part) for part in one] if isinstance(one, list) else one for one in answers]}
-        return TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned).targets(corpus.holding(held))
+        twin = TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned)
+        return twin.targets(corpus.holding(held), reading)
 
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
@@ -266,10 +271,11 @@ def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] 
         assert config.tokens is not None
         rows = columns.tag_lists(corpus.table, config.tags, config.tokens, f"tasks.{name}.tags")
         for row, tags in enumerate(rows):
-            if tags is not None and len(tags) != len(units[row]):
+            if tags is not None and len(tags) != (words := len(units[row])):
+                where = f"{corpus.table.where(row)}, {corpus.table.named(config.tags)}"
                 raise BadInput(
-                    f"{corpus.table.where(row)}, column {config.tags!r}: found {len(tags)} tags for {len(units[row])} words, "
-                    f"expected as many; the words must be those of column {config.tokens!r}"
+                    f"{where}: found {len(tags)} tags for {words} words, expected as many; the words must be those of "
+                    f"{corpus.table.named(config.tokens)}"
                 )
         return rows
     spans = _span_column(name, config)

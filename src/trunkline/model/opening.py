@@ -1,0 +1,61 @@
+"""Branches loaded from their folders, and the trunk that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.model.branch import Branch, load_branch
+from trunkline.model.folders import branch_folders
+from trunkline.model.plan import named
+from trunkline.trunk.load import Trunk
+from trunkline.trunk.shared import shared_trunk
+
+
+def open_branches(
+    paths: Iterable[str | Path] | str | Path, trunk: str | Trunk | None, device: str
+) -> tuple[Trunk, dict[str, Branch]]:
+    """Return the trunk, and the branches by name.
+
+    Args:
+        paths: branch directories, or run directories with all their branches.
+        trunk: another place where the same trunk is found, or a trunk already loaded.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        BadInput: no branch, one given twice, or a trunk that is not there.
+    """
+    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    loaded: list[Branch] = []
+    source = trunk
+    for folder in (folder for path in given for folder in branch_folders(path)):
+        loaded.append(branch := load_branch(folder, source, device=device))
+        if branch.source.trunk is not None:
+            source = branch.source.trunk  # the next one that changes it need not load it again
+        if twin := next((other for other in loaded[:-1] if branch.source.equals(other.source)), None):
+            branch.share(twin)
+    if not loaded:
+        raise BadInput("no branch given; expected at least one branch or run directory")
+    return _trunk_of(loaded, trunk, source, device), named(loaded)
+
+
+def _trunk_of(loaded: list[Branch], trunk: str | Trunk | None, source: str | Trunk | None, device: str) -> Trunk:
+    if isinstance(trunk, Trunk):
+        return trunk
+    reading = [branch for branch in loaded if branch.source.trunk is None]
+    if not reading and isinstance(source, Trunk):
+        return source
+    first = reading[0].trunk
+    try:
+        return shared_trunk(
+            trunk or first.name,
+            revision=None if trunk else first.revision,
+            stack=first.stack,
+            dtype=first.dtype,
+            device=device,
+        )
+    except TrunklineError as error:
+        if trunk is not None:
+            raise
+        raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) gives its current location") from None

@@ -1,0 +1,104 @@
+"""Texts that a program gives run through the passes of a plan, a portion at a time: what is made of a text takes many times its
+own memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from trunkline.data.corpus import Corpus, segment
+from trunkline.data.table import Table
+from trunkline.model.apply import collect_logits
+from trunkline.model.arguments import Asked
+from trunkline.model.branch import Branch
+from trunkline.model.plan import Plan
+
+CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some texts as the branches of a plan read them.
+
+    rows (Mapping[bool, list[int]]): by whether second texts are read too, the texts (from 0) that are not skipped.
+    corpora (Mapping[bool, Corpus]): likewise, those texts.
+    """
+
+    rows: Mapping[bool, list[int]]
+    corpora: Mapping[bool, Corpus]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a branch gave for a portion: `rows` as of the portion, the `logits` of the texts in `corpus`, and their `offsets` at
+    unit level.
+    """
+
+    branch: Branch
+    rows: list[int]
+    corpus: Corpus
+    logits: np.ndarray
+    offsets: np.ndarray | None
+
+
+def portions(plan: Plan, given: Asked) -> Iterator[Portion]:
+    """What was asked, in portions of about CHUNK_CHARACTERS."""
+    for part in _parts(plan, given.texts, given.pairs):
+        yield portion(plan, given, part)
+
+
+def portion(plan: Plan, given: Asked, part: range, source: str = "texts") -> Portion:
+    """Some of the texts that were asked about; messages call them `source`."""
+    rows, corpora = {}, {}
+    for pairs in sorted({one.pairs for one in plan.passes}):
+        rows[pairs] = [row for row in part if row not in given.empty[pairs]]
+        corpora[pairs] = _corpus(plan, given, rows[pairs], source)
+    return Portion(rows, corpora)
+
+
+def answered(
+    plan: Plan, asked: Portion, progress: Callable[[int], None] | None = None, stored: str | None = None
+) -> dict[str, Answered]:
+    """Run every pass of a plan, but for those that have nothing to read; by the name of the branch."""
+    found: dict[str, Answered] = {}
+    passes = [one for one in plan.passes if len(asked.corpora[one.pairs])]
+    for one, encoded in zip(passes, plan.encode(asked.corpora), strict=True):
+        logits = collect_logits(
+            {name: (branch.task, branch.module) for name, branch in one.branches.items()},
+            one.states(encoded, stored),
+            encoded,
+            precision=one.precision,
+            device=torch.device(one.trunk.device),
+            progress=progress,
+            group=one.group,
+        )
+        for name, branch in one.branches.items():
+            offsets = branch.task.answers(encoded).offsets
+            found[name] = Answered(branch, asked.rows[one.pairs], asked.corpora[one.pairs], logits[name], offsets)
+    return found
+
+
+def _parts(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[range]:
+    """Runs of texts that are not more than about CHUNK_CHARACTERS together, or one text each."""
+    begin = characters = 0
+    for row, text in enumerate(texts):
+        more = plan.weight(text) + (plan.weight(pairs[row]) if pairs is not None else 0)
+        if row > begin and characters + more > CHUNK_CHARACTERS:
+            yield range(begin, row)
+            begin, characters = row, 0
+        characters += more
+    if begin < len(texts):
+        yield range(begin, len(texts))
+
+
+def _corpus(plan: Plan, given: Asked, rows: list[int], source: str) -> Corpus:
+    texts = [given.texts[row] for row in rows]
+    pairs = None if given.pairs is None else [given.pairs[row] for row in rows]
+    units = None if given.units is None else [given.units[row] for row in rows]
+    if units is None and any(one.cut.windows for one in plan.passes):
+        units = [segment(text) for text in texts]
+    return Corpus(Table(source, {"text": texts}, rows=[row + 1 for row in rows]), texts, pairs, units)
