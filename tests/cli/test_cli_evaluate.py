@@ -259,8 +259,43 @@ def test_labels_that_a_branch_does_not_have_are_errors_or_refused(trained, tmp_p
     assert found["city"]["metrics"]["by_label"]["place"]["support"] == 10
     of = "new.jsonl: 10 rows have labels that"
     for name, label in (("mood", "neutral"), ("topics", "food"), ("city", "place")):
-        assert f"{of} {name!r} was not trained on and count as errors: {label!r} (10)." in findings
+        said = f"{of} {name!r} was not trained on and count as errors: {label!r} (10); --map GIVEN=TRAINED reads a label"
+        assert any(one.startswith(said) for one in findings)
     assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl", "--unseen", "refuse")
+
+
+def test_the_nearest_label_is_named_with_the_option_that_takes_it(trained, tmp_path):
+    rows = made_up(40, seed=5)
+    for row in rows[:10]:
+        row["mood"] = "Positiv" if row["mood"] == "positive" else "so so"
+    write_jsonl(tmp_path / "new.jsonl", [{"body": row["text"], "feeling": row["mood"]} for row in rows])
+    columns = ("--column", "text=body", "--column", "mood=feeling")
+    mood, count = trained / "branches" / "mood", sum(row["mood"] == "Positiv" for row in rows)
+    (said,) = (
+        one
+        for one in json.loads(done("evaluate", mood, "new.jsonl", *columns, "--json").stdout)["findings"]
+        if "not trained on" in one
+    )
+    assert f"'Positiv' ({count}, nearest: 'positive')" in said and "'so so' (" in said
+    assert said.endswith("; --map Positiv=positive reads a label of the data as one of the branch.")
+    found = json.loads(done("evaluate", mood, "new.jsonl", *columns, "--map", "Positiv=positive", "--json").stdout)
+    assert not any("Positiv" in one for one in found["findings"])
+    sentence = fails(2, "evaluate", mood, "new.jsonl", *columns, "--unseen", "refuse")
+    assert "column 'feeling'" in sentence and "'mood'" not in sentence and "--map GIVEN=TRAINED" in sentence
+    assert "--column text=body" not in fails(2, "evaluate", mood, "new.jsonl", *columns[:2])
+    sentence = fails(2, "evaluate", mood, "new.jsonl", *columns[:2])
+    assert sentence.endswith("; --column mood=feeling names the column with the answers of 'mood'")
+    sentence = fails(2, "evaluate", mood, "new.jsonl", *columns[2:])
+    assert sentence.endswith("; --column body names the column of the texts")
+
+
+def test_findings_name_the_column_that_was_named(trained, tmp_path):
+    rows = [{"body": row["text"], "feeling": row["mood"], "mood": "positive"} for row in made_up(30, seed=5)]
+    rows[3]["feeling"] = None
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    columns = ("--column", "text=body", "--column", "mood=feeling")
+    found = json.loads(done("evaluate", trained / "branches" / "mood", "new.jsonl", *columns, "--json").stdout)["findings"]
+    assert "new.jsonl: 1 of 30 rows have no value in column 'feeling', and are skipped by 'mood'." in found
 
 
 def test_data_with_other_columns_and_other_labels_is_scored_by_naming_them(trained, tmp_path):

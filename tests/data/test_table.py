@@ -61,6 +61,39 @@ def test_a_header_that_is_a_row_is_said_and_not_shown(columns):
     assert not any(name in str(error.value) for name in columns)
 
 
+@pytest.mark.parametrize(
+    ("columns", "hidden"),
+    [
+        ({"great movie": ["bad film", "so slow, so dull", "fine"]}, ["great movie"]),
+        ({"play it again": ["stop", "skip this one", "play the last song"], "7": ["1", "2", "3"]}, ["play it again"]),
+        ({"so good": ["not good"], "so bad": ["not bad at all"], "mood": ["x"]}, ["so good", "so bad"]),
+    ],
+)
+def test_a_name_that_may_be_a_text_is_not_shown(columns, hidden):
+    table = Table("a.csv", columns)
+    with pytest.raises(BadInput) as error:
+        table.column("reviews", "text")
+    assert not any(name in str(error.value) for name in hidden) and "if the file has no header" in str(error.value)
+    assert table.listable() == [name for name in columns if name not in hidden]
+    assert all(name in str(error.value) for name in table.listable())
+
+
+def test_names_that_are_no_texts_are_shown():
+    columns = {"Customer Review": ["bad film"], "review text": ["a long text " * 9], "star rating": ["5"], "review": ["so bad"]}
+    assert Table("a.csv", columns).listable() == list(columns)
+
+
+def test_columns_are_named_as_in_the_source():
+    table = Table("a.csv", {"column 1": [1], "category": ["x"], "intent": ["x"]}, headings={"intent": "category"})
+    for seen in (table, table.select([0]), table.replaced({"text": ["a"]})):
+        assert seen.named("intent") == "column 'category'" == seen.named("category")
+        assert seen.named("column 1") == "column 1 (which has no name)"
+    assert Table("a", {"x": [1], "column 1": [2]}).named("column 1") == "column 'column 1'"
+    with pytest.raises(BadInput, match="expected one of category, column 1; column 1 has no name in the header") as error:
+        table.column("zzz")
+    assert "intent" not in str(error.value)
+
+
 def test_other_columns_that_differ_are_not_all_listed():
     many = Table("a", {f"n{i}": [1] for i in range(5000)})
     with pytest.raises(BadInput) as error:

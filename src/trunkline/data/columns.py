@@ -40,7 +40,7 @@ def clean(text: str) -> str:
 
 def wrong(table: Table, row: int, name: str, value: object, expected: str, found: str = "") -> BadInput:
     """Return the error for a value of a column; `found` are its words, by default those for its type."""
-    return BadInput(f"{table.where(row)}: column {name!r} holds {found or kind_of(value)}, expected {expected}")
+    return BadInput(f"{table.where(row)}: {table.named(name)} holds {found or kind_of(value)}, expected {expected}")
 
 
 def texts(table: Table, name: str, where: str = "data.text") -> list[str]:
@@ -48,7 +48,7 @@ def texts(table: Table, name: str, where: str = "data.text") -> list[str]:
     values = optional_texts(table, name, where)
     for row, value in enumerate(values):
         if value is None:
-            raise BadInput(f"{table.where(row)}: no text, expected a string in column {name!r}")
+            raise BadInput(f"{table.where(row)}: no text, expected a string in {table.named(name)}")
     return cast(list[str], values)
 
 
@@ -181,7 +181,7 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
                 raise _no_number(table, row, name, value)
             if how.other and isinstance(value, str) and number is not None and how.other.read(value) != number:
                 twice = f"{number:,g} or {how.other.read(value):,g}"
-                problem = f"column {name!r} holds {shown(value)}, which may be {twice}"
+                problem = f"{table.named(name)} holds {shown(value)}, which may be {twice}"
                 raise BadInput(f"{table.where(row)}: {problem}; expected a decimal point and nothing between thousands")
             out.append(number)
         return out
@@ -242,13 +242,14 @@ def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list
                 continue
             if len(value) != len(words):
                 raise BadInput(
-                    f"{table.where(row)}: {len(words)} tokens in column {tokens!r} but {len(value)} tags in column {tags!r}, "
+                    f"{table.where(row)}: {len(words)} tokens in {table.named(tokens)} but {len(value)} tags "
+                    f"in {table.named(tags)}, "
                     "expected one tag a token"
                 )
             try:
                 out.append(_same(value, to_iob2(value)))
             except BadInput as error:
-                raise BadInput(f"{table.where(row)}: column {tags!r}, {error}") from None
+                raise BadInput(f"{table.where(row)}: {table.named(tags)}, {error}") from None
         return out
 
     return table.parsed(("tags", tags, tokens), parse)
@@ -281,7 +282,7 @@ def _span(table: Table, row: int, name: str, span: Any) -> tuple[int, int, str]:
     start, end, label = span["start"], span["end"], label_of(span["label"])
     if type(start) is not int or type(end) is not int or not label:
         raise BadInput(
-            f"{table.where(row)}: column {name!r} has a span whose start or end is not a whole number or whose label is "
+            f"{table.where(row)}: {table.named(name)} has a span whose start or end is not a whole number or whose label is "
             "missing, expected start, end and label"
         )
     return start, end, label

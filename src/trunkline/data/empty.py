@@ -43,10 +43,10 @@ def without_empty(table: Table, how: EmptyTexts, view: View) -> tuple[Table, str
 
 def no_text(table: Table, row: int, view: View, everywhere: bool = False) -> BadInput:
     """The error for a row without a text."""
-    column = view.text or view.tokens
+    column = table.named(view.text or view.tokens or "")
     if everywhere:
-        return BadInput(f"{table.source}: found no row with a text in column {column!r}, expected at least one")
-    return BadInput(f"{table.where(row)}: found no text, expected one in column {column!r}")
+        return BadInput(f"{table.source}: found no row with a text in {column}, expected at least one")
+    return BadInput(f"{table.where(row)}: found no text, expected one in {column}")
 
 
 def skipped_rows(table: Table, empty: Sequence[int]) -> str:

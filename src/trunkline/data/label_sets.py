@@ -40,7 +40,7 @@ def label_sets(
         if {"0", "1"} & set(names):  # a few rows of a column whose labels are numbers
             return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
         raise BadInput(
-            f"{table.source}: column {name!r} holds vectors of {length} zeros and ones, expected {len(names)}, one a label"
+            f"{table.source}: {table.named(name)} holds vectors of {length} zeros and ones, expected {len(names)}, one a label"
         )
     if length is None:
         return table.parsed(("label sets", name, separator, None, policy(missing)), sets)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
 
-from trunkline.errors import BadInput, listed, unknown_name
+from trunkline.errors import BadInput, listed, literal, unknown_name
 
 NO_HEADER = "the names of the columns look like a row of data; expected a header, a first row that names them"
 LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 _NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a header has one of them more often than not
 _LOOKED_AT = 100  # values of a column
+_TEXT_LENGTH = 6  # a name is not taken for a text where texts are this many times as long, on average
+_NAMELESS = re.compile(r"column ([1-9][0-9]*)")  # what readers call a column without a name
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Table:
     types (Mapping[str, Any] | None): the Arrow types of columns, where the source has them.
     findings (tuple[str, ...]): what its reader left out, merged or changed, a sentence with a count each; `select` keeps
         them, as they are about the source.
+    headings (Mapping[str, str]): what columns are called in the source that stand here under another name.
     """
 
     source: str
@@ -36,6 +40,7 @@ class Table:
     rows: Sequence[int] | None = None
     types: Mapping[str, Any] | None = None
     findings: tuple[str, ...] = ()
+    headings: Mapping[str, str] = field(default_factory=dict)
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -55,8 +60,37 @@ class Table:
             opening = f"{self.source}: column" + (f" for {where}" if where else "")
             if self.lacks_header():
                 raise BadInput(f"{opening}: unknown name {name!r}, and {NO_HEADER}")
-            raise unknown_name(opening, name, self.columns)
+            raise self._unknown(opening, name)
         return self.columns[name]
+
+    def _unknown(self, opening: str, name: str) -> BadInput:
+        """The error for a column that is not there; it shows no name that may be a text, as where a file has no header."""
+        known = [column for column in self.columns if self.headings.get(column, column) == column]
+        told = self.listable()
+        found = f"unknown name {literal(name)}; expected the name of one of its {len(known)} columns"
+        said = [unknown_name("", name, told).problem if told else found]
+        if hidden := len(known) - len(told):
+            they = "1 column has a name that reads" if hidden == 1 else f"{hidden} columns have names that read"
+            said.append(f"{they} like a text; if the file has no header, add a first row that names the columns")
+        if unnamed := [column for column in told if self._is_unnamed(column)]:
+            said.append(f"{unnamed[0]} has no name in the header and is called {unnamed[0]!r}")
+        return BadInput("; ".join(said), where=opening)
+
+    def listable(self) -> list[str]:
+        """The columns of the source whose names a message may list: not those that may be texts, of a file without a header."""
+        if self.lacks_header():
+            return []
+        own = [name for name in self.columns if self.headings.get(name, name) == name]
+        return [name for name in own if not _reads_like_a_text(name, self.columns[name])]
+
+    def named(self, column: str) -> str:
+        """How messages name a column: by what it is called in the source, or by its position where it has no name."""
+        name = self.headings.get(column, column)
+        return f"{name} (which has no name)" if self._is_unnamed(name) else f"column {name!r}"
+
+    def _is_unnamed(self, name: str) -> bool:
+        match = _NAMELESS.fullmatch(name)
+        return match is not None and list(self.columns).index(name) + 1 == int(match[1]) if name in self.columns else False
 
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
         """Return what `parse` makes of the rows, one value for each; it runs once for a `key`, also in several threads.
@@ -103,10 +137,20 @@ class Table:
             pick(range(1, len(self) + 1) if self.rows is None else self.rows) if self.lines is None else None,
             self.types,
             self.findings,
+            self.headings,
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})
         return chosen
+
+
+def _reads_like_a_text(name: str, values: list) -> bool:
+    """Whether a name has several words, as the values below it have, and is not much shorter."""
+    texts = [value for value in values[:_LOOKED_AT] if isinstance(value, str)]
+    if " " not in name.strip() or not texts or _NAMELESS.fullmatch(name):
+        return False
+    mean_length, mean_blanks = (sum(map(count, texts)) / len(texts) for count in (len, lambda text: text.count(" ")))
+    return mean_blanks >= 0.5 and mean_length <= _TEXT_LENGTH * len(name) and not name.istitle()
 
 
 def _as_long(name: str, values: list) -> bool:

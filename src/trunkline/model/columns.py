@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Mapping
 
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown, unknown_name
 from trunkline.model.branch import Branch
-from trunkline.tasks.labels import unknown_label
+from trunkline.tasks import Task
+from trunkline.tasks.labels import may_name, nearest_label, unknown_label
 
+_LOOKED_AT = 100  # values of a column
 TEXTS = ("text", "text_pair", "tokens")
 
 
@@ -38,7 +41,8 @@ def roles(branches: Mapping[str, Branch]) -> dict[str, list[str]]:
 
 
 def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mapping[str, str]) -> Table:
-    """Return a table with the columns that are named for some roles under the names that the branches were trained on.
+    """Return a table with the columns that are named for some roles under the names that the branches were trained on; messages
+    call them as the source does.
 
     Args:
         branches: by name.
@@ -49,13 +53,13 @@ def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mappi
         BadInput: an unknown role, or a column that is not there.
     """
     known = roles(branches) if columns else {}
-    found = dict(table.columns)
+    found, headings = dict(table.columns), dict(table.headings)
     for role, name in columns.items():
         if role not in known:
             raise unknown_name("--column", role, known)
-        values = table.column(name, role)
-        found.update(dict.fromkeys(known[role], values))
-    return dataclasses.replace(table, columns=found) if columns else table
+        found.update(dict.fromkeys(known[role], table.column(name, role)))
+        headings.update(dict.fromkeys(known[role], name))
+    return dataclasses.replace(table, columns=found, headings=headings) if columns else table
 
 
 def column_roles(given: Iterable[str]) -> dict[str, str]:
@@ -73,13 +77,51 @@ def column_roles(given: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def text_example(table: Table) -> str:
+    """The option that names the column of texts, such as ``--column review``: the strings with the most words, if any have more
+    than one.
+    """
+    blanks = {name: _mean_blanks(table.columns[name]) for name in table.listable()}
+    best = max(blanks, key=blanks.__getitem__, default="")
+    if not blanks.get(best):
+        return "--column NAME"
+    return f"--column {shlex.quote(f'text={best}' if '=' in best else best)}"
+
+
+def _mean_blanks(values: list) -> float:
+    """How many blanks the strings of a column have on average; 0 where there are other values."""
+    there = [value for value in values[:_LOOKED_AT] if value is not None]
+    if not there or not all(isinstance(value, str) for value in there):
+        return 0.0
+    return sum(value.strip().count(" ") for value in there) / len(there)
+
+
+def answers_example(name: str, task: Task, table: Table) -> str:
+    """The option that names the column with the answers of a branch, such as ``--column mood=feeling``: one with its labels."""
+    known = set(task.own_labels)
+    found = (
+        column
+        for column in table.listable()
+        if any(isinstance(value, str) and value in known for value in table.columns[column])
+    )
+    return f"--column {shlex.quote(f'{name}=' + next(found, 'NAME'))}"
+
+
+def map_example(task: Task, unseen: Iterable[str]) -> str:
+    """The option that reads a label of the data as one of a task's, such as ``--map Sport=sports``: the first with a near one."""
+    pairs = [(label, near) for label in unseen if (near := nearest_label(label, task.own_labels)) is not None]
+    if not pairs or not may_name([*task.own_labels, *unseen]):
+        return "--map GIVEN=TRAINED"
+    return f"--map {shlex.quote('='.join(pairs[0]))}"
+
+
 def label_names(given: Iterable[str], branches: Mapping[str, Branch]) -> dict[str, str]:
     """Return `GIVEN=TRAINED` words as a mapping from labels of the data to labels of the branches.
 
     Raises:
         BadInput: no such pair, or no branch has the label.
     """
-    known = {label for branch in branches.values() for label in getattr(branch.task, "types", branch.task.named_labels or ())}
+    known = {label for branch in branches.values() for label in branch.task.own_labels}
     found: dict[str, str] = {}
     for word in given:
         places = [place for place, character in enumerate(word) if character == "=" and place]

@@ -1,24 +1,20 @@
-"""A table as the branches of a bundle read it: predicted row by row, or scored where it holds the right answers."""
+"""A table as the branches of a bundle read it, and their predictions for each of its rows (table_scores.py scores them)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trunkline.data.corpus import Corpus, View, build_corpus
-from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text, without_empty
+from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text
 from trunkline.data.table import Table
-from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput
-from trunkline.model.bundle import CHUNK_CHARACTERS, Bundle
-from trunkline.model.columns import renamed_columns
+from trunkline.model.bundle import Bundle
+from trunkline.model.columns import renamed_columns, text_example
+from trunkline.model.portions import CHUNK_CHARACTERS
 from trunkline.model.rows import Row
-from trunkline.tasks import Targets
-from trunkline.tasks.labels import Reading
-from trunkline.tasks.remarks import baseline_scores, remarks
 
 
 @dataclasses.dataclass
@@ -114,7 +110,7 @@ def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_tex
         try:
             corpus = corpus_for(bundle, names, table.select(with_text) if empty else table, view, keep_text=True)
         except BadInput as error:
-            raise _of_branch(bundle, names, table, view, error) from None
+            raise unreadable(bundle, names, table, view, error) from None
         for name in names:
             if corpus.apart:
                 noticed.apart[name] += len(corpus.apart)
@@ -147,11 +143,11 @@ def _free(table: Table, made: Mapping[str, Any], tokens: str) -> str:
     return next(name for name in names if name not in table.columns and name not in made)
 
 
-def _of_branch(bundle: Bundle, names: list[str], table: Table, view: View, error: BadInput) -> BadInput:
+def unreadable(bundle: Bundle, names: list[str], table: Table, view: View, error: BadInput) -> BadInput:
     """The error of a table that branches cannot read, with the way out, and which branch it is of several."""
     wayout = []
     if view.text is not None and view.text not in table.columns and not table.lacks_header():
-        wayout.append("--column NAME names the column of the texts")
+        wayout.append(f"{text_example(table)} names the column of the texts")
     if len(bundle.branches) > len(names):
         wayout.append(f"{_place(bundle, names)} cannot read it, the other branches given could do so without it")
     return BadInput("; ".join([str(error), *wayout]))
@@ -160,116 +156,6 @@ def _of_branch(bundle: Bundle, names: list[str], table: Table, view: View, error
 def _place(bundle: Bundle, names: list[str]) -> str:
     """Branches as a message names them: by their folders, where they have one."""
     return " ".join(str(bundle.branches[name].path or name) for name in names)
-
-
-def score_table(
-    bundle: Bundle,
-    table: Table,
-    say: Callable[[str], None] = lambda sentence: None,
-    count: Callable[[int], AbstractContextManager[Callable[[int], None]]] = lambda texts: nullcontext(lambda more: None),
-    *,
-    columns: Mapping[str, str] | None = None,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
-    empty_texts: EmptyTexts = "skip",
-    baselines: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Return the metrics of every branch on `table`, by its name, with its kind, its monitor and the rows that were scored.
-
-    With them are the metrics of its baseline where that is known (of a token task only in `baselines`, as the words that it has
-    counted are not saved), and the positive one of two labels.
-
-    Args:
-        bundle: the branches.
-        table: what they are to be scored on, with the right answers in its columns.
-        say: told, in a sentence, what of the table cannot be scored as it stands.
-        count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
-        columns: the columns to read where they are not those that a branch was trained on, by role (see `renamed_columns`).
-        reading: what becomes of labels that a branch does not have.
-        empty_texts: whether rows without a text are skipped or refused.
-        baselines: metrics of baselines on this table that are known already, by task.
-
-    Raises:
-        BadInput: the table is not what some branch reads; where others read it, it names them.
-    """
-    results: dict[str, Any] = {}
-    for finding in table.findings:
-        say(f"{table.source}: {finding}")
-    seen = renamed_columns(bundle.branches, table, columns or {})
-    for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
-        names = list(targets)
-        for name in names:
-            task = bundle.branches[name].task
-            findings += [*task.findings(corpus), *task.unseen_labels(targets[name])]
-            given = [column for column in task.columns() if seen.columns.get(column) is table.columns.get(column)]
-            findings += [_of_predictions(name, column) for column in given if holds_predictions(column, table.columns)]
-        for sentence in findings:
-            say(f"{table.source}: {sentence}")
-        with count(len(corpus)) as progress:
-            found = bundle.only(names).score_corpus(corpus, targets, progress=progress)
-        for name, metrics in found.items():
-            task = bundle.branches[name].task
-            rows = task.answers.scored(targets[name], corpus)
-            results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
-            least = (baselines or {}).get(task.name) or baseline_scores(task, corpus, targets[name])
-            if least is not None:
-                results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
-            if task.positive is not None:
-                results[name]["positive"] = task.positive
-            for sentence in remarks(task, {table.source: (metrics, least)}):
-                say(sentence)
-    return {name: results[name] for name in bundle.branches}
-
-
-def _answers(
-    bundle: Bundle, table: Table, reading: Reading, empty_texts: EmptyTexts
-) -> list[tuple[Corpus, dict[str, Targets], list[str]]]:
-    """The table as each branch sees it, together those that share a pass, with what is right there and what is odd.
-
-    Raises:
-        BadInput: the table is not what some branch reads; where others read it, it names them.
-    """
-    read, refused = [], []
-    for view, names in views(bundle, table).items():
-        try:
-            kept, said = without_empty(table, empty_texts, view)
-            corpus = corpus_for(bundle, names, kept, view)
-        except BadInput as error:
-            refused.append(_of_branch(bundle, list(bundle.branches), table, view, error))
-            continue
-        targets: dict[str, Targets] = {}
-        for name in names:
-            try:
-                targets[name] = bundle.branches[name].task.targets(corpus, reading)
-            except BadInput as error:
-                refused.append(_of_answers(name, bundle.branches[name].task.columns(), table, error))
-        read.append((corpus, targets, [*([said] if said else []), *corpus.findings()]))
-    if refused and (fit := [str(bundle.branches[name].path) for _, targets, _ in read for name in targets]):
-        raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name the branches to score") from None
-    if refused:
-        raise refused[0]
-    return read
-
-
-def _of_predictions(name: str, column: str) -> str:
-    """What to say of answers that a branch has given itself: their scores are no measure."""
-    return (
-        f"column {column!r} holds predictions, so the scores of {name!r} measure agreement with them; "
-        f"--column {name}=NAME names the column with the right answers, such as 'given_{column}'."
-    )
-
-
-def _of_answers(name: str, columns: list[str], table: Table, error: BadInput) -> BadInput:
-    """The error of answers that cannot be read, with the way out."""
-    for column in columns:
-        right = table.columns.get(f"given_{column}")
-        if right is not None and right is not table.columns.get(column):  # they are the same where --column chose it
-            told = (
-                f"column {column!r} holds predictions: --column {name}=given_{column} names the column with the right answers"
-            )
-            return BadInput(f"{error}; {told}")
-    if all(column in table.columns for column in columns) or table.lacks_header():
-        return error
-    return BadInput(f"{error}; --column {name}=NAME names the column with the answers of {name!r}")
 
 
 def views(bundle: Bundle, table: Table) -> dict[View, list[str]]:

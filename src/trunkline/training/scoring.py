@@ -13,7 +13,7 @@ from trunkline.data.table import Table
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import label_names
 from trunkline.model.folders import branch_folders, by_run, task_of
-from trunkline.model.tables import score_table
+from trunkline.model.table_scores import score_table
 from trunkline.tasks.labels import Reading
 from trunkline.training.own_test import own_test_splits
 from trunkline.training.result import read_result
@@ -64,7 +64,15 @@ def score_branches(
     def scored(bundle: Bundle, table: Table, baselines: Mapping[str, Any] | None = None) -> dict[str, Any]:
         reading = Reading(unseen_labels == "count", label_names(labels, bundle.branches))
         return score_table(
-            bundle, table, say, count, columns=columns, reading=reading, empty_texts=empty_texts, baselines=baselines
+            bundle,
+            table,
+            say,
+            count,
+            columns=columns,
+            reading=reading,
+            empty_texts=empty_texts,
+            baselines=baselines,
+            given=data is not None,
         )
 
     if data is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
+from trunkline.data.values.literals import read_literal
+from trunkline.data.values.missing import is_missing
+
 MAIN = {"label": ("score",), "labels": (), "spans": (), "value": ()}  # the main part, and what always stands beside it
 BESIDE = ("score", "scores")  # what stands beside the main part, in a table as NAME.score
+_TAG = re.compile("^[BIESLU]-(?=.)")
 _MAIN = {frozenset((main, *beside, *more)): main for main, beside in MAIN.items() for more in ((), ("scores",))}
 
 
@@ -28,8 +33,42 @@ def is_score(name: str, names: Collection[str]) -> bool:
 
 
 def holds_predictions(name: str, columns: dict[str, list]) -> bool:
-    """Whether a column has predictions: objects, or what has scores or the labels from before beside it."""
+    """Whether a column has predictions: objects, or what has scores beside it, or the labels from before.
+
+    These are in a column ``given_NAME`` of the same kind, which ``given_name`` beside the names of people is not.
+    """
     if name not in columns:
         return False
-    beside = any(other in columns for other in (f"given_{name}", *(f"{name}.{key}" for key in BESIDE)))
-    return beside or any(_main_part(value) is not value for value in columns[name])
+    values = columns[name]
+    if any(f"{name}.{key}" in columns for key in BESIDE) or any(_main_part(value) is not value for value in values):
+        return True
+    before = columns.get(f"given_{name}")
+    return before is not None and _same_kind(values, before)
+
+
+def _same_kind(values: list, before: list) -> bool:
+    """Whether both columns are numbers, or most of the labels in the first are also in the second."""
+    found, known = _labels(values), _labels(before)
+    if found and known and all(map(_is_number, found | known)):
+        return True
+    return bool(found) and 2 * len(found & known) >= len(found)
+
+
+def _labels(values: list) -> set[str]:
+    """The labels in a column of labels, of lists of them, of spans, or of tags; as text."""
+    found: set[str] = set()
+    for value in values:
+        parts = (read_literal(value) or value) if isinstance(value, str) else value
+        for part in parts if isinstance(parts, list) else [parts]:
+            label = part.get("label") if isinstance(part, dict) else part
+            if not is_missing(label) and str(label).strip():
+                found.add(_TAG.sub("", str(label)))
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

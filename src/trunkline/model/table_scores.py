@@ -1,0 +1,141 @@
+"""A table scored by the branches of a bundle: it holds the right answers in its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from trunkline.data.corpus import Corpus
+from trunkline.data.empty import EmptyTexts, without_empty
+from trunkline.data.table import Table
+from trunkline.data.values.predictions import holds_predictions
+from trunkline.errors import BadInput
+from trunkline.model.bundle import Bundle
+from trunkline.model.columns import answers_example, map_example, renamed_columns
+from trunkline.model.tables import corpus_for, unreadable, views
+from trunkline.tasks import Targets, Task
+from trunkline.tasks.labels import Reading, UnknownLabel
+from trunkline.tasks.remarks import baseline_scores, remarks
+
+
+def score_table(
+    bundle: Bundle,
+    table: Table,
+    say: Callable[[str], None] = lambda sentence: None,
+    count: Callable[[int], AbstractContextManager[Callable[[int], None]]] = lambda texts: nullcontext(lambda more: None),
+    *,
+    columns: Mapping[str, str] | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    empty_texts: EmptyTexts = "skip",
+    baselines: Mapping[str, Mapping[str, Any]] | None = None,
+    given: bool = True,
+) -> dict[str, Any]:
+    """Return the metrics of every branch on `table`, by its name, with its kind, its monitor and the rows that were scored.
+
+    With them are the metrics of its baseline where that is known (of a token task only in `baselines`, as the words that it has
+    counted are not saved), and the positive one of two labels.
+
+    Args:
+        bundle: the branches.
+        table: what they are to be scored on, with the right answers in its columns.
+        say: told, in a sentence, what of the table cannot be scored as it stands.
+        count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
+        columns: the columns to read where they are not those that a branch was trained on, by role (see `renamed_columns`).
+        reading: what becomes of labels that a branch does not have.
+        empty_texts: whether rows without a text are skipped or refused.
+        baselines: metrics of baselines on this table that are known already, by task.
+        given: whether the table is data that a user names, to which --column and --map apply.
+
+    Raises:
+        BadInput: the table is not what some branch reads; where others read it, it names them.
+    """
+    results: dict[str, Any] = {}
+    for finding in table.findings:
+        say(f"{table.source}: {finding}")
+    seen = renamed_columns(bundle.branches, table, columns or {})
+    for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
+        names = list(targets)
+        for name in names:
+            task = bundle.branches[name].task
+            unseen = task.unseen_labels(targets[name])
+            if given:
+                way = map_example(task, targets[name].unseen)
+                unseen = [f"{said.rstrip('.')}; {way} reads a label of the data as one of the branch." for said in unseen]
+            findings += [*task.findings(corpus), *unseen]
+            findings += [
+                _of_predictions(name, column, seen)
+                for column in task.columns()
+                if given and holds_predictions(seen.headings.get(column, column), table.columns)
+            ]
+        for sentence in findings:
+            say(f"{table.source}: {sentence}")
+        with count(len(corpus)) as progress:
+            found = bundle.only(names).score_corpus(corpus, targets, progress=progress)
+        for name, metrics in found.items():
+            task = bundle.branches[name].task
+            rows = task.answers.scored(targets[name], corpus)
+            results[name] = {"kind": task.kind, "monitor": task.monitor, "data": table.source, "rows": rows, "metrics": metrics}
+            least = (baselines or {}).get(task.name) or baseline_scores(task, corpus, targets[name])
+            if least is not None:
+                results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
+            if task.positive is not None:
+                results[name]["positive"] = task.positive
+            for sentence in remarks(task, {table.source: (metrics, least)}):
+                say(sentence)
+    return {name: results[name] for name in bundle.branches}
+
+
+def _answers(
+    bundle: Bundle, table: Table, reading: Reading, empty_texts: EmptyTexts
+) -> list[tuple[Corpus, dict[str, Targets], list[str]]]:
+    """The table as each branch sees it, together those that share a pass, with what is right there and what is odd.
+
+    Raises:
+        BadInput: the table is not what some branch reads; where others read it, it names them.
+    """
+    read, refused = [], []
+    for view, names in views(bundle, table).items():
+        try:
+            kept, said = without_empty(table, empty_texts, view)
+            corpus = corpus_for(bundle, names, kept, view)
+        except BadInput as error:
+            refused.append(unreadable(bundle, list(bundle.branches), table, view, error))
+            continue
+        targets: dict[str, Targets] = {}
+        for name in names:
+            try:
+                targets[name] = bundle.branches[name].task.targets(corpus, reading)
+            except BadInput as error:
+                refused.append(_of_answers(name, bundle.branches[name].task, table, error))
+        read.append((corpus, targets, [*([said] if said else []), *corpus.findings()]))
+    if refused and (fit := [str(bundle.branches[name].path) for _, targets, _ in read for name in targets]):
+        raise BadInput(f"{refused[0]}; {table.source} can score {' '.join(fit)}: name the branches to score") from None
+    if refused:
+        raise refused[0]
+    return read
+
+
+def _of_predictions(name: str, column: str, table: Table) -> str:
+    """What to say of answers that a branch has given itself: their scores are no measure."""
+    before = f"given_{table.headings.get(column, column)}"
+    return (
+        f"{table.named(column)} holds predictions, so the scores of {name!r} measure agreement with them; "
+        f"--column {name}=NAME names the column with the right answers, such as {before!r}."
+    )
+
+
+def _of_answers(name: str, task: Task, table: Table, error: BadInput) -> BadInput:
+    """The error of answers that cannot be read, with the way out."""
+    columns = task.columns()
+    for column in columns:
+        right = table.columns.get(f"given_{column}")
+        chosen = right is table.columns.get(column)  # by --column
+        if right is not None and not chosen and holds_predictions(column, table.columns):
+            way = f"--column {name}=given_{column} names the column with the right answers"
+            return BadInput(f"{error}; {table.named(column)} holds predictions: {way}")
+    if isinstance(error, UnknownLabel):
+        return BadInput(f"{error}; --map GIVEN=TRAINED reads a label of the data as one of the branch")
+    if all(column in table.columns for column in columns) or table.lacks_header():
+        return error
+    return BadInput(f"{error}; {answers_example(name, task, table)} names the column with the answers of {name!r}")
