@@ -1,5 +1,7 @@
 """What `predict` writes is read back, guessed, trained on and scored without loss, in every format that is written and read."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,8 @@ from trunkline.data import columns, label_sets
 from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_table
 from trunkline.data.writing import output_format
-from trunkline.model.rows import OutputNames, Row, writing
+from trunkline.model.rows import OutputNames, Row, separators_of, writing
+from trunkline.tasks.multilabel import MultilabelConfig, MultilabelLearned, MultilabelTask
 from trunkline.training.config import resolve
 from trunkline.training.prepare import prepare
 
@@ -115,3 +118,46 @@ def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
     assert spans == sum(bool(row) for row in city if row is not None)
     assert any("1 row has no text and is skipped" in said for said in prepared.findings)
     assert not any("word edges" in said or "left out" in said for said in prepared.findings if "every cell" not in said)
+
+
+LISTED = ["a|b", "a | b", "[x]", "1", "nan", "joy"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    labels=st.lists(st.sampled_from(LISTED) | st.text('ab |;,["1', min_size=1).map(str.strip), min_size=1, unique=True),
+    mark=st.sampled_from(["|", " | ", ";", ", ", " "]),
+    data=st.data(),
+)
+def test_joined_labels_come_back_from_tables(tmp_path_factory, labels, mark, data):
+    """Labels are joined as in the data that a task was trained on, where nothing is lost by it."""
+    task = MultilabelTask("t", MultilabelConfig(labels="topics", separator=mark), labels, MultilabelLearned())
+    branch = SimpleNamespace(task=task)
+    held = data.draw(st.lists(st.lists(st.sampled_from(labels), unique=True), min_size=1, max_size=4))
+    rows = [Row({"text": "so"}, {"topics": {"labels": one}}) for one in held]
+    path = tmp_path_factory.mktemp("trip") / "out.csv"
+    with (
+        open(path, "wb") as file,
+        writing(file, output_format(path, None), OutputNames(True), None, separators_of({"topics": branch})) as put,
+    ):
+        put(rows)
+    table = read_table(str(path))
+    wanted = [[label for label in one if label.strip()] for one in held]
+    assert label_sets.label_sets(table, "topics", separator=mark) == wanted
+    if all(label.isalpha() for label in labels):
+        assert table.columns["topics"] == [mark.join(one) or None for one in held]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_are_joined_where_a_cell_holds_no_list(tmp_path, name):
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    path = tmp_path / name
+    rows = [Row({"text": "so"}, {"topics": {"labels": one}}) for one in (["film", "music"], ["music"], [], None)]
+    form = output_format(path, None)
+    with open(path, "wb") as file, writing(file, form, OutputNames(form.form.flat), None, {"topics": "|"}) as put:
+        put(rows)
+    found = read_table(str(path)).columns["topics"]
+    joined = [value["labels"] if isinstance(value, dict) else value for value in found]
+    lists = [["film", "music"], ["music"], [], None]
+    assert joined == (lists if name.endswith(("jsonl", "jsonl.gz", "json", "parquet")) else ["film|music", "music", None, None])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trunkline.data.values.written import PREDICTED
 from trunkline.data.writing import Bytes, Chosen
 from trunkline.errors import shown
+from trunkline.model.branch import Branch
 
 NAMED = 10  # renamed columns that a message names
 
@@ -42,10 +43,23 @@ def merged(row: Row) -> dict[str, Any]:
     return {**row.own, **row.answers}
 
 
-def cells(row: Row) -> dict[str, Any]:
-    """A row for a table: each prediction becomes its main part under its branch's name, and its score beside it."""
-    predicted = answer_columns(row.answers).items()
-    return {**row.own, **{column: row.answers[name][key] for column, (name, key) in predicted}}
+def cells(row: Row, separators: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A row for a table: each prediction becomes its main part under its branch's name, and its score beside it.
+
+    Args:
+        row: what the input held, and the predictions.
+        separators: by branch, what its labels are joined with to one string.
+    """
+    found = dict(row.own)
+    for column, (name, key) in answer_columns(row.answers).items():
+        value, mark = row.answers[name][key], (separators or {}).get(name)
+        found[column] = mark.join(value) if mark is not None and key == "labels" and value is not None else value
+    return found
+
+
+def separators_of(branches: Mapping[str, Branch]) -> dict[str, str]:
+    """By branch, what stands between its labels in a cell, where it was trained on cells of several labels."""
+    return {name: mark for name, branch in branches.items() if (mark := branch.task.cell_separator) is not None}
 
 
 def answer_types(rows: Sequence[Row]) -> dict[str, Any]:
@@ -56,7 +70,11 @@ def answer_types(rows: Sequence[Row]) -> dict[str, Any]:
 
 @contextmanager
 def writing(
-    file: Bytes, chosen: Chosen, names: OutputNames, types: Mapping[str, Any] | None = None
+    file: Bytes,
+    chosen: Chosen,
+    names: OutputNames,
+    types: Mapping[str, Any] | None = None,
+    separators: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Yield a function that writes rows, some at a time, into `file`, which is whole when the block has ended.
 
@@ -65,14 +83,15 @@ def writing(
         chosen: the format.
         names: of the columns in the output.
         types: the Arrow types of columns of the input.
+        separators: by branch, what its labels are joined with in a format that has no lists (see `separators_of`).
     """
-    flat = chosen.form.flat
+    flat, joining = chosen.form.flat, None if chosen.form.lists else separators
     with chosen.writer(file) as writer:
 
         def write(rows: Sequence[Row]) -> None:
             renamed = names.renamed(list(rows))
             kept = {**names.keys(types or {}), **answer_types(renamed)} if flat else {}
-            writer.write([cells(row) if flat else merged(row) for row in renamed], kept)
+            writer.write([cells(row, joining) if flat else merged(row) for row in renamed], kept)
 
         yield write
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
+from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
@@ -149,7 +150,7 @@ class MultilabelTask(Task):
             empty = sum(isinstance(cell, str) and not cell.strip() for cell in cells)
             more = f" {empty:,} more have an empty string, which means the same;" if empty else ""
             found.append(
-                f"{blank:,} of {len(rows):,} rows have a blank cell or null in column {config.labels!r}, which with a "
+                f"{blank:,} of {len(rows):,} rows have a blank cell or null in {corpus.table.named(config.labels)}, which with a "
                 f"separator means none of the labels;{more} `data.missing: ['']` makes them missing values, and skips "
                 "these rows."
             )
@@ -169,10 +170,19 @@ class MultilabelTask(Task):
             return []
         if label_sets.vector_length(corpus.table, config.labels, config.missing) is not None and config.label_list is None:
             names = f"{self.labels[0]} to {self.labels[-1]}"
-            said = f"{self.name!r}: column {config.labels!r} holds vectors of {len(self.labels)} zeros and ones"
+            said = f"{self.name!r}: {corpus.table.named(config.labels)} holds vectors of {len(self.labels)} zeros and ones"
             return [f"{said}; their labels are called {names}, unless `label_list` names them."]
         counts = Counter(label for row in self._rows(corpus) for label in row or ())
         return space.doubtful(self.name, counts, config.missing, config.label_list)
+
+    @property
+    def cell_separator(self) -> str | None:
+        mark = self.config.separator
+        if mark is None or any(
+            opens(label) or [part.strip() for part in label.split(mark)] != [label] for label in self.labels
+        ):
+            return None  # such as a label that was renamed to one with the mark in it
+        return mark
 
     def described(self) -> dict[str, Any]:
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
@@ -227,10 +237,10 @@ class MultilabelTask(Task):
     def for_loss(self, targets: Targets) -> Targets:
         return dataclasses.replace(targets, values=targets.values[:, : self.outputs])
 
-    def targets_of(self, answers: list[Any], corpus: Corpus) -> Targets:
+    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
         config = self.config.model_copy(update={"labels": "labels", "separator": None})
         twin = MultilabelTask(self.name, config, self.labels, self.learned)
-        return twin.targets(corpus.holding({"labels": [self._named(answer) for answer in answers]}))
+        return twin.targets(corpus.holding({"labels": [self._named(answer) for answer in answers]}), reading)
 
     def _named(self, answer: Any) -> Any:
         """The labels that a vector of 0 and 1 says, one for each label in order; anything else as it is."""

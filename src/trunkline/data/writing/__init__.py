@@ -42,6 +42,7 @@ class OutputFormat:
     open (Callable[[Bytes], Writer]): the writer of a file.
     flat (bool): whether it holds a table, so that each part of a prediction is a column of its own.
     text (bool): whether it is text, which may go to a terminal, and be compressed by gzip.
+    lists (bool): whether a value may be a list; otherwise lists are written as text.
     """
 
     name: str
@@ -49,6 +50,7 @@ class OutputFormat:
     open: Callable[[Bytes], Writer]
     flat: bool
     text: bool
+    lists: bool
 
 
 writers: Registry[OutputFormat] = Registry("output format", __name__)

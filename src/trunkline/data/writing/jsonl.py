@@ -40,5 +40,5 @@ class JsonArray:
         self.file.write(b"[]\n" if self.between.startswith(b"[") else b"\n]\n")
 
 
-writers.register("jsonl")(OutputFormat("jsonl", (".jsonl", ".ndjson"), JsonLines, flat=False, text=True))
-writers.register("json")(OutputFormat("json", (".json",), JsonArray, flat=False, text=True))
+writers.register("jsonl")(OutputFormat("jsonl", (".jsonl", ".ndjson"), JsonLines, flat=False, text=True, lists=True))
+writers.register("json")(OutputFormat("json", (".json",), JsonArray, flat=False, text=True, lists=True))

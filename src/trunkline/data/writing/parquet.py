@@ -114,4 +114,4 @@ def _fit(value: Any, kind: Any) -> Any:
     return text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
 
 
-writers.register("parquet")(OutputFormat("parquet", (".parquet", ".pq"), ParquetRows, flat=True, text=False))
+writers.register("parquet")(OutputFormat("parquet", (".parquet", ".pq"), ParquetRows, flat=True, text=False, lists=True))

@@ -47,5 +47,7 @@ class Separated:
         pass
 
 
-writers.register("csv")(OutputFormat("csv", (".csv",), partial(Separated, separator=","), flat=True, text=True))
-writers.register("tsv")(OutputFormat("tsv", (".tsv", ".tab"), partial(Separated, separator="\t"), flat=True, text=True))
+writers.register("csv")(OutputFormat("csv", (".csv",), partial(Separated, separator=","), flat=True, text=True, lists=False))
+writers.register("tsv")(
+    OutputFormat("tsv", (".tsv", ".tab"), partial(Separated, separator="\t"), flat=True, text=True, lists=False)
+)

@@ -91,4 +91,4 @@ def _held(value: Any) -> Any:
     return cell(value)
 
 
-writers.register("xlsx")(OutputFormat("xlsx", (".xlsx",), Workbook, flat=True, text=False))
+writers.register("xlsx")(OutputFormat("xlsx", (".xlsx",), Workbook, flat=True, text=False, lists=False))
