@@ -244,3 +244,41 @@ def test_a_csv_file_without_a_header_is_told_without_its_texts(trained, tmp_path
     ):  # fmt: skip
         sentence = fails(2, *command)
         assert "new.csv" in sentence and "expected a header" in sentence and "SECRET" not in sentence
+
+
+def test_the_texts_of_a_file_without_a_header_are_in_no_message(trained, tmp_path):
+    for name, content in (
+        ("one.csv", "secret plan\nso good\nnot bad\n"),
+        ("two.csv", "secret plan,1\nso good,2\nnot bad,3\n"),
+        ("three.tsv", "secret plan\tgood\nso good\tnice\nnot bad\tfine\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        for command in (("predict", trained, "-i", name), ("evaluate", trained, name)):
+            sentence = fails(2, *command)
+            assert name in sentence and "header" in sentence and "secret" not in sentence, sentence
+
+
+def test_the_option_for_the_column_of_texts_is_named_as_it_works(trained, tmp_path):
+    write_jsonl(tmp_path / "new.jsonl", [{"id": "x1", "title of it": "short one", "the body": "a happy film " * 9}])
+    sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl")
+    assert sentence.endswith("; --column 'the body' names the column of the texts")
+    done("predict", trained / "branches" / "mood", "-i", "new.jsonl", *shlex.split("--column 'the body'"))
+
+
+def test_a_plain_text_file_is_a_text_per_line(trained, tmp_path):
+    content = "\n".join([*TEXTS[:4], "", *TEXTS[4:8]]) + "\n"
+    (tmp_path / "new.txt").write_text(content)
+    result = done("predict", trained, "-i", "new.txt")
+    assert lines(result) == lines(done("predict", trained, input=content))
+    assert "each line is read as one text." in result.stderr and "the first is new.txt line 5." in result.stderr
+    (tmp_path / "commas.log").write_text("good, bad\nso, so\n")
+    rows = lines(done("predict", trained / "branches" / "mood", "-i", "commas.log", "--input-format", "text"))
+    assert [row["text"] for row in rows] == ["good, bad", "so, so"]
+    write_csv(tmp_path / "new.data", made_up(3))
+    rows = lines(
+        done("predict", trained / "branches" / "mood", "-i", "new.data", "--input-format", "csv", "--column", "review")
+    )
+    assert len(rows) == 3
+    assert "found --input-format and no file" in fails(2, "predict", trained, "--input-format", "csv", "-t", "x")
+    assert "unknown name 'cvs'; did you mean 'csv'" in fails(2, "predict", trained, "-i", "new.data", "--input-format", "cvs")
+    assert "only `trunkline predict` reads one text per line" in fails(2, "fit", "new.txt")

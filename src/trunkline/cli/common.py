@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+
+class Empty(StrEnum):
+    """What becomes of rows without a text."""
+
+    skip = "skip"
+    refuse = "refuse"
+
+
 PACKAGE = Path(trunkline.__file__).parent
 UNLIMITED = 100_000  # characters of a line that is written to a file or a pipe
 
@@ -38,6 +47,9 @@ DataFormat = Annotated[
     typer.Option(
         "--format", metavar="NAME", help="Format of the data, e.g. conll, if the suffix does not imply it.", show_default=False
     ),
+]
+TrunkName = Annotated[
+    str | None, typer.Option("--trunk", metavar="NAME", help="Location of the branches' trunk, if it has moved.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this run was started or completed before.")]
 

@@ -8,19 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import DataFormat, Debug, Json, below, err, guarded, out, tell
+from trunkline.cli.common import DataFormat, Debug, Empty, Json, TrunkName, below, err, guarded, out, tell
 from trunkline.errors import BadInput
-
-TrunkName = Annotated[
-    str | None, typer.Option("--trunk", metavar="NAME", help="Location of the branches' trunk, if it has moved.")
-]
-
-
-class Empty(StrEnum):
-    """What becomes of rows without a text."""
-
-    skip = "skip"
-    refuse = "refuse"
 
 
 class Unseen(StrEnum):
@@ -113,14 +102,13 @@ def evaluate(
 
 def divide(places: list[str]) -> tuple[list[Path], str | None]:
     """Tell branches and runs from the data that may come last."""
-    from trunkline.model.folders import is_branch_or_run
+    from trunkline.model.folders import is_branch_or_run, no_branch
 
     flags = [is_branch_or_run(Path(place)) for place in places]
     if all(flags):
         return [Path(place) for place in places], None
-    first = flags.index(False)
-    if first == 0 or first < len(places) - 1:
-        raise BadInput(f"{places[first]}: not a run or a branch; expected a directory that `trunkline fit` has written")
+    if (first := flags.index(False)) == 0 or first < len(places) - 1:
+        raise no_branch(places[first])
     return [Path(place) for place in places[:-1]], places[-1]
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, below, err, guarded, out
-from trunkline.cli.evaluate import TrunkName
+from trunkline.cli.common import Debug, Json, TrunkName, below, err, guarded, out
 from trunkline.files import directory_bytes, new_folder
 
 if TYPE_CHECKING:

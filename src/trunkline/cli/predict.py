@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Json, err, guarded, out, tell
-from trunkline.cli.evaluate import Empty, TrunkName
+from trunkline.cli.common import Debug, Empty, Json, TrunkName, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,6 +33,15 @@ def predict(
     source: Annotated[
         str | None, typer.Option("--input", "-i", metavar="FILE|-", help="Texts in a data file, or - for lines of stdin.")
     ] = None,
+    input_form: Annotated[
+        str | None,
+        typer.Option(
+            "--input-format",
+            metavar="NAME",
+            help="Format of --input, e.g. conll, if the suffix does not imply it; text: one text per line.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; stdout by default.")
     ] = None,
@@ -42,7 +50,7 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="jsonl, json, csv, tsv, parquet or xlsx; by default that of the suffix of --output, else jsonl.",
+            help="Format of the output: jsonl, json, csv, tsv, parquet or xlsx; by default that of its suffix, else jsonl.",
             show_default=False,
         ),
     ] = None,
@@ -77,15 +85,14 @@ def predict(
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
     """
     from trunkline.cli.loading import loading
-    from trunkline.model.folders import is_branch_or_run
+    from trunkline.model.folders import is_branch_or_run, no_branch
 
-    for path in branches:
-        if not is_branch_or_run(path):
-            raise BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
+    if bad := [path for path in branches if not is_branch_or_run(path)]:
+        raise no_branch(bad[0])
     with loading():
         from trunkline.model.columns import column_roles
     columns = column_roles(column or ())
-    tables = _chunks(text, source)
+    tables = _chunks(text, source, input_form)
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
     from trunkline.data.writing import output_format
 
@@ -96,7 +103,7 @@ def predict(
         _check_output(output, source)
     with err().status("loading the trunk"), loading():
         from trunkline.model.bundle import Bundle
-        from trunkline.model.rows import OutputNames, merged, writing
+        from trunkline.model.rows import OutputNames, merged, separators_of, writing
         from trunkline.model.tables import Noticed, predict_table
 
         bundle = Bundle.open(branches, trunk=trunk)
@@ -111,7 +118,8 @@ def predict(
             from trunkline.outputs import output_file
 
             file = _Stdout() if output is None else stack.enter_context(output_file(output))
-            write = stack.enter_context(writing(file, chosen, names, first.types if first is not None else None))
+            types = first.types if first is not None else None
+            write = stack.enter_context(writing(file, chosen, names, types, separators_of(bundle.branches)))
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
@@ -164,10 +172,12 @@ class _Stdout(io.RawIOBase):
         return len(data)
 
 
-def _chunks(texts: list[str] | None, source: str | None) -> Iterator[Table]:
+def _chunks(texts: list[str] | None, source: str | None, form: str | None) -> Iterator[Table]:
     """The input as tables of at most CHUNK rows."""
     if texts and source:
         raise BadInput("found both --text and --input, expected one of them")
+    if form is not None and source in (None, "-"):
+        raise BadInput("found --input-format and no file, expected --input FILE")
     if texts:
         from trunkline.data.columns import clean
         from trunkline.data.table import Table
@@ -179,7 +189,7 @@ def _chunks(texts: list[str] | None, source: str | None) -> Iterator[Table]:
         return _stdin()
     from trunkline.data.sources import read_chunks
 
-    return read_chunks(source, CHUNK)
+    return read_chunks(source, CHUNK, format=form, otherwise="text")
 
 
 def _stdin() -> Iterator[Table]:

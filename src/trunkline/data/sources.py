@@ -72,12 +72,19 @@ def _whole(source: str, base: Path, format: str | None) -> Table:
     return in_sentences(table) if is_token_per_row(table) else table
 
 
-def read_chunks(source: str, size: int, *, base: Path = Path("."), format: str | None = None) -> Iterator[Table]:
+def read_chunks(
+    source: str, size: int, *, base: Path = Path("."), format: str | None = None, otherwise: str | None = None
+) -> Iterator[Table]:
     """Read a source at most `size` rows at a time, so that a file of any size takes little memory.
 
     A source that is no file (an embedded set, a saved folder, the hub) and a table with a token a row are read whole and handed
     out in pieces. What was noted while reading is among the findings of the last piece, or of each where it was read whole.
     Columns are as they stand in the source, spans of other spellings too: these rows are to be predicted and passed through.
+
+    Args:
+        source: as of `read_table`, likewise `base` and `format`.
+        size: rows of a table, at most.
+        otherwise: the format of a .txt file whose first lines are of no other.
 
     Raises:
         BadInput: as `read_table`, when the piece that is broken is reached.
@@ -87,7 +94,7 @@ def read_chunks(source: str, size: int, *, base: Path = Path("."), format: str |
         yield from _pieces(_whole(source, base, format), size)
         return
     try:
-        known, rows = format_for(path, source, format), 0
+        known, rows = format_for(path, source, format, otherwise), 0
         if _is_token_per_row(known, path, source):
             yield from _pieces(_whole(source, base, format), size)
             return

@@ -35,6 +35,11 @@ def unfinished(run: Path) -> BadInput:
     return BadInput(f"{run}: this run is not finished; rerun the command that started it to resume")
 
 
+def no_branch(path: Path | str) -> BadInput:
+    """The error for what is named as a run or a branch and is none."""
+    return BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
+
+
 def is_branch_or_run(path: Path) -> bool:
     """Whether a directory is a branch, or a run with branches in it."""
     return (path / "branch.json").is_file() or (path / "branches").is_dir() or (path / "config.yaml").is_file()

@@ -12,6 +12,7 @@ from trunkline.data.reading.opened import COMPRESSED, ZIP, member_name
 from trunkline.errors import BadInput
 
 LOOKED_AT = 50  # lines
+TEXT = ".txt"
 
 _SHEET = "save the sheet as .xlsx or as CSV UTF-8"
 _UNPACK = "unpack it and name the file"
@@ -41,13 +42,14 @@ _MAGIC = (
 )
 
 
-def format_for(path: Path, source: str, name: str | None = None) -> Format:
+def format_for(path: Path, source: str, name: str | None = None, otherwise: str | None = None) -> Format:
     """Return the format to read a file in.
 
     Args:
         path (Path): an existing file.
         source (str): how messages name it.
         name (str | None): the format, where the user says it.
+        otherwise (str | None): the format of a .txt file whose first lines are of no other.
 
     Raises:
         BadInput: none that can be read, with what would work.
@@ -65,10 +67,10 @@ def format_for(path: Path, source: str, name: str | None = None) -> Format:
         return formats.get("conll") if begins_with_names and is_headless(_head(path, source)) else known
     if hint := UNREAD.get(path.suffix.lower()) or (".tar." in path.name.lower() and _UNPACK):
         raise BadInput(f"{source}: files with the suffix {path.suffix!r} are not read; {hint}")
-    return _by_content(path, source)
+    return _by_content(path, source, otherwise)
 
 
-def _by_content(path: Path, source: str) -> Format:
+def _by_content(path: Path, source: str, otherwise: str | None) -> Format:
     unknown = f"unknown suffix {''.join(path.suffixes[-2:])!r}"
     suffixes = ", ".join(suffix for name in formats.names() for suffix in formats.get(name).suffixes)
     expected = f"expected one of {suffixes}; or name its format (--format, data.format): {', '.join(formats.names())}"
@@ -80,7 +82,9 @@ def _by_content(path: Path, source: str) -> Format:
             return known
     if lines[0].startswith("__label__"):
         raise BadInput(f"{source}: lines as fastText reads them are not read; write each as label, tab, text below a header")
-    hint = "; a text a line can be predicted from standard input" if path.suffix.lower() == ".txt" else ""
+    if otherwise is not None and path.suffix.lower() == TEXT:
+        return formats.get(otherwise)
+    hint = "; only `trunkline predict` reads one text per line" if path.suffix.lower() == TEXT else ""
     raise BadInput(f"{source}: {unknown}, {expected}{hint}")
 
 
@@ -94,4 +98,4 @@ def _head(path: Path, source: str) -> list[str]:
 
 def unread_suffix(name: str) -> bool:
     """Whether a name ends like that of a file, though of one that is not read or is known by its contents."""
-    return Path(name).suffix.lower() in {*UNREAD, *COMPRESSED, ZIP, ".txt"}
+    return Path(name).suffix.lower() in {*UNREAD, *COMPRESSED, ZIP, TEXT}
