@@ -78,6 +78,12 @@ def test_a_name_that_may_be_a_text_is_not_shown(columns, hidden):
     assert all(name in str(error.value) for name in table.listable())
 
 
+def test_files_without_a_header_that_are_read_as_one_show_none_of_their_texts():
+    one, other = (Table(name, {text: ["so bad", "it is fine"]}) for name, text in (("a.csv", "so good"), ("b.csv", "a film")))
+    with pytest.raises(BadInput, match=r"b\.csv: its columns differ from those of a\.csv in 2 names; expected the same"):
+        concatenate([one, other])
+
+
 def test_names_that_are_no_texts_are_shown():
     columns = {"Customer Review": ["bad film"], "review text": ["a long text " * 9], "star rating": ["5"], "review": ["so bad"]}
     assert Table("a.csv", columns).listable() == list(columns)

@@ -164,9 +164,10 @@ def concatenate(tables: Sequence[Table]) -> Table:
     first = tables[0]
     for other in tables[1:]:
         if different := first.columns.keys() ^ other.columns.keys():
+            shown = {*first.listable(), *other.listable()}
+            named = listed(sorted(different)) if different <= shown else f"{len(different)} names"
             raise BadInput(
-                f"{other.source}: its columns differ from those of {first.source} in {listed(sorted(different))}; "
-                "expected the same columns"
+                f"{other.source}: its columns differ from those of {first.source} in {named}; expected the same columns"
             )
     if len(tables) == 1:
         return first

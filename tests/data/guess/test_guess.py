@@ -166,6 +166,11 @@ def test_a_file_without_a_header_is_refused_without_its_texts():
     with pytest.raises(BadInput, match=r"x\.csv: the names of the columns look like a row of data; expected a header") as error:
         guess_columns(rows)
     assert "SECRET" not in str(error.value)
+    with pytest.raises(
+        BadInput, match=r"x\.csv: found no column that looks like a task among its 2 columns, expected"
+    ) as error:
+        guess_columns(Table("x.csv", {"SECRET one": [f"the text {i}" for i in range(20)], "id": list(range(20))}))
+    assert "SECRET" not in str(error.value)
 
 
 def test_a_reason_that_is_known_is_given_when_nothing_is_found():

@@ -87,6 +87,8 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
 
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:
     """The error for a table in which nothing is a text or a task, with what is known of why."""
-    given = [f"{shown(name)}: {why}" for name, why in list(reasons.items())[:MOST_REASONS]]
-    said = f"found no column that {what} among {listed(list(table.columns), 10)}, expected {expected}"
+    names = table.listable()
+    given = [f"{shown(name)}: {why}" for name, why in reasons.items() if name in names][:MOST_REASONS]
+    among = listed(names, 10) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
+    said = f"found no column that {what} among {among}, expected {expected}"
     return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else ""))
