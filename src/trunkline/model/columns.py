@@ -108,7 +108,7 @@ def answers_example(name: str, task: Task, table: Table) -> str:
 
 
 def map_example(task: Task, unseen: Iterable[str]) -> str:
-    """The option that reads a label of the data as one of a task's, such as ``--map Sport=sports`` where there is a near one."""
+    """The option that reads a label of the data as one of a task's, such as ``--map Sport=sports``, where one is near."""
     pairs = [(label, near) for label in unseen if (near := nearest_label(label, task.own_labels)) is not None]
     if not pairs or not may_name([*task.own_labels, *unseen]):
         return "--map GIVEN=TRAINED"
