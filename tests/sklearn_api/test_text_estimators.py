@@ -91,6 +91,9 @@ def test_labels_come_back_in_their_own_type(kind, settings):
     assert model.classes_.dtype == y.dtype and model.classes_.tolist() == sorted({first, second})
     assert found.dtype == y.dtype and set(found.tolist()) <= {first, second}
     assert model.predict_proba(TEXTS).argmax(axis=1).tolist() == [model.classes_.tolist().index(one) for one in found.tolist()]
+    assert (
+        model.predict(["", " "]).shape == (2,) and np.isfinite(model.predict_proba(["", " "])).all()
+    )  # a class for every sample
     task = model.bundle_.branches["label"].task
     if kind == "whole numbers":
         assert task.labels == ["9", "10"]  # in the order of classes_, not of the names
@@ -127,6 +130,7 @@ def test_a_regressor_answers_in_the_units_of_y(settings):
     found = model.predict(TEXTS)
     assert found.dtype == np.float64 and found.shape == (90,)
     assert model.score(TEXTS, 1000 * STARS) == pytest.approx(r2_score(1000 * STARS, found))
+    assert np.isfinite(model.predict(["", TEXTS[0]])).all()
     assert abs(found.mean() - 1000 * STARS.mean()) < 1000 * STARS.std()
 
 
@@ -252,7 +256,7 @@ def test_a_model_that_is_not_fitted_says_so(settings, tmp_path):
             None,
             "X: found DataFrame, expected a string or a list of strings",
         ),
-        (TextClassifier, [*TEXTS[:-1], None], LABELS, None, "X: text 90: found NoneType, expected a string"),
+        (TextClassifier, [*TEXTS[:-1], None], LABELS, None, "X: text 90 (X[89]): found None, expected a string"),
         (TextClassifier, TEXTS, LABELS[:-1], None, "y: found 89 for 90 samples of X, expected one for each"),
         (
             TextClassifier,

@@ -44,7 +44,7 @@ def test_text_files_are_known_by_their_contents(tmp_path, data, columns):
 
 def test_plain_text_is_refused_with_the_way_to_predict_it(tmp_path):
     (tmp_path / "x.txt").write_text("A first sentence, of several words.\nA second one\n")
-    with pytest.raises(BadInput, match=r"unknown suffix '\.txt', expected one of .*\.csv.*; a text a line can be"):
+    with pytest.raises(BadInput, match=r"unknown suffix '\.txt', expected one of .*\.csv.*; only `trunkline predict` reads"):
         read_table("x.txt", base=tmp_path)
     (tmp_path / "x.txt").write_text("__label__a some words\n" * 3)
     with pytest.raises(BadInput, match=r"x\.txt: lines as fastText reads them are not read; write each as label, tab, text"):
