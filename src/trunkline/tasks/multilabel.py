@@ -150,8 +150,8 @@ class MultilabelTask(Task):
             empty = sum(isinstance(cell, str) and not cell.strip() for cell in cells)
             more = f" {empty:,} more have an empty string, which means the same;" if empty else ""
             found.append(
-                f"{blank:,} of {len(rows):,} rows have a blank cell or null in {corpus.table.named(config.labels)}, which with a "
-                f"separator means none of the labels;{more} `data.missing: ['']` makes them missing values, and skips "
+                f"{blank:,} of {len(rows):,} rows have a blank cell or null in {corpus.table.named(config.labels)}, which with "
+                f"a separator means none of the labels;{more} `data.missing: ['']` makes them missing values, and skips "
                 "these rows."
             )
         if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:
