@@ -6,8 +6,11 @@ import torch
 from riding import LAYOUT, TRUNK, make, ride, states_of
 
 from trunkline.branches import Output
+from trunkline.branches.group import pooling_of
+from trunkline.branches.probe import Probe, ProbeConfig
 from trunkline.branches.scalar_mix import ScalarMix, ScalarMixConfig
 from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -66,3 +69,28 @@ def test_pooling_must_fit_the_level(name):
 def test_a_layer_that_is_not_there(name):
     with pytest.raises(BadInput, match=r"^method\.layer: found layer 7, expected 0 to 6"):
         make(name, layer=7)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
+@pytest.mark.parametrize("method", ["probe", "scalar_mix", "scalar_mix, normalised"])
+def test_pooled_states_as_texts_of_one_row_have_the_same_logits(method, pooling):
+    torch.manual_seed(0)
+    name, _, normalised = method.partition(", ")
+    branch = make(name, pooling=pooling, **({"layer_norm": True} if normalised else {}))
+    declared = pooling_of(branch)
+    assert declared == (None if normalised and pooling == "mean" else pooling)
+    states = torch.stack([LAYOUT.pooled(layer, pooling) for layer in states_of()])
+    ones = Layout(torch.ones(len(LAYOUT.lengths)))
+    same = torch.allclose(ride(branch, states, ones), ride(branch, states_of()), atol=1e-5)
+    assert same == (declared is not None)
+
+
+def test_words_and_changed_branches_read_all_tokens():
+    class Scaled(Probe):
+        def finish(self, carry, layout, rows=None):
+            return super().finish(carry, layout, rows) * layout.lengths[:, None]
+
+    assert [pooling_of(make(name, "unit")) for name in ("probe", "scalar_mix")] == [None, None]
+    assert pooling_of(make("adalayers")) is None
+    assert pooling_of(Probe(ProbeConfig(), TRUNK, Output("text", 2))) == "mean"
+    assert pooling_of(Scaled(ProbeConfig(), TRUNK, Output("text", 2))) is None

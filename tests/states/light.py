@@ -6,6 +6,7 @@ batched differently the second time would write other bytes.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ import torch
 from trunkline.inputs.encoded import Encoded
 from trunkline.states import fill
 from trunkline.states.store import StatesStore, build_store
+from trunkline.training.allocator import M_MMAP_THRESHOLD
 from trunkline.trunk.fingerprint import Fingerprint
 
 
@@ -127,6 +129,9 @@ def build_and_die(root, event):
 def peak_memory(root, texts, pipe):
     """Build a store and read it in shuffled batches; send its size and by how many bytes the peak of this process rose."""
     from trunkline.inputs.batching import token_batches
+
+    # Every tensor is mapped, and unmapped when it is freed: what a heap keeps of them depends on when threads get their turn.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
 
     def peak():
         status = Path("/proc/self/status").read_text()

@@ -213,7 +213,7 @@ def test_memory_stays_flat_when_the_corpus_grows_tenfold(processes, tmp_path):
         process.join()
     (small, few), (large, many) = found
     assert large > 9 * small > 200e6
-    assert many - few < 25e6
+    assert many - few < (large - small) / 6, "what is held depends on a batch, not on the corpus"
 
 
 def test_a_shard_is_filled_alike_in_any_order_and_by_any_process(processes, tmp_path, uninterrupted):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from trunkline.errors import BadInput
-from trunkline.inputs.batching import Layout
+from trunkline.inputs.batching import Layout, Pooling
 from trunkline.registry import Registry
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ class LayerState:
         rows: (N, K), packed, without gradients. Under autocast they stay in their own dtype; otherwise half-precision
             rows are widened to float32, once for all branches.
         layout: where they lie; only `pooled` needs it.
+        means: gives what `pooled` returns, where that is known; on any device.
     """
 
-    def __init__(self, rows: Tensor, layout: Layout | None = None) -> None:
+    def __init__(self, rows: Tensor, layout: Layout | None = None, means: Callable[[], Tensor] | None = None) -> None:
         if rows.dtype in (torch.bfloat16, torch.float16) and not torch.is_autocast_enabled(rows.device.type):
             rows = rows.float()
-        self.rows, self.layout = rows, layout
+        self.rows, self.layout, self._means = rows, layout, means
         self._widened: Tensor | None = None
         self._pooled: Tensor | None = None
         self._activated: dict[str, Tensor] = {}
@@ -76,6 +77,8 @@ class LayerState:
 
     def pooled(self) -> Tensor:
         """Return the mean of each text's rows, (B, K) in float32 at least."""
+        if self._pooled is None and self._means is not None:
+            self._pooled = self._means().to(self.rows.device)
         if self._pooled is None:
             if self.layout is None:
                 raise ValueError("pooled states need the layout of the batch")
@@ -171,6 +174,14 @@ class SideBranch(nn.Module):
         """What it computes as it is now, if that is a `LayerSum`: then it is computed as one with others of equal shape.
 
         A class that overrides `read` or `finish` below the one with this method is read by itself again.
+        """
+        return None
+
+    def reads_pooled(self) -> Pooling | None:
+        """The pooling of a text's rows that its logits depend on, if they depend on nothing else: a text of one row, its
+        pooled state, then has the same logits (but for rounding), and training reads that in place of all tokens.
+
+        A class that overrides `read` or `finish` below the one with this method reads all tokens again.
         """
         return None
 

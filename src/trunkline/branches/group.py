@@ -6,9 +6,10 @@ those of equal shape form a `Stack`. Any other branch is read by itself, from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from trunkline.branches.fold import LayerState, SideBranch
 from trunkline.branches.products import linear
 from trunkline.branches.stack import LayerSum, Stack, Sums
-from trunkline.inputs.batching import Layout
+from trunkline.inputs.batching import Layout, Pooling
 
 
 class BranchGroup:
@@ -50,9 +51,10 @@ class BranchGroup:
         """Every layer that some branch reads, rising."""
         return self._wanted
 
-    def start(self, layout: Layout) -> Pass:
-        """Begin a batch whose packed rows lie as `layout` says."""
-        return Pass(self, layout)
+    def start(self, layout: Layout, means: Callable[[int], Tensor] | None = None) -> Pass:
+        """Begin a batch whose packed rows lie as `layout` says; `means` gives the mean of each text's rows, (B, K) float32 by
+        layer, where these are at hand."""
+        return Pass(self, layout, means)
 
     def mode(self) -> AbstractContextManager[Any]:
         """Gradients and mixed precision as this group computes."""
@@ -93,8 +95,8 @@ class Product:
 class Pass:
     """One batch on its way through the branches of a group; all that changes meanwhile is here."""
 
-    def __init__(self, group: BranchGroup, layout: Layout) -> None:
-        self.group, self.layout = group, layout
+    def __init__(self, group: BranchGroup, layout: Layout, means: Callable[[int], Tensor] | None = None) -> None:
+        self.group, self.layout, self.means = group, layout, means
         self.sums = [Sums() for _ in group.stacks]
         self.carries: dict[str, Any] = dict.fromkeys(group.alone)
 
@@ -102,7 +104,7 @@ class Pass:
         """Take in the packed rows (N, K) of one layer, on any device; a layer that no branch wants changes nothing."""
         group = self.group
         with group.mode():
-            state = LayerState(rows.to(group.device), self.layout)
+            state = LayerState(rows.to(group.device), self.layout, None if self.means is None else partial(self.means, layer))
             for product in group.products.get(layer, ()):
                 projected = linear(state.activated(product.activation), product.weight)
                 split = [projected] if len(product.parts) == 1 else projected.split([size for _, size in product.parts], 1)
@@ -138,6 +140,11 @@ def declared(branch: SideBranch) -> LayerSum | None:
         return None
     found = branch.layer_sum()
     return found if found is not None and _speaks_for(type(found.head), "shape", "forward") else None
+
+
+def pooling_of(branch: SideBranch) -> Pooling | None:
+    """How the branch declares that it pools the rows of a text before all else; None if all of them count."""
+    return branch.reads_pooled() if _speaks_for(type(branch), "reads_pooled", "read", "finish") else None
 
 
 def _speaks_for(cls: type, declaration: str, *methods: str) -> bool:

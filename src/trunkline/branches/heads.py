@@ -18,10 +18,10 @@ from trunkline.branches.fold import Output
 from trunkline.branches.head_stack import HeadStack
 from trunkline.branches.products import linear
 from trunkline.errors import BadInput
-from trunkline.inputs.batching import Layout
+from trunkline.inputs.batching import Layout, Pooling
 
 HeadKind = Literal["attention", "encoder", "linear"]
-Pooling = Literal["cls", "mean", "last", "token"]
+PoolingKey = Literal["cls", "mean", "last", "token"]
 FeedForwardActivation = Literal["gelu", "relu"]
 
 
@@ -91,9 +91,9 @@ class PooledHead(nn.Module):
         dropout: before the linear map.
     """
 
-    def __init__(self, width: int, output: Output, pooling: Pooling | None, dropout: float) -> None:
+    def __init__(self, width: int, output: Output, pooling: PoolingKey | None, dropout: float) -> None:
         super().__init__()
-        self.pooling: Pooling = pooling or ("mean" if output.level == "text" else "token")
+        self.pooling: PoolingKey = pooling or ("mean" if output.level == "text" else "token")
         if (self.pooling == "token") != (output.level == "unit"):
             expected = (
                 "token, as the task labels words" if output.level == "unit" else "cls, mean or last, as the task labels texts"
@@ -102,14 +102,14 @@ class PooledHead(nn.Module):
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(width, output.size)
 
+    def pools(self) -> Pooling | None:
+        """How it pools a text's rows, before all else; None where it picks the units' own."""
+        return None if self.pooling == "token" else self.pooling
+
     def forward(self, x: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
         """(N, K) to (B, C) at text level, to (len(rows), C) at unit level."""
-        if self.pooling == "mean":
-            x = layout.mean(x)
-        elif self.pooling == "cls":
-            x = x[layout.starts]
-        elif self.pooling == "last":
-            x = x[layout.starts + layout.lengths - 1]
+        if self.pooling != "token":
+            x = layout.pooled(x, self.pooling)
         elif rows is not None:
             x = x[rows]
         return linear(self.dropout(x), self.linear.weight, self.linear.bias)

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layer, methods
-from trunkline.branches.heads import PooledHead, Pooling
-from trunkline.inputs.batching import Layout
+from trunkline.branches.heads import PooledHead, PoolingKey
+from trunkline.inputs.batching import Layout, Pooling
 
 
 class ProbeConfig(BranchConfig):
@@ -19,7 +19,9 @@ class ProbeConfig(BranchConfig):
 
     name: Literal["probe"] = "probe"
     layer: int = Field(-1, description="the layer to read; negative numbers count from the top, -1 is the last")
-    pooling: Pooling | None = Field(None, description="cls | mean | last for texts, token for words; mean or token by default")
+    pooling: PoolingKey | None = Field(
+        None, description="cls | mean | last for texts, token for words; mean or token by default"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="before the linear map")
 
 
@@ -41,6 +43,9 @@ class Probe(SideBranch):
         if carry is None:
             raise ValueError(f"layer {self.layers[0]} is required but was not read")
         return self.head(carry, layout, rows)
+
+    def reads_pooled(self) -> Pooling | None:
+        return self.head.pools()
 
     def layer_weights(self) -> dict[int, float]:
         return {self.layers[0]: 1.0}

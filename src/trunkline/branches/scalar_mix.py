@@ -25,8 +25,8 @@ from trunkline.branches.fold import (
     choose_layers,
     methods,
 )
-from trunkline.branches.heads import PooledHead, Pooling
-from trunkline.inputs.batching import Layout
+from trunkline.branches.heads import PooledHead, PoolingKey
+from trunkline.inputs.batching import Layout, Pooling
 
 
 class ScalarMixConfig(BranchConfig):
@@ -37,7 +37,9 @@ class ScalarMixConfig(BranchConfig):
     name: Literal["scalar_mix"] = "scalar_mix"
     layers: list[int] | str | None = Field(None, description='layers to mix: [1, 3], "0-6"; all states by default')
     layer_norm: bool = Field(False, description="normalise every layer's rows before mixing")
-    pooling: Pooling | None = Field(None, description="cls | mean | last for texts, token for words; mean or token by default")
+    pooling: PoolingKey | None = Field(
+        None, description="cls | mean | last for texts, token for words; mean or token by default"
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="before the linear map")
 
 
@@ -68,6 +70,11 @@ class ScalarMix(SideBranch):
 
     def finish(self, carry: WeightedSum | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
         return self.head(self.gamma * (carry or self._open()).finished(), layout, rows)
+
+    def reads_pooled(self) -> Pooling | None:
+        pooling = self.head.pools()
+        # The mean of a sum over layers is the sum of their means; that of normalised rows is not the normalised mean.
+        return None if pooling == "mean" and self.config.layer_norm else pooling
 
     @torch.no_grad()
     def layer_weights(self) -> dict[int, float]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Pooling = Literal["mean", "cls", "last"]  # how the rows of a sequence become one: their mean, the first, the last
 
 BATCHES = 64  # of an epoch that `fitting_tokens` aims at, with
 TEXTS = 8  # sequences of mean length in a batch at least, and
@@ -136,6 +139,14 @@ class Layout:
     def mean(self, rows: Tensor) -> Tensor:
         """Return the mean of each sequence's rows: (N, k) to (B, k); a sequence without rows gives zeros."""
         return self.pad(rows).sum(1) / self.lengths.clamp(min=1)[:, None].to(rows.dtype)
+
+    def pooled(self, rows: Tensor, pooling: Pooling) -> Tensor:
+        """Return one row for each sequence, of at least one row each: (N, k) to (B, k)."""
+        if self.longest == 1 and self.total == len(self.lengths):
+            return rows
+        if pooling == "mean":
+            return self.mean(rows)
+        return rows[self.starts if pooling == "cls" else self.starts + self.lengths - 1]
 
     def means(self, rows: Tensor) -> Tensor:
         """As `mean`, added up row by row: faster for wide rows on a CPU, and other bits each time on a GPU."""

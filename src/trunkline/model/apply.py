@@ -50,7 +50,7 @@ def collect_logits(
         feed: where layer states come from; each batch is read once for all branches.
         encoded: the texts; long ones are read at text level from their first window.
         precision: fp32 or bf16, of the branches.
-        batch_tokens: padded tokens in a batch.
+        batch_tokens: rows of the feed in a batch, padding included.
         progress: called with the number of sequences done after each batch.
         share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
         group: of these branches in this precision, where it is at hand; made here otherwise.
@@ -61,12 +61,12 @@ def collect_logits(
     logits = {name: np.zeros((answers[name].count, task.outputs), np.float32) for name, (task, _) in branches.items()}
     read = np.logical_or.reduce([own.read for own in answers.values()])
     group = group or frozen_group({name: branch for name, (_, branch) in branches.items()}, precision)
-    batches = token_batches(encoded.lengths, tokens=batch_tokens)
+    batches = token_batches(feed.lengths, tokens=batch_tokens)
     for sequences in batches[share[0] :: share[1]]:
         sequences = sequences[read[sequences]]
         if len(sequences) == 0:
             continue
-        layout = Layout(torch.from_numpy(encoded.lengths[sequences].astype(np.int64)).to(device))
+        layout = Layout(torch.from_numpy(feed.lengths[sequences].astype(np.int64)).to(device))
         places = {name: own.places(sequences) for name, own in answers.items()}
         rows = {name: None if own.rows is None else torch.from_numpy(own.rows).to(device) for name, own in places.items()}
         with autocast(device, precision):

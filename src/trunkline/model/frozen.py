@@ -74,7 +74,7 @@ class RandomStates:
     """A feed of random states (float32, on the CPU) for sequences of given lengths; the same ones each time."""
 
     def __init__(self, shape: TrunkShape, lengths: np.ndarray) -> None:
-        self.layers, self.hidden_size = tuple(range(shape.num_layers + 1)), shape.hidden_size
+        self.layers, self.hidden_size, self.lengths = tuple(range(shape.num_layers + 1)), shape.hidden_size, lengths
         generator = torch.Generator().manual_seed(0)
         self._states = torch.randn(len(self.layers), int(lengths.sum()), shape.hidden_size, generator=generator)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,9 @@ from pydantic import ValidationError
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.files import check_regular, read_object, sha256_file
 from trunkline.states.manifest import DTYPES, FORMAT, Manifest, plan_shards, store_key
+
+SETTLED = 2_000_000_000  # nanoseconds after which a file's time tells whether it was written again
+_right: dict[Path, tuple[str | int, ...]] = {}  # by file, the checksum that it had, and how the system then described it
 
 BUILD_AGAIN = "build it again, and the broken parts are computed again"
 
@@ -121,12 +125,23 @@ def _sizes(path: Path, manifest: Manifest, layer: int, shard: int) -> str | None
 
 
 def hashes(path: Path, manifest: Manifest, layer: int, shard: int) -> str | None:
-    """What is wrong with the checksums of a layer's shard; None where they are right."""
+    """What is wrong with the checksums of a layer's shard; None where they are right.
+
+    A file whose checksum was right before in this process, and that the system has not seen written since, is not read again.
+    """
     for name, _, expected in manifest.files(layer, shard):
+        file = path / name
         try:
-            found = sha256_file(path / name)
+            status = file.stat()
+            stamp = (expected, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if _right.get(file) == stamp:
+                continue
+            found = sha256_file(file)
         except FileNotFoundError:
             return f"{name} was removed while the store was in use"
         if found != expected:
             return f"{name} has changed since it was written"
+        # Of a file that was just written, another write could have the same time.
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
+            _right[file] = stamp
     return None

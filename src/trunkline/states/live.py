@@ -22,6 +22,10 @@ class Feed(Protocol):
     """What hands out layer states by batch: the trunk itself (LiveStates) or a StatesStore."""
 
     @property
+    def lengths(self) -> np.ndarray:
+        """int (S,): how many rows it hands out of each sequence."""
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """The layers that can be asked for, rising."""
 
@@ -43,7 +47,7 @@ class LiveStates:
 
     def __init__(self, trunk: Trunk, encoded: Encoded) -> None:
         self._trunk, self._encoded = trunk, encoded
-        self._lengths = np.asarray(encoded.lengths)
+        self.lengths = np.asarray(encoded.lengths)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -61,7 +65,7 @@ class LiveStates:
         Rows (N, K) are on the trunk's device in its dtype, and may be the trunk's own tensor: do not write into them.
         """
         sequences = np.asarray(sequences)
-        lengths = self._lengths[sequences]
+        lengths = self.lengths[sequences]
         inputs = self._trunk.collate(self._encoded, sequences)
         # The mask says where the real tokens are, so it does not matter on which side the trunk pads.
         padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())

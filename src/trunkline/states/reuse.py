@@ -90,6 +90,7 @@ class JoinedStates:
     Attributes:
         keys (list[str]): the names of the stores, in the order in which they are asked.
         layers (tuple[int, ...]): those that all stores have.
+        lengths (ndarray): int64 (S,), tokens of each sequence of the corpus.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -97,14 +98,14 @@ class JoinedStates:
         self.keys, self.stores = stored.keys, stored.stores
         self.hidden_size, self.dtype = stored.stores[0].hidden_size, stored.stores[0].dtype
         self.layers = tuple(sorted(set.intersection(*(set(store.layers) for store in stored.stores))))
-        self._lengths = np.asarray(stored.encoded.lengths, dtype=np.int64)
+        self.lengths = np.asarray(stored.encoded.lengths, dtype=np.int64)
 
     def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
         """Read the states of `sequences` (B,) and hand them over by layer, as `StatesStore.feed` does."""
         if absent := sorted(set(layers) - set(self.layers)):
             raise TrunklineError(f"states: layer {absent[0]} is not stored ({list(self.layers)} are)")
         sequences = np.asarray(sequences)
-        lengths, number, place = self._lengths[sequences], self._stored.number[sequences], self._stored.place[sequences]
+        lengths, number, place = self.lengths[sequences], self._stored.number[sequences], self._stored.place[sequences]
         starts = np.cumsum(lengths) - lengths
         parts = []
         for which, store in enumerate(self.stores):
@@ -114,7 +115,7 @@ class JoinedStates:
 
     def bytes(self, layers: int) -> int:
         """What the states of the corpus in so many layers take on disk."""
-        return needed_bytes(int(self._lengths.sum()), self.hidden_size, layers, self.dtype)
+        return needed_bytes(int(self.lengths.sum()), self.hidden_size, layers, self.dtype)
 
 
 def find_stored(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trunkline.model.frozen import FROZEN
@@ -130,6 +131,17 @@ class Learner:
         """Make the gradients, a sum over batches, their mean: penalties too then count once, however many batches there are."""
         if self.batches > 1:
             torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], self.batches)
+
+    def join(self, accelerator: Accelerator) -> None:
+        """Sum the gradients, and the number of batches that they come from, over all processes."""
+        parameters = self.parameters()
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
+        flat = accelerator.reduce(torch.cat([flat, flat.new_tensor([float(self.batches)])]), "sum")
+        self.batches = round(flat[-1].item())
+        if self.batches:
+            for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+                # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
+                p.grad = part.view_as(p).clone() if part.any() else None
 
     def clear(self) -> None:
         """Forget the gradients."""

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from trunkline.branches import BranchGroup
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import (
     BatchEnded,
@@ -28,8 +27,6 @@ from trunkline.events import (
     TimeEstimated,
     TrainingStarted,
 )
-from trunkline.inputs.batching import Layout
-from trunkline.model.apply import autocast, collect_logits
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.training.allocator import give_back_freed_memory
@@ -39,11 +36,11 @@ from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
+from trunkline.training.forward import batch_losses, split_logits, split_scores
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.sections import TrainingSection
 from trunkline.training.signals import StopRequest
-from trunkline.trunk.machine import onto
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -237,32 +234,14 @@ class Loop:
         """Add one batch's gradients to what is there; return its losses by task."""
         if batch is None:
             return {}
-        sequences, train = batch.sequences, batch.source.train
-        layout = Layout(torch.from_numpy(train.encoded.lengths[sequences].astype(np.int64)).to(self.device))
-        parts, picked = self.parts(), {}
-        for name in parts if batch.tasks is None else filter(parts.__contains__, batch.tasks):
-            supervision = train.supervision.get(name)
-            if supervision is not None and (chosen := supervision.pick(sequences, layout, self.device)):
-                picked[name] = chosen
-        if not picked:
-            return {}
-        losses = {}
         draws = seeded(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
-        with draws, autocast(self.device, self.precision):
-            group = BranchGroup({name: parts[name].branch for name in picked}, frozen=None)
-            forward = group.start(layout)
-            train.feed.feed(sequences, group.wanted(), forward.read)
-            answers = forward.finish({name: chosen.rows for name, chosen in picked.items()})
-            for name, chosen in picked.items():
-                part, logits = parts[name], answers[name]
-                if chosen.keep is not None and len(chosen.keep) < len(logits):
-                    logits = logits[chosen.keep]
-                losses[name] = (
-                    part.criterion.loss(logits, chosen.targets, chosen.groups, chosen.weights) + part.branch.penalty()
-                )
+        with draws:
+            losses = batch_losses(batch, self.parts(), device=self.device, precision=self.precision)
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise self._not_a_number(f"the loss of task {name} is {loss.item()}")
+        if not losses:
+            return {}
         totals = []
         for learner in self.active().values():
             if own := {name: losses[name] for name in learner.parts if name in losses}:
@@ -282,22 +261,11 @@ class Loop:
         """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
         for learner in self.active().values():
             if self.accelerator.num_processes > 1:
-                self._join_gradients(learner)
+                learner.join(self.accelerator)
             if learner.batches:
                 learner.average()
                 learner.step(progress)
         self.position.step += 1
-
-    def _join_gradients(self, learner: Learner) -> None:
-        """Sum a learner's gradients, and the batches that they come from, over all processes."""
-        parameters = learner.parameters()
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-        flat = self.accelerator.reduce(torch.cat([flat, flat.new_tensor([float(learner.batches)])]), "sum")
-        learner.batches = round(flat[-1].item())
-        if learner.batches:
-            for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
-                # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
-                p.grad = part.view_as(p).clone() if part.any() else None
 
     def _evaluate(self) -> None:
         active = self.active()
@@ -309,14 +277,10 @@ class Loop:
             learner.train(False)
         metrics: dict[str, dict[str, Any]] = {}
         for source in self.sources:
-            parts = {name: part for name, part in self.parts().items() if name in source.validation.supervision}
-            logits = self.logits(parts, source.validation)
-            for name, part in parts.items():
-                supervision, answers = source.validation.supervision[name], logits[name]
-                found = supervision.score(part.criterion, answers) if np.isfinite(answers).all() else {"loss": math.nan}
-                if not math.isfinite(found["loss"]):
-                    raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
-                metrics[name] = found
+            metrics |= split_scores(self.parts(), source.validation, accelerator=self.accelerator, precision=self.precision)
+        for name, found in metrics.items():
+            if not math.isfinite(found["loss"]):
+                raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
         if large:
             give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
@@ -337,19 +301,7 @@ class Loop:
 
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""
-        world, index = self.accelerator.num_processes, self.accelerator.process_index
-        logits = collect_logits(
-            {name: (part.task, part.branch) for name, part in parts.items()},
-            split.feed,
-            split.encoded,
-            precision=self.precision,
-            device=self.device,
-            batch_tokens=2048 if self.device.type == "cpu" else 4096,  # beside an optimiser's memory, so less than to predict
-            share=(index, world),
-        )
-        if world == 1:
-            return logits
-        return {name: self.accelerator.reduce(onto(value, self.device), "sum").cpu().numpy() for name, value in logits.items()}
+        return split_logits(parts, split, accelerator=self.accelerator, precision=self.precision)
 
     def _save(self) -> None:
         began = time.monotonic()

@@ -42,7 +42,8 @@ def standardise(learners: Iterable[Learner], sources: list[SharedTexts], seed: i
 @torch.no_grad()
 def moments(split: SplitFeed, sequences: np.ndarray, layers: tuple[int, ...]) -> Moments:
     """By layer, mean and standard deviation, (K,) float32 each, of the states' means over the tokens of each sequence."""
-    lengths = split.encoded.lengths[sequences]
+    feed = split.feed if split.means is None else split.means
+    lengths = feed.lengths[sequences]
     sums: dict[int, Tensor] = {}
     for batch in token_batches(lengths, tokens=TOKENS):
         layout = Layout(torch.from_numpy(lengths[batch].astype(np.int64)))
@@ -52,7 +53,7 @@ def moments(split: SplitFeed, sequences: np.ndarray, layers: tuple[int, ...]) ->
             found = torch.stack([pooled.sum(0), pooled.square().sum(0)])
             sums[layer] = sums[layer] + found if layer in sums else found
 
-        split.feed.feed(sequences[batch], layers, receive)
+        feed.feed(sequences[batch], layers, receive)
     found: Moments = {}
     for layer, (first, second) in sums.items():
         mean = first / len(sequences)

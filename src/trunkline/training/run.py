@@ -29,6 +29,7 @@ from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
 from trunkline.training.moments import standardise
 from trunkline.training.overview import data_facts
+from trunkline.training.pooled import pooled_split
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare
 from trunkline.training.sampling import SharedTexts, SplitFeed, with_batches
 from trunkline.training.stages import Stage, plan
@@ -141,17 +142,22 @@ class Run:
 
     def loop_of(self, stage: Stage, learners: dict[str, Learner], source: Source, cost: Cost, checkpoint: Path) -> Loop:
         """The training loop of a stage, with its layer states opened, and its checkpoint in the directory `checkpoint`."""
-        read = {layer for learner in learners.values() for part in learner.parts.values() for layer in part.branch.layers}
+        branches = {name: part.branch for learner in learners.values() for name, part in learner.parts.items()}
+        read = {layer for branch in branches.values() for layer in branch.layers}
         noted, states, shared = noted_states(checkpoint), {}, []
         for group in self.groups:
             if tasks := {name: task for name, task in group.tasks.items() if name in stage.tasks}:
-                splits, feeds = [group.splits[name] for name in ("train", "validation")], []
-                for split in splits:
+                feeds = []
+                for split in (group.splits[name] for name in ("train", "validation")):
                     place = f"{group.name}/{split.name}"
                     with self.clock.part("states"):
-                        feed, states[place] = self.feeds.open(split, source, read, cost, noted.get(place))
-                    feeds.append(feed)
-                shared.append(SharedTexts(*(SplitFeed(f, s.supervision(tasks)) for f, s in zip(feeds, splits, strict=True))))
+                        feed, now = self.feeds.open(split, source, read, cost, noted.get(place))
+                        states[place] = now
+                        # A store's are the same in every epoch; those that a trunk computes anew need not be.
+                        fixed = branches if source.trunk is None and now.states == "store" else {}
+                        own = {name: branch for name, branch in fixed.items() if name in tasks}
+                        feeds.append(pooled_split(feed, split.supervision(tasks), own))
+                shared.append(SharedTexts(*feeds))
         if not checkpoint.exists():  # which holds what was measured
             standardise(learners.values(), shared, self.config.training.seed)
         return Loop(

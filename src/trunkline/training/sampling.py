@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trunkline.inputs.batching import fitting_tokens, token_batches
 from trunkline.states.live import Feed
+from trunkline.states.pooled import PooledStates
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared
 from trunkline.training.sections import TrainingSection
@@ -18,10 +19,27 @@ from trunkline.training.supervision import Supervision
 
 @dataclass
 class SplitFeed:
-    """A split ready to be read: its layer states and, for each task, what is right."""
+    """A split ready to be read: its layer states and, for each task, what is right.
+
+    Attributes:
+        feed: the states of all tokens.
+        supervision: by task.
+        pooled: by task, the states that its branch reads instead of those of all tokens.
+        means: the mean over each sequence's tokens, of layers that branches measure; None where it is not at hand.
+    """
 
     feed: Feed
     supervision: dict[str, Supervision]
+    pooled: Mapping[str, PooledStates] = field(default_factory=dict)
+    means: PooledStates | None = None
+
+    def feeds(self, names: Iterable[str]) -> list[tuple[Feed, list[str]]]:
+        """What the tasks `names` read, and which of them read it together."""
+        found: dict[int, tuple[Feed, list[str]]] = {}
+        for name in names:
+            feed = self.pooled.get(name, self.feed)
+            found.setdefault(id(feed), (feed, []))[1].append(name)
+        return list(found.values())
 
     @property
     def encoded(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,12 +247,15 @@ class Training:
             assert split.encoded is not None
             supervision = split.supervision({name: part.task for name, part in own.items()})
             validating = split_name == "validation"
-            stored = None  # the test texts are read once, so storing would not pay
+            known = None  # the test texts are read once, so storing would not pay
             if validating:
-                stored = next(texts.validation.feed for texts in loop.sources if texts.validation.supervision.keys() & own)
-            feed = source.judged(self.run.trunk, split.encoded, stored)
+                known = next(texts.validation for texts in loop.sources if texts.validation.supervision.keys() & own)
+            feed = source.judged(self.run.trunk, split.encoded, None if known is None else known.feed)
+            read = SplitFeed(feed, supervision)
+            if known is not None and feed is known.feed:
+                read = replace(known, supervision=supervision)
             with source.watch() if validating else nullcontext():
-                logits = loop.logits(own, SplitFeed(feed, supervision))
+                logits = loop.logits(own, read)
             for name, part in own.items():
                 if validating and name in fresh:
                     tuned[name] = part.task.tune(logits[name], supervision[name].targets)

@@ -256,11 +256,11 @@ class TunedStates:
 
     def __init__(self, tuned: TunedTrunk, encoded: Encoded, lower: Feed | None = None) -> None:
         self.tuned, self._encoded, self._lower = tuned, encoded, lower
-        self._lengths = np.asarray(encoded.lengths)
+        self.lengths = np.asarray(encoded.lengths)
         longest, taken = tuned.trunk.longest_input, tuned.tuner.positions
-        if longest and taken and self._lengths.max(initial=0) + taken > longest:
+        if longest and taken and self.lengths.max(initial=0) + taken > longest:
             raise BadInput(
-                f"texts of {self._lengths.max()} tokens and {taken} virtual ones found, expected at most "
+                f"texts of {self.lengths.max()} tokens and {taken} virtual ones found, expected at most "
                 f"{longest} together, the positions of {tuned.trunk.name}; set trunk.max_length to {longest - taken}",
                 key="trunk.max_length",
             )
@@ -278,7 +278,7 @@ class TunedStates:
     def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
         """Run one pass over `sequences` (B,); `receive` is called while it runs, with the real tokens' rows (N, K)."""
         sequences = np.asarray(sequences)
-        lengths = self._lengths[sequences]
+        lengths = self.lengths[sequences]
         bf16 = self.tuned.precision == "bf16"
         # On a CPU bf16 kernels are made for one number of rows each, in milliseconds and a megabyte: let there be few.
         inputs = self.tuned.collate(self._encoded, sequences, 8 if bf16 and self.tuned.device.type == "cpu" else 1)
