@@ -8,6 +8,7 @@ import pytest
 from light import LightTrunk, content, feed, light_build, light_corpus
 
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.states import checks
 from trunkline.states.store import StatesStore
 
 ENCODED = light_corpus(np.random.default_rng(0).integers(1, 20, 40))
@@ -163,3 +164,29 @@ def test_a_renamed_store_and_what_is_none(path, tmp_path):
     renamed = path.rename(path.parent / ("0" * 64))
     with pytest.raises(TrunklineError, match="built for another trunk"):
         StatesStore.open(renamed)
+
+
+def test_a_file_is_hashed_again_only_after_it_was_written(path, monkeypatch):
+    hashed, plain = [], checks.sha256_file
+    monkeypatch.setattr(checks, "sha256_file", lambda file: (hashed.append(file.name), plain(file))[1])
+    long_ago = checks.time.time_ns() + 2 * checks.SETTLED  # as if that much time had passed since it was written
+    monkeypatch.setattr(checks.time, "time_ns", lambda: long_ago)
+    StatesStore.open(path).verify()
+    once = len(hashed)
+    StatesStore.open(path).verify()
+    assert once > 0 and len(hashed) == once
+    flip(STATES, 0)(path)
+    with pytest.raises(TrunklineError, match=STATES):
+        StatesStore.open(path).verify()
+    assert hashed[once:] == [STATES]
+
+
+def test_a_file_that_was_just_written_is_hashed_every_time(path, monkeypatch):
+    hashed, plain = [], checks.sha256_file
+    monkeypatch.setattr(checks, "sha256_file", lambda file: (hashed.append(file.name), plain(file))[1])
+    now = checks.time.time_ns()
+    monkeypatch.setattr(checks.time, "time_ns", lambda: now)
+    StatesStore.open(path).verify()
+    once = len(hashed)
+    StatesStore.open(path).verify()
+    assert len(hashed) == 2 * once > 0

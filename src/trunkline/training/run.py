@@ -31,7 +31,7 @@ from trunkline.training.moments import standardise
 from trunkline.training.overview import data_facts
 from trunkline.training.pooled import pooled_split
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare
-from trunkline.training.sampling import SharedTexts, SplitFeed, with_batches
+from trunkline.training.sampling import SharedTexts, with_batches
 from trunkline.training.stages import Stage, plan
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.trunk.machine import pick_device, pick_dtype
