@@ -73,9 +73,14 @@ def test_a_task_has_curves_for_every_stage_that_trained_it():
     stages = [{"name": name, "history": HISTORY} for name in ("1-mood", "2-mood")]
     figure = drawn({"mood": {}}, stages=stages, history=[*HISTORY, *HISTORY])
     assert [axes.get_title() for axes in panels(figure) if axes.get_title()] == [
-        f"mood ({name}): learning curve" for name in ("1-mood", "2-mood")
+        f"mood: learning curve (stage {number})" for number in (1, 2)
     ]
     assert inside(figure)
+    name = "mood_of_the_reviewer_of_the_film"  # so long that with its stage the title was cut
+    entries = [{**entry, "tasks": {name: entry["tasks"]["mood"]}} for entry in HISTORY]
+    stages = [{"name": f"{stage}-{name}", "history": entries} for stage in ("adapter", "fusion")]
+    titles = [axes.get_title() for axes in panels(drawn({name: {}}, stages=stages)) if axes.get_title()]
+    assert titles == [f"{name}: learning curve (stage {stage})" for stage in ("adapter", "fusion")]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -58,6 +58,19 @@ def weights_of(result):
     return {name: load_file(path / "weights.safetensors") for name, path in result.branches.items()}
 
 
+def test_a_threshold_that_one_stage_has_chosen_is_not_that_of_the_training_of_another(tiny_trunk_dir, tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 60)
+    result = fit(
+        tuned(tiny_trunk_dir, rows, "bitfit", ("mood", "topics"), epochs=1, regime="sequential"), run_dir=tmp_path / "run"
+    )
+    stages = [stage for stage in result.summary["stages"] if "topics" in stage["history"][-1]["tasks"]]
+    assert [stage["name"] for stage in stages] == ["alone-topics", "2-topics"]
+    for stage in stages:
+        chosen, (entry,) = stage["tasks"]["topics"]["tuned"], stage["history"]
+        assert chosen["threshold"] != 0.5
+        assert entry["tasks"]["topics"]["validation"]["f1_micro"] == pytest.approx(chosen["untuned"])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_learns_and_its_branches_answer_the_same_from_the_disk(method, tiny_trunk_dir, rows, tmp_path):
     before = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu").fingerprint

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from trunkline.pictures.figure import LABEL, SMALL, TINY, Panel, headed, short, text_width, titles_width
 from trunkline.pictures.heat import heat
 
+FEW, WIDEST = 7, 1.2  # labels up to which columns are widened to hold their names level; inches of a name at most
 NUMBERED = 24  # labels up to which every cell has its number
 MOST = 100  # labels that are shown at most; of more, those with the most errors
 WORST = 40
@@ -57,6 +58,8 @@ def _panel(task: str, split: str, counts: Mapping[str, Mapping[str, int]], label
     widest = max(text_width(name, size) for name in names)
     digits = text_width(f"{max(map(max, rows)):,}", size)
     cell = max(0.62 if len(labels) <= 7 else 0.42, digits + 0.14) if numbered else 0.115
+    if len(labels) <= FEW:  # a few columns may be as wide as their names
+        cell = max(cell, min(widest, WIDEST) + 0.2)
     level = numbered and widest < cell - 0.1
     top = 0.2 if level else widest
 
@@ -68,4 +71,5 @@ def _panel(task: str, split: str, counts: Mapping[str, Mapping[str, int]], label
         headed(axes, task, kind)
 
     width = widest + 0.5 + max(cell * len(labels), titles_width([task], kind))
-    return Panel(draw_on, width, max(2.5, top + (max(0.3, 0.75 * cell) if numbered else cell) * len(labels) + 0.7))
+    row = max(0.3, 0.75 * min(cell, 0.62)) if numbered else cell
+    return Panel(draw_on, width, max(2.5, top + row * len(labels) + 0.7))

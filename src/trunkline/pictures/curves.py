@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from trunkline.pictures.figure import BAR, GREY, LABEL, SMALL, Panel, headed, titles_width
+from trunkline.pictures.figure import BAR, GREY, LABEL, SMALL, Panel, headed, short, titles_width
 
 KIND = "learning curve"
 LOSSES = {"train_loss": ("training loss", "--"), "loss": ("validation loss", ":")}
@@ -24,25 +24,25 @@ def curves(summary: Mapping[str, Any]) -> list[Panel]:
             A task may have `tuned`, the threshold that was chosen for the best weights, with the scores (Task.tune).
     """
     traced = list(_traced(summary))
-    width = max([4.2, *(titles_width([title], KIND) + 1.2 for title, _, _ in traced)])
-    return [Panel(_drawing(title, task, entries), width, 3.2) for title, task, entries in traced]
+    width = max([4.2, *(titles_width([name], kind) + 1.2 for name, kind, _, _ in traced)])
+    return [Panel(_drawing(*one), width, 3.2) for one in traced]
 
 
-def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], list[Mapping[str, Any]]]]:
-    """The title, what the summary has of the task, and its evaluations, for each task and each stage that has trained it."""
+def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], list[Mapping[str, Any]]]]:
+    """The name of each task, what is shown, all that the summary has of it, and its evaluations, for each stage that trained it."""
     stages = summary.get("stages") or [{"name": "", "history": summary.get("history", ())}]
     trained = [(stage, {name for entry in stage.get("history", ()) for name in entry["tasks"]}) for stage in stages]
     for name, task in summary["tasks"].items():
         own = [stage for stage, names in trained if name in names]
         for stage in own:
-            title = name if len(own) == 1 else f"{name} ({stage['name']})"
+            called = stage["name"].removesuffix(f"-{name}") or stage["name"]
+            kind = KIND if len(own) == 1 else f"{KIND} (stage {short(called)})"
             entries = [entry for entry in stage["history"] if name in entry["tasks"]]
-            yield title, {**task, **stage.get("tasks", {}).get(name, {})}, entries
+            yield name, kind, {**task, **stage.get("tasks", {}).get(name, {})}, entries
 
 
-def _drawing(title: str, task: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
+def _drawing(name: str, kind: str, task: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
     monitor, tuned = task["monitor"], task.get("tuned")
-    name = title.rpartition(" (")[0] if title not in entries[0]["tasks"] else title
     epochs = [entry["epoch"] for entry in entries]
     by_epoch = len(set(epochs)) == len(epochs)
     places = epochs if by_epoch else [entry["step"] for entry in entries]
@@ -96,7 +96,7 @@ def _drawing(title: str, task: Mapping[str, Any], entries: Sequence[Mapping[str,
             ncols=2,
             frameon=False,
         )
-        headed(axes, title, KIND)
+        headed(axes, name, kind)
 
     return draw_on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import astuple
 from functools import cached_property
@@ -17,6 +18,7 @@ from trunkline.events import Preparing, Subscriber, quiet
 from trunkline.model.approach import approach_of
 from trunkline.model.part import Part
 from trunkline.model.source import Source
+from trunkline.tasks import Task
 from trunkline.training.agreement import agreed
 from trunkline.training.allocator import keep_freed_memory
 from trunkline.training.balance import Balance
@@ -94,7 +96,7 @@ class Run:
     def learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
         """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""
         training, device = self.config.training, self.accelerator.device
-        tasks = {name: self.tasks[name] for name in stage.tasks}
+        tasks = {name: _of_its_own(self.tasks[name]) for name in stage.tasks}
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
         # A trunk that is passed from task to task has its pooler from the beginning.
         pools = stage.order is not None and any(task.answers.pooled for task in self.tasks.values())
@@ -173,6 +175,13 @@ class Run:
             states=states,
             clock=self.clock,
         )
+
+
+def _of_its_own(task: Task) -> Task:
+    """A task for one stage: what that chooses, such as a threshold, is not to change how another stage is judged."""
+    own = copy.copy(task)
+    own.learned = task.learned.model_copy()
+    return own
 
 
 def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
