@@ -29,7 +29,7 @@ def curves(summary: Mapping[str, Any]) -> list[Panel]:
 
 
 def _traced(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], list[Mapping[str, Any]]]]:
-    """For each task and each stage that trained it: its name, what is shown, all that the summary has of it, its evaluations."""
+    """For each task and each stage that trained it: its name, what is shown, what the summary has of it, its evaluations."""
     stages = summary.get("stages") or [{"name": "", "history": summary.get("history", ())}]
     trained = [(stage, {name for entry in stage.get("history", ()) for name in entry["tasks"]}) for stage in stages]
     for name, task in summary["tasks"].items():
