@@ -35,3 +35,18 @@ def tiny_trunk_dir(tmp_path_factory) -> Path:
     from tiny import tiny_bert
 
     return tiny_bert(tmp_path_factory.mktemp("trunk") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """zoo(name) -> folder of the tiny trunk `name`, made once; no test changes it."""
+    from tiny_zoo import make
+
+    root, made = tmp_path_factory.mktemp("zoo"), {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = make(root / name, name)
+        return made[name]
+
+    return folder

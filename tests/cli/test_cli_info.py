@@ -1,12 +1,14 @@
+import contextlib
 import json
 import shutil
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from clitools import done, fails, made_up, write_jsonl
 from safetensors.numpy import load_file
+
+from trunkline.cli import app
 
 
 def fit_made_up(tiny_overrides, config):
@@ -132,17 +134,27 @@ def test_a_picture_that_cannot_be_is_one_sentence(trained):
     assert sentence.startswith("plain: nothing to draw") and list(Path().glob("*.png")) == []
 
 
-def test_matplotlib_is_loaded_for_a_picture_only(trained):
-    probe = (
-        "import sys; from trunkline.cli import app\n"
-        "for options in ([], ['--picture', 'run.svg']):\n"
-        "    try: app([*sys.argv[1:], *options])\n"
-        "    except SystemExit: pass\n"
-        "    print('loaded:', *sorted({'matplotlib', 'matplotlib.pyplot'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", probe, "info", str(trained)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line for line in lines if line.startswith("loaded:")] == ["loaded:", "loaded: matplotlib"]
+def loaded(options: list[list[str]], pipe) -> None:
+    """Run commands one after the other; send which of matplotlib's modules are loaded before, and after each."""
+
+    def now() -> list[str]:
+        return sorted({"matplotlib", "matplotlib.pyplot"} & set(sys.modules))
+
+    found = [now()]
+    for words in options:
+        with contextlib.suppress(SystemExit):
+            app(words)
+        found.append(now())
+    pipe.send(found)
+
+
+def test_matplotlib_is_loaded_for_a_picture_only(trained, processes):
+    here, there = processes.Pipe()
+    info = ["info", str(trained)]
+    process = processes.Process(target=loaded, args=([info, [*info, "--picture", "run.svg"]], there), daemon=True)
+    process.start()
+    assert here.poll(60) and here.recv() == [[], [], ["matplotlib"]] and Path("run.svg").exists()
+    process.join()
 
 
 def test_a_token_task_shows_its_types_as_fit_does(trained):

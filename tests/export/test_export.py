@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 from peft import PeftModel
-from tiny_zoo import build, make, tokenizer_of
+from tiny_zoo import build, tokenizer_of
 from tunertools import randomise
 
 from trunkline.branches.fold import LayerState, Output, methods
@@ -30,10 +31,10 @@ AUTO = {"text": hf.AutoModelForSequenceClassification, "unit": hf.AutoModelForTo
 
 
 def learned(
-    folder: Path, name: str, level: str, method: str, /, stack: str = "encoder", precision: str = "fp32", **config
+    zoo: Callable[[str], Path], name: str, level: str, method: str, /, stack: str = "encoder", precision: str = "fp32", **config
 ) -> tuple[Trunk, TunedTrunk, PlainHead]:
     """A trunk that `method` has changed, with weights off their start, and its head."""
-    trunk = load_trunk(make(folder / "trunk", name), dtype="fp32", device="cpu", stack=stack)
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu", stack=stack)
     torch.manual_seed(0)
     head = PlainHead(trunk.model.config, Output(level, len(LABELS)), trunk.folder, stack=stack)
     kind = methods.get(method)
@@ -66,8 +67,8 @@ def theirs(model: torch.nn.Module, tokenizer, level: str) -> torch.Tensor:
     "name", ["bert", "albert", "roberta", "distilbert", "deberta-v2", "modernbert", "gpt2", "llama", "qwen2"]
 )
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_model_is_loaded_by_transformers(tmp_path, method, name, level):
-    trunk, tuned, head = learned(tmp_path, name, level, method)
+def test_a_model_is_loaded_by_transformers(zoo, tmp_path, method, name, level):
+    trunk, tuned, head = learned(zoo, name, level, method)
     before = answers(trunk, tuned, head)
     out = tmp_path / "out"
     save_model(trunk, tuned, head, LABELS, out)
@@ -80,8 +81,8 @@ def test_a_model_is_loaded_by_transformers(tmp_path, method, name, level):
 
 
 @pytest.mark.parametrize("level", ["text", "unit"])
-def test_a_pipeline_runs(tmp_path, level):
-    trunk, tuned, head = learned(tmp_path, "bert", level, "bitfit")
+def test_a_pipeline_runs(zoo, tmp_path, level):
+    trunk, tuned, head = learned(zoo, "bert", level, "bitfit")
     save_model(trunk, tuned, head, LABELS, tmp_path / "out")
     task = "text-classification" if level == "text" else "token-classification"
     found = hf.pipeline(task, model=str(tmp_path / "out"), device="cpu")(TEXTS)
@@ -95,8 +96,8 @@ def test_a_pipeline_runs(tmp_path, level):
 
 
 @pytest.mark.parametrize("name", ["bart", "mbart"])
-def test_a_decoder_is_loaded_by_transformers(tmp_path, name):
-    trunk, tuned, head = learned(tmp_path, name, "text", "layernorm", stack="decoder")
+def test_a_decoder_is_loaded_by_transformers(zoo, tmp_path, name):
+    trunk, tuned, head = learned(zoo, name, "text", "layernorm", stack="decoder")
     save_model(trunk, tuned, head, LABELS, tmp_path / "out")
     model, tokenizer = AUTO["text"].from_pretrained(tmp_path / "out"), hf.AutoTokenizer.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(theirs(model, tokenizer, "text"), answers(trunk, tuned, head), rtol=1e-4, atol=1e-4)
@@ -108,8 +109,8 @@ def test_a_decoder_is_loaded_by_transformers(tmp_path, name):
     ("method", "config"),
     [("lora", {}), ("lora", {"targets": "qkv", "bias": "all"}), ("ia3", {}), ("peft", {"method": "VERA"})],
 )
-def test_an_adapter_is_loaded_by_peft(tmp_path, method, config, name, level):
-    trunk, tuned, head = learned(tmp_path, name, level, method, **config)
+def test_an_adapter_is_loaded_by_peft(zoo, tmp_path, method, config, name, level):
+    trunk, tuned, head = learned(zoo, name, level, method, **config)
     before = answers(trunk, tuned, head)
     out = tmp_path / "out"
     save_adapter(trunk, tuned, head, LABELS, out)
@@ -126,8 +127,8 @@ def test_an_adapter_is_loaded_by_peft(tmp_path, method, config, name, level):
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "electra", "llama"])
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
-def test_what_stands_before_the_text_is_loaded_by_peft(tmp_path, method, name):
-    trunk, tuned, head = learned(tmp_path, name, "unit", method, virtual_tokens=4)
+def test_what_stands_before_the_text_is_loaded_by_peft(zoo, tmp_path, method, name):
+    trunk, tuned, head = learned(zoo, name, "unit", method, virtual_tokens=4)
     save_adapter(trunk, tuned, head, LABELS, tmp_path / "out")
     base = AUTO["unit"].from_pretrained(trunk.folder, num_labels=3, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
@@ -143,9 +144,9 @@ def test_what_stands_before_the_text_is_loaded_by_peft(tmp_path, method, name):
     [("prompt", {"virtual_tokens": 4}), ("peft", {"method": "P_TUNING", "parameters": {"num_virtual_tokens": 4}})],
 )
 def test_a_prompt_that_the_librarys_head_would_read_is_refused_before_anything_is_loaded(
-    tmp_path, method, config, name, monkeypatch
+    zoo, tmp_path, method, config, name, monkeypatch
 ):
-    trunk, tuned, head = learned(tmp_path, name, "text", method, **config)
+    trunk, tuned, head = learned(zoo, name, "text", method, **config)
     monkeypatch.setattr("trunkline.export.peft.get_peft_model", lambda *args: pytest.fail("has begun"))
     with pytest.raises(BadInput, match=f"method {method}: the peft library's head would read the first virtual token"):
         save_adapter(trunk, tuned, head, LABELS, tmp_path / "deep" / "out")
@@ -156,8 +157,8 @@ def test_a_prompt_that_the_librarys_head_would_read_is_refused_before_anything_i
     ("method", "name"),
     [*(("prefix", name) for name in ("bert", "roberta", "electra", "gpt2", "llama")), ("prompt", "gpt2"), ("prompt", "llama")],
 )
-def test_what_stands_before_whole_texts_is_loaded_by_peft(tmp_path, method, name):
-    trunk, tuned, head = learned(tmp_path, name, "text", method, virtual_tokens=4)
+def test_what_stands_before_whole_texts_is_loaded_by_peft(zoo, tmp_path, method, name):
+    trunk, tuned, head = learned(zoo, name, "text", method, virtual_tokens=4)
     save_adapter(trunk, tuned, head, LABELS, tmp_path / "out")
     base = AUTO["text"].from_pretrained(trunk.folder, num_labels=3, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
@@ -167,8 +168,8 @@ def test_what_stands_before_whole_texts_is_loaded_by_peft(tmp_path, method, name
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_what_was_trained_in_bf16_is_written_in_float32(tmp_path, method):
-    trunk, tuned, head = learned(tmp_path, "bert", "text", method, precision="bf16")
+def test_what_was_trained_in_bf16_is_written_in_float32(zoo, tmp_path, method):
+    trunk, tuned, head = learned(zoo, "bert", "text", method, precision="bf16")
     save_model(trunk, tuned, head, LABELS, tmp_path / "out")
     model = AUTO["text"].from_pretrained(tmp_path / "out")
     kept = "embeddings.word_embeddings.weight"
@@ -180,8 +181,8 @@ def test_what_was_trained_in_bf16_is_written_in_float32(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["lora", "ia3"])
-def test_what_was_trained_in_bf16_is_the_same_model_merged_or_not(tmp_path, method):
-    trunk, tuned, head = learned(tmp_path, "bert", "text", method, precision="bf16")
+def test_what_was_trained_in_bf16_is_the_same_model_merged_or_not(zoo, tmp_path, method):
+    trunk, tuned, head = learned(zoo, "bert", "text", method, precision="bf16")
     save_model(trunk, tuned, head, LABELS, tmp_path / "merged")
     save_adapter(trunk, tuned, head, LABELS, tmp_path / "adapter")
     merged = AUTO["text"].from_pretrained(tmp_path / "merged")
@@ -210,8 +211,8 @@ def test_a_pooler_that_the_trunk_lacks_goes_along(tmp_path):
     torch.testing.assert_close(theirs(model, trunk.tokenizer, "text"), answers(trunk, tuned, head), rtol=1e-4, atol=1e-4)
 
 
-def test_the_model_card_tells_data_metrics_and_cost(tmp_path):
-    trunk, tuned, head = learned(tmp_path, "bert", "text", "lora")
+def test_the_model_card_tells_data_metrics_and_cost(zoo, tmp_path):
+    trunk, tuned, head = learned(zoo, "bert", "text", "lora")
     facts = {
         "data": {"train": "emotion:train", "rows": 16000},
         "metrics": {"test": {"accuracy": 0.93125}},
@@ -237,15 +238,15 @@ def test_the_model_card_tells_data_metrics_and_cost(tmp_path):
         ("full", "text", "t5", save_model, "transformers has no class for this head"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(tmp_path, method, level, name, save, message):
-    trunk, tuned, head = learned(tmp_path, name, level, method)
+def test_what_cannot_be_exported_is_refused(zoo, tmp_path, method, level, name, save, message):
+    trunk, tuned, head = learned(zoo, name, level, method)
     with pytest.raises(BadInput, match=message):
         save(trunk, tuned, head, LABELS, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_answers_differently_is_not_written(tmp_path, monkeypatch):
-    trunk, tuned, head = learned(tmp_path, "bert", "text", "full")
+def test_what_answers_differently_is_not_written(zoo, tmp_path, monkeypatch):
+    trunk, tuned, head = learned(zoo, "bert", "text", "full")
     saved = hf.BertForSequenceClassification.save_pretrained
 
     def damaged(self, *args, **kwargs):
@@ -259,7 +260,7 @@ def test_what_answers_differently_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_must_fit_the_head(tmp_path):
-    trunk, tuned, head = learned(tmp_path, "bert", "text", "full")
+def test_labels_must_fit_the_head(zoo, tmp_path):
+    trunk, tuned, head = learned(zoo, "bert", "text", "full")
     with pytest.raises(BadInput, match="found 2 labels, expected 3"):
         save_model(trunk, tuned, head, LABELS[:2], tmp_path / "out")

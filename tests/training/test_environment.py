@@ -27,10 +27,9 @@ def values(tiny_trunk_dir, tmp_path):
 
 
 @pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+def threads(monkeypatch):
+    """Sets what torch says of its threads: as many would only take turns on the cores that other tests run on."""
+    return lambda number: monkeypatch.setattr(torch, "get_num_threads", lambda: number)
 
 
 def stopped(values, run, kind=Evaluated):

@@ -1,24 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tiny_zoo import MODELS, make
+from tiny_zoo import MODELS
 
 from trunkline.trunk.load import Trunk, load_trunk
-
-
-@pytest.fixture(scope="session")
-def zoo(tmp_path_factory):
-    """zoo(name) -> folder of the tiny trunk `name`, made once."""
-    root, made = tmp_path_factory.mktemp("zoo"), {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = make(root / name, name)
-        return made[name]
-
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from tiny_zoo import MODELS, build, make
+from tiny_zoo import MODELS, build
 from torch import Tensor
 from tunertools import apply, frozen, ids, randomise, states, trained
 
@@ -163,8 +163,8 @@ def test_described_reloads_without_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_invertible_adapter_is_used_by_a_tuned_trunk(name, tmp_path):
-    trunk = load_trunk(make(tmp_path, name), dtype="fp32", device="cpu")
+def test_an_invertible_adapter_is_used_by_a_tuned_trunk(zoo, name, tmp_path):
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu")
     spec = {**bottleneck.VARIANTS["pfeiffer"], "reduction_factor": 4, "inv_adapter": "nice"}
     tuned = TunedTrunk(trunk, Adapter(AdapterConfig(specs={"task": spec})), "fp32").eval()
     found: list[Tensor] = []

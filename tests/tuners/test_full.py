@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
-from tiny_zoo import MODELS, make
+from tiny_zoo import MODELS
 from tunertools import apply, frozen, trained
 
 from trunkline.branches.fold import LayerState, Output, methods
@@ -55,10 +55,10 @@ def test_the_top_blocks_only(name):
 @pytest.mark.parametrize("level", ["text", "unit"])
 @pytest.mark.parametrize("name", ["bert", "roberta", "albert", "modernbert", "gpt2", "llama"])
 @pytest.mark.parametrize("method", ["full", "bitfit", "layernorm"])
-def test_gradients_are_those_of_the_librarys_model(tmp_path, method, name, level):
+def test_gradients_are_those_of_the_librarys_model(zoo, tmp_path, method, name, level):
     if (method, name) in {("bitfit", "llama"), ("bitfit", "modernbert")}:
         pytest.skip("no biases")
-    trunk = load_trunk(make(tmp_path / "trunk", name), dtype="fp32", device="cpu")
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu")
     held = {key: value.clone() for key, value in trunk.model.state_dict().items()}
     torch.manual_seed(0)
     head = PlainHead(trunk.model.config, Output(level, 3), trunk.folder)
@@ -103,8 +103,8 @@ def test_gradients_are_those_of_the_librarys_model(tmp_path, method, name, level
     "method", [{"name": "bitfit"}, {"name": "layernorm"}, {"name": "lora", "bias": "all"}, {"name": "ia3"}], ids=str
 )
 @pytest.mark.parametrize("name", MODELS)
-def test_what_is_trained_in_part_computes_in_bf16_too(tmp_path, method, name):
-    trunk = load_trunk(make(tmp_path / "trunk", name), dtype="fp32", device="cpu")
+def test_what_is_trained_in_part_computes_in_bf16_too(zoo, tmp_path, method, name):
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu")
     kind = methods.get(method["name"])
     if method["name"] == "bitfit" and not any(key.endswith("bias") for key, _ in trunk.model.named_parameters()):
         pytest.skip("no biases")
@@ -122,9 +122,9 @@ def test_what_is_trained_in_part_computes_in_bf16_too(tmp_path, method, name):
     assert near < 0.05
 
 
-def test_attention_with_dropout_is_not_widened_in_bf16(tmp_path):
+def test_attention_with_dropout_is_not_widened_in_bf16(zoo, tmp_path):
     """What torch keeps of it for the backward pass, and that its setting for the whole process is left as it was found."""
-    trunk = load_trunk(make(tmp_path / "trunk", "bert"), dtype="fp32", device="cpu")
+    trunk = load_trunk(zoo("bert"), dtype="fp32", device="cpu")
     kind, before = methods.get("full"), torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     tuned = TunedTrunk(trunk, kind(kind.Config(name="full")), "bf16").train()
     kept = []

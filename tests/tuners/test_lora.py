@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
-from tiny_zoo import MODELS, make
+from tiny_zoo import MODELS
 from transformers import BertConfig, BertModel
 from tunertools import apply, frozen, ids, randomise, states, trained
 
@@ -88,8 +88,8 @@ def test_biases_are_trained_as_asked():
     assert len(biases("all")) == sum(name.endswith(".bias") for name, _ in model.named_parameters())
 
 
-def test_the_pooler_is_a_target_and_the_head_calls_it(tmp_path):
-    trunk = load_trunk(make(tmp_path / "trunk", "bert"), dtype="fp32", device="cpu")
+def test_the_pooler_is_a_target_and_the_head_calls_it(zoo, tmp_path):
+    trunk = load_trunk(zoo("bert"), dtype="fp32", device="cpu")
     head = PlainHead(trunk.model.config, Output("text", 3), trunk.folder)
     tuned = TunedTrunk(trunk, Lora(LoraConfig(targets="linear", r=2)), "fp32", head.pooler)
     head.bind(tuned.model)

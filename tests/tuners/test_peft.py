@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import PeftType
-from tiny_zoo import make
 from tunertools import apply, frozen, randomise, states, trained
 
 from trunkline.errors import BadInput
@@ -34,8 +33,8 @@ METHODS = sorted({kind.name for kind in PeftType} - REFUSED.keys())
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_trains_and_reloads_and_leaves_the_trunk_alone(tmp_path, method):
-    trunk = load_trunk(make(tmp_path / "trunk", "bert"), dtype="fp32", device="cpu")
+def test_a_method_trains_and_reloads_and_leaves_the_trunk_alone(zoo, tmp_path, method):
+    trunk = load_trunk(zoo("bert"), dtype="fp32", device="cpu")
     held = {name: value.clone() for name, value in trunk.model.state_dict().items()}
 
     def tuned(seed: int) -> TunedTrunk:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft import PrefixTuningConfig, TaskType, get_peft_model
-from tiny_zoo import MODELS, make
+from tiny_zoo import MODELS
 from tunertools import apply, frozen, ids, randomise, states, trained
 
 from trunkline.errors import BadInput
@@ -58,8 +58,8 @@ def test_the_first_block_attends_as_written_out():
 
 
 @pytest.mark.parametrize("name", TAKING)
-def test_padding_changes_nothing(tmp_path, name):
-    trunk = load_trunk(make(tmp_path / "trunk", name), dtype="fp32", device="cpu")
+def test_padding_changes_nothing(zoo, tmp_path, name):
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu")
     tuned = TunedTrunk(trunk, Prefix(PrefixConfig(virtual_tokens=3)), "fp32").eval()
     encoded = trunk.encode(["the film was good", "a", "i feel happy today"])
     top = trunk.num_layers

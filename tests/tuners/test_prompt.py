@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers as hf
 from peft import PromptTuningConfig, TaskType, get_peft_model
-from tiny_zoo import MODELS, build, make
+from tiny_zoo import MODELS, build
 from tunertools import apply, frozen, ids, states, trained
 
 from trunkline.errors import BadInput
@@ -34,8 +34,8 @@ def test_vectors_stand_before_the_embeddings(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_rows_of_the_text_alone_come_out_whatever_the_padding(tmp_path, name):
-    trunk = load_trunk(make(tmp_path / "trunk", name), dtype="fp32", device="cpu")
+def test_rows_of_the_text_alone_come_out_whatever_the_padding(zoo, tmp_path, name):
+    trunk = load_trunk(zoo(name), dtype="fp32", device="cpu")
     tuned = TunedTrunk(trunk, Prompt(PromptConfig(virtual_tokens=3)), "fp32").eval()
     encoded = trunk.encode(["the film was good", "a", "i feel happy today"])
     top = trunk.num_layers
