@@ -336,7 +336,7 @@ def test_what_fits_not_the_trunk_or_the_data_names_the_config_too(tiny_trunk_dir
 
 
 def test_long_texts_keep_their_spans_past_the_trunks_longest_input(tiny_trunk_dir, tmp_path):
-    rows = write_rows(tmp_path / "rows.jsonl", 250, least=2, most=120)  # the trunk takes 64 tokens
+    rows = write_rows(tmp_path / "rows.jsonl", 400, least=2, most=90)  # the trunk takes 64 tokens
     result = fit(config(tiny_trunk_dir, rows, tasks=("cities",), epochs=8), run_dir=tmp_path / "run")
     assert result.tasks["cities"]["test"]["f1"] > 0.9
     text = " ".join(["film"] * 200 + ["paris"])
