@@ -64,9 +64,9 @@ def score_table(
                 unseen = [f"{said.rstrip('.')}; {way} reads a label of the data as one of the branch." for said in unseen]
             findings += [*task.findings(corpus), *unseen]
             findings += [
-                _of_predictions(name, column, seen)
+                _of_predictions(name, column, seen, given)
                 for column in task.columns()
-                if given and holds_predictions(seen.headings.get(column, column), table.columns)
+                if holds_predictions(seen.headings.get(column, column), table.columns)
             ]
         for sentence in findings:
             say(f"{table.source}: {sentence}")
@@ -116,13 +116,12 @@ def _answers(
     return read
 
 
-def _of_predictions(name: str, column: str, table: Table) -> str:
+def _of_predictions(name: str, column: str, table: Table, given: bool) -> str:
     """What to say of answers that a branch has given itself: their scores are no measure."""
     before = f"given_{table.headings.get(column, column)}"
-    return (
-        f"{table.named(column)} holds predictions, so the scores of {name!r} measure agreement with them; "
-        f"--column {name}=NAME names the column with the right answers, such as {before!r}."
-    )
+    said = f"{table.named(column)} holds predictions, so the scores of {name!r} measure agreement with them"
+    way = f"; --column {name}=NAME names the column with the right answers, such as {before!r}" if given else ""
+    return f"{said}{way}."
 
 
 def _of_answers(name: str, task: Task, table: Table, error: BadInput) -> BadInput:
