@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.data.columns import Missing, cells, label_of, labels, policy, usual, wrong
 from trunkline.data.table import Table
+from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_missing, spells_missing
 from trunkline.errors import BadInput
 
@@ -49,6 +50,11 @@ def label_sets(
         ("vectors", name, tuple(places), policy(missing)),
         lambda: [None if one is None else [label for label, part in zip(places, one, strict=True) if part] for one in values],
     )
+
+
+def come_back(labels: Sequence[str], separator: str) -> bool:
+    """Whether labels that are joined by a separator are the same when they are divided again; not those that have it in them."""
+    return not any(opens(label) or [part.strip() for part in label.split(separator)] != [label] for label in labels)
 
 
 def vector_names(length: int) -> list[str]:

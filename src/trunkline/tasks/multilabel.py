@@ -14,7 +14,6 @@ from torch import Tensor
 
 from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
-from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
@@ -178,11 +177,7 @@ class MultilabelTask(Task):
     @property
     def cell_separator(self) -> str | None:
         mark = self.config.separator
-        if mark is None or any(
-            opens(label) or [part.strip() for part in label.split(mark)] != [label] for label in self.labels
-        ):
-            return None  # such as a label that was renamed to one with the mark in it
-        return mark
+        return mark if mark is not None and label_sets.come_back(self.labels, mark) else None
 
     def described(self) -> dict[str, Any]:
         return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
