@@ -53,7 +53,7 @@ def label_sets(
 
 
 def come_back(labels: Sequence[str], separator: str) -> bool:
-    """Whether labels that are joined by a separator are the same when they are divided again; not those that have it in them."""
+    """Whether labels joined by a separator are the same when they are divided again; those that have it in them are not."""
     return not any(opens(label) or [part.strip() for part in label.split(separator)] != [label] for label in labels)
 
 
