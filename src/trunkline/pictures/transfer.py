@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from trunkline.pictures.figure import LABEL, Panel, short, text_width
+from trunkline.pictures.figure import LABEL, Panel, short, text_width, titles_width
 from trunkline.pictures.heat import headings, heat, number, scale
 from trunkline.tasks.base import LOWER_IS_BETTER
 
@@ -54,14 +54,15 @@ def transfer(reports: Sequence[Mapping[str, Any]]) -> list[Panel]:
                     later.set_text("")  # not trained yet, which is something else than undefined
             axes.axhline(len(order), color="white", linewidth=5)
             means = [f"{key.replace('_', ' ')} {_signed(report[key])}" for key in MEANS]
-            title = [f"order {place}: {KIND}" if len(reports) > 1 else KIND, *means]
-            axes.set_title("\n".join(title), loc="left", fontsize=LABEL, parse_math=False)
+            axes.set_xlabel("\n".join(means), fontsize=LABEL)
+            title = f"order {place}: {KIND}" if len(reports) > 1 else KIND
+            axes.set_title(title, fontsize=LABEL + 1, fontweight="bold", pad=8)
 
         return draw_on
 
     widths, top, beyond = headings(columns.values())
     side = max(text_width(f"after {short(task)}", LABEL) for task in columns)
-    width = side + max(len(columns) * widths + beyond, text_width(f"order {len(reports)}: {KIND}", LABEL)) + 0.4
+    width = side + max(len(columns) * widths + beyond, titles_width([f"order {len(reports)}"], KIND)) + 0.4
     height = (len(columns) + 1) * 0.32 + top + (len(MEANS) + 1) * 0.17 + 0.35
     return [Panel(panel(place, report), width, height) for place, report in enumerate(reports, 1)]
 
