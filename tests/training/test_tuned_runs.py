@@ -152,7 +152,7 @@ def test_branches_of_one_changed_trunk_share_its_passes(regime, passes, tiny_tru
 @pytest.mark.parametrize("mixing", ["proportional", "sqrt", "temperature", "uniform"])
 def test_joint_tasks_may_take_turns(mixing, tiny_trunk_dir, rows, tmp_path):
     tasks = ("mood", "stars")
-    values = tuned(tiny_trunk_dir, rows, "full", tasks, regime="joint", epochs=8, mixing=mixing, loss_weights="uncertainty")
+    values = tuned(tiny_trunk_dir, rows, "full", tasks, regime="joint", epochs=5, mixing=mixing, loss_weights="uncertainty")
     result = fit(values, run_dir=tmp_path / "run")
     for task in tasks:
         losses = [entry["tasks"][task]["validation"]["loss"] for entry in result.summary["history"]]
@@ -244,7 +244,8 @@ def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
 
     monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))  # a checkpoint at each evaluation, however long the last one took
     attempts = []
-    for after in (5, 6, 9999):
+    stops = (5, 6) if method in ("lora", "adapter") else (5,)  # a second one asks the same of the loop, whatever the method
+    for after in (*stops, 9999):
         told = []
         attempts.append(told)
 
@@ -255,7 +256,7 @@ def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
 
         with contextlib.suppress(Stopped):
             again = fit(values, run_dir=tmp_path / "stopped", subscribers=[tell])
-    assert count_resumed([list(filter(None, told)) for told in attempts]) == 2
+    assert count_resumed([list(filter(None, told)) for told in attempts]) == len(stops)
     expected, found = weights_of(whole), weights_of(again)
     assert all(torch.equal(expected[task][name], found[task][name]) for task in expected for name in expected[task])
     assert whole.summary["history"] == again.summary["history"]
