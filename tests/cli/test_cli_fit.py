@@ -195,7 +195,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, env
         if line.startswith("epoch 2/8"):
             os.kill(process.pid, signal.SIGINT)
     stdout, code = process.stdout.read(), process.wait(timeout=60)
-    assert (code, stdout) == (1, ""), seen
+    assert (code, stdout) == (130, ""), seen
     assert "rerun the same command to resume" in seen[-1] and "Traceback" not in "".join(seen)
     after = done(*arguments)  # here, as another process would only import the same again
     assert "resuming after step" in after.stderr

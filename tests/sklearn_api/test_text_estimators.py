@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tiny import WORDS
 from trunkline.errors import BadInput
 from trunkline.sklearn import TextClassifier, TextRegressor, TokenTagger
 from trunkline.states import live
+from trunkline.training import loop
 from trunkline.trunk import shared
 
 DRAW = random.Random(1)
@@ -327,6 +329,14 @@ def test_held_out_folds_are_read_from_the_store_once_all_their_texts_are_in_it(s
     model.bundle_.stored = "fp32"
     passes.clear()
     assert np.allclose(model.predict_proba(["so good", *texts])[1:], stored, atol=1e-5) and passes  # one is in no store
+
+
+def test_a_request_to_stop_ends_a_search_over_parameters_and_promises_no_checkpoint(settings, monkeypatch):
+    monkeypatch.setattr(loop.StopRequest, "__enter__", lambda self: self._ask(signal.SIGINT, None))
+    search = GridSearchCV(TextClassifier(**settings), {"learning_rate": [0.01, 0.02]}, cv=2)
+    with pytest.raises(KeyboardInterrupt) as error:
+        search.fit(TEXTS[:40], LABELS[:40])
+    assert "checkpoint" not in str(error.value) and "another call of fit starts again" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,6 @@ def attempt(values: dict, run: Path, cache: Path, folder: Path) -> None:
 
         try:
             fit(values, run_dir=run, subscribers=[tell])
-        except TrunklineError as error:
+        except (TrunklineError, KeyboardInterrupt) as error:
             print(json.dumps(["error", str(error)]), file=out, flush=True)
             sys.exit(1)

@@ -121,8 +121,8 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
         except TrunklineError as error:
             _complain(str(error), debug)
             raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
-        except KeyboardInterrupt:
-            _complain("interrupted", debug)
+        except KeyboardInterrupt as error:
+            _complain(str(error) or "interrupted", debug)
             raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise

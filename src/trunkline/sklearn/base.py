@@ -177,7 +177,10 @@ class TextEstimator(BaseEstimator):
             "training": training | {key: value for key, value in asked.items() if value is not None},
         }
         with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
-            run = fit(config, run_dir=Path(folder) / "run", progress=bool(self.verbose))
+            try:
+                run = fit(config, run_dir=Path(folder) / "run", progress=bool(self.verbose))
+            except KeyboardInterrupt:  # its sentence is about a checkpoint, which goes with the folder
+                raise KeyboardInterrupt("interrupted; nothing of this fit was kept, another call of fit starts again") from None
             bundle = Bundle.open(run.path)
         self.__dict__.pop("branch_path_", None)  # of an earlier fit
         bundle.stored = training.get("states_dtype", "bf16")  # what other folds have stored need not be computed again

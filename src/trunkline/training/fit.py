@@ -20,7 +20,6 @@ from trunkline.training import rundir
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
-from trunkline.training.loop import Interrupted
 from trunkline.training.result import read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
@@ -104,7 +103,7 @@ def fit(
 
     Raises:
         BadInput: the config, the data or the directory cannot be used; nothing was written.
-        Interrupted: stopped by a signal, after saving.
+        KeyboardInterrupt: stopped by SIGINT (Ctrl-C) or SIGTERM; once training has begun, after a checkpoint was saved.
     """
     clock = Clock()
     with shown_from_python() if progress and leads() else nullcontext() as display:
@@ -146,8 +145,7 @@ def _fit(
         try:
             summary = Training(run, path).train()
         except BaseException as error:
-            asked = isinstance(error, (Interrupted, KeyboardInterrupt))
-            run.publish(RunEnded(path, "interrupted" if asked else "failed"))
+            run.publish(RunEnded(path, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"))
             raise
         run.accelerator.wait_for_everyone()
         run.publish(RunEnded(path, "finished", summary))

@@ -46,8 +46,11 @@ CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however lo
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
 
 
-class Interrupted(TrunklineError):
-    """The run was asked to stop and has saved a checkpoint; the same command resumes it."""
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and has saved a checkpoint; the same command resumes it.
+
+    It is no Exception: what runs many fits and goes on after one that fails, as a search over parameters, stops too.
+    """
 
 
 class Loop:
