@@ -188,7 +188,7 @@ FRAME = pd.DataFrame(
         ({"text": "title"}, "title", {"label": "sequence", "stars": "sequence", "code": "regression"}),
         ({"label": "stars"}, "review", {"stars": "sequence"}),
         ({"text": "title", "label": ["label", "code"]}, "title", {"label": "sequence", "code": "regression"}),
-        ({"label": "id"}, "review", {"id": "sequence"}),
+        ({"label": "id"}, "review", {"id": "regression"}),
         ({"tasks": {"mood": {"kind": "sequence", "label": "label"}}}, "review", {"mood": "sequence"}),
         ({"text": "title", "tasks": {"n": {"kind": "regression", "target": "id"}}}, "title", {"n": "regression"}),
     ],

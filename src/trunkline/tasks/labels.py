@@ -58,10 +58,14 @@ def place(table: Table, columns: Sequence[str]) -> str:
     return f"{table.source}, {' and '.join(map(table.named, columns))}"
 
 
+class NoLabels(BadInput):
+    """No row of a split is labelled."""
+
+
 def refuse_unlabelled(labelled: bool, corpus: Corpus, columns: Sequence[str]) -> None:
-    """Raise BadInput unless any row is labelled: nothing could be learned or measured."""
+    """Raise NoLabels unless any row is labelled: nothing could be learned or measured."""
     if not labelled:
-        raise BadInput(f"{place(corpus.table, columns)}: found no row with a label, expected at least one")
+        raise NoLabels(f"{place(corpus.table, columns)}: found no row with a label, expected at least one")
 
 
 def counted(labels: Sequence[str], numbers: np.ndarray) -> dict[str, int]:

@@ -8,8 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.columns import Missing, cells
+from trunkline.data.columns import Missing
 from trunkline.data.guess import Guess, guess_columns
+from trunkline.data.guess.decision import columns_of
 from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
@@ -19,7 +20,6 @@ from trunkline.training.guessed import config_for, missing_in, run_name
 from trunkline.training.overrides import override
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
-_COLUMNS = ("tags", "spans", "labels", "label", "target")  # keys of a task that name the column of its answers
 
 
 @dataclass(frozen=True)
@@ -141,46 +141,14 @@ def _with_tasks(table: Table, text: str | None, missing: Missing) -> Guess:
 
 def _restricted(table: Table, text: str | None, label: str | Sequence[str] | None, missing: Missing) -> Guess:
     """A guess about all columns, or about those named as labels."""
-    if label is None:
-        return guess_columns(table, text, missing)
-    names = [label] if isinstance(label, str) else list(label)
+    names = [] if label is None else [label] if isinstance(label, str) else list(dict.fromkeys(label))
     for name in names:
         if table.column(name, "label") and name == text:
             raise BadInput(f"label: found {name!r}, which is the column of the texts; expected another one")
-    try:
-        found = guess_columns(table, text, missing)
-    except BadInput:  # nothing in it looks like a task, which is what the label says
-        if text is None:
-            raise
-        found = Guess(text, None, {}, [])
-    tasks = {}
-    for name in names:
-        own = {task: section for task, section in found.tasks.items() if name in _columns_of(section)}
-        tasks.update(own or {name: _named(table, name, missing)})
-    kept = {found.text, found.text_pair, *names}
-    return Guess(found.text, found.text_pair, tasks, [one for one in found.decisions if one.column in kept])
-
-
-def _named(table: Table, name: str, missing: Missing) -> dict[str, Any]:
-    """The task of a column that is said to hold labels, though it does not look like that."""
-    there = [value for value in cells(table, name, missing=missing) if value is not None]
-    if any(isinstance(value, list) for value in there):
-        return {"kind": "multilabel", "labels": name}
-    if any(isinstance(value, float) and not value.is_integer() for value in there):
-        return {"kind": "regression", "target": name}
-    return {"kind": "sequence", "label": name}
-
-
-def _columns_of(section: Mapping[str, Any]) -> list[str]:
-    """The columns that hold the answers of a task."""
-    found: list[str] = []
-    for key in _COLUMNS:
-        value = section.get(key)
-        found += [value] if isinstance(value, str) else value or []
-    return found
+    return guess_columns(table, text, missing, names)
 
 
 def _unlabelled(table: Table, tasks: Mapping[str, Any]) -> bool:
     """Whether no row has an answer for any task."""
-    columns = [name for section in tasks.values() if isinstance(section, Mapping) for name in _columns_of(section)]
+    columns = [name for section in tasks.values() if isinstance(section, Mapping) for name in columns_of(section)]
     return bool(columns) and all(value is None for name in columns for value in table.columns.get(name, ()))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from trunkline.tasks import Targets, Task
+from trunkline.tasks import Task
 from trunkline.tasks.labels import may_name
 from trunkline.training.prepare import Split
+from trunkline.training.unlabelled import unlabelled
 
 
 def data_facts(task: Task, splits: Mapping[str, Split]) -> dict[str, Any]:
@@ -31,11 +30,3 @@ def data_facts(task: Task, splits: Mapping[str, Split]) -> dict[str, Any]:
             named = may_name(list(counts))
             facts.setdefault("labels" if named else "by_size", {})[name] = counts if named else sorted(counts.values())[::-1]
     return facts
-
-
-def unlabelled(targets: Targets) -> int:
-    """How many rows have no label; of a task at unit level, those with units of which none has a tag."""
-    if targets.offsets is None:
-        return int((~targets.present).sum())
-    tagged = np.diff(np.concatenate([[0], np.cumsum(targets.present)])[targets.offsets])
-    return int(((np.diff(targets.offsets) > 0) & (tagged == 0)).sum())

@@ -20,11 +20,12 @@ from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.base import TaskConfig
-from trunkline.tasks.labels import STRICT, Reading, may_name
+from trunkline.tasks.labels import STRICT, Reading, may_name, refuse_unlabelled
 from trunkline.training.config import RunConfig
 from trunkline.training.demand import demand, machine_bytes
 from trunkline.training.sections import DataSection
 from trunkline.training.supervision import Supervision
+from trunkline.training.unlabelled import explained
 from trunkline.trunk.load import Trunk
 
 
@@ -121,23 +122,19 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
         tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: see(tables[name]) for name in order}
+    drawn = {name for name, source in sources.items() if isinstance(source, float)}
     if len(corpora["train"].texts) < len(whole.texts):
         for task in tasks.values():
-            task.learn(corpora["train"])
+            with explained(task, whole, "train", corpora, drawn):
+                task.learn(corpora["train"])
     readings = {"train": STRICT}  # a label that training has is one of the task's, but for a `label_list` that lacks it
     scored = Reading(count=data.unseen_labels == "count")
-    splits = {
-        name: Split(
-            name, corpora[name], {key: task.targets(corpora[name], readings.get(name, scored)) for key, task in tasks.items()}
-        )
-        for name in order
-    }
+    splits = {name: Split(name, corpora[name], {}) for name in order}
     for name, split in splits.items():
-        for key, targets in split.targets.items():
-            if not targets.present.any():
-                raise BadInput(
-                    f"{split.corpus.table.source}: {name} split has no row with a label for task {key}; expected at least one"
-                )
+        for key, task in tasks.items():
+            with explained(task, whole, name, corpora, drawn):
+                split.targets[key] = task.targets(corpora[name], readings.get(name, scored))
+                refuse_unlabelled(bool(split.targets[key].present.any()), corpora[name], task.columns())
     if data.weight is not None:
         _weigh_rows(splits["train"], data.weight)
     findings += [said for task in tasks.values() for said in task.label_findings(whole)]

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.guess.columns import one_column, ticks
-from trunkline.data.guess.decision import Decision, Guess
+from trunkline.data.guess.decision import Decision, Guess, columns_of
 from trunkline.data.guess.looks import Look
+from trunkline.data.guess.named import named_column
 from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
@@ -24,28 +25,35 @@ __all__ = ["Decision", "Guess", "guess_columns"]
 MOST_REASONS = 6  # columns that a message gives the reason of
 
 
-def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] | None = None) -> Guess:
+def guess_columns(
+    table: Table, text: str | None = None, missing: Sequence[str] | None = None, named: Sequence[str] = ()
+) -> Guess:
     """Decide about every column of a table.
 
     Args:
         table: the whole of a source.
         text: the column of the texts, where that is known.
         missing: the strings that stand for a missing value; None for the usual ones, in columns of numbers.
+        named: the columns of labels, where these are known: each is a task whatever it looks like, and no other is one.
 
     Raises:
-        BadInput: no column looks like a text, or none like a task: then a config has to say it. It gives the reasons.
+        BadInput: no column looks like a text, or none like a task: then a config has to say it. It gives the reasons. Or a
+            named column has values that are neither labels nor numbers.
     """
     if table.lacks_header():
         raise BadInput(f"{table.source}: {NO_HEADER}")
     looks = {name: Look(table, name, missing) for name in table.columns}
-    text, pair = find_texts(looks) if text is None else (text, None)
+    free = {name: look for name, look in looks.items() if name not in named}
+    text, pair = find_texts(free) if text is None else (text, None)
     tags, other = find_tags(looks), None
     if text is not None and pair is None and tags.tokens is not None and text.lower() not in TEXT_NAMES:
         text, other = (text, None) if words_of(looks[tags.tokens], looks[text]) else (None, text)  # such as ids of sentences
     if text is None and tags.tokens is None:
-        reasons = [tags.trouble.get(name) or why_no_text(look) for name, look in looks.items()]
-        raise _none(table, "looks like texts", "one, or data.text", dict(zip(looks, reasons, strict=True)))
+        reasons = {name: tags.trouble.get(name) or why_no_text(look) for name, look in free.items()}
+        raise _none(table, "looks like texts", "one, or data.text (text= in Python)", reasons)
     ticked = ticks(looks)
+    if sum(name in named for name in ticked) > 1:
+        ticked = [name for name in ticked if name in named]
     made: dict[str, Decision] = {}
     tasks: dict[str, dict[str, Any]] = {}
     for name, look in looks.items():
@@ -66,6 +74,8 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
         elif look.spans and tags.tags is not None:
             both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
             made[name] = Decision(name, "unused", f"{both} already mark words; set `spans` to it to use it instead")
+        elif name in named and name not in ticked:
+            made[name], task = named_column(look, text)
         elif is_score(name, looks):
             made[name] = Decision(name, "unused", f"it holds the scores of the predictions in {shown(name.rpartition('.')[0])}")
         elif name in tags.trouble:
@@ -79,10 +89,14 @@ def guess_columns(table: Table, text: str | None = None, missing: Sequence[str] 
             made[name], task = one_column(look, text)
         if task is not None:
             tasks[task_name("labels" if name in ticked else name, tasks)] = task
+    if named:
+        tasks = {task: section for task, section in tasks.items() if not columns_of(section).isdisjoint(named)}
+        kept = {text, pair, tags.tokens if any("tokens" in section for section in tasks.values()) else None, *named}
+        made = {name: decision for name, decision in made.items() if name in kept}
     if not tasks:
         unused = {name: decision.why for name, decision in made.items() if decision.role == "unused"}
         raise _none(table, "looks like a task", "one, or a config", unused)
-    return Guess(text, pair, tasks, [made[name] for name in table.columns])
+    return Guess(text, pair, tasks, [made[name] for name in table.columns if name in made])
 
 
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:

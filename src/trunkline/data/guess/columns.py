@@ -60,7 +60,7 @@ def one_column(look: Look, text: str | None) -> Made:
         labels = Counter(part.strip() for value in look.there for part in value.split(separator) if part.strip())
         why = f"strings of {len(labels):,} different labels separated by {separator!r}"
         return task("multilabel", why, labels=look.name, separator=separator)
-    if look.strings and all(_DATE.fullmatch(value) for value in look.there):
+    if are_dates(look):
         return unused("its values are dates")
     if look.label_like:
         return task("sequence", f"{look.distinct:,} different values in {look.n:,} rows", label=look.name)
@@ -72,6 +72,11 @@ def one_column(look: Look, text: str | None) -> Made:
     if look.free_text:
         return unused("it looks like another text; set `text_pair` to it to use it")
     return unused(f"{look.distinct:,} different values in {look.n:,} rows, too many for labels, which recur")
+
+
+def are_dates(look: Look) -> bool:
+    """Whether all values are days, with or without a time."""
+    return look.strings and all(_DATE.fullmatch(value) for value in look.there)
 
 
 def ticks(looks: Mapping[str, Look]) -> list[str]:

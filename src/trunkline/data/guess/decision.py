@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trunkline.errors import shown
+
+_ANSWERS = ("tags", "spans", "labels", "label", "target")  # keys of a task that name the column, or columns, of its answers
+
+
+def columns_of(section: Mapping[str, Any]) -> set[str]:
+    """The columns that hold the answers of a task."""
+    found = [section.get(key) or () for key in _ANSWERS]
+    return {name for value in found for name in ([value] if isinstance(value, str) else value)}
 
 
 @dataclass(frozen=True)

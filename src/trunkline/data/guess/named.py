@@ -1,0 +1,36 @@
+"""What a column is that the user has named as one of labels, whatever it looks like."""
+
+from __future__ import annotations
+
+from trunkline.data.guess.columns import Made, are_dates, one_column
+from trunkline.data.guess.decision import Decision
+from trunkline.data.guess.looks import Look
+from trunkline.errors import BadInput
+
+
+def named_column(look: Look, text: str | None) -> Made:
+    """Decide about a column that was named: the decision, which says so where its values suggest otherwise, and the task.
+
+    Raises:
+        BadInput: values that are neither labels nor numbers before they are changed: dates, amounts of money, numbers with
+            some that are none; it says what to do.
+    """
+    decision, task = one_column(look, text)
+    if task is not None:
+        return decision, task
+    dates = are_dates(look)
+    if dates or look.broken or look.trouble or not look.n:
+        does = ""
+        if dates:
+            does = "; expected labels or numbers, such as the month or the number of days"
+        as_classes = (
+            f"; to predict each value as a class, give tasks={{{look.name!r}: {{'kind': 'sequence', 'label': {look.name!r}}}}}"
+        )
+        raise BadInput(f"{look.table.source}: {decision.sentence.rstrip('.')}{does}{as_classes if look.n else ''}")
+    kind, key = "sequence", "label"
+    if look.lists:
+        kind, key = "multilabel", "labels"
+    elif look.numbers is not None and look.distinct > max(2, look.n / 2):  # each but once or twice: nothing to learn as a class
+        kind, key = "regression", "target"
+    why = f"used because it was named, though {decision.why}{look.missing}"
+    return Decision(look.name, kind, why), {"kind": kind, key: look.name}
