@@ -57,17 +57,22 @@ class BadInput(TrunklineError, ValueError):
     """Something the user gave cannot be used (exit code 2): one sentence of where, what was found, what was expected."""
 
 
-def shown(value: object) -> str:
+def shown(value: object, whole: bool = False) -> str:
     """Return a value of the user's data for a message: cut to its first characters if it is longer than a name, as it may be a
     text.
+
+    Args:
+        whole: it is known to be a name, blanks or not (`Table.listable`, `may_name`): only a very long one is cut.
     """
     text = str(value)
+    if whole:
+        return repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
     return repr(text if len(text) <= 12 or _NAME.fullmatch(text) else text[:8] + "...")
 
 
-def listed(names: Sequence[object], most: int = LISTED, quoted: bool = True) -> str:
+def listed(names: Sequence[object], most: int = LISTED, quoted: bool = True, whole: bool = False) -> str:
     """Return names for a message: the first few, each as `shown`, and how many there are in all."""
-    few = [shown(name) if quoted else shown(name)[1:-1] for name in names[:most]]
+    few = [shown(name, whole) if quoted else shown(name, whole)[1:-1] for name in names[:most]]
     return ", ".join(few) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
@@ -98,7 +103,7 @@ def clipped(name: object) -> str:
     return ascii_controls(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
 
 
-def unknown_name(where: str, found: object, known: Iterable[object], key: str = "") -> BadInput:
+def unknown_name(where: str, found: object, known: Iterable[object], key: str = "", whole: bool = False) -> BadInput:
     """Return the error for a word that is not among the `known` ones; it names the nearest, or the first few.
 
     Args:
@@ -106,6 +111,7 @@ def unknown_name(where: str, found: object, known: Iterable[object], key: str = 
         found (object): the word that was given.
         known (Iterable[str]): the words that would have been right.
         key (str): of a config; a caller knows its file.
+        whole (bool): see `shown`.
     """
     known = sorted(map(str, known))
     word = found if isinstance(found, str) else literal(found)
@@ -113,5 +119,5 @@ def unknown_name(where: str, found: object, known: Iterable[object], key: str = 
     word = word[: 2 * LONGEST].casefold()
     near = [folded[one] for one in difflib.get_close_matches(word, folded, n=3, cutoff=0.6)]
     near.sort(key=lambda one: sorted(one.casefold()) != sorted(word))  # difflib thinks little of swapped letters
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {listed(known, quoted=False) or '(none)'}"
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {listed(known, quoted=False, whole=whole) or '(none)'}"
     return BadInput(f"unknown name {literal(found)}; {hint}", where=where, key=key)

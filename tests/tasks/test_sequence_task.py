@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from tasktools import corpus_of, fitted
 
 from trunkline.errors import BadInput
-from trunkline.tasks import Task
+from trunkline.tasks import Task, labels
 from trunkline.tasks.labels import Reading
 from trunkline.tasks.sequence import SequenceConfig
 
@@ -278,3 +278,11 @@ def test_rows_that_have_none_of_the_labels_are_refused_and_texts_are_never_named
     long = "SECRET words of a text that somebody took for a label by mistake"
     targets = task.targets(corpus_of(label=["no", long]), Reading())
     assert task.unseen_labels(targets) == ["1 row has labels that 't' was not trained on and count as errors: 1 labels."]
+
+
+def test_labels_with_blanks_are_named_whole_unless_they_may_be_texts():
+    names = ["brand new account", "close it"]
+    assert "'brand new account' (15)" in labels.unseen_sentence("topic", ["open", "close it"], {names[0]: 15}, 15)
+    assert "found the label 'brand new account'" in str(labels.unknown_label("x.csv", names[0], ["open", "close it"]))
+    text = "I have been waiting for my new card for weeks"
+    assert "waiting" not in str(labels.unknown_label("x.csv", text, names))

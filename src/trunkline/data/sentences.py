@@ -70,7 +70,7 @@ def in_sentences(table: Table) -> Table:
             lists = [[values[row] for row in rows] for rows in sentences]
             once = all(len(set(map(repr, own[1:]))) < 2 and own[-1] in (own[0], None) for own in lists)
             columns[_free(name, columns)] = [own[0] for own in lists] if once else lists
-    named = f"column {shown(shape.word)} as 'tokens', {shown(main)} as 'tags'"
+    named = f"column {shown(shape.word, whole=True)} as 'tokens', {shown(main, whole=True)} as 'tags'"
     said = f"{counted(len(table), 'row')} with a token each were read as {counted(len(sentences), 'sentence')}: {named}."
     firsts = [rows[0] for rows in sentences]
     taken = table.select(firsts)
@@ -94,7 +94,7 @@ def _tag_lists(table: Table, name: str, sentences: list[list[int]], notes: Notes
             continue
         for row, value in zip(rows, own, strict=True):
             if value is None:
-                notes.add(f"{{}} without a value in {shown(name)} read as O.", "token")
+                notes.add(f"{{}} without a value in {shown(name, whole=True)} read as O.", "token")
             elif not is_tag(str(value), scheme):
                 raise BadInput(f"{table.where(row)}: column {name!r} holds no tag, expected {EXPECTED[scheme]}")
         out.append(converted(["O" if value is None else str(value) for value in own], scheme))

@@ -156,7 +156,7 @@ def _read(source: str, base: Path, format: str | None) -> Table:
 def _embedded(name: str, split: str) -> Table:
     splits = sorted(file.name.removesuffix(".jsonl.gz") for file in (EMBEDDED / name).glob("*.jsonl.gz"))
     if split not in splits:
-        raise unknown_name(f"{name}: split", split, splits)
+        raise unknown_name(f"{name}: split", split, splits, whole=True)
     return _file(EMBEDDED / name / f"{split}.jsonl.gz", f"{name}:{split}")
 
 
@@ -200,7 +200,7 @@ def _near_files(path: Path) -> list[str]:
 def _saved(path: Path, source: str, split: str) -> Table:
     if not any((path / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
         found = sorted(file.name for file in path.iterdir() if format_of(file) is not None)
-        there = f"; it holds {listed(found, 5)}, of which one or a list can be named" if found else ""
+        there = f"; it holds {listed(found, 5, whole=True)}, of which one or a list can be named" if found else ""
         raise BadInput(
             f"{source}: not a folder saved by `datasets`, expected a file or a folder written by save_to_disk{there}"
         )
@@ -213,7 +213,7 @@ def _saved(path: Path, source: str, split: str) -> Table:
     if isinstance(loaded, datasets.DatasetDict):
         split = split or "train"
         if split not in loaded:
-            raise unknown_name(f"{source}: split", split, loaded)
+            raise unknown_name(f"{source}: split", split, loaded, whole=True)
         return _arrow(loaded[split], f"{source}:{split}")
     if split:
         raise BadInput(f"{source}: this saved data set has no splits, found {split!r} after its name, expected the name alone")

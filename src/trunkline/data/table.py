@@ -68,7 +68,7 @@ class Table:
         known = [column for column in self.columns if self.headings.get(column, column) == column]
         told = self.listable()
         found = f"unknown name {literal(name)}; expected the name of one of its {len(known)} columns"
-        said = [unknown_name("", name, told).problem if told else found]
+        said = [unknown_name("", name, told, whole=True).problem if told else found]
         if hidden := len(known) - len(told):
             they = "1 column has a name that reads" if hidden == 1 else f"{hidden} columns have names that read"
             said.append(f"{they} like a text; if the file has no header, add a first row that names the columns")
@@ -165,7 +165,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
     for other in tables[1:]:
         if different := first.columns.keys() ^ other.columns.keys():
             shown = {*first.listable(), *other.listable()}
-            named = listed(sorted(different)) if different <= shown else f"{len(different)} names"
+            named = listed(sorted(different), whole=True) if different <= shown else f"{len(different)} names"
             raise BadInput(
                 f"{other.source}: its columns differ from those of {first.source} in {named}; expected the same columns"
             )

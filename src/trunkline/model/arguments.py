@@ -94,13 +94,15 @@ def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, lis
     """
     if not isinstance(labels, Mapping):
         if len(names) != 1:
-            expected = f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8)})"
+            expected = (
+                f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8, whole=True)})"
+            )
             raise BadInput(f"labels: found {type(labels).__name__}, expected {expected}")
         labels = {next(iter(names)): labels}
     found = {}
     for name, own in labels.items():
         if name not in names:
-            raise unknown_name("labels: branch", name, names)
+            raise unknown_name("labels: branch", name, names, whole=True)
         found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
         if len(found[name]) != count:
             raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")

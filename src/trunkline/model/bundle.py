@@ -71,7 +71,7 @@ class Bundle:
         with self._changing:
             plan = self._plan
             if name not in plan.branches:
-                raise unknown_name("branch", name, plan.branches)
+                raise unknown_name("branch", name, plan.branches, whole=True)
             self._plan = Plan(plan.trunks, {other: branch for other, branch in plan.branches.items() if other != name})
             return plan.branches[name]
 
@@ -79,7 +79,7 @@ class Bundle:
         """The bundle with these branches only, on the same trunk; BadInput for a name that no branch has."""
         bundle, plan, names = copy.copy(self), self._plan, list(names)
         if unknown := [name for name in names if name not in plan.branches]:
-            raise unknown_name("branch", unknown[0], plan.branches)
+            raise unknown_name("branch", unknown[0], plan.branches, whole=True)
         bundle._changing = threading.Lock()
         bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names})
         return bundle

@@ -126,9 +126,11 @@ def label_names(given: Iterable[str], branches: Mapping[str, Branch]) -> dict[st
     for word in given:
         places = [place for place, character in enumerate(word) if character == "=" and place]
         if not places:
-            raise BadInput(f"--map {shown(word)}: expected GIVEN=TRAINED, the label in the data and that of the branch")
+            raise BadInput(
+                f"--map {shown(word, whole=True)}: expected GIVEN=TRAINED, the label in the data and that of the branch"
+            )
         at = next((place for place in places if word[place + 1 :] in known), places[0])
         if word[at + 1 :] not in known:
-            raise unknown_label(f"--map {shown(word)}", word[at + 1 :], sorted(known))
+            raise unknown_label(f"--map {shown(word, whole=True)}", word[at + 1 :], sorted(known))
         found[word[:at]] = word[at + 1 :]
     return found

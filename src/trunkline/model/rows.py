@@ -140,6 +140,6 @@ class OutputNames:
             self._names[name] = found
             self._taken.add(found)
         if moved:
-            told = ", ".join(f"{shown(name)} as {shown(self._names[name])}" for name in moved[:NAMED])
+            told = ", ".join(f"{shown(name, whole=True)} as {shown(self._names[name], whole=True)}" for name in moved[:NAMED])
             more = f" and {len(moved) - NAMED:,} more" if len(moved) > NAMED else ""
             self.say(f"columns of the input with the names of predictions are renamed: {told}{more}")

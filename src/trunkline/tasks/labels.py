@@ -90,10 +90,10 @@ class UnknownLabel(BadInput):
 def unknown_label(where: str, label: str, known: Iterable[str]) -> UnknownLabel:
     """Return the error for a label that is not among the `known` ones; it names the nearest, or the first few."""
     known = list(known)
-    near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
-    hint = f"did you mean {shown(near[0])}?" if near else f"expected one of {listed(known, 8)}"
+    near, whole = difflib.get_close_matches(label, known, n=1, cutoff=0.6), may_name([*known, label])
+    hint = f"did you mean {shown(near[0], whole)}?" if near else f"expected one of {listed(known, 8, whole=whole)}"
     hint = hint if may_name(known) else "expected one of them"
-    problem = f"found the label {shown(label)}, which is not among the {len(known)} labels of the task; {hint}"
+    problem = f"found the label {shown(label, whole)}, which is not among the {len(known)} labels of the task; {hint}"
     return UnknownLabel(problem, where=where)
 
 
@@ -177,7 +177,7 @@ def unseen_sentence(name: str, labels: Sequence[str], unseen: Mapping[str, int],
     named = []
     for label, count in Counter(unseen).most_common(8):
         near = nearest_label(label, labels)
-        named.append(f"{shown(label)} ({count:,}{'' if near is None else f', nearest: {shown(near)}'})")
+        named.append(f"{shown(label, whole=True)} ({count:,}{'' if near is None else f', nearest: {shown(near, whole=True)}'})")
     more = f" and {len(unseen) - 8:,} more" if len(unseen) > 8 else ""
     return f"{counted}: {', '.join(named)}{more}."
 

@@ -99,7 +99,7 @@ def _never_predicted(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     if not may_name(list(names)):
         return [f"{opening} {len(never)} of its {len(names)} labels, which {sum(never.values()):,} {unit}s have."]
     few = sorted(never, key=lambda name: -never[name])[:NAMED]
-    named = ", ".join(f"{shown(name)} ({never[name]:,} {unit}{'' if never[name] == 1 else 's'})" for name in few)
+    named = ", ".join(f"{shown(name, whole=True)} ({never[name]:,} {unit}{'' if never[name] == 1 else 's'})" for name in few)
     more = f" and {len(never) - len(few)} more" if len(never) > len(few) else ""
     of = "" if len(never) == 1 else f" {len(never)} of its {len(names)} labels:"
     return [f"{opening}{of} {named}{more}."]

@@ -120,7 +120,8 @@ class SequenceTask(Task):
         labels = space.label_space(counts, config.label_list, f"tasks.{name}.label_list")
         if len(labels) < 2:
             where = space.place(corpus.table, [config.label])
-            raise BadInput(f"{where}: found only the label {shown(labels[0])}, expected at least two different ones")
+            only = shown(labels[0], space.may_name(labels))
+            raise BadInput(f"{where}: found only the label {only}, expected at least two different ones")
         key = f"tasks.{name}.positive"
         if config.positive is not None and len(labels) != 2:
             raise BadInput(f"only two labels have a positive one, and there are {len(labels)}", key=key)

@@ -66,7 +66,7 @@ class SpanColumn:
         if gone and not may_name(types):
             found.append(f"no span of {self.task!r} is left of {len(gone):,} of its labels.")
         elif gone:
-            found.append(f"no span of {self.task!r} is left of {listed(gone, 8)}.")
+            found.append(f"no span of {self.task!r} is left of {listed(gone, 8, whole=True)}.")
         return found
 
     def _cause(self, corpus: Corpus) -> str | None:

@@ -155,7 +155,9 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     """What to say of labels that nothing can be learned about."""
     if not (labels := task.absent_labels(targets)):
         return None
-    named = ", ".join(map(shown, labels[:8])) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+    named = ", ".join(shown(label, whole=True) for label in labels[:8]) + (
+        f" and {len(labels) - 8} more" if len(labels) > 8 else ""
+    )
     have = "has" if len(labels) == 1 else "have"
     said = f"train: {len(labels)} of the {task.name!r} labels {have} no training examples"
     return f"{said}: {named}." if may_name(task.labels) else f"{said}."

@@ -73,7 +73,7 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
         raise BadInput(f"given, but training.regime is {regime}; expected them with joint only", key="training.loss_weights")
     if isinstance(weights := training.loss_weights, dict):
         for name in sorted(weights.keys() - set(tasks)):
-            raise unknown_name("", name, tasks, key=f"training.loss_weights.{name}")
+            raise unknown_name("", name, tasks, key=f"training.loss_weights.{name}", whole=True)
         if not any(weights.get(name, 1) for name in tasks):
             raise BadInput("found 0 for every task, expected at least one positive weight", key="training.loss_weights")
     approach = approach_of(method)

@@ -205,3 +205,18 @@ def test_every_column_of_tags_for_the_same_words_is_a_task_and_ids_of_sentences_
     )
     texts = {"review": ["a b", "c", "d e"], **{name: columns[name] for name in ("tokens", "ner")}}
     assert guess_columns(Table("x", texts)).text == "review"
+
+
+def test_names_of_columns_are_shown_whole_unless_they_may_be_texts():
+    texts = sentences(60)
+    table = Table(
+        "x.csv",
+        {
+            "Customer Utterance": texts,
+            "how sure the first rater was": cycle(["very", "little"], 60),
+            "a slow film with bad music": sentences(60, 1),  # as the first row of a file without a header has it
+        },
+    )
+    said = " ".join(guess_columns(table).sentences)
+    assert "'Customer Utterance' is" in said and "'how sure the first rater was' is a sequence" in said
+    assert "bad music" not in said and "'a slow f...'" in said

@@ -73,7 +73,7 @@ def _sheet(book: Any, notes: Notes) -> tuple[Any, _Row]:
                 full.append((sheet, (number, row)))
                 break
     if len(full) > 1:
-        title = shown(full[0][0].title)
+        title = shown(full[0][0].title, whole=True)
         notes.add(f"{{}} not read, only {title}; save another as a file of its own.", "sheet", len(full) - 1)
     return full[0] if full else (None, (0, ()))
 

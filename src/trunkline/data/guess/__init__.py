@@ -7,6 +7,7 @@ long they are and how often they recur. Every column gets one decision, so a use
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from trunkline.data.guess.columns import one_column, ticks
@@ -42,6 +43,11 @@ def guess_columns(
     """
     if table.lacks_header():
         raise BadInput(f"{table.source}: {NO_HEADER}")
+    listable = frozenset(table.listable())
+
+    def called(column: str | None) -> str:
+        return shown(column, column in listable)
+
     looks = {name: Look(table, name, missing) for name in table.columns}
     free = {name: look for name, look in looks.items() if name not in named}
     text, pair = find_texts(free) if text is None else (text, None)
@@ -61,32 +67,36 @@ def guess_columns(
         if name == text:
             made[name] = Decision(name, "text", f"{look.describe_text()}{look.missing}")
         elif name == pair:
-            made[name] = Decision(name, "text_pair", f"its name pairs with {shown(text)}, {look.describe_text()}{look.missing}")
+            made[name] = Decision(
+                name, "text_pair", f"its name pairs with {called(text)}, {look.describe_text()}{look.missing}"
+            )
         elif name == tags.tokens:
-            made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {shown(tags.tags)} in every row")
+            made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {called(tags.tags)} in every row")
         elif name == tags.tags or name in tags.more:
-            made[name] = Decision(name, "token", f"lists of tags, one for each string of {shown(tags.tokens)}{look.missing}")
+            made[name] = Decision(name, "token", f"lists of tags, one for each string of {called(tags.tokens)}{look.missing}")
             task = {"kind": "token", "tokens": tags.tokens, "tags": name}
         elif name == other:
-            made[name] = Decision(name, "unused", f"it does not hold the words of {shown(tags.tokens)}")
+            made[name] = Decision(name, "unused", f"it does not hold the words of {called(tags.tokens)}")
         elif name in tags.beside:
-            made[name] = Decision(name, "unused", f"a string for each of {shown(tags.tokens)}, which are no tags")
+            made[name] = Decision(name, "unused", f"a string for each of {called(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
-            both = f"{shown(tags.tags)} and {shown(tags.tokens)}"
+            both = f"{called(tags.tags)} and {called(tags.tokens)}"
             made[name] = Decision(name, "unused", f"{both} already mark words; set `spans` to it to use it instead")
         elif name in named and name not in ticked:
-            made[name], task = named_column(look, text)
+            made[name], task = named_column(look, text and called(text))
         elif is_score(name, looks):
-            made[name] = Decision(name, "unused", f"it holds the scores of the predictions in {shown(name.rpartition('.')[0])}")
+            made[name] = Decision(
+                name, "unused", f"it holds the scores of the predictions in {called(name.rpartition('.')[0])}"
+            )
         elif name in tags.trouble:
             made[name] = Decision(name, "unused", tags.trouble[name])
         elif look.word_lists and text is not None and words_of(look, looks[text]):
-            made[name] = Decision(name, "unused", f"its lists hold the words of {shown(text)}")
+            made[name] = Decision(name, "unused", f"its lists hold the words of {called(text)}")
         elif name in ticked:
             made[name] = Decision(name, "multilabel", f"1 or blank, as are {len(ticked):,} columns: a label each")
             task = {"kind": "multilabel", "labels": ticked} if name == ticked[0] else None
         else:
-            made[name], task = one_column(look, text)
+            made[name], task = one_column(look, text and called(text))
         if task is not None:
             tasks[task_name("labels" if name in ticked else name, tasks)] = task
     if named:
@@ -96,13 +106,14 @@ def guess_columns(
     if not tasks:
         unused = {name: decision.why for name, decision in made.items() if decision.role == "unused"}
         raise _none(table, "looks like a task", "one, or a config", unused)
-    return Guess(text, pair, tasks, [made[name] for name in table.columns if name in made])
+    decisions = [replace(made[name], listable=name in listable) for name in table.columns if name in made]
+    return Guess(text, pair, tasks, decisions)
 
 
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:
     """The error for a table in which nothing is a text or a task, with what is known of why."""
     names = table.listable()
-    given = [f"{shown(name)}: {why}" for name, why in reasons.items() if name in names][:MOST_REASONS]
-    among = listed(names, 10) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
+    given = [f"{shown(name, whole=True)}: {why}" for name, why in reasons.items() if name in names][:MOST_REASONS]
+    among = listed(names, 10, whole=True) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
     said = f"found no column that {what} among {among}, expected {expected}"
     return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else ""))

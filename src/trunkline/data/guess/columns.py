@@ -12,7 +12,6 @@ from trunkline.data.guess.looks import MOST_LABEL_LENGTH, MOST_LABELS, Look
 from trunkline.data.guess.names import DIVISION, WORD_NAMES, names_classes
 from trunkline.data.label_sets import YES, vector_names
 from trunkline.data.values.numerals import PLAIN
-from trunkline.errors import shown
 
 SEPARATORS = "|;,"
 MOST_CLASS_NUMBERS = 20  # different whole numbers that are classes; more are amounts, unless the column's name says otherwise
@@ -25,7 +24,7 @@ Made = tuple[Decision, dict[str, Any] | None]
 
 
 def one_column(look: Look, text: str | None) -> Made:
-    """Decide about a column: the decision, and the task if it is one. text: the column of the texts."""
+    """Decide about a column: the decision, and the task if it is one. text: how messages name the column of the texts."""
 
     def unused(why: str) -> Made:
         return Decision(look.name, "unused", why), None
@@ -36,7 +35,7 @@ def one_column(look: Look, text: str | None) -> Made:
     if not look.n:
         return unused("no row has a value")
     if look.spans and text is not None:
-        return task("token", f"spans with start, end and label on {shown(text)}", spans=look.name)
+        return task("token", f"spans with start, end and label on {text}", spans=look.name)
     if look.lists:
         return _lists(look, unused, task)
     if look.broken:

@@ -19,17 +19,21 @@ def columns_of(section: Mapping[str, Any]) -> set[str]:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a column was interpreted. role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence."""
+    """How a column was interpreted. role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence.
+
+    listable: whether messages may show the name whole (`Table.listable`).
+    """
 
     column: str
     role: str
     why: str
+    listable: bool = False
 
     @property
     def sentence(self) -> str:
         taken = {"text": "is the text", "text_pair": "is the second text of a pair", "unused": "is not used"}
         taken["tokens"] = "holds the words that tags belong to"
-        return f"{shown(self.column)} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
+        return f"{shown(self.column, self.listable)} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
 
 
 @dataclass(frozen=True)

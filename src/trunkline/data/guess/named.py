@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trunkline.data.guess.columns import Made, are_dates, one_column
 from trunkline.data.guess.decision import Decision
 from trunkline.data.guess.looks import Look
@@ -26,7 +28,9 @@ def named_column(look: Look, text: str | None) -> Made:
         as_classes = (
             f"; to predict each value as a class, give tasks={{{look.name!r}: {{'kind': 'sequence', 'label': {look.name!r}}}}}"
         )
-        raise BadInput(f"{look.table.source}: {decision.sentence.rstrip('.')}{does}{as_classes if look.n else ''}")
+        raise BadInput(
+            f"{look.table.source}: {replace(decision, listable=True).sentence.rstrip('.')}{does}{as_classes if look.n else ''}"
+        )
     kind, key = "sequence", "label"
     if look.lists:
         kind, key = "multilabel", "labels"
