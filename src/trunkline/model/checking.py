@@ -47,7 +47,7 @@ class Origin(str):
         return str(self) if text is None else f"override {text!r}"
 
 
-def at(where: str, key: str) -> dict[str, str]:
+def at(where: str, key: str) -> dict[str, Any]:
     """Return where `key` was given, and the key, as errors take them."""
     return {"where": where.of(key) if isinstance(where, Origin) else where, "key": key}
 
