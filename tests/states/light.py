@@ -27,6 +27,11 @@ from trunkline.trunk.fingerprint import Fingerprint
 
 class LightTrunk:
     name, stack, dtype = "light", "encoder", "fp32"
+    compiled = None
+
+    @property
+    def computed_in(self):
+        return self.dtype
 
     def __init__(self, layers=3, hidden=8, weights="w", tokenizer="t", padding=0.0, seconds=0.0):
         self.num_layers, self.hidden_size, self.padding, self.seconds = layers, hidden, padding, seconds

@@ -75,4 +75,7 @@ class LiveStates:
             rows = state.reshape(-1, state.shape[-1])
             receive(layer, rows if real is None else torch.index_select(rows, 0, real))
 
-        run_layers(self._trunk, inputs, layers, pack)
+        if self._trunk.compiled is None:
+            run_layers(self._trunk, inputs, layers, pack)
+        else:
+            self._trunk.compiled.run(inputs, layers, pack)

@@ -48,7 +48,7 @@ def key_parts(trunk: Trunk, encoded: Encoded, dtype: str, batch_tokens: int) -> 
         "config": trunk.fingerprint.config,
         "tokenizer_settings": trunk.fingerprint.tokenizer_settings,
         "stack": trunk.stack,
-        "computed_in": trunk.dtype,
+        "computed_in": trunk.computed_in,
         "texts": encoded.digest(),
         "dtype": dtype,
         "hidden_size": trunk.hidden_size,

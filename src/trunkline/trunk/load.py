@@ -25,6 +25,8 @@ from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.inputs.text import TextProcessor
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
+from trunkline.trunk.backends import Ranges, find_backend
+from trunkline.trunk.compiled import CompiledTrunk
 from trunkline.trunk.fingerprint import (
     Fingerprint,
     config_digest,
@@ -47,6 +49,8 @@ def load_trunk(
     stack: StackName = "encoder",
     dtype: str = "auto",
     device: str | torch.device = "auto",
+    backend: str = "torch",
+    ranges: Ranges | None = None,
 ) -> Trunk:
     """Load a trunk, ready to run.
 
@@ -54,11 +58,15 @@ def load_trunk(
         name (str | Path): an alias ("minilm"), a folder, or a hub id; tried in this order.
         revision (str | None): commit, tag or branch of a hub id. What was found is in `Trunk.revision`.
         stack: "decoder" reads the decoder of an encoder-decoder model (bart, mbart) instead of its encoder.
-        dtype: precision of weights and states: "fp32", "bf16" or "auto", the faster of the two here.
+        dtype: precision of weights and states: "fp32", "bf16" or "auto", the faster of the two here (of a backend: fp32); a
+            backend may have "int8" too.
         device: "auto" is CUDA where there is any, else the CPU.
+        backend: "torch", or the name of one that compiles the trunk for this machine's CPU (see `backends`).
+        ranges: for int8, those of a calibration; without them, `Trunk.compiled` is to be calibrated before the trunk runs.
 
     Raises:
-        BadInput: nothing of that name, an unknown architecture, pickled or incomplete weights, no fast tokenizer.
+        BadInput: nothing of that name, an unknown architecture, pickled or incomplete weights, no fast tokenizer, or a backend
+            that is unknown, not installed, or without that precision.
         TrunklineError: the hub is needed and cannot be reached.
     """
     source = find_source(name, revision)
@@ -70,13 +78,29 @@ def load_trunk(
             found=repr(str(name)),
         )
     stored = stored_dtype(source.folder)
-    place = pick_device(device)
-    precision = pick_dtype(dtype, place)
+    place, precision = pick_place(dtype, device, backend)
     with quiet_loading():
         config = _load_config(source.folder)
         tokenizer = _load_tokenizer(source.folder, config)
         model = _load_model(source.folder, config, row, stack, stored)
-    return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
+    if backend == "torch":
+        return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
+    trunk = Trunk(source, row, stack, model, tokenizer, stored=stored, dtype="fp32", device=place)
+    trunk.dtype, trunk.compiled = precision, CompiledTrunk(trunk, backend, precision, ranges)
+    return trunk
+
+
+def pick_place(dtype: str, device: str | torch.device, backend: str) -> tuple[torch.device, str]:
+    """Where and in which precision a trunk runs; BadInput for what this machine or the backend does not have."""
+    if backend == "torch":
+        place = pick_device(device)
+        return place, pick_dtype(dtype, place)
+    precision = "fp32" if dtype == "auto" else dtype
+    find_backend(backend, precision)
+    place = pick_device("cpu" if device == "auto" else device)
+    if place.type != "cpu":
+        raise BadInput(f"{str(device)!r}: backend {backend} runs on the CPU only; expected cpu or auto", key="device")
+    return place, precision
 
 
 class Trunk:
@@ -91,7 +115,8 @@ class Trunk:
         model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read).
         tokenizer: its fast tokenizer.
         processor: what makes token ids of texts and batches of these; threads may share it.
-        dtype (str): "fp32" or "bf16".
+        dtype (str): "fp32" or "bf16", or "int8" of a backend.
+        compiled (CompiledTrunk | None): what computes the states where torch does not.
         device (torch.device): where it runs.
         hidden_size (int): K, the width of a layer state.
         num_layers (int): l; there are states 0 to l.
@@ -116,6 +141,7 @@ class Trunk:
         self.name, self.revision, self.architecture, self.stack = source.name, source.revision, row.model_type, stack
         self.folder, self.row = source.folder, row
         self.tokenizer, self.dtype, self.device = tokenizer, dtype, device
+        self.compiled: CompiledTrunk | None = None
         self._stored = stored
         # Narrowing loses the bits that the fingerprint is made of, so it is taken before; widening keeps them all.
         narrows = torch.promote_types(stored, DTYPES[dtype]) != DTYPES[dtype]
@@ -143,6 +169,16 @@ class Trunk:
             with_segments="token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1,
             longest=self.longest_input,
         )
+
+    @property
+    def backend(self) -> str:
+        """The name of what computes the states."""
+        return "torch" if self.compiled is None else self.compiled.name
+
+    @property
+    def computed_in(self) -> str:
+        """What the numbers of a state depend on besides the fingerprint: precision, backend, and the calibration of int8."""
+        return self.dtype if self.compiled is None else self.compiled.computed_in
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

@@ -59,7 +59,7 @@ def run_layers(
     Raises:
         BadInput: a layer that the trunk does not have.
     """
-    wanted = _checked(layers, trunk.num_layers)
+    wanted = checked_layers(layers, trunk.num_layers)
     if not wanted:
         return
     grad = torch.is_grad_enabled()
@@ -98,12 +98,13 @@ def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack
         BadInput: an unknown architecture, or a layer or stack that the model does not have.
     """
     taps = find_taps(model, stack)
-    wanted = _checked(layers, len(taps.states))
+    wanted = checked_layers(layers, len(taps.states))
     with _listening(_Listener(taps, wanted, lambda layer, state: receive(layer, state.detach()), stop=False)):
         yield
 
 
-def _checked(layers: Collection[int], deepest: int) -> frozenset[int]:
+def checked_layers(layers: Collection[int], deepest: int) -> frozenset[int]:
+    """The layers as a set; BadInput for one that a trunk of `deepest` blocks does not have."""
     for layer in layers:
         if not isinstance(layer, Integral) or not 0 <= layer <= deepest:
             raise BadInput(f"layer {layer!r}: the trunk has no such layer; expected 0 to {deepest}")

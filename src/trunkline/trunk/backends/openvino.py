@@ -1,0 +1,166 @@
+"""OpenVINO. int8: weights by output channel, activations by tensor with fixed ranges (post-training quantisation by NNCF).
+
+Which activations are quantised follows from the graph alone. So their ranges, two numbers each, are all that calibration adds:
+a branch that was trained on quantised states keeps them (`Trunk.calibration`), and the same graph is made of them anywhere.
+For that, the two steps of NNCF that move weights by what calibration has seen are off (smoothing, bias correction); branches
+learn on the states as they come out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline.errors import TrunklineError
+from trunkline.trunk.backends import Graph, Ranges, backends
+from trunkline.trunk.backends.graph import Exported, Inputs
+
+FILE = "graph.xml"
+_PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
+
+
+class OpenVino:
+    """A `Backend`."""
+
+    packages: tuple[str, ...] = ("openvino", "onnx")
+    quantiser: str | None = "nncf"
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
+
+    def write(self, exported: Exported, folder: Path, precision: str, ranges: Ranges | None) -> None:
+        openvino, model = _openvino(), _read(exported)
+        if precision == "int8":
+            assert ranges is not None
+            batch = {name: np.ones((1, 4), dtype=np.int64) for name in exported.inputs}
+            model = _quantised(model, [batch])
+            _replace(model, ranges)
+        openvino.save_model(model, folder / FILE, compress_to_fp16=False)
+
+    def calibrate(self, exported: Exported, batches: Iterable[Inputs]) -> dict[str, tuple[float, float]]:
+        return {name: (low, high) for name, (low, high, _) in _quantisers(_quantised(_read(exported), list(batches))).items()}
+
+    def open(self, folder: Path, precision: str, threads: int) -> Graph:
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # other work shares the cores
+        }
+        return _Compiled(_openvino().Core().compile_model(folder / FILE, "CPU", options))
+
+
+class _Compiled:
+    """A compiled model and the requests that run it, one for each thread that runs it at the same time."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._takes = [one.any_name for one in model.inputs]
+        self._idle: list[Any] = []
+        self._turn = threading.Lock()
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        with self._turn:
+            request = self._idle.pop() if self._idle else self._model.create_infer_request()
+        found = request.infer([inputs[name] for name in self._takes], share_inputs=True)
+        states = [found[index] for index in range(len(self._model.outputs))]  # copies: the request's memory is used again
+        with self._turn:
+            self._idle.append(request)
+        return states
+
+
+def _read(exported: Exported) -> Any:
+    return _openvino().Core().read_model(exported.path)
+
+
+def _quantised(model: Any, batches: list[Inputs]) -> Any:
+    with _without_reports():
+        import nncf
+        from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
+
+    unmoved = nncf.AdvancedQuantizationParameters(
+        disable_bias_correction=True,
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
+    )
+    with _quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches, dict),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            subset_size=len(batches),
+            advanced_parameters=unmoved,
+        )
+
+
+def _quantisers(model: Any) -> dict[str, tuple[float, float, Any]]:
+    """By name, the range and the node of each quantised activation."""
+    found = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize" and node.input_value(0).get_node().get_type_name() != "Constant":
+            low, high = (float(node.input_value(i).get_node().data.reshape(-1)[0]) for i in (1, 2))
+            found[node.get_friendly_name()] = low, high, node
+    return found
+
+
+def _replace(model: Any, ranges: Ranges) -> None:
+    """Give the quantised activations of `model` these ranges."""
+    found = _quantisers(model)
+    if missing := found.keys() - ranges.keys():  # the ranges are those of all layers, the graph may have fewer
+        raise TrunklineError(
+            f"int8: this version of OpenVINO and NNCF quantises {len(missing)} activations that have no range in the "
+            f"calibration, such as {min(missing)}; calibrate again"
+        )
+    for name, (_, _, node) in found.items():
+        for port in (1, 2, 3, 4):
+            old = node.input_value(port).get_node()
+            value = np.full(old.data.shape, ranges[name][(port - 1) % 2], dtype=np.float32)
+            node.input(port).replace_source_output(_openvino().opset13.constant(value).output(0))
+
+
+def _openvino() -> Any:
+    with _without_reports():
+        import openvino
+
+        return openvino
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Both libraries report their use to their makers over the network when they are imported, but for automated tests."""
+    told = {"CI": "true", "NNCF_CI": "1"}
+    before, kind = {name: os.environ.get(name) for name in told}, logging.getLoggerClass()
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        logging.setLoggerClass(kind)  # NNCF makes its own the one of every library
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF prints progress bars and advice; within the block it does not."""
+    import nncf
+
+    root = logging.getLogger("nncf")
+    level = root.level
+    nncf.set_log_level(logging.ERROR)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        root.setLevel(level)
+
+
+backends.register("openvino")(OpenVino())
