@@ -147,9 +147,7 @@ def test_a_backend_that_is_not_installed_is_named(tiny_trunk_dir, monkeypatch):
 def test_a_graph_is_kept_checked_and_made_again(tiny_trunk, caplog, monkeypatch):
     trunk, made = tiny_trunk("bert"), []
     write = type(backends.get("onnx")).write
-    monkeypatch.setattr(
-        type(backends.get("onnx")), "write", lambda self, *given: made.append(given[1]) or write(self, *given)
-    )
+    monkeypatch.setattr(type(backends.get("onnx")), "write", lambda self, *given: made.append(given[1]) or write(self, *given))
     expected = states(trunk, [0], [2], CompiledTrunk(trunk, "onnx", "fp32").run)
     states(trunk, [0], [2], CompiledTrunk(trunk, "onnx", "fp32").run)
     assert len(made) == 1

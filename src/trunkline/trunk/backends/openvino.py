@@ -151,16 +151,14 @@ def _without_reports() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """NNCF prints progress bars and advice; within the block it does not."""
-    import nncf
-
-    root = logging.getLogger("nncf")
-    level = root.level
-    nncf.set_log_level(logging.ERROR)
+    own = logging.getLogger("nncf")  # its own function for this changes the handlers of other libraries
+    level = own.level
+    own.setLevel(logging.ERROR)
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
             yield
     finally:
-        root.setLevel(level)
+        own.setLevel(level)
 
 
 backends.register("openvino")(OpenVino())
