@@ -100,7 +100,7 @@ class FeatureBased(Approach):
         return wanted
 
     def precision(self, trunk: Trunk, wanted: str) -> str:
-        return trunk.dtype
+        return "bf16" if trunk.dtype == "bf16" else "fp32"
 
     def stages(self, groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
         return groups

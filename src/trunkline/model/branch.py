@@ -32,6 +32,7 @@ from trunkline.saved import Bounded, Weights
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task, kinds
 from trunkline.trunk.architectures import StackName
+from trunkline.trunk.compiled import precision_name
 from trunkline.trunk.load import Trunk, load_trunk
 
 
@@ -49,6 +50,13 @@ class TrunkRef:
     hidden_size: int
     config: str | None = None
     tokenizer_settings: str | None = None
+    backend: str = "torch"
+    ranges: dict[str, tuple[float, float]] | None = None  # of int8: its calibration (trunk/backends/openvino.py)
+
+    @property
+    def precision(self) -> str:
+        """As `Trunk.precision`."""
+        return precision_name(self.dtype, self.ranges)
 
     @classmethod
     def of(cls, trunk: Trunk) -> TrunkRef:
@@ -64,7 +72,14 @@ class TrunkRef:
             trunk.hidden_size,
             print_.config,
             print_.tokenizer_settings,
+            trunk.backend,
+            None if trunk.compiled is None or trunk.compiled.ranges is None else dict(trunk.compiled.ranges),
         )
+
+    def described(self) -> dict[str, Any]:
+        """As branch.json has it: without what earlier versions do not know, where it is as it was for them."""
+        later = {"backend": "torch", "ranges": None}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     @property
     def shape(self) -> TrunkShape:
@@ -148,7 +163,7 @@ def save_branch(branch: Branch, path: Path) -> None:
         "kind": branch.task.kind,
         "task": branch.task.state(),
         "method": branch.source.described(branch.method),
-        "trunk": asdict(branch.trunk),
+        "trunk": branch.trunk.described(),
         "max_length": branch.max_length,
         "precision": branch.precision,
         "pooler": bool(branch.source.pooler),
@@ -203,7 +218,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     method = part("method", lambda value: methods.get(value["name"], f"{file}: method.name"))
     section = part("method", lambda value: method.Config.upgrade(value, described["schema"]))
     config = part("method", lambda _: validate_section(method.Config, section, file, "method"))
-    ref = TrunkRef(**described["trunk"])
+    ref = part("trunk", lambda value: TrunkRef(**value))
     precision, rest = described["precision"], (described.get("metrics", {}), described.get("cost", {}))
     read = described["max_length"], precision, described["text"], described.get("text_pair")
     approach = approach_of(config)
@@ -229,7 +244,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
 
 
 def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None, device: str) -> Trunk:
-    if isinstance(trunk, Trunk) and trunk.dtype == "fp32":
+    if isinstance(trunk, Trunk) and trunk.precision == "fp32" and trunk.compiled is None:
         return trunk
     name = trunk if isinstance(trunk, str) else trunk.name if trunk is not None else ref.name
     revision = ref.revision if trunk is None else trunk.revision if isinstance(trunk, Trunk) else None

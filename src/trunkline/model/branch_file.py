@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -39,13 +39,23 @@ class TrunkFields(_Strict):
     name: str = Field(min_length=1)
     revision: str | None
     stack: StackName
-    dtype: Literal["fp32", "bf16"]
+    dtype: Literal["fp32", "bf16", "int8"]
     weights: Sha256
     tokenizer: Sha256
     config: Sha256 | None = None
     tokenizer_settings: Sha256 | None = None
     num_layers: int = Field(ge=1, le=10_000)
     hidden_size: int = Field(ge=1, le=1 << 20)
+    backend: str = "torch"
+    ranges: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> TrunkFields:
+        if (self.dtype == "int8") != (self.ranges is not None):
+            raise ValueError("dtype int8 has ranges, and no other has")
+        if any(low >= high for low, high in (self.ranges or {}).values()):
+            raise ValueError("ranges: expected the lesser number first")
+        return self
 
 
 class BranchFields(_Strict):

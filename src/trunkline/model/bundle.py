@@ -43,7 +43,7 @@ class Bundle:
         self.trunk = trunk
         self.stored: str | None = None  # the dtype of states stores that may hold the states of texts; None: the trunk is run
         self._changing = threading.Lock()
-        self._plan = Plan(self._trunks({trunk.dtype: trunk}, branches), branches)
+        self._plan = Plan(self._trunks({trunk.precision: trunk}, branches), branches)
 
     @property
     def branches(self) -> Mapping[str, Branch]:
@@ -90,16 +90,26 @@ class Bundle:
         for branch in branches.values():
             branch.check_trunk(self.trunk)
             branch.module.to(self.trunk.device)
-            if branch.source.trunk is None and branch.trunk.dtype not in found:
-                trunk = self.trunk
-                found[branch.trunk.dtype] = shared_trunk(
-                    trunk.folder, stack=trunk.stack, dtype=branch.trunk.dtype, device=trunk.device
+            ref = branch.trunk
+            if branch.source.trunk is None and ref.precision not in found:
+                found[ref.precision] = shared_trunk(
+                    self.trunk.folder,
+                    stack=self.trunk.stack,
+                    dtype=ref.dtype,
+                    device=self.trunk.device,
+                    backend=ref.backend if ref.dtype == "int8" else "torch",
+                    ranges=ref.ranges,
                 )
         return found
 
     @classmethod
     def open(
-        cls, paths: Iterable[str | Path] | str | Path, *, trunk: str | Trunk | None = None, device: str = "auto"
+        cls,
+        paths: Iterable[str | Path] | str | Path,
+        *,
+        trunk: str | Trunk | None = None,
+        device: str = "auto",
+        backend: str | None = None,
     ) -> Bundle:
         """Load branch directories, or run directories with all their branches, and the trunk that they name.
 
@@ -107,8 +117,9 @@ class Bundle:
             paths: one directory or several; branches of the same name are told apart by their folder.
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
+            backend: what computes the frozen trunk; by default what the first branch was trained on.
         """
-        return cls(*open_branches(paths, trunk, device))
+        return cls(*open_branches(paths, trunk, device, backend))
 
     @overload
     def predict(  # type: ignore[overload-overlap]

@@ -53,6 +53,7 @@ def trunk_facts(trunk: Trunk) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in trunk.model.parameters()),
         "vocabulary": trunk.vocabulary,
         "dtype": trunk.dtype,
+        "backend": trunk.backend,
         "device": str(trunk.device),
         "max_length": trunk.max_length,
         "longest_input": trunk.longest_input,

@@ -9,12 +9,13 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
 from trunkline.model.plan import named
+from trunkline.trunk.backends import installed
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
 
 
 def open_branches(
-    paths: Iterable[str | Path] | str | Path, trunk: str | Trunk | None, device: str
+    paths: Iterable[str | Path] | str | Path, trunk: str | Trunk | None, device: str, backend: str | None = None
 ) -> tuple[Trunk, dict[str, Branch]]:
     """Return the trunk, and the branches by name.
 
@@ -22,6 +23,8 @@ def open_branches(
         paths: branch directories, or run directories with all their branches.
         trunk: another place where the same trunk is found, or a trunk already loaded.
         device: "auto", "cpu" or "cuda".
+        backend: what computes the frozen trunk; by default what the first branch was trained on, or torch where that is not
+            installed and another gives the same states.
 
     Raises:
         BadInput: no branch, one given twice, or a trunk that is not there.
@@ -37,10 +40,12 @@ def open_branches(
             branch.share(twin)
     if not loaded:
         raise BadInput("no branch given; expected at least one branch or run directory")
-    return _trunk_of(loaded, trunk, source, device), named(loaded)
+    return _trunk_of(loaded, trunk, source, device, backend), named(loaded)
 
 
-def _trunk_of(loaded: list[Branch], trunk: str | Trunk | None, source: str | Trunk | None, device: str) -> Trunk:
+def _trunk_of(
+    loaded: list[Branch], trunk: str | Trunk | None, source: str | Trunk | None, device: str, backend: str | None
+) -> Trunk:
     if isinstance(trunk, Trunk):
         return trunk
     reading = [branch for branch in loaded if branch.source.trunk is None]
@@ -54,6 +59,8 @@ def _trunk_of(loaded: list[Branch], trunk: str | Trunk | None, source: str | Tru
             stack=first.stack,
             dtype=first.dtype,
             device=device,
+            backend=backend or (first.backend if first.dtype == "int8" or installed(first.backend) else "torch"),
+            ranges=first.ranges,
         )
     except TrunklineError as error:
         if trunk is not None:

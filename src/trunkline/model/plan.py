@@ -72,7 +72,7 @@ class Plan:
         self.branches = MappingProxyType(dict(branches))
         groups: dict[tuple[Any, ...], dict[str, Branch]] = {}
         for name, branch in self.branches.items():
-            trunk = trunks[branch.trunk.dtype] if branch.source.trunk is None else branch.source.trunk
+            trunk = trunks[branch.trunk.precision] if branch.source.trunk is None else branch.source.trunk
             key = trunk, branch.source, branch.max_length, branch.precision, branch.text_pair is not None
             groups.setdefault(key, {})[name] = branch
         passes = []

@@ -22,6 +22,7 @@ from trunkline.tasks import Task
 from trunkline.training.agreement import agreed
 from trunkline.training.allocator import keep_freed_memory
 from trunkline.training.balance import Balance
+from trunkline.training.calibration import calibrate, ranges_of
 from trunkline.training.checkpoint import noted_states
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
@@ -76,6 +77,10 @@ class Run:
         with self.clock.part("read"):
             for group in self.groups:
                 encode_splits(group, self.trunk, self.max_length)
+        if self.trunk.compiled is not None and self.trunk.compiled.calibrates:
+            self.publish(Preparing("calibrating the trunk for int8"))
+            with self.clock.part("load"):
+                calibrate(self.trunk, self.groups, config.training.seed)
         self.config = config = with_batches(config, self.groups)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
@@ -188,11 +193,25 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
+    if section.backend != "torch" and approach_of(config.method).changes_trunk:
+        raise BadInput(
+            found=section.backend,
+            expected=f"torch, as {config.method.name} changes the trunk, and a compiled one cannot be changed",
+            key="trunk.backend",
+        )
     dtype: str = approach_of(config.method).trunk_dtype(section.dtype)
-    if dtype == "auto":  # or each process would measure for itself
+    if dtype == "auto" and section.backend == "torch":  # or each process would measure for itself
         dtype = agreed(accelerator, lambda: pick_dtype("auto", pick_device(device)))
     load = load_trunk if approach_of(config.method).changes_trunk else shared_trunk
-    return load(section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=device)
+    return load(
+        section.name,
+        revision=section.revision,
+        stack=section.stack,
+        dtype=dtype,
+        device=device,
+        backend=section.backend,
+        ranges=None if section.calibration is None else ranges_of(section.calibration),
+    )
 
 
 def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str, older: bool = False) -> str:
@@ -202,5 +221,5 @@ def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precis
     """
     found = trunk.fingerprint
     prints = (found.weights, found.tokenizer) if older else astuple(found)
-    parts = [config.identity(older), data_digest(groups), *prints, trunk.dtype, precision]
+    parts = [config.identity(older), data_digest(groups), *prints, trunk.computed_in, precision]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()

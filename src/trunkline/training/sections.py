@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from trunkline.data.empty import EmptyTexts
 from trunkline.data.formats import formats
 from trunkline.tasks.labels import MissingList
+from trunkline.trunk.backends import backends
 
 Share = float
 Weight = Annotated[float, Field(ge=0)]
@@ -20,14 +21,35 @@ class Section(BaseModel):
 
 
 class TrunkSection(Section):
-    """Which transformer to read."""
+    """Which transformer to read, and what computes it."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("backend", "calibration")
 
     name: str = "minilm"  # embedded alias | hub id | path
     revision: str | None = None  # a commit of the hub, to pin it
     stack: Literal["encoder", "decoder"] = "encoder"  # for models that have both
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"  # of the trunk's computation; auto: the faster on this machine
+    # Of the trunk's computation; auto: the faster of fp32 and bf16 on this machine, of a backend fp32. int8: of openvino.
+    dtype: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    backend: str = "torch"  # torch | openvino | onnx: what computes a frozen trunk; all but torch compile it for the processor
+    calibration: str | None = None  # int8: a run or branch whose calibration is used; None: sampled from the training texts
     device: str = "auto"
     max_length: int | None = Field(None, ge=3)  # tokens; None: the trunk's longest input
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, value: str) -> str:
+        known = ["torch", *backends.names()]
+        if value not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return value
+
+    @model_validator(mode="after")
+    def _fitting_backend(self) -> TrunkSection:
+        if self.dtype == "int8" and self.backend == "torch":
+            raise ValueError("dtype: int8 needs a backend that has it; backend: openvino does")
+        if self.calibration is not None and self.dtype != "int8":
+            raise ValueError("calibration is for dtype: int8 only")
+        return self
 
 
 class DataSection(Section):

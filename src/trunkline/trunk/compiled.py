@@ -65,8 +65,7 @@ class CompiledTrunk:
     @property
     def computed_in(self) -> str:
         """What its states depend on besides the trunk's fingerprint."""
-        calibration = "" if self.ranges is None else f" {ranges_digest(self.ranges)}"
-        return f"{self.precision}, {self.name}{calibration}"
+        return f"{precision_name(self.precision, self.ranges)}, {self.name}"
 
     def calibrate(self, batches: Iterable[dict[str, Tensor]]) -> None:
         """Measure the ranges of activations on sample batches (see `Trunk.collate`), through all layers."""
@@ -152,6 +151,11 @@ def ranges_digest(ranges: Ranges | None) -> str | None:
     if ranges is None:
         return None
     return hashlib.sha256(json.dumps(sorted((name, *pair) for name, pair in ranges.items())).encode()).hexdigest()
+
+
+def precision_name(dtype: str, ranges: Ranges | None) -> str:
+    """fp32, bf16, or int8 and the sha256 of its calibration."""
+    return dtype if ranges is None else f"{dtype} {ranges_digest(ranges)}"
 
 
 def _sound(path: Path, parts: dict[str, Any]) -> bool:

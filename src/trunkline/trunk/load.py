@@ -26,7 +26,7 @@ from trunkline.inputs.encoded import Encoded
 from trunkline.inputs.text import TextProcessor
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
 from trunkline.trunk.backends import Ranges, find_backend
-from trunkline.trunk.compiled import CompiledTrunk
+from trunkline.trunk.compiled import CompiledTrunk, precision_name
 from trunkline.trunk.fingerprint import (
     Fingerprint,
     config_digest,
@@ -174,6 +174,11 @@ class Trunk:
     def backend(self) -> str:
         """The name of what computes the states."""
         return "torch" if self.compiled is None else self.compiled.name
+
+    @property
+    def precision(self) -> str:
+        """`dtype`, of int8 with the sha256 of its calibration. States of one precision are equal but for rounding."""
+        return precision_name(self.dtype, None if self.compiled is None else self.compiled.ranges)
 
     @property
     def computed_in(self) -> str:

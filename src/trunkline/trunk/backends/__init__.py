@@ -72,5 +72,10 @@ def find_backend(name: str, precision: str) -> Backend:
     return found
 
 
+def installed(name: str) -> bool:
+    """Whether the packages that a known backend runs with are there; torch always is."""
+    return name == "torch" or all(importlib.util.find_spec(package) for package in backends.get(name).packages)
+
+
 def _listed(names: Sequence[str]) -> str:
     return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)
