@@ -55,6 +55,7 @@ def test_a_gpu_of_the_processor_is_measured_for_itself(monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"x": 1}', "\x00"])
 def test_a_spoilt_cache_is_measured_anew(monkeypatch, content):
     timings(monkeypatch, 1.0, 0.4)
+    cache_dir().mkdir(parents=True, exist_ok=True)
     (cache_dir() / "machine.json").write_text(content)
     assert pick_dtype("auto", CPU) == "bf16"
     assert any(v == {"dtype": "bf16", "milliseconds": {"fp32": 1000.0, "bf16": 400.0}} for v in machine._remembered(

@@ -67,6 +67,7 @@ class RunConfig(Section):
         """
         values = self.as_dict()
         del values["trackers"]
+        _leave_out_later(self.trunk, values["trunk"])
         _leave_out_later(self.data, values["data"])
         for name, task in self.tasks.items():
             _leave_out_later(task, values["tasks"][name])
