@@ -107,7 +107,7 @@ def test_probabilities_are_those_of_the_predictions(bundle):
     found, answers = bundle.predict_proba(TEXTS), bundle.predict(TEXTS)
     assert list(found) == ["mood", "flag", "topics", "columns", "slots", "chained"]  # a number has none
     for name in ("mood", "flag", "topics", "columns"):
-        labels = bundle.branches[name].task.labels
+        labels = bundle.branches[name].task.classes
         expected = [[answer[name]["scores"][label] for label in labels] for answer in answers]
         assert found[name].shape == (len(TEXTS), len(labels)) and np.allclose(found[name], expected)
     for name in ("slots", "chained"):
@@ -115,6 +115,17 @@ def test_probabilities_are_those_of_the_predictions(bundle):
             (len(segment(text)), len(bundle.branches[name].task.labels)) for text in TEXTS
         ]
         assert all(np.allclose(rows.sum(axis=1), 1, atol=1e-5) for rows in found[name])
+
+
+def test_labels_have_the_type_of_the_training_data_in_python_and_are_strings_in_files(bundle):
+    answers = bundle.predict(TEXTS)
+    assert {type(answer["flag"]["label"]) for answer in answers} == {bool}
+    assert all(answer["flag"]["scores"][answer["flag"]["label"]] == answer["flag"]["score"] for answer in answers)
+    assert type(bundle.predict(TEXTS[0])["flag"]["label"]) is bool and bundle.predict("")["flag"]["label"] is None
+    written = predict_table(bundle, Table("x", {"text": TEXTS}), scores=True)
+    for row, answer in zip(written, answers, strict=True):
+        assert row.answers["flag"]["label"] == str(answer["flag"]["label"]).lower()
+        assert list(row.answers["flag"]["scores"]) == ["false", "true"]
 
 
 def test_probabilities_of_one_text_are_its_row(bundle):
@@ -143,6 +154,12 @@ def test_marginals_of_a_chain_are_those_of_all_its_paths(bundle):
                 expected[start + i, tag] += weight
         expected[start:end] /= total
     assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_one_branch_is_named_alone(bundle):
+    assert list(bundle.only("stars").branches) == ["stars"]
+    with pytest.raises(BadInput, match="branch: unknown name 'star'; did you mean 'stars'"):
+        bundle.only("star")
 
 
 def test_only_numbers_have_no_probabilities(bundle):

@@ -117,3 +117,17 @@ def test_a_run_is_told_from_its_branches(tmp_path):
     shutil.copytree(SAVED / "runs" / "adalayers", run)
     expected = f"{run}: a run; expected one of its branches, such as {run / 'branches' / 'cities'}"
     assert fails(2, "relabel", run, "negative=bad") == expected
+
+
+def test_numbers_that_get_names_come_back_as_these(tmp_path, trunk):
+    shutil.copytree(SAVED / "runs" / "adalayers/branches/mood", tmp_path / "branch")
+    relabel(tmp_path / "branch", {"negative": "0", "positive": "1"})
+    described = json.loads((tmp_path / "branch" / "branch.json").read_text())
+    described["task"]["label_type"] = "int"
+    resave(tmp_path / "branch", described)
+    assert load_branch(tmp_path / "branch", trunk).task.classes == [0, 1]
+    assert Bundle.open(tmp_path / "branch", trunk=trunk).predict(TEXTS[0])["mood"]["label"] in (0, 1)
+    assert relabel(tmp_path / "branch", {"0": "2"}) == ["2", "1"]
+    assert load_branch(tmp_path / "branch", trunk).task.classes == [2, 1]
+    relabel(tmp_path / "branch", {"1": "good"})
+    assert load_branch(tmp_path / "branch", trunk).task.classes == ["2", "good"]

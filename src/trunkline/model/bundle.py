@@ -14,7 +14,7 @@ import torch
 
 from trunkline.data.corpus import Corpus
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.arguments import EmptyTexts, answers_of, asked, not_scored, texts_of
+from trunkline.model.arguments import Asked, EmptyTexts, answers_of, asked, not_scored, texts_of
 from trunkline.model.branch import Branch
 from trunkline.model.opening import open_branches
 from trunkline.model.plan import Plan
@@ -75,9 +75,9 @@ class Bundle:
             self._plan = Plan(plan.trunks, {other: branch for other, branch in plan.branches.items() if other != name})
             return plan.branches[name]
 
-    def only(self, names: Iterable[str]) -> Bundle:
-        """The bundle with these branches only, on the same trunk; BadInput for a name that no branch has."""
-        bundle, plan, names = copy.copy(self), self._plan, list(names)
+    def only(self, names: str | Iterable[str]) -> Bundle:
+        """The bundle with these branches only, or this one, on the same trunk; BadInput for a name that no branch has."""
+        bundle, plan, names = copy.copy(self), self._plan, [names] if isinstance(names, str) else list(names)
         if unknown := [name for name in names if name not in plan.branches]:
             raise unknown_name("branch", unknown[0], plan.branches, whole=True)
         bundle._changing = threading.Lock()
@@ -154,6 +154,8 @@ class Bundle:
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Return, for each text, the prediction of every branch by its name; for one text alone, its prediction.
 
+        Labels have the type that they had in the training data: whole numbers, truth values or strings.
+
         Args:
             texts: what to read, in order; or one text.
             pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
@@ -168,14 +170,26 @@ class Bundle:
         """
         plan = self._plan
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
-        answers: list[dict[str, Any]] = [
-            {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
+        tasks = {name: branch.task for name, branch in plan.branches.items()}
+        answers = [
+            {name: tasks[name].in_own_type(shown) for name, shown in answer.items()}
+            for answer in _predicted(plan, given, progress, self.stored)
         ]
-        for some in portions(plan, given):
-            for name, one in answered(plan, some, progress, self.stored).items():
-                decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
-                for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
-                    answers[row][name] = presented
+        return answers[0] if given.alone else answers
+
+    def predict_written(
+        self,
+        texts: Any,
+        pairs: Any = None,
+        *,
+        units: Any = None,
+        empty_texts: EmptyTexts = "skip",
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """As `predict`, with labels as `trunkline predict` writes them: strings."""
+        plan = self._plan
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        answers = _predicted(plan, given, progress, self.stored)
         return answers[0] if given.alone else answers
 
     def predict_proba(
@@ -187,7 +201,7 @@ class Bundle:
             texts: as of `predict`, likewise `pairs`, `units` and `empty_texts`.
 
         Returns:
-            By branch, fp32 (texts, labels) in the order of `branches[name].task.labels`, NaN for a text that is skipped; of a
+            By branch, fp32 (texts, labels) in the order of `branches[name].task.classes`, NaN for a text that is skipped; of a
             token task a list with an array (words, tags) for each text, without a word for one that is skipped. For one text
             alone, its row.
 
@@ -283,6 +297,21 @@ class Bundle:
         rows = list(range(len(corpus)))
         whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
         return _scores(answered(plan, whole, progress, self.stored), targets)
+
+
+def _predicted(
+    plan: Plan, given: Asked, progress: Callable[[int], None] | None, stored: str | None
+) -> list[dict[str, dict[str, Any]]]:
+    """The prediction of every branch for each text; that for a text that is skipped has parts that are None."""
+    answers: list[dict[str, Any]] = [
+        {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
+    ]
+    for some in portions(plan, given):
+        for name, one in answered(plan, some, progress, stored).items():
+            decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
+            for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
+                answers[row][name] = presented
+    return answers
 
 
 def _scores(answers: Mapping[str, Answered], targets: Mapping[str, Targets]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from trunkline.errors import BadInput, literal
 from trunkline.files import atomic_directory
 from trunkline.model.branch_file import JSON, WEIGHTS, read_branch_file, write_branch_file
 from trunkline.tasks import Task
+from trunkline.tasks.label_types import in_type
 from trunkline.tasks.labels import unknown_label
 
 
@@ -65,6 +66,8 @@ def relabel(path: str | Path, names: Mapping[str, str]) -> list[str]:
                 names.get(true, true): {names.get(label, label): count for label, count in row.items()}
                 for true, row in rows.items()
             }
+    if None in in_type(state["labels"], state.get("label_type")):
+        del state["label_type"]  # they are names now
     Task.from_state(described["name"], state)  # refused here if it could not be read again
     tensors = stored.load()
     with atomic_directory(path) as temporary:

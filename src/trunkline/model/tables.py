@@ -123,7 +123,7 @@ def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_tex
             filled[column] = [texts.get(row) if row in blank else value for row, value in enumerate(own.columns[column])]
             noticed.joined += len(blank)
             noticed.first_joined = noticed.first_joined or table.where(blank[0])
-        found = bundle.only(names).predict(corpus.texts, corpus.pairs, units=corpus.units) if with_text else []
+        found = bundle.only(names).predict_written(corpus.texts, corpus.pairs, units=corpus.units) if with_text else []
         for row, answer in zip(with_text, found, strict=True):
             answers[row].update(answer)
         for row in empty:

@@ -19,6 +19,7 @@ from trunkline.registry import Registry
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
 from trunkline.tasks.criterion import Criterion, Decoded
+from trunkline.tasks.label_types import LabelType, in_type
 from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
@@ -53,6 +54,7 @@ class _State(BaseModel):
     config: dict[str, Any]
     labels: list[str]
     learned: dict[str, Any]
+    label_type: LabelType | None = None
 
 
 class Task(ABC):
@@ -63,8 +65,12 @@ class Task(ABC):
         config (TaskConfig): its section of the YAML.
         labels (list[str]): names of the outputs, in order.
         learned (Learned): what is learned from the training corpus besides them.
+
+    Attributes:
+        label_type (LabelType | None): the Python type of the labels in the training data, where it was not str.
     """
 
+    label_type: LabelType | None = None
     kind: ClassVar[str]
     answers: ClassVar[type[Answers]]
     Config: ClassVar[type[TaskConfig]]
@@ -141,6 +147,24 @@ class Task(ABC):
     def named_labels(self) -> list[str] | None:
         """The labels, where the outputs stand for labels; None for numbers."""
         return self.labels
+
+    @property
+    def classes(self) -> list[Any]:
+        """The labels, in the type that they had in the training data."""
+        return in_type(self.labels, self.label_type)
+
+    def in_own_type(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """Return a prediction with its labels in the type that they had in the training data."""
+        if self.label_type is None:
+            return shown
+        own: dict[Any, Any] = {None: None, **dict(zip(self.labels, self.classes, strict=True))}
+
+        def read(part: Any) -> Any:
+            if isinstance(part, list):
+                return [own[label] for label in part]
+            return {own[label]: score for label, score in part.items()} if isinstance(part, dict) else own[part]
+
+        return {key: part if key == "score" else read(part) for key, part in shown.items()}
 
     @property
     def own_labels(self) -> list[str]:
@@ -255,6 +279,7 @@ class Task(ABC):
             "config": self.config.model_dump(mode="json"),
             "labels": list(self.labels),
             "learned": self.learned.model_dump(mode="json"),
+            **({} if self.label_type is None else {"label_type": self.label_type}),
         }
 
     @staticmethod
@@ -271,6 +296,9 @@ class Task(ABC):
                 raise BadInput(f"{where}: labels: found one twice, expected each once")
             config, learned = kind.Config.model_validate(read.config), kind.Learned.model_validate(read.learned)
             task = kind(name, config, read.labels, learned)
+            if None in in_type(read.labels, read.label_type):
+                raise BadInput(f"{where}: label_type: found {read.label_type}, expected a type that all labels are names of")
+            task.label_type = read.label_type
             task.check_state(where)
             return task
         except ValidationError as error:

@@ -21,6 +21,7 @@ from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TaskConfig, kinds
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits
+from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -113,6 +114,10 @@ class MultilabelTask(Task):
             labels = space.label_space((), config.labels, f"tasks.{name}.labels")
         threshold = UNTUNED if config.threshold == "tuned" else config.threshold
         task = cls(name, config, labels, MultilabelLearned(threshold=threshold))
+        if isinstance(config.labels, str) and length is None:  # else the labels are names of places or columns
+            cells = columns.cells(corpus.table, config.labels, missing=config.missing)
+            parts = (part for cell in cells if isinstance(cell, list) for part in cell if not is_missing(part))
+            task.label_type = type_of_labels(parts, labels)
         task.targets(corpus)  # a label that label_list lacks
         task.learn(corpus)
         return task

@@ -20,6 +20,7 @@ from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TaskConfig, kinds
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits
+from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.positive import guess_positive
 
 
@@ -128,6 +129,8 @@ class SequenceTask(Task):
         if config.positive is not None and config.positive not in space.positions(labels):
             raise space.unknown_label("", config.positive, labels).at("", key)
         task = cls(name, config, labels, SequenceLearned())
+        given = zip(corpus.table.columns[config.label], found, strict=True)
+        task.label_type = type_of_labels((value for value, label in given if label is not None), labels)
         task.targets(corpus)  # a label that label_list lacks
         task.learn(corpus)
         return task
