@@ -185,12 +185,10 @@ class Bundle:
         units: Any = None,
         empty_texts: EmptyTexts = "skip",
         progress: Callable[[int], None] | None = None,
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """As `predict`, with labels as `trunkline predict` writes them: strings."""
+    ) -> list[dict[str, Any]]:
+        """As `predict` of several texts, with labels as `trunkline predict` writes them: strings."""
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
-        answers = _predicted(plan, given, progress, self.stored)
-        return answers[0] if given.alone else answers
+        return _predicted(plan, asked(texts, pairs, units, plan.check_pairs, empty_texts), progress, self.stored)
 
     def predict_proba(
         self, texts: Any, pairs: Any = None, *, units: Any = None, empty_texts: EmptyTexts = "skip"
