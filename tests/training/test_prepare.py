@@ -269,3 +269,12 @@ def test_keys_that_came_later_leave_the_identity_of_a_run_as_it_was(tmp_path):
         assert resolve({**values, "data": {**values["data"], key: value}}).identity() != before.identity()
     values["tasks"]["slots"]["offsets"] = "utf-16"
     assert resolve(values).identity() != before.identity()
+
+
+def test_training_on_predictions_is_told(numbered):
+    edited(numbered, lambda row: row.update({"label.score": 0.5}))
+    findings = prepare(resolve(config("minilm", numbered, tasks=("mood", "stars"))))[0].findings
+    told = [said for said in findings if "predictions" in said]
+    assert told == [
+        "train: column 'label' holds predictions, so 'mood' is trained to agree with them, not with labels that people gave."
+    ]

@@ -54,6 +54,7 @@ def score_table(
     for finding in table.findings:
         say(f"{table.source}: {finding}")
     seen = renamed_columns(bundle.branches, table, columns or {})
+    unscored = [name for name, branch in bundle.branches.items() if "score" not in branch.task.parts]
     for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
         names = list(targets)
         for name in names:
@@ -66,7 +67,7 @@ def score_table(
             findings += [
                 _of_predictions(name, column, seen, given)
                 for column in task.columns()
-                if holds_predictions(seen.headings.get(column, column), table.columns)
+                if holds_predictions(seen.headings.get(column, column), table.columns, unscored)
             ]
         for sentence in findings:
             say(f"{table.source}: {sentence}")
@@ -120,7 +121,8 @@ def _of_predictions(name: str, column: str, table: Table, given: bool) -> str:
     """What to say of answers that a branch has given itself: their scores are no measure."""
     before = f"given_{table.headings.get(column, column)}"
     said = f"{table.named(column)} holds predictions, so the scores of {name!r} measure agreement with them"
-    way = f"; --column {name}=NAME names the column with the right answers, such as {before!r}" if given else ""
+    such = f", such as {before!r}" if before in table.columns else ""
+    way = f"; --column {name}=NAME names the column with the right answers{such}" if given else ""
     return f"{said}{way}."
 
 

@@ -15,6 +15,7 @@ from trunkline.data.corpus import Corpus, View, build_corpus
 from trunkline.data.empty import without_empty
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
+from trunkline.data.values.predictions import told_predictions
 from trunkline.errors import BadInput, shown
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
@@ -135,6 +136,13 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
             with explained(task, whole, name, corpora, drawn):
                 split.targets[key] = task.targets(corpora[name], readings.get(name, scored))
                 refuse_unlabelled(bool(split.targets[key].present.any()), corpora[name], task.columns())
+    unscored = [column for task in tasks.values() if "score" not in task.parts for column in task.columns()]
+    findings += [
+        f"{name}: {said}"
+        for name in named
+        for key, task in tasks.items()
+        for said in told_predictions(key, task.columns(), tables[name].columns, unscored)
+    ]
     if data.weight is not None:
         _weigh_rows(splits["train"], data.weight)
     findings += [said for task in tasks.values() for said in task.label_findings(whole)]

@@ -220,3 +220,16 @@ def test_names_of_columns_are_shown_whole_unless_they_may_be_texts():
     said = " ".join(guess_columns(table).sentences)
     assert "'Customer Utterance' is" in said and "'how sure the first rater was' is a sequence" in said
     assert "bad music" not in said and "'a slow f...'" in said
+
+
+def test_predictions_are_left_out_where_the_labels_from_before_are_there():
+    gold, guessed = cycle(["a", "b", "c"], 60), cycle(["a", "b", "b"], 60)
+    columns = {"given_mood": gold, "mood": guessed, "mood.score": [0.5] * 60, "given_mood_2": guessed}
+    found = guess(**columns, length=[i / 7 for i in range(60)], given_length=[i / 7 + i % 3 for i in range(60)])
+    assert list(found.tasks) == ["given_mood", "given_length"]
+    said = " ".join(found.sentences)
+    assert "'mood' is not used: it holds predictions, and 'given_mood' the labels that were there before." in said
+    assert "'given_mood_2' is not used: it holds earlier predictions of 'mood'." in said
+    alone = guess(mood=guessed, **{"mood.score": [0.5] * 60})
+    assert list(alone.tasks) == ["mood"]  # nothing better is there
+    assert alone.sentences[1].endswith("; it holds predictions.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tasktools import corpus_of, fitted
 
 from trunkline.data.table import Table
-from trunkline.data.values.predictions import holds_predictions
+from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, told_predictions
 from trunkline.errors import BadInput
 from trunkline.model import table_scores
 
@@ -27,7 +29,9 @@ SPAN = {"start": 0, "end": 4, "label": "city"}
 )
 def test_a_column_of_earlier_labels_shows_that_a_column_holds_predictions(cells, given):
     assert holds_predictions("topics", {"topics": cells, "given_topics": given})
-    assert not holds_predictions("topics", {"topics": cells})
+    scored = isinstance(cells[0], list)  # spans with scores show it by themselves
+    assert holds_predictions("topics", {"topics": cells}) == scored
+    assert given_of("topics", {"topics": cells, "given_topics": given}) == "given_topics"
     assert not holds_predictions("given_topics", {"topics": cells, "given_topics": given})
 
 
@@ -43,6 +47,44 @@ def test_a_column_of_earlier_labels_shows_that_a_column_holds_predictions(cells,
 )
 def test_another_column_called_given_is_no_sign_of_predictions(values, beside):
     assert not holds_predictions("name", {"name": values, "given_name": beside})
+
+
+def test_labels_and_numbers_beside_scored_predictions_hold_predictions_too():
+    table = {
+        "text": ["x"],
+        "amount": [3.5],
+        "topics": ["a,b"],
+        "mood": ["a"],
+        "mood.score": [0.5],
+        "length": [2.5],
+        "gold": ["b"],
+        "size": [1.5],
+    }
+    found = [name for name in table if holds_predictions(name, table, ["topics", "length", "size"])]
+    assert found == ["topics", "mood", "length"]  # `amount` is no branch, and something stands between the others and `size`
+    assert not holds_predictions("topics", {"topics": ["a"], "length": [1.5]}, ["topics", "length"])  # nothing shows it
+    assert told_predictions("m", ["mood"], table)[0].startswith("column 'mood' holds predictions, so 'm' is trained to agree")
+    assert told_predictions("t", ["topics"], table, ["topics"])[0].startswith("column 'topics' seems to hold predictions, ")
+
+
+def test_spans_with_the_keys_of_predicted_ones_are_predictions_also_as_a_cell():
+    spans = [{**SPAN, "text": "Oslo", "score": 0.5}]
+    assert holds_predictions("city", {"city": ["[]", json.dumps(spans)]}) and holds_predictions("city", {"city": [None, spans]})
+    assert not holds_predictions("city", {"city": [[SPAN]]}) and not holds_predictions("city", {"city": ["[x"]})
+
+
+def test_a_second_prediction_leaves_an_earlier_one_behind():
+    table = {"mood": ["a"], "mood.score": [0.5], "given_mood": ["b"], "given_mood_2": ["a"]}
+    assert earlier_of("given_mood_2", table) == "mood"
+    assert earlier_of("given_mood", table) is earlier_of("mood", table) is None
+    assert earlier_of("given_x_2", {"given_x_2": [1], "x": [2]}) is None
+
+
+def test_the_column_with_the_right_answers_is_named_only_where_it_is_there():
+    table = Table("out.csv", {"mood": ["a"], "mood.score": [0.5]})
+    assert table_scores._of_predictions("m", "mood", table, True).endswith("names the column with the right answers.")
+    beside = Table("out.csv", {**table.columns, "given_mood": ["a"]})
+    assert table_scores._of_predictions("m", "mood", beside, True).endswith(", such as 'given_mood'.")
 
 
 def test_predictions_that_cannot_be_read_as_answers_are_told_the_column_that_can():

@@ -6,7 +6,7 @@ long they are and how often they recur. Every column gets one decision, so a use
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
 from trunkline.data.table import NO_HEADER, Table
-from trunkline.data.values.predictions import is_score
+from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, is_score
 from trunkline.errors import BadInput, listed, shown
 
 __all__ = ["Decision", "Guess", "guess_columns"]
@@ -60,6 +60,7 @@ def guess_columns(
     ticked = ticks(looks)
     if sum(name in named for name in ticked) > 1:
         ticked = [name for name in ticked if name in named]
+    predicted = _predicted(table, called)
     made: dict[str, Decision] = {}
     tasks: dict[str, dict[str, Any]] = {}
     for name, look in looks.items():
@@ -88,6 +89,8 @@ def guess_columns(
             made[name] = Decision(
                 name, "unused", f"it holds the scores of the predictions in {called(name.rpartition('.')[0])}"
             )
+        elif name in predicted:
+            made[name] = Decision(name, "unused", predicted[name])
         elif name in tags.trouble:
             made[name] = Decision(name, "unused", tags.trouble[name])
         elif look.word_lists and text is not None and words_of(look, looks[text]):
@@ -97,6 +100,8 @@ def guess_columns(
             task = {"kind": "multilabel", "labels": ticked} if name == ticked[0] else None
         else:
             made[name], task = one_column(look, text and called(text))
+        if task is not None and holds_predictions(name, table.columns):
+            made[name] = replace(made[name], why=f"{made[name].why}; it holds predictions")
         if task is not None:
             tasks[task_name("labels" if name in ticked else name, tasks)] = task
     if named:
@@ -108,6 +113,17 @@ def guess_columns(
         raise _none(table, "looks like a task", "one, or a config", unused)
     decisions = [replace(made[name], listable=name in listable) for name in table.columns if name in made]
     return Guess(text, pair, tasks, decisions)
+
+
+def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, str]:
+    """The columns that hold predictions while another holds the labels from before, and why they are not used."""
+    found = {}
+    for name in table.columns:
+        if given := given_of(name, table.columns):
+            found[name] = f"it holds predictions, and {called(given)} the labels that were there before"
+        elif later := earlier_of(name, table.columns):
+            found[name] = f"it holds earlier predictions of {called(later)}"
+    return found
 
 
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:

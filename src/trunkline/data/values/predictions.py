@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from trunkline.data.values.literals import read_literal
@@ -11,6 +11,8 @@ from trunkline.data.values.missing import is_missing
 
 MAIN = {"label": ("score",), "labels": (), "spans": (), "value": ()}  # the main part, and what always stands beside it
 BESIDE = ("score", "scores")  # what stands beside the main part, in a table as NAME.score
+_SPAN = {"start", "end", "label", "text", "score"}
+_EARLIER = re.compile("given_(?P<name>.+)_[0-9]+", re.DOTALL)
 _TAG = re.compile("^[BIESLU]-(?=.)")
 _MAIN = {frozenset((main, *beside, *more)): main for main, beside in MAIN.items() for more in ((), ("scores",))}
 
@@ -32,18 +34,71 @@ def is_score(name: str, names: Collection[str]) -> bool:
     return bool(dot) and key in BESIDE and main in names
 
 
-def holds_predictions(name: str, columns: dict[str, list]) -> bool:
-    """Whether a column has predictions: objects, or what has scores beside it, or the labels from before.
+def holds_predictions(name: str, columns: Mapping[str, list], written: Collection[str] = ()) -> bool:
+    """Whether a column has predictions: objects, spans with scores, or what has scores or the labels from before beside it.
 
-    These are in a column ``given_NAME`` of the same kind, which ``given_name`` beside the names of people is not.
+    The labels from before are in a column ``given_NAME`` of the same kind, which ``given_name`` beside the names of people is
+    not.
+
+    Args:
+        name: of the column.
+        columns: of the table, in their order.
+        written: the columns of predictions without a score that one call of `predict` would write. One of these counts where
+            it stands in a block of them that has a column with a score in it.
     """
     if name not in columns:
         return False
     values = columns[name]
     if any(f"{name}.{key}" in columns for key in BESIDE) or any(_main_part(value) is not value for value in values):
         return True
+    if _are_scored_spans(values) or (name in written and _in_block(name, columns, written)):
+        return True
     before = columns.get(f"given_{name}")
     return before is not None and _same_kind(values, before)
+
+
+def given_of(name: str, columns: Mapping[str, list]) -> str | None:
+    """The column of the labels from before, where `name` has predictions beside it."""
+    given = f"given_{name}"
+    return given if given in columns and holds_predictions(name, columns) else None
+
+
+def earlier_of(name: str, columns: Mapping[str, list]) -> str | None:
+    """The column of predictions that `name`, called ``given_NAME_2`` or so, holds earlier ones of; None if it is none."""
+    match = _EARLIER.fullmatch(name)
+    return match["name"] if match is not None and given_of(match["name"], columns) is not None else None
+
+
+def told_predictions(task: str, read: Iterable[str], columns: Mapping[str, list], written: Collection[str] = ()) -> list[str]:
+    """A sentence for each column that a task is trained on and that holds predictions (see `holds_predictions`)."""
+    return [
+        f"column {name!r} {'holds' if holds_predictions(name, columns) else 'seems to hold'} predictions, so {task!r} is trained "
+        "to agree with them, not with labels that people gave."
+        for name in read
+        if holds_predictions(name, columns, written)
+    ]
+
+
+def _in_block(name: str, columns: Mapping[str, list], written: Collection[str]) -> bool:
+    """Whether a column of predictions with a score stands before or after a column, with no other than predictions between."""
+    names = list(columns)
+    at = names.index(name)
+    for side in (names[at + 1 :], names[at - 1 :: -1] if at else []):
+        for other in side:
+            if is_score(other, columns) or any(f"{other}.{key}" in columns for key in BESIDE):
+                return True
+            if other not in written:
+                break
+    return False
+
+
+def _are_scored_spans(values: list) -> bool:
+    """Whether the first span of a column has all the keys of a predicted one."""
+    for value in values:
+        found = read_literal(value) if isinstance(value, str) and value.startswith("[{") else value
+        if isinstance(found, list) and found:
+            return isinstance(found[0], dict) and found[0].keys() == _SPAN
+    return False
 
 
 def _same_kind(values: list, before: list) -> bool:
