@@ -72,8 +72,8 @@ def earlier_of(name: str, columns: Mapping[str, list]) -> str | None:
 def told_predictions(task: str, read: Iterable[str], columns: Mapping[str, list], written: Collection[str] = ()) -> list[str]:
     """A sentence for each column that a task is trained on and that holds predictions (see `holds_predictions`)."""
     return [
-        f"column {name!r} {'holds' if holds_predictions(name, columns) else 'seems to hold'} predictions, so {task!r} is trained "
-        "to agree with them, not with labels that people gave."
+        f"column {name!r} {'holds' if holds_predictions(name, columns) else 'seems to hold'} predictions, so {task!r} is "
+        "trained to agree with them, not with labels that people gave."
         for name in read
         if holds_predictions(name, columns, written)
     ]
