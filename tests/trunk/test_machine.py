@@ -58,7 +58,7 @@ def test_a_spoilt_cache_is_measured_anew(monkeypatch, content):
     cache_dir().mkdir(parents=True, exist_ok=True)
     (cache_dir() / "machine.json").write_text(content)
     assert pick_dtype("auto", CPU) == "bf16"
-    assert any(v == {"dtype": "bf16", "milliseconds": {"fp32": 1000.0, "bf16": 400.0}} for v in machine._remembered(
+    assert any(v == {"dtype": "bf16", "milliseconds": {"fp32": 1000.0, "bf16": 400.0}} for v in machine.remembered(
         cache_dir() / "machine.json").values())  # fmt: skip
 
 

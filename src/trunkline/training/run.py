@@ -36,6 +36,7 @@ from trunkline.training.pooled import pooled_split
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare
 from trunkline.training.sampling import SharedTexts, with_batches
 from trunkline.training.stages import Stage, plan
+from trunkline.trunk.fastest import pick_backend
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.trunk.machine import pick_device, pick_dtype
 from trunkline.trunk.shared import shared_trunk
@@ -193,14 +194,17 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
-    if section.backend != "torch" and approach_of(config.method).changes_trunk:
+    if section.backend not in ("auto", "torch") and approach_of(config.method).changes_trunk:
         raise BadInput(
             found=section.backend,
             expected=f"torch, as {config.method.name} changes the trunk, and a compiled one cannot be changed",
             key="trunk.backend",
         )
+    wanted = "torch" if approach_of(config.method).changes_trunk else section.backend
     dtype: str = approach_of(config.method).trunk_dtype(section.dtype)
-    if dtype == "auto" and section.backend == "torch":  # or each process would measure for itself
+    # Agreed, or each process would measure for itself.
+    backend, dtype = agreed(accelerator, lambda: pick_backend(wanted, dtype, pick_device(device)))
+    if dtype == "auto" and backend == "torch":
         dtype = agreed(accelerator, lambda: pick_dtype("auto", pick_device(device)))
     load = load_trunk if approach_of(config.method).changes_trunk else shared_trunk
     return load(
@@ -209,7 +213,7 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
         stack=section.stack,
         dtype=dtype,
         device=device,
-        backend=section.backend,
+        backend=backend,
         ranges=None if section.calibration is None else ranges_of(section.calibration),
     )
 

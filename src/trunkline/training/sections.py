@@ -30,7 +30,8 @@ class TrunkSection(Section):
     stack: Literal["encoder", "decoder"] = "encoder"  # for models that have both
     # Of the trunk's computation; auto: the faster of fp32 and bf16 on this machine, of a backend fp32. int8: of openvino.
     dtype: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    backend: str = "torch"  # torch | openvino | onnx: what computes a frozen trunk; all but torch compile it for the processor
+    # What computes a frozen trunk: torch | openvino | onnx, which compile it for the processor | auto, the fastest here.
+    backend: str = "torch"
     calibration: str | None = None  # int8: a run or branch whose calibration is used; None: sampled from the training texts
     device: str = "auto"
     max_length: int | None = Field(None, ge=3)  # tokens; None: the trunk's longest input
@@ -38,7 +39,7 @@ class TrunkSection(Section):
     @field_validator("backend")
     @classmethod
     def _known_backend(cls, value: str) -> str:
-        known = ["torch", *backends.names()]
+        known = ["auto", "torch", *backends.names()]
         if value not in known:
             raise ValueError(f"expected one of {', '.join(known)}")
         return value

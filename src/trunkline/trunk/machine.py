@@ -20,7 +20,7 @@ from trunkline.errors import BadInput
 from trunkline.files import cache_dir, write_json
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_GAIN = 1.1  # bfloat16 rounds, so it has to be clearly faster to be chosen
+GAIN = 1.1  # bfloat16 rounds, so it has to be clearly faster to be chosen
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -53,21 +53,22 @@ def pick_dtype(dtype: str, device: torch.device) -> str:
         return dtype
     if dtype != "auto":
         raise BadInput(f"unknown name {dtype!r}; expected auto, fp32 or bf16", key="dtype")
-    path, key = cache_dir() / "machine.json", _machine(device)
-    known = _remembered(path)
+    path, key = cache_dir() / "machine.json", machine_key(device)
+    known = remembered(path)
     if known.get(key, {}).get("dtype") not in DTYPES:
         seconds = {name: float("inf") for name in DTYPES}
         for _ in range(4):  # in turn, so that a busy moment hits both; the first round warms up
             for name, kind in DTYPES.items():
                 seconds[name] = min(seconds[name], _block_seconds(kind, device))
-        faster = "bf16" if seconds["bf16"] * _GAIN < seconds["fp32"] else "fp32"
+        faster = "bf16" if seconds["bf16"] * GAIN < seconds["fp32"] else "fp32"
         known[key] = {"dtype": faster, "milliseconds": {name: round(s * 1000, 2) for name, s in seconds.items()}}
         with contextlib.suppress(OSError):  # a cache that cannot be written costs the measurement again, no more
             write_json(path, known)
     return known[key]["dtype"]
 
 
-def _remembered(path: Path) -> dict[str, dict]:
+def remembered(path: Path) -> dict[str, dict]:
+    """What was measured on machines before, by their keys; empty where the file is missing or broken."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -75,7 +76,8 @@ def _remembered(path: Path) -> dict[str, dict]:
     return {k: v for k, v in known.items() if isinstance(v, dict)} if isinstance(known, dict) else {}
 
 
-def _machine(device: torch.device) -> str:
+def machine_key(device: torch.device) -> str:
+    """What a measurement holds for: the processor or GPU, its instructions, and torch's version."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:

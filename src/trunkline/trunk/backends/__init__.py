@@ -44,6 +44,9 @@ class Backend(Protocol):
     quantiser: str | None
     precisions: tuple[str, ...]
 
+    def version(self) -> str:
+        """Of what computes."""
+
     def write(self, exported: Exported, folder: Path, precision: str, ranges: Ranges | None) -> None:
         """Write into `folder` what `open` reads, in `precision`; `ranges` for int8."""
 

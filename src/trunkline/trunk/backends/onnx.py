@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ class OnnxRuntime:
     packages: tuple[str, ...] = ("onnxruntime", "onnx")
     quantiser: str | None = None
     precisions: tuple[str, ...] = ("fp32",)
+
+    def version(self) -> str:
+        return metadata.version("onnxruntime")
 
     def write(self, exported: Exported, folder: Path, precision: str, ranges: Ranges | None) -> None:
         shutil.copytree(exported.path.parent, folder, dirs_exist_ok=True)  # large weights lie beside the graph

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ class OpenVino:
     packages: tuple[str, ...] = ("openvino", "onnx")
     quantiser: str | None = "nncf"
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
+
+    def version(self) -> str:
+        return metadata.version("openvino")
 
     def write(self, exported: Exported, folder: Path, precision: str, ranges: Ranges | None) -> None:
         openvino, model = _openvino(), _read(exported)
