@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def _runs(names: list[str], folder: Path) -> dict[str, Callable[[], object]]:
     made: dict[str, Callable[[], object]] = {}
     for name, kind in DTYPES.items():
         own, x = _Block().eval().to(kind), states.to(kind)
-        made[f"torch {name}"] = torch.no_grad()(lambda own=own, x=x: own(x))
+        made[f"torch {name}"] = partial(_run, own, x)
     for name in names:
         place = folder / name
         (place / "exported").mkdir(parents=True)
@@ -92,6 +93,11 @@ def _runs(names: list[str], folder: Path) -> dict[str, Callable[[], object]]:
         graph = backends.get(name).open(place, "fp32", torch.get_num_threads())
         made[f"{name} fp32"] = lambda graph=graph: graph({"states": np.asarray(states)})
     return made
+
+
+@torch.no_grad()
+def _run(block: nn.Module, states: Tensor) -> Tensor:
+    return block(states)
 
 
 class _Block(nn.Module):
