@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,7 +90,7 @@ def _runs(names: list[str], folder: Path) -> dict[str, Callable[[], object]]:
             )
         backends.get(name).write(Exported(file, ("states",), (0,)), place, "fp32", None)
         graph = backends.get(name).open(place, "fp32", torch.get_num_threads())
-        made[f"{name} fp32"] = lambda graph=graph: graph({"states": np.asarray(states)})
+        made[f"{name} fp32"] = partial(graph, {"states": states.numpy()})
     return made
 
 
