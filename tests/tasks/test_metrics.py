@@ -27,7 +27,7 @@ def check_averages(result, counts, kept):
     weights = [counts[i][2] for i in kept]
     for at, name in enumerate(("precision", "recall", "f1")):
         values = [row[at] for row in by_label]
-        assert result[f"{name}_macro"] == pytest.approx(sum(values) / len(values))
+        assert result[f"{name}_macro"] == pytest.approx(sum(values) / max(len(values), 1))
         weighted = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights) if sum(weights) else 0.0
         assert result[f"{name}_weighted"] == pytest.approx(weighted)
         assert result[f"{name}_micro"] == pytest.approx(prf(*map(sum, zip(*counts, strict=True)))[at])
@@ -87,7 +87,7 @@ def test_multilabel_metrics(texts, size, seed, share):
     counts = [
         (int((true[:, i] & predicted[:, i]).sum()), int(predicted[:, i].sum()), int(true[:, i].sum())) for i in range(size)
     ]
-    check_averages(result, counts, range(size))
+    check_averages(result, counts, [i for i in range(size) if counts[i][1] or counts[i][2]])
     assert result["accuracy"] == pytest.approx(np.mean([list(t) == list(p) for t, p in zip(true, predicted, strict=True)]))
     for label, count in zip(LABELS[:size], counts, strict=True):
         row = result["by_label"][label]
@@ -101,6 +101,27 @@ def test_multilabel_metrics(texts, size, seed, share):
     expected = pytest.approx(np.mean(precisions)) if precisions else None
     assert result["average_precision"] == expected
     json.dumps(result, allow_nan=False)
+
+
+def test_predictions_that_are_all_right_have_macro_scores_of_one_whatever_other_labels_there_are():
+    true = np.array([[True, False, False], [True, True, False]])
+    result = metrics.multilabel_metrics(true, true, true.astype(float), LABELS[:3])
+    assert result["f1_macro"] == result["precision_macro"] == result["recall_macro"] == 1.0
+    assert result["by_label"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "predicted": 0}
+
+
+@pytest.mark.parametrize(("labels", "order"), [(["a", "c"], ["a", "b", "c", "d"]), (["c", "a"], ["c", "a", "b", "d"])])
+def test_labels_that_training_lacked_stand_among_sorted_ones(labels, order):
+    unseen = ("b", "d")
+    sets = np.eye(4, dtype=bool)
+    numbers = np.arange(4)
+    found = [
+        metrics.sequence_metrics(numbers, numbers, labels, unseen=unseen),
+        metrics.multilabel_metrics(sets, sets, sets.astype(float), labels, unseen),
+        metrics.token_metrics(1 + 2 * numbers, 1 + 2 * numbers, np.array([0, 4]), labels, unseen),
+    ]
+    assert [list(result["by_label"]) for result in found] == [order] * 3
+    assert all(row["support"] == 1 for result in found for row in result["by_label"].values())
 
 
 def test_regression_metrics():

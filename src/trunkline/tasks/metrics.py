@@ -47,27 +47,30 @@ def sequence_metrics(
     names = [*labels, *unseen]
     counted = [np.bincount(values, minlength=len(names)) for values in (true[true == predicted], predicted, true)]
     right, guessed, gold = counted
-    occur = guessed + gold > 0
     result: dict[str, Any] = {"accuracy": float((true == predicted).mean())}
-    result |= _averages(*(counts[occur] for counts in counted))
+    result |= _averages(*counted)
     result["matthews"] = _matthews(right, guessed, gold)
-    result["by_label"] = _by_label(names, right, guessed, gold)
+    result["by_label"] = _by_label(labels, unseen, right, guessed, gold)
     result["confusion"] = confusion(true, predicted, names)
     if len(labels) == 2:
         result |= {name: result["by_label"][labels[positive]][name] for name in BINARY}
     return result
 
 
-def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarray, labels: list[str]) -> dict[str, Any]:
+def multilabel_metrics(
+    true: np.ndarray, predicted: np.ndarray, scores: np.ndarray, labels: list[str], unseen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return MULTILABEL and by_label; "accuracy" is the share of texts whose whole set of labels is right.
 
-    "average_precision" is the mean over the labels that occur in `true`; the other means are over all labels.
+    Macro and weighted means are over the labels that occur in `true` or `predicted`, as of `sequence_metrics`;
+    "average_precision" is the mean over those that occur in `true`.
 
     Args:
-        true: (texts, L) bool.
+        true: (texts, L) bool, the unseen labels last.
         predicted: (texts, L) bool.
         scores: (texts, L) probabilities.
-        labels: their names.
+        labels: names of the labels but the unseen ones.
+        unseen: names of the further labels, that are in `true` only.
     """
     from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
 
@@ -80,7 +83,7 @@ def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, scores: np.ndarr
         if occur.any()
         else None
     )
-    result["by_label"] = _by_label(labels, *counted)
+    result["by_label"] = _by_label(labels, unseen, *counted)
     return result
 
 
@@ -119,7 +122,9 @@ def _sample(true: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, floa
     return {str(row): {"true": number_or_none(true[row]), "predicted": number_or_none(predicted[row])} for row in rows}
 
 
-def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, types: list[str]) -> dict[str, Any]:
+def token_metrics(
+    true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, types: list[str], unseen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return TOKEN (span scores as conlleval's: micro, and macro over the types that occur) and by_label per entity type.
 
     Args:
@@ -127,13 +132,14 @@ def token_metrics(true: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, 
         predicted: (U,) tag numbers.
         offsets: (texts + 1,).
         types: names of the entity types.
+        unseen: names of further entity types, that are in `true` only.
     """
-    counts = count_spans(find_spans(true, offsets), find_spans(predicted, offsets), len(types))
+    counts = count_spans(find_spans(true, offsets), find_spans(predicted, offsets), len(types) + len(unseen))
     by_type, micro, occur = _scores(*counts.T), _scores(*counts.sum(axis=0)[:, None])[0], counts.sum(axis=1) > 0
     macro = by_type[occur].mean(axis=0) if occur.any() else np.zeros(3)
     result: dict[str, Any] = dict(zip(TOKEN, (*micro.tolist(), *macro.tolist()), strict=False))
     result["accuracy"] = float((true == predicted).mean()) if len(true) else None
-    result["by_label"] = _by_label(types, *counts.T)
+    result["by_label"] = _by_label(types, unseen, *counts.T)
     return result
 
 
@@ -144,9 +150,12 @@ def _scores(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> np.nd
 
 
 def _averages(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> dict[str, float]:
+    """Return the averages of precision, recall and F1 over the labels that occur, from the counts of each label, (L,)."""
+    occur = predicted + gold > 0
+    right, predicted, gold = right[occur], predicted[occur], gold[occur]
     by_label = _scores(right, predicted, gold)
     means = {
-        "macro": by_label.mean(axis=0),
+        "macro": by_label.mean(axis=0) if occur.any() else np.zeros(3),
         "micro": _scores(*(np.array([counts.sum()]) for counts in (right, predicted, gold)))[0],
         "weighted": np.average(by_label, axis=0, weights=gold) if gold.any() else np.zeros(3),
     }
@@ -161,12 +170,16 @@ def _matthews(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> flo
     return covariance / math.sqrt(own * other) if own and other else 0.0
 
 
-def _by_label(labels: list[str], right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> dict[str, dict[str, Any]]:
-    rows = zip(labels, _scores(right, predicted, gold).tolist(), gold.tolist(), predicted.tolist(), strict=True)
-    return {
+def _by_label(
+    labels: list[str], unseen: tuple[str, ...], right: np.ndarray, predicted: np.ndarray, gold: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Return the scores of each label; where the labels are sorted the unseen ones stand among them, else after them."""
+    rows = zip([*labels, *unseen], _scores(right, predicted, gold).tolist(), gold.tolist(), predicted.tolist(), strict=True)
+    found = {
         label: dict(zip(BINARY, scores, strict=True)) | {"support": support, "predicted": guessed}
         for label, scores, support, guessed in rows
     }
+    return dict(sorted(found.items())) if unseen and labels == sorted(labels) else found
 
 
 def number_or_none(value: float) -> float | None:

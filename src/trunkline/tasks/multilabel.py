@@ -283,7 +283,7 @@ class MultilabelTask(Task):
         predicted, scores = (
             metrics.with_unseen(found[rows], len(targets.unseen)) for found in (decoded.values, decoded.scores)
         )
-        return metrics.multilabel_metrics(targets.values[rows], predicted, scores, [*self.labels, *targets.unseen])
+        return metrics.multilabel_metrics(targets.values[rows], predicted, scores, self.labels, tuple(targets.unseen))
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         return [

@@ -230,8 +230,7 @@ class TokenTask(Task):
         assert targets.offsets is not None
         rows = targets.present
         offsets = np.concatenate([[0], np.cumsum(rows)])[targets.offsets]
-        types = [*self.types, *targets.unseen]
-        return metrics.token_metrics(targets.values[rows], decoded.values[rows], offsets, types)
+        return metrics.token_metrics(targets.values[rows], decoded.values[rows], offsets, self.types, tuple(targets.unseen))
 
     def present(self, decoded: Decoded, corpus: Corpus) -> list[dict[str, Any]]:
         """Return the spans of each text in order: character offsets (end exclusive), label, text, mean score of the units."""
