@@ -92,8 +92,6 @@ def test_texts_may_stand_in_any_kind_of_list(bundle, kind):
         (pd.Series(["a", np.nan], dtype=object), f"text 2 (texts[1]): found NaN, expected a string; {WAY_OUT}"),
         (["a", pd.NA, None, "b"], f"text 2 (texts[1]): found <NA> (and 1 more missing value), expected a string; {WAY_OUT}"),
         (["a", b"b"], "text 2 (texts[1]): found bytes, expected a string"),
-        ([["a"]], "text 1 (texts[0]): found list, expected a string"),
-        (np.array([["a", "b"]]), "text 1 (texts[0]): found ndarray, expected a string"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused_by_every_method(bundle, texts, sentence):
@@ -180,7 +178,8 @@ def test_scores_are_those_of_scikit_learn(bundle):
     assert found["topics"]["f1_micro"] == pytest.approx(f1_score(true, guess, average="micro"))
     assert bundle.score(TEXTS, {"topics": true.astype(int)})["topics"] == found["topics"]
     assert bundle.only(["mood"]).score(TEXTS, pd.Series(mood)) == found["mood"]
-    assert bundle.score(TEXTS, {"flag": [True, None, True, False]})["flag"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
+    with pytest.warns(UserWarning, match="1 text has no right answer for 'flag' and is not scored"):
+        assert bundle.score(TEXTS, {"flag": [True, None, True, False]})["flag"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
     assert bundle.score(TEXTS, {"columns": [["p"], [], ["r"], ["r", "p"]]}) == bundle.score(
         TEXTS, {"columns": [[0, 1], [0, 0], [1, 0], [1, 1]]}
     )
@@ -297,8 +296,16 @@ def test_labels_that_training_lacked_count_as_errors_or_are_refused(bundle):
         ({"topics": ["p"] * 4}, "labels row 1: column 'labels' holds a string, expected a list of labels"),
         (
             {"slots": [["O"]] * 4},
-            "labels row 1: 3 tokens in column 'tokens' but 1 tags in column 'tags', expected one tag a token",
+            "labels of slots, text 1: found 1 tag for 3 words, expected one for each; the words were found in the text: texts "
+            "as lists of words say which they are",
         ),
+        ({"slots": [[0, 0, 0]] * 4}, "labels of slots, text 1: found whole numbers, expected tags or spans; the numbers of a"),
+        (
+            {"mood": [0, 1, 2, 0]},
+            "labels row 1, column 'label': found the label '0', which is not among the 3 labels of the task; expected one of "
+            "'a', 'b', 'c'; the numbers of a ClassLabel become labels by its int2str",
+        ),
+        (pd.DataFrame({"mod": ["a"] * 4}), "labels: branch: unknown name 'mod'; did you mean 'mood'?"),
         ({"mood": [None] * 4}, "labels, column 'label': found no row with a label, expected at least one"),
     ],
 )
@@ -306,3 +313,96 @@ def test_labels_that_do_not_fit_are_one_sentence(bundle, labels, sentence):
     with pytest.raises(BadInput) as error:
         bundle.score(TEXTS, labels, unseen_labels="refuse")
     assert str(error.value).startswith(sentence)
+
+
+def test_a_frame_is_a_mapping_of_branch_to_labels(bundle):
+    answers = {"mood": ["a", "b", None, "a"], "stars": [1.0, 2.0, 3.0, 4.0]}
+    with pytest.warns(UserWarning):
+        expected = bundle.score(TEXTS, answers)
+        frame = pd.DataFrame(answers, index=range(3, 7))
+        assert [bundle.score(TEXTS, one) for one in (frame, pa.table(answers), datasets.Dataset.from_dict(answers))] == [
+            expected
+        ] * 3
+    assert bundle.score(TEXTS, frame[["stars"]]) == {"stars": expected["stars"]}
+
+
+def test_numbers_of_a_data_set_that_has_names_for_them_are_these(bundle):
+    mood = datasets.ClassLabel(names=["c", "b", "a"])
+    tags = datasets.Sequence(datasets.ClassLabel(names=["O", "B-x", "I-x", "B-y", "I-y"]))
+    words = [text.split() for text in TEXTS]
+    numbers = {"mood": [2, 1, -1, 0], "slots": [[0] * (len(row) - 1) + [3] for row in words]}
+    given = datasets.Dataset.from_dict(numbers, features=datasets.Features(mood=mood, slots=tags))
+    names = {"mood": ["a", "b", None, "c"], "slots": [["O"] * (len(row) - 1) + ["B-y"] for row in words]}
+    with pytest.warns(UserWarning, match="1 text has no right answer for 'mood'"):
+        expected = bundle.score(words, names)
+        assert bundle.score(words, given) == expected
+        assert bundle.score(words, {name: given[name] for name in names}) == expected
+
+
+def test_texts_without_a_right_answer_are_counted(bundle):
+    spans = [None, [], [(0, 2, "x")], None]
+    with pytest.warns(UserWarning) as said:
+        bundle.score([*TEXTS[:3], ""], {"mood": [None, np.nan, "a", "b"], "stars": [1.0, None, 2.0, 3.0], "chained": spans})
+    assert [str(one.message) for one in said] == [
+        "1 text is blank and is not scored.",
+        "2 texts have no right answer for 'mood' and are not scored.",
+        "1 text has no right answer for 'stars' and is not scored.",
+        "1 text has no right answer for 'chained' and is not scored.",
+    ]
+
+
+WORDS = {
+    "lists": lambda rows: rows,
+    "tuples": lambda rows: tuple(map(tuple, rows)),
+    "series of arrays": lambda rows: pd.Series([np.array(row, dtype=object) for row in rows]),
+    "column of a data set": lambda rows: datasets.Dataset.from_dict({"words": rows})["words"],
+    "arrow": pa.array,
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_texts_may_be_lists_of_words_where_a_branch_tags_words(bundle, kind):
+    rows = [["so", "good"], ["table-for", "paris", "."], ["it's", "two words"]]
+    texts, units = (
+        ["so good", "table-for paris .", "it's two words"],
+        [[(0, 2), (3, 7)], [(0, 9), (10, 15), (16, 17)], [(0, 4), (5, 14)]],
+    )
+    given = WORDS[kind](rows)
+    expected = bundle.predict(texts, units=units)
+    for answer, plain, own in zip(bundle.predict(given), expected, units, strict=True):
+        for name in ("slots", "chained"):
+            tags = answer[name].pop("tags")
+            first = {span["start"]: span["label"] for span in plain[name]["spans"]}
+            begins = {start for start, _ in own}
+            assert len(tags) == len(own) and {start for (start, _), tag in zip(own, tags, strict=True) if tag[0] == "B"} == set(
+                first
+            )
+            assert begins >= set(first)
+            inside = {
+                n for span in plain[name]["spans"] for n, (a, b) in enumerate(own) if span["start"] <= a and b <= span["end"]
+            }
+            assert {n for n, tag in enumerate(tags) if tag != "O"} == inside
+        assert answer == plain
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(bundle.predict_proba(given)["slots"], bundle.predict_proba(texts, units=units)["slots"], strict=True)
+    )
+    tags = [answer["slots"]["tags"] for answer in bundle.predict(given)]
+    assert bundle.only("slots").score(given, tags)["f1"] == 1.0 and any(tag != "O" for row in tags for tag in row)
+
+
+def test_lists_of_words_that_do_not_fit_are_one_sentence(bundle):
+    for sentence, texts, more in (
+        ("texts: word 2 of text 1 is float, expected a string", [["so", np.nan]], {}),
+        ("texts: text 2 is str, expected a list of words as the others are", [["so"], "good"], {}),
+        ("units: found spans beside texts that are lists of words, expected none", [["so"]], {"units": [[(0, 2)]]}),
+    ):
+        with pytest.raises(BadInput) as error:
+            bundle.predict(texts, **more)
+        assert str(error.value) == sentence
+    with pytest.raises(BadInput, match=r"text 1 \(texts\[0\]\): found list, expected a string"):
+        bundle.only(["mood"]).predict([["so"]])
+    with pytest.raises(BadInput, match=r"labels of slots, text 1: found 1 tag for 2 words, expected one for each$"):
+        bundle.score([["so", "good"]], {"slots": [["O"]]})
+    answer = bundle.predict([["so"], []])[1]
+    assert answer["slots"] == {"spans": None, "tags": None} and answer["mood"]["label"] is None

@@ -102,6 +102,8 @@ def refuse_mark(source: str) -> None:
 def values_of(given: Any, where: str, expected: str) -> list[Any]:
     """Return the values of a list, an array or a column as Python's own; BadInput for anything without an order or a length.
 
+    Of a column of `datasets`, label numbers are their names.
+
     Args:
         given: a sequence of values, one of numpy, pandas or Arrow.
         where: opens the message.
@@ -111,6 +113,10 @@ def values_of(given: Any, where: str, expected: str) -> list[Any]:
         raise BadInput(f"{where}: found {_name(given)}, expected {expected}")
     if hasattr(given, "to_pylist"):  # Arrow's scalars are no values of Python
         given = given.to_pylist()
+    if hasattr(given, "column_name") and hasattr(given, "features"):
+        from trunkline.data.formats.parquet import named_numbers
+
+        return [plain(named_numbers(value, given.features)) for value in given]
     try:
         return [plain(value) for value in given]
     except TypeError:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from trunkline.data.corpus import Unit
 from trunkline.data.empty import is_blank
-from trunkline.data.memory import is_table_like, values_of
+from trunkline.data.memory import is_table_like
 from trunkline.data.values.missing import is_missing
-from trunkline.errors import BadInput, listed, unknown_name
+from trunkline.errors import BadInput, unknown_name
+from trunkline.model.words import is_words, joined, word_lists
 
 EmptyTexts = Literal["skip", "refuse", "read"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list.
+    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list, `words` if
+    texts were lists of words.
 
     empty (Mapping[bool, frozenset[int]]): the texts (from 0) that are skipped, as they are blank, and where second texts are
         read too (True), those without one of both.
@@ -29,17 +31,26 @@ class Asked:
     units: list[list[Unit]] | None
     alone: bool
     empty: Mapping[bool, frozenset[int]]
+    words: bool = False
 
 
-def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None], empty_texts: EmptyTexts = "skip") -> Asked:
+def asked(
+    texts: Any,
+    pairs: Any,
+    units: Any,
+    check_pairs: Callable[[bool], None],
+    empty_texts: EmptyTexts = "skip",
+    reads_words: bool = False,
+) -> Asked:
     """Check what a program asks to predict.
 
     Args:
-        texts: one text, or several.
+        texts: one text, or several; or lists of words.
         pairs: one second text, or several; None where there are none.
         units: of the words of one text, or of several; None where they are to be found.
         check_pairs: told whether there are second texts; raises BadInput where they are missing or not read.
         empty_texts: whether blank texts are skipped, refused, or read as any other.
+        reads_words: whether a branch answers for words, so that a text may be given as a list of them.
 
     Raises:
         BadInput: one sentence for what does not fit.
@@ -53,13 +64,14 @@ def asked(texts: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None
         texts, pairs, units = [texts], None if pairs is None else [pairs], None if units is None else [units]
     if isinstance(pairs, str):
         raise BadInput("pairs: found one string with a list of texts, expected a list of the same length")
-    texts = texts_of("texts", "text", texts)
+    texts, units, words = texts_and_units(texts, units, reads_words)
     check_pairs(pairs is not None)
     if pairs is not None:
         pairs = texts_of("pairs", "second text", pairs)
         if len(pairs) != len(texts):
             raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
-    return Asked(texts, pairs, None if units is None else units_of(units, texts), alone, _empty(texts, pairs, empty_texts))
+    spans = None if units is None else units_of(units, texts)
+    return Asked(texts, pairs, spans, alone, _empty(texts, pairs, empty_texts), words)
 
 
 def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[bool, frozenset[int]]:
@@ -74,39 +86,14 @@ def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[b
     return {False: blank, True: blank | second}
 
 
-def not_scored(count: int) -> list[str]:
-    """Return the sentence that says how many blank texts are not scored; none where there are none."""
-    if not count:
-        return []
-    return ["1 text is blank and is not scored." if count == 1 else f"{count:,} texts are blank and are not scored."]
-
-
-def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, list[Any]]:
-    """Return the right answers by branch, as a program gives them to be scored: by branch, or alone for the only one.
-
-    Args:
-        labels: a list with an answer for each text, or a mapping of branch to such a list.
-        names: of all branches.
-        count: of the texts.
-
-    Raises:
-        BadInput: a branch that is not there, a list alone for several branches, or one of another length.
-    """
-    if not isinstance(labels, Mapping):
-        if len(names) != 1:
-            expected = (
-                f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8, whole=True)})"
-            )
-            raise BadInput(f"labels: found {type(labels).__name__}, expected {expected}")
-        labels = {next(iter(names)): labels}
-    found = {}
-    for name, own in labels.items():
-        if name not in names:
-            raise unknown_name("labels: branch", name, names, whole=True)
-        found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
-        if len(found[name]) != count:
-            raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")
-    return found
+def texts_and_units(texts: Any, units: Any, reads_words: bool) -> tuple[list[str], Any, bool]:
+    """Return several texts, the units that were given or that lists of words are, and whether it was such lists."""
+    rows = _listed("texts", texts, "a string or a list of strings")
+    if not (reads_words and any(map(is_words, rows))):
+        return _strings("texts", "text", rows), units, False
+    if units is not None:
+        raise BadInput("units: found spans beside texts that are lists of words, expected none")
+    return (*joined(word_lists("texts", rows)), True)
 
 
 def texts_of(what: str, each: str, given: Any) -> list[str]:

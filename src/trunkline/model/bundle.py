@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from trunkline.data.corpus import Corpus
+from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.arguments import Asked, EmptyTexts, answers_of, asked, not_scored, texts_of
+from trunkline.model.arguments import EmptyTexts, asked, texts_and_units
 from trunkline.model.branch import Branch
 from trunkline.model.opening import open_branches
 from trunkline.model.plan import Plan
-from trunkline.model.portions import Answered, Portion, answered, portion, portions
+from trunkline.model.portions import Answered, Portion, answered, portion, portions, predicted
+from trunkline.model.scoring import answers_of, wanted
+from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
 from trunkline.tasks.labels import Reading, UnseenLabels
 from trunkline.trunk.load import Trunk
@@ -135,7 +138,7 @@ class Bundle:
     @overload
     def predict(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[Sequence[str]],
         pairs: Sequence[str] | None = None,
         *,
         units: Any = None,
@@ -145,7 +148,7 @@ class Bundle:
 
     def predict(
         self,
-        texts: str | Sequence[str],
+        texts: str | Sequence[str] | Sequence[Sequence[str]],
         pairs: str | Sequence[str] | None = None,
         *,
         units: Any = None,
@@ -157,7 +160,8 @@ class Bundle:
         Labels have the type that they had in the training data: whole numbers, truth values or strings.
 
         Args:
-            texts: what to read, in order; or one text.
+            texts: what to read, in order; or one text. Where a branch tags words, a text may be a list of its words: they are
+                joined by blanks, and the predictions of such branches also have `tags`, one in IOB2 for each word.
             pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
             units: character spans (start, end) of the words of each text, in order; by default `segment` finds them.
             empty_texts: what becomes of blank texts, of branches that read pairs also of blank second texts: "skip" gives them
@@ -169,12 +173,17 @@ class Bundle:
                 list of spans for each text, or that lie outside of it.
         """
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)
         tasks = {name: branch.task for name, branch in plan.branches.items()}
         answers = [
             {name: tasks[name].in_own_type(shown) for name, shown in answer.items()}
-            for answer in _predicted(plan, given, progress, self.stored)
+            for answer in predicted(plan, given, progress, self.stored)
         ]
+        if given.words:
+            for name in (name for name, task in tasks.items() if task.answers.units):
+                for answer, words in zip(answers, given.units or (), strict=True):
+                    spans = answer[name]["spans"]
+                    answer[name]["tags"] = None if spans is None else tags_of(spans, words)
         return answers[0] if given.alone else answers
 
     def predict_written(
@@ -188,7 +197,7 @@ class Bundle:
     ) -> list[dict[str, Any]]:
         """As `predict` of several texts, with labels as `trunkline predict` writes them: strings."""
         plan = self._plan
-        return _predicted(plan, asked(texts, pairs, units, plan.check_pairs, empty_texts), progress, self.stored)
+        return predicted(plan, asked(texts, pairs, units, plan.check_pairs, empty_texts), progress, self.stored)
 
     def predict_proba(
         self, texts: Any, pairs: Any = None, *, units: Any = None, empty_texts: EmptyTexts = "skip"
@@ -207,7 +216,7 @@ class Bundle:
             BadInput: as `predict`, or every branch predicts numbers.
         """
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)
         named = {name: branch for name, branch in plan.branches.items() if branch.task.named_labels is not None}
         if not named:
             raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
@@ -247,9 +256,10 @@ class Bundle:
 
         Args:
             texts: what to read, in order.
-            labels: the right answer of each text (None where there is none), or such a list by branch; only these branches are
-                scored. A label for a sequence task, a list of labels or a vector of 0 and 1 for a multilabel task, a number for
-                a regression, and for a token task a tag for each word or spans as (start, end, label).
+            labels: the right answer of each text (None where there is none), or such a list by branch, in a mapping or as the
+                columns of a data frame; only these branches are scored. A label for a sequence task, a list of labels or a
+                vector of 0 and 1 for a multilabel task, a number for a regression, and for a token task a tag for each word or
+                spans as (start, end, label).
             pairs: as of `predict`, likewise `units`.
             unseen_labels: whether labels that a branch was not trained on "count" as errors, with a warning, or "refuse".
             empty_texts: whether blank texts are left out with a warning ("skip"), refused, or scored as any other ("read").
@@ -258,7 +268,7 @@ class Bundle:
             By branch, metrics by name; for `labels` that are no mapping, the metrics of the only branch.
 
         Warns:
-            UserWarning: how many texts were left out, or have labels that a branch was not trained on.
+            UserWarning: how many texts are blank, have no right answer, or have labels that a branch was not trained on.
 
         Raises:
             BadInput: as `predict`; labels that do not fit the texts or the tasks; no text at all.
@@ -267,24 +277,17 @@ class Bundle:
             raise BadInput("texts: found one string, expected a list of strings")
         if unseen_labels not in (known := get_args(UnseenLabels)):
             raise unknown_name("unseen_labels", unseen_labels, known)
-        texts = texts_of("texts", "text", texts)
+        texts, units, _ = texts_and_units(texts, units, self._plan.reads_words)
+        by_branch = isinstance(labels, Mapping) or is_table_like(labels)
         answers = answers_of(labels, self.branches, len(texts))
         plan = self.only(answers)._plan
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
         whole = portion(plan, given, range(len(given.texts)), "labels")
-        targets: dict[str, Targets] = {}
-        said: dict[str, None] = {}
-        for name, own in answers.items():
-            task, rows = plan.branches[name].task, whole.rows[plan.branches[name].text_pair is not None]
-            if texts and not rows:
-                raise BadInput("texts: found blank strings only, expected at least one text")
-            corpus = whole.corpora[plan.branches[name].text_pair is not None]
-            targets[name] = task.targets_of([own[row] for row in rows], corpus, Reading(unseen_labels == "count"))
-            said |= dict.fromkeys([*not_scored(len(texts) - len(rows)), *task.unseen_labels(targets[name])])
-        for sentence in said:
+        right = wanted(plan, given, whole, answers, Reading(unseen_labels == "count"))
+        for sentence in right.said:
             warnings.warn(sentence, stacklevel=2)
-        found = _scores(answered(plan, whole, None, self.stored), targets)
-        return {name: found[name] for name in answers} if isinstance(labels, Mapping) else next(iter(found.values()))
+        found = _scores(answered(plan, whole, None, self.stored), right.targets)
+        return {name: found[name] for name in answers} if by_branch else next(iter(found.values()))
 
     def score_corpus(
         self, corpus: Corpus, targets: dict[str, Targets], progress: Callable[[int], None] | None = None
@@ -295,21 +298,6 @@ class Bundle:
         rows = list(range(len(corpus)))
         whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
         return _scores(answered(plan, whole, progress, self.stored), targets)
-
-
-def _predicted(
-    plan: Plan, given: Asked, progress: Callable[[int], None] | None, stored: str | None
-) -> list[dict[str, dict[str, Any]]]:
-    """The prediction of every branch for each text; that for a text that is skipped has parts that are None."""
-    answers: list[dict[str, Any]] = [
-        {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
-    ]
-    for some in portions(plan, given):
-        for name, one in answered(plan, some, progress, stored).items():
-            decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
-            for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
-                answers[row][name] = presented
-    return answers
 
 
 def _scores(answers: Mapping[str, Answered], targets: Mapping[str, Targets]) -> dict[str, dict[str, Any]]:

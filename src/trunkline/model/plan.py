@@ -83,6 +83,11 @@ class Plan:
             passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members), group))
         self.passes = tuple(passes)
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether a branch answers for the words of a text."""
+        return any(branch.task.answers.units for branch in self.branches.values())
+
     def check_pairs(self, given: bool) -> None:
         """Raise BadInput where second texts are missing, or are given and no branch reads them."""
         reading = {name for one in self.passes if one.pairs for name in one.branches}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,21 @@ def answered(
             offsets = branch.task.answers(encoded).offsets
             found[name] = Answered(branch, asked.rows[one.pairs], asked.corpora[one.pairs], logits[name], offsets)
     return found
+
+
+def predicted(
+    plan: Plan, given: Asked, progress: Callable[[int], None] | None, stored: str | None
+) -> list[dict[str, dict[str, Any]]]:
+    """The prediction of every branch for each text; that for a text that is skipped has parts that are None."""
+    answers: list[dict[str, Any]] = [
+        {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
+    ]
+    for some in portions(plan, given):
+        for name, one in answered(plan, some, progress, stored).items():
+            decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
+            for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
+                answers[row][name] = presented
+    return answers
 
 
 def _parts(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[range]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from trunkline.data.memory import values_of
 from trunkline.errors import BadInput
+from trunkline.model.words import joined, tags_of
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length
 
 _TOKENS = "tokens"
@@ -51,26 +52,18 @@ class TokenTagger(TextEstimator):
 
     def predict(self, X: Any) -> list[list[str]]:
         """Return a tag in IOB2 for each word of each text."""
-        words = _lists(X, "X", "words")
-        texts, units = _joined(words)
-        found = [["O"] * len(own) for own in words]
-        for tags, spans, answer in zip(
-            found, units, self._fitted().predict(texts, units=units, empty_texts="read"), strict=True
-        ):
-            for span in answer[TASK]["spans"]:
-                inside = [place for place, (start, end) in enumerate(spans) if span["start"] <= start < end <= span["end"]]
-                for place in inside:
-                    tags[place] = f"{'B' if place == inside[0] else 'I'}-{span['label']}"
-        return found
+        texts, units = joined(_lists(X, "X", "words"))
+        answers = self._fitted().predict(texts, units=units, empty_texts="read")
+        return [tags_of(answer[TASK]["spans"], own) for answer, own in zip(answers, units, strict=True)]
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Return for each text the probability of every tag at each word, fp32 (words, tags), in the order of `classes_`."""
-        texts, units = _joined(_lists(X, "X", "words"))
+        texts, units = joined(_lists(X, "X", "words"))
         return self._fitted().predict_proba(texts, units=units, empty_texts="read")[TASK]
 
     def score(self, X: Any, y: Any) -> float:
         """Return the F1 of spans: those whose words and type are right."""
-        texts, units = _joined(_lists(X, "X", "words"))
+        texts, units = joined(_lists(X, "X", "words"))
         return float(self._fitted().score(texts, _lists(y, "y", "tags"), units=units, empty_texts="read")["f1"])
 
     def _described(self) -> dict[str, Any]:
@@ -87,12 +80,3 @@ def _lists(given: Any, name: str, what: str) -> list[list[str]]:
         if not isinstance(row, list) or not all(isinstance(one, str) for one in row):
             raise BadInput(f"{name}: text {number} is {type(row).__name__}, expected a list of {what}")
     return rows
-
-
-def _joined(words: list[list[str]]) -> tuple[list[str], list[list[tuple[int, int]]]]:
-    """Texts of words with blanks between, and where each word lies."""
-    units = []
-    for own in words:
-        ends = np.cumsum([len(word) + 1 for word in own], dtype=int).tolist()
-        units.append([(end - 1 - len(word), end - 1) for word, end in zip(own, ends, strict=True)])
-    return [" ".join(own) for own in words], units

@@ -59,7 +59,7 @@ def arrow_columns(table: pa.Table) -> tuple[dict[str, list], dict[str, Any]]:
         from datasets import Features  # only where its metadata is there: the import takes a second
 
         features = Features.from_arrow_schema(table.schema)
-    columns = {name: [_named(v, features.get(name)) for v in _values(table.column(name))] for name in table.column_names}
+    columns = {name: [named_numbers(v, features.get(name)) for v in _values(table.column(name))] for name in table.column_names}
     return columns, {field.name: field.type for field in table.schema if field.name not in features}
 
 
@@ -70,7 +70,8 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
         return [value if value.is_valid else None for chunk in column.chunks for value in chunk]
 
 
-def _named(value: Any, feature: Any) -> Any:
+def named_numbers(value: Any, feature: Any) -> Any:
+    """Return a value with the numbers that a feature of `datasets` calls ClassLabel as their names, -1 as None."""
     if value is None or feature is None:
         return value
     if hasattr(feature, "int2str"):
@@ -79,9 +80,9 @@ def _named(value: Any, feature: Any) -> Any:
     if inner is None and isinstance(feature, list):
         inner = feature[0]
     if isinstance(value, list):
-        return value if inner is None else [_named(v, inner) for v in value]
+        return value if inner is None else [named_numbers(v, inner) for v in value]
     if isinstance(feature, dict) and isinstance(value, dict):
-        return {key: _named(v, feature.get(key)) for key, v in value.items()}
+        return {key: named_numbers(v, feature.get(key)) for key, v in value.items()}
     return value
 
 

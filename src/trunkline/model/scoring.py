@@ -1,0 +1,129 @@
+"""Right answers that a program gives to be scored, as targets of the branches, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trunkline.data.memory import is_table_like, table_of, values_of
+from trunkline.errors import BadInput, listed, unknown_name
+from trunkline.model.arguments import Asked
+from trunkline.model.plan import Plan
+from trunkline.model.portions import Portion
+from trunkline.tasks import Targets
+from trunkline.tasks.labels import Reading, UnknownLabel
+
+NAMES = "the numbers of a ClassLabel become labels by its int2str"
+
+
+def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, list[Any]]:
+    """Return the right answers by branch, as a program gives them to be scored: by branch, or alone for the only one.
+
+    Args:
+        labels: a list with an answer for each text, or a mapping of branch to such a list, also a frame or another table.
+        names: of all branches.
+        count: of the texts.
+
+    Raises:
+        BadInput: a branch that is not there, a list alone for several branches, or one of another length.
+    """
+    if is_table_like(labels):
+        labels = table_of(labels, "labels").columns
+    if not isinstance(labels, Mapping):
+        if len(names) != 1:
+            expected = f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8)})"
+            raise BadInput(f"labels: found {type(labels).__name__}, expected {expected}")
+        labels = {next(iter(names)): labels}
+    found = {}
+    for name, own in labels.items():
+        if name not in names:
+            raise unknown_name("labels: branch", name, names)
+        found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
+        if len(found[name]) != count:
+            raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")
+    return found
+
+
+@dataclass
+class Wanted:
+    """What is right for the texts of a portion, by branch, and what to say of it: each sentence once."""
+
+    targets: dict[str, Targets] = field(default_factory=dict)
+    said: dict[str, None] = field(default_factory=dict)
+
+
+def wanted(plan: Plan, given: Asked, whole: Portion, answers: Mapping[str, list[Any]], reading: Reading) -> Wanted:
+    """Return the targets of all texts of `given` that are not skipped.
+
+    Args:
+        plan: of the branches that `answers` are for.
+        given: the texts.
+        whole: all of them as one portion.
+        answers: by branch, one for each text.
+        reading: what becomes of labels that a task does not have.
+
+    Raises:
+        BadInput: answers that do not fit the texts or the tasks, or no text.
+    """
+    found = Wanted()
+    for name, own in answers.items():
+        task, pairs = plan.branches[name].task, plan.branches[name].text_pair is not None
+        rows, corpus = whole.rows[pairs], whole.corpora[pairs]
+        if given.texts and not rows:
+            raise BadInput("texts: found blank strings only, expected at least one text")
+        own = [own[row] for row in rows]
+        if task.answers.units:
+            _check_tags(name, own, rows, [len(units) for units in corpus.units or ()], given.units is None)
+        try:
+            targets = task.targets_of(own, corpus, reading)
+        except UnknownLabel as error:
+            if _numbers(own) and not any(map(str.isdecimal, task.labels)):
+                raise UnknownLabel(f"{error}; {NAMES}") from None
+            raise
+        absent = int((~targets.present).sum()) if targets.offsets is None else sum(one is None for one in own)
+        said = [*_not_scored(len(given.texts) - len(rows)), *_without(name, absent), *task.unseen_labels(targets)]
+        found.targets[name], found.said = targets, found.said | dict.fromkeys(said)
+    return found
+
+
+def _not_scored(count: int) -> list[str]:
+    """The sentence that says how many blank texts are not scored; none where there are none."""
+    if not count:
+        return []
+    return ["1 text is blank and is not scored." if count == 1 else f"{count:,} texts are blank and are not scored."]
+
+
+def _without(name: str, count: int) -> list[str]:
+    """The sentence that says how many texts have no right answer for a branch."""
+    if not count:
+        return []
+    texts, are = ("1 text has", "is") if count == 1 else (f"{count:,} texts have", "are")
+    return [f"{texts} no right answer for {name!r} and {are} not scored."]
+
+
+def _check_tags(name: str, answers: list[Any], rows: list[int], words: list[int], found: bool) -> None:
+    """Raise BadInput for tags that are numbers, or of another number than the words of their text.
+
+    Args:
+        name: of the branch.
+        answers: one for each text that is not skipped.
+        rows: which these texts are.
+        words: how many words each has.
+        found: whether these were found in the text, and not given.
+    """
+    for row, own, count in zip(rows, answers, words, strict=True):
+        if not isinstance(own, list) or not own:
+            continue
+        if _numbers(own):
+            raise BadInput(f"labels of {name}, text {row + 1}: found whole numbers, expected tags or spans; {NAMES}")
+        if all(isinstance(tag, str) for tag in own) and len(own) != count:
+            tags, have = "1 tag" if len(own) == 1 else f"{len(own)} tags", "1 word" if count == 1 else f"{count} words"
+            hint = "; the words were found in the text: texts as lists of words say which they are" if found else ""
+            raise BadInput(f"labels of {name}, text {row + 1}: found {tags} for {have}, expected one for each{hint}")
+
+
+def _numbers(values: list[Any]) -> bool:
+    """Whether all values that are not missing are whole numbers."""
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(value, int) and not isinstance(value, bool) for value in there)

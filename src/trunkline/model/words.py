@@ -1,0 +1,48 @@
+"""Texts that a program gives as lists of words: joined by blanks, with the place of each word, and tags for these words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trunkline.data.corpus import Unit
+from trunkline.errors import BadInput
+
+
+def is_words(given: Any) -> bool:
+    """Whether a text is given as its words: a list, a tuple or an array."""
+    return isinstance(given, list | tuple | np.ndarray)
+
+
+def word_lists(what: str, rows: Iterable[Any]) -> list[list[str]]:
+    """Return lists of words, one for each text; BadInput for a text or a word that is none, called by `what` and its place."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if not is_words(row):
+            raise BadInput(f"{what}: text {number} is {type(row).__name__}, expected a list of words as the others are")
+        for place, word in enumerate(row, start=1):
+            if not isinstance(word, str):
+                raise BadInput(f"{what}: word {place} of text {number} is {type(word).__name__}, expected a string")
+        found.append([str(word) for word in row])
+    return found
+
+
+def joined(words: Sequence[Sequence[str]]) -> tuple[list[str], list[list[Unit]]]:
+    """Return texts of words with blanks between, and where each word lies."""
+    units: list[list[Unit]] = []
+    for own in words:
+        ends = np.cumsum([len(word) + 1 for word in own], dtype=int).tolist()
+        units.append([(end - 1 - len(word), end - 1) for word, end in zip(own, ends, strict=True)])
+    return [" ".join(own) for own in words], units
+
+
+def tags_of(spans: Iterable[Mapping[str, Any]], units: Sequence[Unit]) -> list[str]:
+    """Return a tag in IOB2 for each word, of spans of characters as a token task predicts them."""
+    tags = ["O"] * len(units)
+    for span in spans:
+        inside = [place for place, (start, end) in enumerate(units) if span["start"] <= start < end <= span["end"]]
+        for place in inside:
+            tags[place] = f"{'B' if place == inside[0] else 'I'}-{span['label']}"
+    return tags
