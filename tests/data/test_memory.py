@@ -146,3 +146,16 @@ def test_spans_and_rows_of_tokens_are_read_as_those_of_a_file():
     rows = pd.DataFrame({"Sentence #": [1, 1, 2, 2], "Word": ["so", "good", "in", "paris"], "Tag": ["O", "O", "O", "B-city"]})
     found = table_of(rows, "x").columns
     assert found["tokens"] == [["so", "good"], ["in", "paris"]] and found["tags"] == [["O", "O"], ["O", "B-city"]]
+
+
+def test_series_of_different_indexes_are_refused_in_a_mapping():
+    texts, labels = pd.Series(["a", "b", "c"], index=[0, 1, 2]), pd.Series(["x", "y", "z"], index=[2, 1, 0])
+    said = "data.train: columns 'text' and 'label' are Series with different indexes, expected the same one"
+    with pytest.raises(BadInput, match=said):
+        table_of({"text": texts, "label": labels}, "data.train")
+    with pytest.raises(BadInput, match=said):
+        table_of({"n": [1, 2, 3], "text": texts, "label": labels.reset_index(drop=True)[::-1]}, "data.train")
+    shuffled = pd.DataFrame({"text": texts, "label": labels})
+    assert table_of(shuffled, "data.train").columns["label"] == ["z", "y", "x"]
+    for held in ({"text": texts, "label": labels.to_numpy()}, {"text": texts, "label": labels.set_axis([0, 1, 2])}):
+        assert table_of(held, "data.train").columns["label"] == ["x", "y", "z"]

@@ -20,9 +20,12 @@ from trunkline.training import rundir
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
-from trunkline.training.result import read_result, tuned_sentence
+from trunkline.training.keywords import refuse_more
+from trunkline.training.result import ByTask, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
+
+MOST_FINDINGS = 6  # that the repr of a result shows
 
 
 @dataclass(repr=False)
@@ -34,8 +37,16 @@ class RunResult:
 
     @property
     def tasks(self) -> dict[str, Any]:
-        """By task: validation and test metrics, the branch's directory, the layers it reads."""
-        return self.summary["tasks"]
+        """By task: validation and test metrics, the branch's directory, the layers it reads.
+
+        A task that was named after a column is also found by the column's name.
+        """
+        return ByTask(self.summary["tasks"])
+
+    @property
+    def findings(self) -> list[str]:
+        """What was noticed about the data and the scores, a sentence each."""
+        return list(self.summary.get("findings", ()))
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -44,10 +55,13 @@ class RunResult:
     @property
     def branches(self) -> dict[str, Path]:
         """The directory of each task's branch."""
-        return {name: self.path / "branches" / name for name in self.tasks}
+        return ByTask({name: self.path / "branches" / name for name in self.tasks})
 
     def __repr__(self) -> str:
-        """The directory and the time, then a line for each task: its metric and that of its baseline on validation and test."""
+        """The directory and the time, then a line for each task: its metric and that of its baseline on validation and test.
+
+        The first findings are at the end.
+        """
         lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s"]
         width = max((len(name) for name in self.tasks), default=0)
         for name, task in self.tasks.items():
@@ -60,24 +74,29 @@ class RunResult:
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
             if sentence := tuned_sentence(task):
                 lines.append(f"  {'':{width}}  {sentence}")
+        lines += [f"  note: {finding}" for finding in self.findings[:MOST_FINDINGS]]
+        if (more := len(self.findings) - MOST_FINDINGS) > 0:
+            lines.append(f"  and {more:,} more in .findings")
         return "\n".join(lines)
 
 
 def fit(
     config: Any,
-    *,
-    text: str | None = None,
-    label: str | Sequence[str] | None = None,
+    *more: Any,
+    text: str | int | None = None,
+    label: str | int | Sequence[str | int] | None = None,
     tasks: Mapping[str, Any] | None = None,
     missing: str | Sequence[str] | None = None,
+    method: str | Mapping[str, Any] | None = None,
     validation: Any = None,
     test: Any = None,
     run_dir: str | Path | None = None,
     fresh: bool = False,
-    overrides: list[str] | tuple[str, ...] = (),
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
     name: str | None = None,
     progress: bool = True,
     subscribers: Iterable[Subscriber] = (),
+    **others: Any,
 ) -> RunResult:
     """Train the tasks of a config, or of data whose text and label columns are found by themselves; return their scores.
 
@@ -92,25 +111,37 @@ def fit(
         tasks: with data alone, the tasks as a config has them.
         missing: with data alone, the strings that stand for a missing value beside labels, such as "N/A" (`data.missing` of a
             config). None and NaN always are missing.
+        method: with data alone, the name of a method such as "lora", or the `method` section of a config; AdaLayers by default.
         validation: with data alone, more data, or a share such as "10%" of it; 10% by default.
-        test: likewise.
+        test: likewise; False for no test split.
         run_dir: where to keep the run; by default `runs/<name>-<hash of config, data and trunk>`.
         fresh: throw away what an earlier run in this directory has left.
-        overrides: `key.sub=value`, changes to the config.
+        overrides: changes to the config: `["training.epochs=3"]`, or as a mapping `{"training.epochs": 3}`.
         name: of the run; by default that of the file, or "run" ("data" for data in memory).
         progress: write what happens to stderr, with bars where that is a terminal.
         subscribers: told of what happens (trunkline.events), besides the config's trackers.
+        more, others: none; what else is given is answered with what works in its place.
 
     Raises:
+        TypeError: an argument that there is not.
         BadInput: the config, the data or the directory cannot be used; nothing was written.
         KeyboardInterrupt: stopped by SIGINT (Ctrl-C) or SIGTERM; once training has begun, after a checkpoint was saved.
     """
     clock = Clock()
+    refuse_more(more, others)
     with shown_from_python() if progress and leads() else nullcontext() as display:
         subscribers = [*([] if display is None else [display]), *subscribers]
         with clock.part("read"):
             given = config_of(
-                config, overrides, text=text, label=label, tasks=tasks, missing=missing, validation=validation, test=test
+                config,
+                overrides,
+                text=text,
+                label=label,
+                tasks=tasks,
+                missing=missing,
+                method=method,
+                validation=validation,
+                test=test,
             )
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from trunkline.data.guess.decision import columns_of
 from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 from trunkline.training.config import RunConfig, load_config, resolve
-from trunkline.training.guessed import config_for, missing_in, run_name
+from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
+from trunkline.training.keywords import AS_MAPPING, column_name, column_names, overrides_of, refuse_texts
 from trunkline.training.overrides import override
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
@@ -31,28 +32,30 @@ class Given:
     sentences: tuple[str, ...] = ()
 
 
-def config_of(given: Any, overrides: Sequence[str] = (), **keywords: Any) -> Given:
+def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
     """Return the config that `given` stands for.
 
     Args:
         given: see `fit`.
-        overrides: `key.sub=value`.
-        keywords: text, label, tasks, missing, validation and test of `fit`, for data alone.
+        overrides: see `fit`.
+        keywords: text, label, tasks, missing, method, validation and test of `fit`, for data alone.
 
     Raises:
         BadInput: what is none of these, or a keyword beside a config.
     """
     keywords = {key: value for key, value in keywords.items() if value is not None}
+    overrides = overrides_of(overrides)
     is_path = isinstance(given, str | PathLike)
     if is_path and Path(given).suffix.lower() in CONFIG_SUFFIXES:
         _refuse(keywords, Path(given).name)
-        return Given(load_config(given, list(overrides)), Path(given).stem)
+        return Given(load_config(given, overrides), Path(given).stem)
     if isinstance(given, RunConfig):
         _refuse(keywords | ({"overrides": overrides} if overrides else {}), "a resolved config")
         return Given(given)
     if isinstance(given, Mapping) and not is_data(given) and not is_splits(given) and not _has_columns(given):
         _refuse(keywords, "a config")
-        return Given(resolve(override(dict(given), list(overrides)), overrides=list(overrides)))
+        return Given(resolve(override(dict(given), overrides), overrides=overrides))
+    refuse_texts(given, keywords.get("label"))
     if is_path:
         return _guessed(str(given), read_table(str(given)), run_name(str(given)), overrides, **keywords)
     if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
@@ -63,7 +66,8 @@ def config_of(given: Any, overrides: Sequence[str] = (), **keywords: Any) -> Giv
     if is_data(given) or isinstance(given, Mapping):
         table = table_of(given, "data.train")
         return _guessed(table, table, None, overrides, **keywords)
-    raise BadInput(f"fit: found {type(given).__name__}, expected a YAML file, its mapping, or data: {EXPECTED}")
+    texts = f"; {AS_MAPPING}" if is_column(given) else ""
+    raise BadInput(f"fit: found {type(given).__name__}, expected a YAML file, its mapping, or data: {EXPECTED}{texts}")
 
 
 def _has_columns(given: Mapping[Any, Any]) -> bool:
@@ -81,26 +85,35 @@ def _guessed(
     source: Any,
     table: Table,
     name: str | None,
-    overrides: Sequence[str],
+    overrides: list[str],
     *,
-    text: str | None = None,
-    label: str | Sequence[str] | None = None,
+    text: Any = None,
+    label: Any = None,
     tasks: Mapping[str, Any] | None = None,
     missing: str | Sequence[str] | None = None,
+    method: Any = None,
     validation: Any = None,
     test: Any = None,
 ) -> Given:
     """The config of data that came without one."""
     if label is not None and tasks is not None:
         raise BadInput("label: given together with tasks, expected one of them")
+    said = override({"data": {}}, [one for one in overrides if one.startswith("data.")])["data"]
     if text is not None:
+        text = column_name(text, "text")
         table.column(text, "text")
+    elif said.get("text") in table.columns:
+        text = said["text"]
     words = missing_in(overrides) if missing is None else _words(missing)
-    guess = _restricted(table, text, label, words) if tasks is None else _with_tasks(table, text, words)
+    aside = {said.get(key): key for key in ("text_pair", "weight") if said.get(key) in table.columns}
+    looked_at = replace(table, columns={name: values for name, values in table.columns.items() if name not in aside})
+    guess = _restricted(looked_at, text, label, words) if tasks is None else _with_tasks(looked_at, text, words)
     values = config_for(guess, source, len(table))
     if missing is not None:
         values["data"]["missing"] = words
-    sentences = list(guess.sentences)
+    if method is not None:
+        values["method"] = method if method != METHOD["name"] else METHOD
+    sentences = [*guess.sentences, *(f"{shown(name)} is read as data.{key}." for name, key in aside.items())]
     if tasks is not None:
         values["tasks"] = tasks
     splits: dict[str, Any] = {}
@@ -110,12 +123,25 @@ def _guessed(
         if "test" in splits and _unlabelled(table_of(splits["test"], "data.test"), values["tasks"]):
             splits["test"] = None  # as of many shared tasks, whose labels are kept back
             sentences.append("The test split has no labels, so it is not scored.")
-    for split, own in (("validation", validation), ("test", test)):
+    for split, own in (("validation", validation), ("test", _no_split(test))):
         if own is not None or split in splits:
             values["data"][split] = splits.get(split) if own is None else own
+    if test is False:
+        values["data"]["test"] = None
+    if isinstance(validation, bool):
+        raise BadInput(
+            f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
+        )
     where = source if isinstance(source, str) else "config"
-    config = resolve(override(values, list(overrides)), where, overrides=list(overrides))
+    config = resolve(override(values, overrides), where, overrides=overrides)
     return Given(config, name or "data", tuple(sentences))
+
+
+def _no_split(test: Any) -> Any:
+    """What `test` stands for, None where it is False. BadInput for True."""
+    if test is True:
+        raise BadInput("test: found True, expected data, a share such as '10%', or False for no test split")
+    return None if test is False else test
 
 
 def _words(missing: str | Sequence[str]) -> list[str]:
@@ -139,9 +165,9 @@ def _with_tasks(table: Table, text: str | None, missing: Missing) -> Guess:
     return Guess(found.text, found.text_pair, {}, [one for one in found.decisions if one.role.startswith("text")])
 
 
-def _restricted(table: Table, text: str | None, label: str | Sequence[str] | None, missing: Missing) -> Guess:
+def _restricted(table: Table, text: str | None, label: Any, missing: Missing) -> Guess:
     """A guess about all columns, or about those named as labels."""
-    names = [] if label is None else [label] if isinstance(label, str) else list(dict.fromkeys(label))
+    names = column_names(label, table)
     for name in names:
         if table.column(name, "label") and name == text:
             raise BadInput(f"label: found {name!r}, which is the column of the texts; expected another one")

@@ -113,12 +113,15 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     whole = see(tables["train"])
     sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in sections.items()}
-    for name, share in (("test", data.test), ("validation", data.validation)):
-        if isinstance(share, float):
+    for name, wanted in (("test", data.test), ("validation", data.validation)):
+        if isinstance(wanted, float):
             corpus = see(tables["train"])
-            share *= len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
+            share = wanted * len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
+            if len(tables[name]) == 1:
+                percent = f"{100 * wanted:.3g}%"
+                findings.append(f"{name}: 1 row of {len(whole.texts):,} was drawn ({percent}); scores on one row say little.")
     if data.rows is not None:
         tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]

@@ -103,7 +103,9 @@ def guess_columns(
         if task is not None and holds_predictions(name, table.columns):
             made[name] = replace(made[name], why=f"{made[name].why}; it holds predictions")
         if task is not None:
-            tasks[task_name("labels" if name in ticked else name, tasks)] = task
+            own = task_name("labels" if name in ticked else name, tasks)
+            tasks[own] = task
+            made[name] = replace(made[name], task=own if name not in ticked else None)
     if named:
         tasks = {task: section for task, section in tasks.items() if not columns_of(section).isdisjoint(named)}
         kept = {text, pair, tags.tokens if any("tokens" in section for section in tasks.values()) else None, *named}

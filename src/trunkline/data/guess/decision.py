@@ -19,21 +19,25 @@ def columns_of(section: Mapping[str, Any]) -> set[str]:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a column was interpreted. role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence.
+    """How a column was interpreted.
 
-    listable: whether messages may show the name whole (`Table.listable`).
+    role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence; task: its name, where it is one;
+    listable: whether messages may show the name of the column whole (`Table.listable`).
     """
 
     column: str
     role: str
     why: str
+    task: str | None = None
     listable: bool = False
 
     @property
     def sentence(self) -> str:
         taken = {"text": "is the text", "text_pair": "is the second text of a pair", "unused": "is not used"}
         taken["tokens"] = "holds the words that tags belong to"
-        return f"{shown(self.column, self.listable)} {taken.get(self.role, f'is a {self.role} task')}: {self.why}."
+        named = "" if self.task in (None, self.column) else f" called {self.task!r}"
+        said = taken.get(self.role, f"is a {self.role} task{named}")
+        return f"{shown(self.column, self.listable)} {said}: {self.why}."
 
 
 @dataclass(frozen=True)
