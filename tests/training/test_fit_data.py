@@ -313,7 +313,7 @@ def test_progress_is_shown_unless_told_not_to(tiny_trunk_dir, tmp_path, capfd):
         f"{split} {metrics[split]['accuracy']:.4f} (baseline {least[split]['accuracy']:.4f})"
         for split in ("validation", "test")
     ]
-    assert shown[1:] == [f"  mood  accuracy  {'  '.join(scores)}"]
+    assert shown[1:] == [f"  mood  accuracy  {'  '.join(scores)}", *(f"  note: {finding}" for finding in result.findings)]
     trunkline.fit(tmp_path / "shown" / "config.yaml", run_dir=tmp_path / "shown")
     assert "epoch" not in capfd.readouterr().err
 
