@@ -287,7 +287,7 @@ def test_a_crf_is_refused(home, monkeypatch):
 
 def test_bad_input_is_one_sentence(branch):
     path = branch("bitfit", "mood")
-    assert fails(2, "export", "nowhere", "out").startswith("nowhere: not a branch")
+    assert fails(2, "export", "nowhere", "out").startswith("nowhere: no such folder; expected that of a branch or of a run")
     run = path.parents[1]
     assert fails(2, "export", run, "out") == f"{run}: a run; expected one of its branches, such as {path}"
     Path("full").mkdir()

@@ -16,8 +16,7 @@ from trunkline.branches import methods
 from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
-from trunkline.model import bundle as module
-from trunkline.model import tables
+from trunkline.model import portions, tables
 from trunkline.model.branch import Branch, TrunkRef
 from trunkline.model.bundle import Bundle
 from trunkline.model.part import build_branch
@@ -263,13 +262,13 @@ def test_long_texts_are_predicted_a_few_at_a_time(trunk, monkeypatch, kind, call
     """Those that are cut cost no more than what is read of them."""
     texts, sizes = ["so good " * 400, "so", "bad film " * 300, "paris", "tokyo"], []
     bundle = Bundle(trunk, {"one": make(trunk, kind, max_length=10)})
-    expected, answer = bundle.predict(texts), module.answered
+    expected, answer = bundle.predict(texts), portions.answered
 
     def counted(plan, some, *others):
         sizes.append(len(some.corpora[False]))
         return answer(plan, some, *others)
 
-    monkeypatch.setattr(module, "answered", counted)
-    monkeypatch.setattr("trunkline.model.portions.CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(portions, "answered", counted)
+    monkeypatch.setattr(portions, "CHUNK_CHARACTERS", 1000)
     assert all(map(close, bundle.predict(texts), expected))
     assert len(sizes) == calls and sum(sizes) == len(texts)

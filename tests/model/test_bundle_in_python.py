@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from itertools import pairwise
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -406,3 +409,37 @@ def test_lists_of_words_that_do_not_fit_are_one_sentence(bundle):
         bundle.score([["so", "good"]], {"slots": [["O"]]})
     answer = bundle.predict([["so"], []])[1]
     assert answer["slots"] == {"spans": None, "tags": None} and answer["mood"]["label"] is None
+
+
+def test_it_says_in_a_line_what_it_holds(bundle):
+    assert repr(bundle.only(["mood", "slots", "stars"])) == (
+        f"Bundle(trunk {bundle.trunk.name!r}, branches: mood (sequence, 3 labels), slots (token, 2 labels), stars (regression))"
+    )
+    assert repr(bundle.only([])).endswith("branches: none)")
+    many = Bundle(bundle.trunk, {f"b{number}": bundle.branches["stars"] for number in range(9)})
+    assert repr(many).endswith("b7 (regression), ... (9 in all))")
+    mood = dataclasses.replace(bundle.branches["mood"], path=Path("runs/x/branches/mood"))
+    assert repr(mood) == (
+        f"Branch('t': sequence, 3 labels, method probe, trunk {bundle.trunk.name!r}, saved in 'runs/x/branches/mood')"
+    )
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_it_is_not_pickled(bundle, make):
+    with pytest.raises(BadInput, match="a Bundle cannot be pickled or copied; open it by its path in each process"):
+        make(bundle)
+
+
+def test_what_is_opened_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "one" / "branches").mkdir(parents=True)
+    for given, sentence in (
+        ("nowhere", "nowhere: no such folder; expected that of a branch or of a run"),
+        ("runs", "runs: not a branch or a run; expected a folder with branch.json and weights.safetensors, or that of a run, "
+         "such as runs/one"),
+        (3, "found int, expected the folder of a branch or of a run, what fit returned, or a list of these"),
+        ([None], "found list, expected the folder of a branch or of a run, what fit returned, or a list of these"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput) as error:
+            Bundle.open(given)
+        assert str(error.value) == sentence

@@ -365,7 +365,8 @@ def test_a_trunk_that_has_moved_is_asked_for(tmp_path):
 def test_several_branches_in_one_pass_answer_as_each_alone(tiny_trunk_dir, rows, tmp_path):
     result = fit(config(tiny_trunk_dir, rows, tasks=("mood", "cities", "topics"), epochs=3), run_dir=tmp_path / "run")
     texts = [json.loads(line)["text"] for line in rows.read_text().splitlines()[:50]]
-    together = Bundle.open(result.path).predict(texts)
+    together = Bundle.open(result).predict(texts)
+    assert Bundle.open([result]).predict(texts) == Bundle.open(result.branches).predict(texts) == together
     for name, path in result.branches.items():
         for one, all_ in zip(Bundle.open(path).predict(texts), together, strict=True):
             left, right = one[name], all_[name]

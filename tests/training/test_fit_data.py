@@ -165,7 +165,9 @@ def test_data_alone_are_interpreted_as_the_command_line_does(given, tiny_trunk_d
     events = []
     run = trunkline.fit(data, overrides=small(tiny_trunk_dir), progress=False, subscribers=[events.append])
     assert list(run.tasks) == ["mood"] and run.tasks["mood"]["kind"] == "sequence"
-    assert run.path.parent == Path("runs") and run.path.name.startswith("reviews-" if given in ("path", "csv") else "data-")
+    assert run.path.parent == Path("runs").absolute() and run.path.name.startswith(
+        "reviews-" if given in ("path", "csv") else "data-"
+    )
     (sentences,) = (event.sentences for event in events if isinstance(event, ColumnsInterpreted))
     assert sentences[0].startswith("'review' is the text")
 
@@ -313,7 +315,11 @@ def test_progress_is_shown_unless_told_not_to(tiny_trunk_dir, tmp_path, capfd):
         f"{split} {metrics[split]['accuracy']:.4f} (baseline {least[split]['accuracy']:.4f})"
         for split in ("validation", "test")
     ]
-    assert shown[1:] == [f"  mood  accuracy  {'  '.join(scores)}", *(f"  note: {finding}" for finding in result.findings)]
+    assert shown[1:] == [
+        f"  mood  accuracy  {'  '.join(scores)}",
+        *(f"  note: {finding}" for finding in result.findings),
+        f"  to predict: trunkline.Bundle.open({str(tmp_path / 'shown')!r})",
+    ]
     trunkline.fit(tmp_path / "shown" / "config.yaml", run_dir=tmp_path / "shown")
     assert "epoch" not in capfd.readouterr().err
 

@@ -86,7 +86,7 @@ class TrunkRef:
         return TrunkShape(self.num_layers, self.hidden_size)
 
 
-@dataclass
+@dataclass(repr=False)
 class Branch:
     """A trained task: the modules in eval mode on the CPU, and all that is needed to run them.
 
@@ -108,6 +108,12 @@ class Branch:
     cost: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     source: Source = FROZEN
+
+    def __repr__(self) -> str:
+        """The name, kind, method and trunk, and where it is saved: one line."""
+        saved = f", saved in {str(self.path)!r}" if self.path is not None else ""
+        task = f"{self.task.name!r}: {self.task.described_briefly()}"
+        return f"Branch({task}, method {self.method.name}, trunk {self.trunk.name!r}{saved})"
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Raise BadInput unless `trunk` is the one that this branch was trained on."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, NoReturn, get_args, overload
 
 import numpy as np
 import torch
@@ -48,6 +46,15 @@ class Bundle:
         self._changing = threading.Lock()
         self._plan = Plan(self._trunks({trunk.precision: trunk}, branches), branches)
 
+    def __repr__(self) -> str:
+        """The trunk, and each branch with its kind: one line."""
+        few = [f"{name} ({branch.task.described_briefly()})" for name, branch in list(self.branches.items())[:8]]
+        more = f", ... ({len(self.branches)} in all)" if len(self.branches) > 8 else ""
+        return f"Bundle(trunk {self.trunk.name!r}, branches: {', '.join(few) or 'none'}{more})"
+
+    def __reduce__(self) -> NoReturn:
+        raise BadInput("a Bundle cannot be pickled or copied; open it by its path in each process, with Bundle.open")
+
     @property
     def branches(self) -> Mapping[str, Branch]:
         """The branches by name, not to be written to: `add` and `remove` change what there is."""
@@ -80,9 +87,11 @@ class Bundle:
 
     def only(self, names: str | Iterable[str]) -> Bundle:
         """The bundle with these branches only, or this one, on the same trunk; BadInput for a name that no branch has."""
-        bundle, plan, names = copy.copy(self), self._plan, [names] if isinstance(names, str) else list(names)
+        plan, names = self._plan, [names] if isinstance(names, str) else list(names)
         if unknown := [name for name in names if name not in plan.branches]:
             raise unknown_name("branch", unknown[0], plan.branches, whole=True)
+        bundle = type(self).__new__(type(self))
+        vars(bundle).update(vars(self))
         bundle._changing = threading.Lock()
         bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names})
         return bundle
@@ -108,7 +117,7 @@ class Bundle:
     @classmethod
     def open(
         cls,
-        paths: Iterable[str | Path] | str | Path,
+        paths: Any,
         *,
         trunk: str | Trunk | None = None,
         device: str = "auto",
@@ -117,7 +126,7 @@ class Bundle:
         """Load branch directories, or run directories with all their branches, and the trunk that they name.
 
         Args:
-            paths: one directory or several; branches of the same name are told apart by their folder.
+            paths: one directory or several, or what `fit` returned; branches of the same name are told apart by their folder.
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
             backend: what computes the frozen trunk; by default what the first branch was trained on.

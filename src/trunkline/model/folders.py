@@ -50,14 +50,23 @@ def not_a_branch(path: Path) -> BadInput:
     inside = sorted(file.parent for file in path.glob("branches/[!.]*/branch.json"))
     if inside:
         return BadInput(f"{path}: a run; expected one of its branches, such as {inside[0]}")
-    return BadInput(f"{path}: not a branch: expected a directory with branch.json and weights.safetensors")
+    if not path.exists():
+        return BadInput(f"{path}: no such folder; expected that of a branch or of a run")
+    return BadInput(
+        f"{path}: not a branch or a run; expected a folder with branch.json and weights.safetensors, or that of a run"
+        f"{_such(path)}"
+    )
 
 
 def nothing_known(folder: Path) -> BadInput:
     """The error for a folder that is neither a branch nor a run nor a trunk; it names what is inside."""
+    return BadInput(f"{folder}: not a branch, a run or a trunk; expected the folder of one{_such(folder)}")
+
+
+def _such(folder: Path) -> str:
+    """The end of a sentence that names a branch or a run in a folder, if there is one."""
     inside = sorted(entry for entry in folder.glob("[!.]*") if is_branch_or_run(entry))
-    such = f", such as {inside[0]}" if inside else ""
-    return BadInput(f"{folder}: not a branch, a run or a trunk; expected the folder of one{such}")
+    return f", such as {inside[0]}" if inside else ""
 
 
 def task_of(branch: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.branch import Branch, load_branch
@@ -15,12 +17,13 @@ from trunkline.trunk.shared import shared_trunk
 
 
 def open_branches(
-    paths: Iterable[str | Path] | str | Path, trunk: str | Trunk | None, device: str, backend: str | None = None
+    paths: Any, trunk: str | Trunk | None, device: str, backend: str | None = None
 ) -> tuple[Trunk, dict[str, Branch]]:
     """Return the trunk, and the branches by name.
 
     Args:
-        paths: branch directories, or run directories with all their branches.
+        paths: branch directories, or run directories with all their branches; one, several or a mapping of names to these. What
+            has such a directory as its `path`, as what `fit` returns, stands for it.
         trunk: another place where the same trunk is found, or a trunk already loaded.
         device: "auto", "cpu" or "cuda".
         backend: what computes the frozen trunk; by default what the first branch was trained on, or torch where that is not
@@ -29,7 +32,7 @@ def open_branches(
     Raises:
         BadInput: no branch, one given twice, or a trunk that is not there.
     """
-    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    given = _places(paths)
     loaded: list[Branch] = []
     source = trunk
     for folder in (folder for path in given for folder in branch_folders(path)):
@@ -41,6 +44,21 @@ def open_branches(
     if not loaded:
         raise BadInput("no branch given; expected at least one branch or run directory")
     return _trunk_of(loaded, trunk, source, device, backend), named(loaded)
+
+
+def _places(given: Any) -> list[Path]:
+    """The directories that a program names."""
+    if isinstance(given, str | PathLike) or hasattr(given, "path"):
+        given = [given]
+    elif isinstance(given, Mapping):
+        given = given.values()
+    try:
+        return [Path(getattr(one, "path", one)) for one in given]
+    except TypeError:
+        found = type(given).__name__
+        raise BadInput(
+            f"found {found}, expected the folder of a branch or of a run, what fit returned, or a list of these"
+        ) from None
 
 
 def _trunk_of(

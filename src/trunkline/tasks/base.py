@@ -88,6 +88,10 @@ class Task(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self.labels)} labels)"
 
+    def described_briefly(self) -> str:
+        """Its kind, and how many labels it has."""
+        return f"{self.kind}, {len(self.own_labels)} labels" if self.own_labels else self.kind
+
     @abstractmethod
     def columns(self) -> list[str]:
         """The columns of the table that hold this task's labels (and its tokens)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,10 +31,13 @@ MOST_FINDINGS = 6  # that the repr of a result shows
 
 @dataclass(repr=False)
 class RunResult:
-    """What a finished run leaves: `summary` is result.json, `path` the run's directory."""
+    """What a finished run leaves: `summary` is result.json, `path` the run's directory, absolute. `Bundle.open` takes it."""
 
     path: Path
     summary: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.path = Path(os.path.abspath(self.path))  # the same folder after a change of the working directory
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -60,7 +64,7 @@ class RunResult:
     def __repr__(self) -> str:
         """The directory and the time, then a line for each task: its metric and that of its baseline on validation and test.
 
-        The first findings are at the end.
+        The first findings follow, and how to predict.
         """
         lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s"]
         width = max((len(name) for name in self.tasks), default=0)
@@ -77,7 +81,7 @@ class RunResult:
         lines += [f"  note: {finding}" for finding in self.findings[:MOST_FINDINGS]]
         if (more := len(self.findings) - MOST_FINDINGS) > 0:
             lines.append(f"  and {more:,} more in .findings")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  to predict: trunkline.Bundle.open({str(self.path)!r})"])
 
 
 def fit(
