@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 
 
 def leads() -> bool:
     """Whether this process writes to the terminal, of those that a launcher (torchrun, accelerate) has started together."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def from_here(sentence: str) -> str:
+    """A sentence with the paths below the working directory as one would type them here."""
+    here = os.path.join(os.getcwd(), "")
+    return re.sub(rf"(?<![^\s'\"(]){re.escape(here)}(?=[^\s/])", "", sentence) if len(here) > 1 else sentence
 
 
 def wrapped(text: str, width: int | None, indent: int = 2) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from clitools import done, fails, invoke, made_up, write_csv, write_jsonl
 
-from trunkline.cli.fit import guessed_config
+from trunkline.cli.fit import guessed
 from trunkline.training.config import load_config
 
 TASKS = "tasks: {mood: {kind: sequence, label: mood}}\n"
@@ -204,9 +204,35 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, env
 
 def test_the_format_of_a_file_can_be_named(tmp_path):
     (tmp_path / "eng.train").write_text("".join(f"word{n} X\nother Y\n\n" for n in range(20)))
-    config, name = guessed_config("eng.train", [], "conll")
+    given = guessed("eng.train", [], "conll")
+    config, name = given.config, given.name
     assert (config.data.format, name) == ("conll", "eng") and config.tasks["tags"].tags == "tags"
     done("init", "eng.train", "--format", "conll", "-o", "made.yaml")
     assert load_config("made.yaml").tasks == config.tasks and load_config("made.yaml").data.format == "conll"
     assert "unknown suffix" in fails(2, "fit", "eng.train")
     assert "expected data.format=conll instead" in fails(2, "fit", "made.yaml", "--format", "conll")
+
+
+def test_columns_of_labels_and_of_the_texts_can_be_named(tmp_path):
+    write_csv(tmp_path / "rows.csv", made_up(60))
+    given = guessed("rows.csv", [], label=["mood"], text="review")
+    assert list(given.config.tasks) == ["mood"] and given.config.data.text == "review"
+    assert list(guessed("rows.csv", [], label=["mood", "topics"]).config.tasks) == ["mood", "topics"]
+    assert list(guessed("rows.csv", ["tasks.score=null"]).config.tasks) == ["mood", "topics"]
+    assert "did you mean 'mood'?" in fails(2, "fit", "rows.csv", "--label", "moods")
+    assert "did you mean 'score'?" in fails(2, "fit", "rows.csv", "tasks.scores=null")
+    (tmp_path / "rows.yaml").write_text("data: {train: rows.csv, text: review}\n" + TASKS)
+    assert "expected data.text=x instead" in fails(2, "fit", "rows.yaml", "--text", "x")
+    assert "found --label with a config" in fails(2, "fit", "rows.yaml", "--label", "mood")
+
+
+def test_help_is_not_offered_for_every_unknown_option(tmp_path):
+    result = invoke("fit", "rows.csv", "--hello", "1")
+    assert result.exit_code == 2 and "No such option: --hello" in result.stderr and "Possible" not in result.stderr
+
+
+def test_how_a_file_was_read_is_told_before_its_columns_and_once(tmp_path, tiny_overrides):
+    rows = [f"{row['text']};{row['mood']}\n" for row in made_up(60)]
+    (tmp_path / "rows.csv").write_text("text;mood\n" + "".join(rows))
+    said = done("fit", "rows.csv", *tiny_overrides, "training.epochs=1").stderr
+    assert said.count("semicolons") == 1 and said.index("rows.csv: the cells") < said.index("'text' is the text")

@@ -14,7 +14,10 @@ from trunkline.cli.common import DataFormat, Debug, Fresh, Json, err, guarded, o
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trunkline.training.config import RunConfig
+    from trunkline.training.given import Given
 
 CONFIGS = (".yaml", ".yml")
 
@@ -34,6 +37,8 @@ class FitCommand(TyperCommand):
             if type(error).__name__ == "NoSuchOption" and (hint := _hint(getattr(error, "option_name", ""), given)):
                 error.message += f"; did you mean {hint}?"  # type: ignore[attr-defined]
                 error.possibilities = None  # type: ignore[attr-defined]
+            elif near := getattr(error, "possibilities", None):  # click finds --help near to every short word
+                error.possibilities = [one for one in near if one != "--help"]  # type: ignore[attr-defined]
             raise
 
 
@@ -67,6 +72,13 @@ def fit(
     test: Annotated[
         str | None, typer.Option("--test", metavar="DATA_OR_SHARE", help="Test data; short for data.test=DATA.")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="COLUMN", help="Train on this column of labels only; repeatable.", show_default=False),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COLUMN", help="The column of the texts.", show_default=False)
+    ] = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
     form: DataFormat = None,
@@ -81,26 +93,38 @@ def fit(
 
     \b
     trunkline fit reviews.csv
+    trunkline fit reviews.csv --label stars
     trunkline fit train.csv --validation dev.csv --test test.csv
     trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
     """
     tell(f"fit {source}: loading libraries")  # which takes seconds, on a busy machine half a minute
     from trunkline.training.hints import refuse_sources
 
+    told: tuple[str, ...] = ()
     overrides = [*(overrides or []), *_split_overrides(validation=validation, test=test)]
     refuse_sources(source, overrides)
     if Path(source).suffix.lower() in CONFIGS:
-        if form is not None:
-            raise BadInput(f"{source}: found --format with a config, expected data.format={form} instead")
+        _refuse_with_config(source, form, text, label)
         from trunkline.training.config import load_config
 
         config, name = load_config(source, overrides), Path(source).stem
     else:
-        config, name = guessed_config(source, overrides, form)
-    summary = train(config, name, run_dir=run_dir, fresh=fresh)
+        given = guessed(source, overrides, form, text, label)
+        config, name, told = given.config, given.name or "run", given.sentences
+    summary = train(config, name, run_dir=run_dir, fresh=fresh, told=told)
     if not as_json:
         show_run(summary)
     return summary
+
+
+def _refuse_with_config(source: str, form: str | None, text: str | None, label: list[str] | None) -> None:
+    """Raise BadInput for an option that only a data file takes."""
+    if form is not None:
+        raise BadInput(f"{source}: found --format with a config, expected data.format={form} instead")
+    if text is not None:
+        raise BadInput(f"{source}: found --text with a config, expected {shlex.quote(f'data.text={text}')} instead")
+    if label:
+        raise BadInput(f"{source}: found --label with a config, expected the tasks that it defines; delete others there")
 
 
 def _split_overrides(**splits: str | None) -> list[str]:
@@ -117,29 +141,27 @@ def _split_overrides(**splits: str | None) -> list[str]:
     return [f"data.{key}={quoted(value)}" for key, value in splits.items() if value is not None]
 
 
-def guessed_config(source: str, overrides: list[str], form: str | None = None) -> tuple[RunConfig, str]:
-    """Look at a data set's columns, tell what each was taken for, and return the config and the run's name."""
-    from trunkline.data.guess import guess_columns
-    from trunkline.data.sources import read_table
-    from trunkline.training.config import resolve
-    from trunkline.training.guessed import config_for, missing_in, run_name
-    from trunkline.training.overrides import override
+def guessed(
+    source: str, overrides: list[str], form: str | None = None, text: str | None = None, label: list[str] | None = None
+) -> Given:
+    """Look at a data set's columns, tell how it was read and what each was taken for, and return the config."""
+    from trunkline.training.given import config_of
 
-    table = read_table(source, format=form)
-    guess = guess_columns(table, missing=missing_in(overrides))
-    for sentence in guess.sentences:
+    given = config_of(source, overrides, text=text, label=label or None, form=form)
+    for sentence in given.sentences:
         tell(sentence)
     tell(f"To change this: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
-    values = config_for(guess, source, len(table), form)
-    return resolve(override(values, overrides), source, overrides=overrides), run_name(source)
+    return given
 
 
-def train(config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Run a fit with its progress on stderr; return the run's summary."""
+def train(
+    config: RunConfig, name: str, *, run_dir: Path | None = None, fresh: bool = False, told: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run a fit with its progress on stderr, without the findings that were told already; return the run's summary."""
     from trunkline.trackers.progress import FitProgress
     from trunkline.training.fit import fit as run
 
-    with FitProgress(err()) as progress:
+    with FitProgress(err(), told) as progress:
         return run(config, name=name, run_dir=run_dir, fresh=fresh, progress=False, subscribers=[progress]).summary
 
 

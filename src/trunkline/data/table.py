@@ -92,6 +92,10 @@ class Table:
         match = _NAMELESS.fullmatch(name)
         return match is not None and list(self.columns).index(name) + 1 == int(match[1]) if name in self.columns else False
 
+    def sourced_findings(self) -> list[str]:
+        """The findings of the reader, each with the source that it is about."""
+        return [finding if self.files is not None else f"{self.source}: {finding}" for finding in self.findings]
+
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
         """Return what `parse` makes of the rows, one value for each; it runs once for a `key`, also in several threads.
 

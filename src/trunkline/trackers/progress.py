@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from types import TracebackType
@@ -31,7 +31,7 @@ from trunkline.events import (
     TrainingStarted,
     metric_name,
 )
-from trunkline.terminal import leads, wrapped
+from trunkline.terminal import from_here, leads, wrapped
 
 MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
@@ -104,14 +104,21 @@ def described(data: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _tails(sentences: Iterable[str]) -> set[str]:
+    """What sentences say behind the source that they begin with, which a run calls by its absolute path."""
+    return {sentence.partition(": ")[2] or sentence for sentence in sentences}
+
+
 class FitProgress:
     """A subscriber to a fit, for a terminal or a log.
 
     Args:
         console: where to write; stderr.
+        told: findings about the data that were written already, and are not written again.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, told: Iterable[str] = ()) -> None:
+        self._told = _tails(told)
         self.console, self.bars = console, progress_bars(console)
         self._bar: Any = None
         self._what: tuple[object, ...] = ()
@@ -154,12 +161,14 @@ class FitProgress:
 
     @__call__.register
     def _(self, event: Finding) -> None:
-        self.line(f"note: {event.text}")
+        if not self._told & _tails([event.text]):
+            self.line(f"note: {from_here(event.text)}")
 
     @__call__.register
     def _(self, event: ColumnsInterpreted) -> None:
         for sentence in event.sentences:
             self.line(sentence)
+        self._told |= _tails(event.sentences)
 
     @__call__.register
     def _(self, event: Preparing) -> None:

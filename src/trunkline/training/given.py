@@ -14,7 +14,7 @@ from trunkline.data.guess.decision import columns_of
 from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
-from trunkline.errors import BadInput, shown
+from trunkline.errors import BadInput, shown, unknown_name
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
 from trunkline.training.keywords import AS_MAPPING, column_name, column_names, overrides_of, refuse_texts
@@ -38,7 +38,8 @@ def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
     Args:
         given: see `fit`.
         overrides: see `fit`.
-        keywords: text, label, tasks, missing, method, validation and test of `fit`, for data alone.
+        keywords: text, label, tasks, missing, method, validation and test of `fit`, for data alone; `form`, the
+            format of its file.
 
     Raises:
         BadInput: what is none of these, or a keyword beside a config.
@@ -57,7 +58,8 @@ def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
         return Given(resolve(override(dict(given), overrides), overrides=overrides))
     refuse_texts(given, keywords.get("label"))
     if is_path:
-        return _guessed(str(given), read_table(str(given)), run_name(str(given)), overrides, **keywords)
+        table = read_table(str(given), format=keywords.get("form"))
+        return _guessed(str(given), table, run_name(str(given)), overrides, **keywords)
     if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
         return _guessed(given, read_table(given), run_name(given), overrides, **keywords)
     if is_splits(given):
@@ -94,6 +96,7 @@ def _guessed(
     method: Any = None,
     validation: Any = None,
     test: Any = None,
+    form: str | None = None,
 ) -> Given:
     """The config of data that came without one."""
     if label is not None and tasks is not None:
@@ -108,12 +111,13 @@ def _guessed(
     aside = {said.get(key): key for key in ("text_pair", "weight") if said.get(key) in table.columns}
     looked_at = replace(table, columns={name: values for name, values in table.columns.items() if name not in aside})
     guess = _restricted(looked_at, text, label, words) if tasks is None else _with_tasks(looked_at, text, words)
-    values = config_for(guess, source, len(table))
+    values = config_for(guess, source, len(table), form)
     if missing is not None:
         values["data"]["missing"] = words
     if method is not None:
         values["method"] = method if method != METHOD["name"] else METHOD
-    sentences = [*guess.sentences, *(f"{shown(name)} is read as data.{key}." for name, key in aside.items())]
+    sentences = [*table.sourced_findings(), *guess.sentences]
+    sentences += (f"{shown(name)} is read as data.{key}." for name, key in aside.items())
     if tasks is not None:
         values["tasks"] = tasks
     splits: dict[str, Any] = {}
@@ -133,7 +137,8 @@ def _guessed(
             f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
         )
     where = source if isinstance(source, str) else "config"
-    config = resolve(override(values, overrides), where, overrides=overrides)
+    values = _without_dropped(override(values, overrides), list(values["tasks"]), str(where))
+    config = resolve(values, where, overrides=overrides)
     return Given(config, name or "data", tuple(sentences))
 
 
@@ -142,6 +147,17 @@ def _no_split(test: Any) -> Any:
     if test is True:
         raise BadInput("test: found True, expected data, a share such as '10%', or False for no test split")
     return None if test is False else test
+
+
+def _without_dropped(values: dict[str, Any], found: Sequence[str], where: str) -> dict[str, Any]:
+    """The values of a config without the tasks that overrides have set to null. BadInput for one that was not there."""
+    dropped = [name for name, task in values["tasks"].items() if task is None] if isinstance(values["tasks"], dict) else []
+    for name in dropped:
+        if name not in found:
+            raise unknown_name(where, name, found, f"tasks.{name}", whole=True)
+    return (
+        values | {"tasks": {name: task for name, task in values["tasks"].items() if name not in dropped}} if dropped else values
+    )
 
 
 def _words(missing: str | Sequence[str]) -> list[str]:

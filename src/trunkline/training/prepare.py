@@ -106,16 +106,19 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     sources = {"train": data.train, "validation": data.validation, "test": data.test}
     named = {name: source for name, source in sources.items() if isinstance(source, (str, list))}
     tables = {name: config.memory.read(source, format=data.format) for name, source in named.items()}
-    findings = [f"{name}: {finding}" for name, table in tables.items() for finding in table.findings]
+    drawn = {name for name, source in sources.items() if isinstance(source, float)}
+    about = {name: _about(name, table, bool(drawn)) for name, table in tables.items()}
+    findings = [f"{about[name]}: {finding}" for name, table in tables.items() for finding in table.findings]
     for name, table in () if keep_empty else tables.items():
         tables[name], said = without_empty(table, data.empty_texts, text_columns(config, table))
-        findings += [f"{name}: {said}"] if said else []
-    whole = see(tables["train"])
+        findings += [f"{about[name]}: {said}"] if said else []
+    wholes = {name: see(table) for name, table in tables.items()}
+    read, whole = dict(tables), wholes["train"]
     sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in sections.items()}
     for name, wanted in (("test", data.test), ("validation", data.validation)):
         if isinstance(wanted, float):
-            corpus = see(tables["train"])
+            corpus = whole if tables["train"] is read["train"] else see(tables["train"])
             share = wanted * len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
@@ -125,8 +128,7 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     if data.rows is not None:
         tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
-    corpora = {name: see(tables[name]) for name in order}
-    drawn = {name for name, source in sources.items() if isinstance(source, float)}
+    corpora = {name: wholes[name] if tables[name] is read.get(name) else see(tables[name]) for name in order}
     if len(corpora["train"].texts) < len(whole.texts):
         for task in tasks.values():
             with explained(task, whole, "train", corpora, drawn):
@@ -150,11 +152,18 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
         _weigh_rows(splits["train"], data.weight)
     findings += [said for task in tasks.values() for said in task.label_findings(whole)]
     findings += check_splits(corpora, labels_of(tasks, corpora))
-    findings += [f"{name}: {said}" for name in order for task in tasks.values() for said in task.findings(corpora[name])]
+    findings += [
+        f"{about[name]}: {said}" for name, own in wholes.items() for task in tasks.values() for said in task.findings(own)
+    ]
     findings += [sentence for name, task in tasks.items() if (sentence := _untaught(task, splits["train"].targets[name]))]
     for name, split in splits.items():
         findings += [f"{name}: {said}" for key, task in tasks.items() for said in task.unseen_labels(split.targets[key])]
     return Prepared(data, tasks, splits, findings)
+
+
+def _about(name: str, table: Table, divided: bool) -> str:
+    """What findings about a source begin with: its split, or for a training file that others are drawn from its name."""
+    return table.source if name == "train" and divided and table.files is None else name
 
 
 def _missing(section: TaskConfig, data: DataSection) -> list[str] | None:
