@@ -118,16 +118,19 @@ def test_words_that_the_tokenizer_makes_nothing_of_are_refused_before_work_start
     assert not (tmp_path / "run").exists()
 
 
-def test_spans_that_are_left_out_are_told_for_each_split(tmp_path):
+def test_spans_that_are_left_out_are_told_once_for_each_file(tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     one, other = {"start": 0, "end": 3, "label": "first"}, {"start": 1, "end": 3, "label": "second"}
     edited(rows, lambda row: row.update(text="abc " + row["text"], spans=[one, other]))
     values = config(tmp_path, rows, tasks=("mood",))
     values["tasks"]["slots"] = {"kind": "token", "spans": "spans"}
     said = prepare(resolve(values))[0].findings
-    for split, count in (("train", 36), ("validation", 12), ("test", 12)):
-        lost = f"{split}: {count} of the {2 * count} spans of 'slots' left out, as they lie within another span."
-        assert lost in said and f"{split}: no span of 'slots' is left of 'second'." in said
+    lost = "60 of the 120 spans of 'slots' left out, as they lie within another span."
+    gone = "no span of 'slots' is left of 'second'."
+    assert [one for one in said if "'slots'" in one] == [f"{rows}: {lost}", f"{rows}: {gone}"]
+    values["data"]["test"] = str(rows)
+    said = prepare(resolve(values))[0].findings
+    assert [one for one in said if "of 'slots'" in one] == [f"{of}: {one}" for of in (rows, "test") for one in (lost, gone)]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_data_format_names_the_format_of_the_files(tmp_path):
     assert resolve(plain).identity() != resolve({**plain, "data": {"train": "snips", "format": "conll"}}).identity()
 
 
-def test_missing_values_are_those_of_the_data_and_are_counted_for_each_split(tmp_path):
+def test_missing_values_are_those_of_the_data_and_are_counted_once_for_each_file(tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     count = iter(range(60))
     edited(rows, lambda row: row.update(genre=("film", "book", "nan")[next(count) % 3]))
@@ -199,9 +202,8 @@ def test_missing_values_are_those_of_the_data_and_are_counted_for_each_split(tmp
     skipped = [said for said in gone.findings if "'genre'" in said]
     counts = {name: int((~split.targets["genre"].present).sum()) for name, split in gone.splits.items()}
     assert sum(counts.values()) == 20 and skipped == [
-        f"{name}: {count} of {len(gone.splits[name].corpus)} rows have no value in column 'genre', {count} of them 'nan', "
-        "and are skipped by 'genre'." for name, count in counts.items()
-    ]  # fmt: skip
+        f"{rows}: 20 of 60 rows have no value in column 'genre', 20 of them 'nan', and are skipped by 'genre'."
+    ]
     values["tasks"]["genre"]["missing"] = []  # a task may say otherwise
     assert prepare(resolve(values))[0].tasks["genre"].labels == ["book", "film", "nan"]
 
@@ -226,7 +228,7 @@ def test_rows_without_a_text_are_skipped_in_every_split_with_a_finding(tmp_path)
     (prepared,) = prepare(resolve(values))
     assert {name: len(split.corpus) for name, split in prepared.splits.items()} == {"train": 46, "validation": 12, "test": 59}
     assert [said.replace(str(tmp_path), "") for said in prepared.findings[:2]] == [
-        "train: 2 rows have no text and are skipped (the first is /rows.jsonl line 4).",
+        "/rows.jsonl: 2 rows have no text and are skipped (the first is /rows.jsonl line 4).",
         "test: 1 row has no text and is skipped (/other.jsonl line 1).",
     ]
     with pytest.raises(BadInput, match=r"rows.jsonl line 4: found no text"):
