@@ -174,10 +174,10 @@ def test_an_unforeseen_error_names_its_place_and_shows_its_traceback_on_demand(t
         raise KeyError("a user's own words")
 
     write_csv(tmp_path / "reviews.csv", made_up(40))
-    monkeypatch.setattr("trunkline.data.guess.guess_columns", breaks)
+    monkeypatch.setattr("trunkline.training.given.guess_columns", breaks)
     result = invoke("fit", "reviews.csv", *tiny_overrides)
     assert result.exit_code == 1 and "own words" not in result.stderr
-    assert "unexpected KeyError in fit.py line" in result.stderr and "--debug" in result.stderr
+    assert "unexpected KeyError in given.py line" in result.stderr and "--debug" in result.stderr
     debug = invoke("fit", "reviews.csv", *tiny_overrides, "--debug")
     assert debug.exit_code == 1 and "Traceback" in debug.stderr and "KeyError" in debug.stderr
 
