@@ -1,4 +1,6 @@
+import gc
 import os
+import warnings
 import weakref
 from pathlib import Path
 
@@ -22,6 +24,10 @@ TEXTS = ["the film was great", "play a song", "it was a very bad film , not good
 @pytest.fixture(scope="module")
 def trunk(tiny_trunk_dir):
     return load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+
+
+def open_files() -> list[Path]:
+    return [Path(os.readlink(link)) for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and link.exists()]
 
 
 def on_disk(rows, dtype):
@@ -103,7 +109,7 @@ def test_layers_that_nobody_reads_are_not_opened(tmp_path):
     for layer in (0, 1, 3):
         (store.path / f"layer-{layer:02d}.shard-0000.states").unlink()
     feed(store, [0, 1], [2])
-    opened = {Path(os.readlink(link)).name for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and link.exists()}
+    opened = {file.name for file in open_files()}
     assert "layer-02.shard-0000.states" in opened
     assert not {name for name in opened if name.startswith(("layer-00", "layer-01", "layer-03"))}
 
@@ -132,6 +138,20 @@ def test_the_file_used_longest_ago_is_closed_first(tmp_path, monkeypatch):
     another = Handles()
     assert list(handles._files) == [tmp_path / "b"]  # the two share
     del another
+
+
+def test_no_file_is_left_to_be_closed_with_a_warning(tmp_path):
+    trunk, encoded = LightTrunk(), light_corpus([3, 1, 4])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        store = light_build(trunk, encoded, tmp_path)
+        feed(store, [0, 2], store.layers)
+        path, held = store.path, open_files()
+        del store
+        gc.collect()
+    assert not [str(one.message) for one in said if one.category is ResourceWarning]
+    assert {file.name for file in held if file.parent == path} >= {"used", "layer-00.shard-0000.states"}
+    assert not [file for file in open_files() if file.parent == path]
 
 
 def test_the_key_is_of_all_that_the_bytes_depend_on(tmp_path):

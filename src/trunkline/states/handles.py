@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import threading
 import weakref
 from collections import OrderedDict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 _live: weakref.WeakSet[Handles] = weakref.WeakSet()
 _lock = threading.Lock()
@@ -19,11 +20,25 @@ def most_open() -> int:
     return 256 if soft == resource.RLIM_INFINITY else max(8, min(256, soft // 4))
 
 
+class HeldFile(io.FileIO):
+    """A file open for reading that is closed when nobody holds it any more: that is its rule, and needs no ResourceWarning.
+
+    Args:
+        file: its path, or the number of an open file, which is then its own.
+    """
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, "rb")
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Handles:
     """The open files of one store, the least recently used of them closed first. An equal share of `most_open` is its own."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[Path, HeldFile] = OrderedDict()
         self._own = threading.Lock()
         with _lock:
             _live.add(self)
@@ -31,10 +46,10 @@ class Handles:
         for other in others:  # whose shares are smaller from now on
             other._keep(_share())
 
-    def open(self, path: Path) -> BinaryIO:
+    def open(self, path: Path) -> HeldFile:
         """The file at `path`, open for reading. It is closed when it is pushed out and nobody holds it any more."""
         with self._own:
-            file = self._files.pop(path, None) or open(path, "rb", buffering=0)  # noqa: SIM115 - kept open between batches
+            file = self._files.pop(path, None) or HeldFile(path)
             self._files[path] = file
         self._keep(_share())
         return file

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import filelock
 
 from trunkline.errors import TrunklineError
+from trunkline.states.handles import HeldFile
 
 
 class InUse(Exception):
@@ -23,7 +23,7 @@ def lock_of(path: Path) -> filelock.FileLock:
     return filelock.FileLock(path.parent / f".{path.name}.lock")
 
 
-def use(path: Path) -> BinaryIO | None:
+def use(path: Path) -> HeldFile | None:
     """Claim the store at `path` for reading, until what is returned is closed; None where that cannot be done.
 
     The lock is a shared one of the file `used`, so that it works on a disk that is read-only and ends with the process.
@@ -67,5 +67,5 @@ def unused(path: Path) -> Iterator[None]:
             yield
 
 
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)  # never waits, whatever is there
+def _open(path: Path) -> HeldFile:
+    return HeldFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # never waits, whatever is there

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
 import numpy as np
@@ -33,7 +33,7 @@ from trunkline.states import manifest as m
 from trunkline.states.budget import check_budget
 from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes, read_manifest
 from trunkline.states.fill import Progress, complete
-from trunkline.states.handles import Handles
+from trunkline.states.handles import Handles, HeldFile
 from trunkline.states.live import ReceiveRows
 from trunkline.states.locks import lock_of, use
 from trunkline.states.quantise import dequantise
@@ -67,7 +67,7 @@ class StatesStore:
         lengths (ndarray): int32 (S,), tokens of each sequence of the corpus.
     """
 
-    def __init__(self, path: Path, manifest: m.Manifest, lengths: np.ndarray, claim: BinaryIO | None = None) -> None:
+    def __init__(self, path: Path, manifest: m.Manifest, lengths: np.ndarray, claim: HeldFile | None = None) -> None:
         self.path, self.manifest, self.lengths = path, manifest, lengths
         self._claim = claim  # held for as long as the store is used, so that nobody removes it
         self.layers, self.hidden_size, self.dtype = manifest.complete(), manifest.hidden_size, manifest.dtype
@@ -149,7 +149,7 @@ class StatesStore:
         if read != width * sum(run.stop - run.start for run in runs):
             raise TrunklineError(f"{self.path}: layer {layer} has changed since it was opened; {BUILD_AGAIN}")
 
-    def _open(self, name: Callable[[int, int], str], layer: int, shard: int) -> BinaryIO:
+    def _open(self, name: Callable[[int, int], str], layer: int, shard: int) -> HeldFile:
         if (layer, shard) not in self._sound:
             self._verify(layer, shard)
         path = self.path / name(layer, shard)
