@@ -210,14 +210,21 @@ def test_tasks_with_files_of_their_own_are_scored_on_their_own_test_splits(apart
 
 def test_data_that_fits_some_branches_only_says_which_to_name(apart):
     write_jsonl(Path("new.jsonl"), [{"text": row["text"], "mood": row["mood"]} for row in made_up(20, 5)])
-    sentence = fails(2, "evaluate", apart, "new.jsonl")
-    assert "'spans'" in sentence and sentence.endswith("; new.jsonl can score run/branches/mood: name the branches to score")
-    done("evaluate", "run/branches/mood", "new.jsonl")
+    result = json.loads(done("evaluate", apart, "new.jsonl", "--json").stdout)
+    assert result["tasks"] == json.loads(done("evaluate", "run/branches/mood", "new.jsonl", "--json").stdout)["tasks"]
+    (said,) = (one for one in result["findings"] if "not scored" in one)
+    assert said == (
+        "new.jsonl: 'city', 'topics', 'score' are not scored, as there is no column 'spans', 'topics', 'score'; "
+        "--column city=NAME names one."
+    )
     write_jsonl(Path("other.jsonl"), [{**row, "mood": "neutral"} for row in made_up(20, 5)])  # another task's labels
     sentence = fails(2, "evaluate", apart, "other.jsonl")
     assert "'neutral'" in sentence and "score run/branches/city run/branches/topics run/branches/score:" in sentence
     write_jsonl(Path("bare.jsonl"), [{"text": "a film"}])
-    assert "can score" not in fails(2, "evaluate", apart, "bare.jsonl")
+    sentence = fails(2, "evaluate", apart, "bare.jsonl")
+    assert sentence.startswith(
+        "bare.jsonl: no column with answers, expected 'mood', 'spans', 'topics', 'score', found 'text'; "
+    )
 
 
 def test_spans_that_cannot_be_scored_are_told(trained, tmp_path):
@@ -315,8 +322,8 @@ def test_data_with_other_columns_and_other_labels_is_scored_by_naming_them(train
     assert list(found) == list(right) == ["mood", "score", "topics", "city"]
     for name in right:
         assert found[name]["metrics"] == right[name]["metrics"]
-    sentence = fails(2, "evaluate", trained, "other.jsonl", "--column", "text=body")
-    assert "--column city=NAME names the column with the answers of 'city'" in sentence or "--column" in sentence
+    told = done("evaluate", trained, "other.jsonl", "--column", "text=body").stderr  # of the roles, `mood` alone is there
+    assert "'score', 'topics', 'city' are not scored, as there is no column 'score', 'topics', 'spans'; --column" in told
     assert "--column: unknown name 'moods'; did you mean 'mood'" in fails(
         2, "evaluate", trained, "new.jsonl", "--column", "moods=mood"
     )

@@ -172,7 +172,8 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "not a run or a branch" in fails(2, "predict", "runs/none", "-t", "x")
     assert "--json with --format csv" in fails(2, "predict", trained, "-t", "x", "--json", "--format", "csv")
     assert "both --text and --input" in fails(2, "predict", trained, "-t", "x", "-i", "new.csv")
-    assert "new.csv: column for data.text: unknown name 'text'" in fails(2, "predict", trained, "-i", "new.csv")
+    found = "new.csv: no column 'text', which holds the texts in training, found 'id', 'review', 'mood', 'score', 'topics'; "
+    assert found in fails(2, "predict", trained, "-i", "new.csv")
     assert "did you mean 'review'?" in fails(2, "predict", trained, "-i", "new.csv", "--column", "reviews")
     assert "did you mean 'new.csv'?" in fails(2, "predict", trained, "-i", "mew.csv")
     assert "stdin line 2: byte 4 is not UTF-8" in fails(2, "predict", trained, input=b"fine\ncaf\xe9\n")
@@ -282,3 +283,21 @@ def test_a_plain_text_file_is_a_text_per_line(trained, tmp_path):
     assert "found --input-format and no file" in fails(2, "predict", trained, "--input-format", "csv", "-t", "x")
     assert "unknown name 'cvs'; did you mean 'csv'" in fails(2, "predict", trained, "-i", "new.data", "--input-format", "cvs")
     assert "only `trunkline predict` reads one text per line" in fails(2, "fit", "new.txt")
+
+
+def test_a_file_after_the_branches_is_the_input(trained, tmp_path):
+    write_jsonl(tmp_path / "new.jsonl", made_up(3))
+    mood = trained / "branches" / "mood"
+    assert done("predict", mood, "new.jsonl").stdout == done("predict", mood, "-i", "new.jsonl").stdout
+    assert "found new.jsonl and --text, expected one input" in fails(2, "predict", mood, "new.jsonl", "-t", "x")
+    assert "new.jsonl and --input" in fails(2, "predict", mood, "new.jsonl", "-i", "new.jsonl")
+    assert "new.jsonl: not a run or a branch" in fails(2, "predict", "new.jsonl", mood)
+
+
+def test_the_only_column_of_a_file_is_the_texts(trained, tmp_path):
+    texts = [row["text"] for row in made_up(1500)]  # more than one chunk
+    (tmp_path / "new.csv").write_text("Tweet\n" + "".join(f"{text}\n" for text in texts))
+    result = done("predict", trained / "branches" / "mood", "new.csv")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["Tweet"] for row in rows] == texts and all(row["mood"]["label"] for row in rows)
+    assert result.stderr.count("column 'Tweet' is read as the texts, as it is the only one.") == 1

@@ -262,11 +262,11 @@ def test_offsets_are_of_the_text_that_is_written(tagger, tmp_path):
 def test_of_several_runs_the_error_names_the_one_that_cannot_read_the_data(trained, tagger, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", [{"text": "a film"}, {"text": "b", "n": 1}])
     sentence = fails(2, "predict", trained, tagger, "-i", "new.jsonl")
-    assert "unknown name 'review'" in sentence and str(tagger / "branches" / "city") in sentence
+    assert "no column 'review'" in sentence and str(tagger / "branches" / "city") in sentence
     assert "--column text names the column of the texts" in sentence
     rows = lines(done("predict", trained / "branches" / "mood", tagger, "-i", "new.jsonl", "--column", "text"))
     assert [set(row) for row in rows] == [{"text", "n", "mood", "city"}] * 2
-    assert "expected ROLE=NAME" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "=x")
+    assert "expected [ROLE=]NAME" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "=x")
     assert "--column: unknown name 'txt'" in fails(2, "predict", tagger, "-i", "new.jsonl", "--column", "txt=text")
 
 

@@ -342,3 +342,18 @@ def test_types_that_differ_only_in_case_are_told():
         "'t': labels that differ only in case or blanks count as different ones (1 case): 'City' and 'city'."
     ]
     assert fit_tags(corpus, label_list=["City", "city", "none"]).label_findings(corpus) == []
+
+
+def test_spans_in_the_column_of_tags_are_read_by_the_words_that_they_are_on():
+    words = [["so", "oslo"], ["a", "b"]]
+    task = fitted("token", corpus_of(tokens="words", words=words, ner=[["O", "B-x"], ["O", "O"]]), tokens="words", tags="ner")
+    span = {"start": 3, "end": 7, "label": "x", "text": "oslo", "score": 0.5}
+    for spans in ([[span], []], [json.dumps([span]), "[]"], [{"spans": [span]}, {"spans": []}]):
+        corpus = corpus_of(units=True, text=["so oslo", "a b"], ner=spans)
+        assert task.targets(corpus).values.tolist() == [0, 1, 0, 0]
+        beside = corpus_of(tokens="words", text=["so oslo", "a b"], words=words, ner=spans)
+        assert task.targets(beside).values.tolist() == [0, 1, 0, 0]
+    nothing = corpus_of(units=True, text=["so oslo", "a b"], ner=[[], []])
+    assert task.targets(nothing).values.tolist() == [0, 0, 0, 0]
+    off = corpus_of(units=True, text=["so oslo", "a b"], ner=[[{**span, "start": 5}], []])
+    assert any("not on word edges" in said for said in task.findings(off))

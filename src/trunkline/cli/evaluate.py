@@ -31,8 +31,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--column",
-            metavar="ROLE=NAME",
-            help="A column of DATA, if not as in training: text, text_pair, tokens, or a branch's name for its labels.",
+            metavar="[ROLE=]NAME",
+            help="A column of DATA, if not as in training: of the texts, or of the ROLE text_pair, tokens, or a branch's name.",
             show_default=False,
         ),
     ] = None,

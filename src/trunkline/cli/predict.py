@@ -27,7 +27,11 @@ CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal 
 def predict(
     branches: Annotated[
         list[Path],
-        typer.Argument(metavar="BRANCH...", help="Branches, or runs, which stand for all their branches.", show_default=False),
+        typer.Argument(
+            metavar="RUN_OR_BRANCH... [FILE]",
+            help="Runs or branches; a run stands for all of its branches. A file after them is the input.",
+            show_default=False,
+        ),
     ],
     text: Annotated[list[str] | None, typer.Option("--text", "-t", metavar="T", help="A text; may be repeated.")] = None,
     source: Annotated[
@@ -59,7 +63,7 @@ def predict(
         typer.Option(
             "--column",
             metavar="[ROLE=]NAME",
-            help="The text column of --input, if not the one trained on; text_pair=NAME and tokens=NAME likewise.",
+            help="A column of --input, if not as in training: of the texts, or of the ROLE text_pair or tokens.",
             show_default=False,
         ),
     ] = None,
@@ -87,6 +91,7 @@ def predict(
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch
 
+    branches, source = _with_input(branches, text, source)
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         raise no_branch(bad[0])
     with loading():
@@ -142,6 +147,18 @@ def predict(
     from trunkline.data.values.written import plain
 
     return {**told, "predictions": [plain(merged(row)) for row in collected] if as_json else []}
+
+
+def _with_input(branches: list[Path], texts: list[str] | None, source: str | None) -> tuple[list[Path], str | None]:
+    """The branches and the input, which may be a file after them."""
+    from trunkline.model.folders import is_branch_or_run
+
+    *others, last = branches
+    if not others or not last.is_file() or not all(map(is_branch_or_run, others)):
+        return branches, source
+    if texts or source is not None:
+        raise BadInput(f"found {last} and {'--text' if texts else '--input'}, expected one input")
+    return others, str(last)
 
 
 def _check_output(output: Path, source: str | None) -> None:

@@ -83,6 +83,10 @@ class Table:
         own = [name for name in self.columns if self.headings.get(name, name) == name]
         return [name for name in own if not _reads_like_a_text(name, self.columns[name])]
 
+    def lists_all(self) -> bool:
+        """Whether `listable` has every column of the source."""
+        return len(self.listable()) == sum(self.headings.get(name, name) == name for name in self.columns)
+
     def named(self, column: str) -> str:
         """How messages name a column: by what it is called in the source, or by its position where it has no name."""
         name = self.headings.get(column, column)

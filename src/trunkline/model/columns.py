@@ -24,8 +24,7 @@ def roles(branches: Mapping[str, Branch]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {role: [] for role in TEXTS}
     for name, branch in branches.items():
-        tokens = getattr(branch.task.config, "tokens", None)
-        answers = [column for column in branch.task.columns() if column != tokens]
+        tokens, answers = getattr(branch.task.config, "tokens", None), answer_columns_of(branch.task)
         found["text"].append(branch.text)
         found["text_pair"] += [branch.text_pair] if branch.text_pair is not None else []
         found["tokens"] += [tokens] if tokens is not None else []
@@ -38,6 +37,12 @@ def roles(branches: Mapping[str, Branch]) -> dict[str, list[str]]:
                 for column in answers:
                     found.setdefault(f"{own}.{column}", []).append(column)
     return {role: columns for role, columns in found.items() if columns}
+
+
+def answer_columns_of(task: Task) -> list[str]:
+    """The columns that a task reads its answers from."""
+    tokens = getattr(task.config, "tokens", None)
+    return [column for column in task.columns() if column != tokens]
 
 
 def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mapping[str, str]) -> Table:
@@ -70,7 +75,7 @@ def column_roles(given: Iterable[str]) -> dict[str, str]:
         if not equals:
             role, name = "text", word
         if not role or not name:
-            raise BadInput(f"--column {word}: expected ROLE=NAME, such as text=review, or the name of the text column")
+            raise BadInput(f"--column {word}: expected [ROLE=]NAME, such as text=review, or the name of the text column")
         if role in found:
             raise BadInput(f"--column: found {role} twice, expected each once")
         found[role] = name
@@ -99,12 +104,14 @@ def _mean_blanks(values: list) -> float:
 def answers_example(name: str, task: Task, table: Table) -> str:
     """The option that names the column with the answers of a branch, such as ``--column mood=feeling``: one with its labels."""
     known = set(task.own_labels)
-    found = (
-        column
-        for column in table.listable()
-        if any(isinstance(value, str) and value in known for value in table.columns[column])
-    )
+    found = (column for column in table.listable() if _mostly(table.columns[column], known))
     return f"--column {shlex.quote(f'{name}=' + next(found, 'NAME'))}"
+
+
+def _mostly(values: list, known: set[str]) -> bool:
+    """Whether at least half of the values of a column are among some labels."""
+    there = [value for value in values[:_LOOKED_AT] if value is not None]
+    return bool(there) and 2 * sum(isinstance(value, str) and value in known for value in there) >= len(there)
 
 
 def map_example(task: Task, unseen: Iterable[str]) -> str:

@@ -10,9 +10,9 @@ from trunkline.data.corpus import Corpus
 from trunkline.data.empty import EmptyTexts, without_empty
 from trunkline.data.table import Table
 from trunkline.data.values.predictions import holds_predictions
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
-from trunkline.model.columns import answers_example, map_example, renamed_columns
+from trunkline.model.columns import answer_columns_of, answers_example, map_example, renamed_columns, text_example
 from trunkline.model.tables import corpus_for, unreadable, views
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
@@ -45,7 +45,8 @@ def score_table(
         reading: what becomes of labels that a branch does not have.
         empty_texts: whether rows without a text are skipped or refused.
         baselines: metrics of baselines on this table that are known already, by task.
-        given: whether the table is data that a user names, to which --column and --map apply.
+        given: whether the table is data that a user names, to which --column and --map apply; branches whose answers it
+            does not have are left out then, unless it has none at all.
 
     Raises:
         BadInput: the table is not what some branch reads; where others read it, it names them.
@@ -54,6 +55,9 @@ def score_table(
     for finding in table.findings:
         say(f"{table.source}: {finding}")
     seen = renamed_columns(bundle.branches, table, columns or {})
+    if given and (absent := _without_answers(bundle, seen)):
+        say(f"{table.source}: {_not_scored(bundle, absent, seen)}")
+        bundle = bundle.only([name for name in bundle.branches if name not in absent])
     unscored = [name for name, branch in bundle.branches.items() if "score" not in branch.task.parts]
     for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
         names = list(targets)
@@ -85,6 +89,44 @@ def score_table(
             for sentence in remarks(task, {table.source: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
+
+
+def _without_answers(bundle: Bundle, table: Table) -> dict[str, list[str]]:
+    """The branches for whose answers the table has no column, with the names of these columns.
+
+    Raises:
+        BadInput: it has no column for any branch.
+    """
+    if table.lacks_header():
+        return {}
+    absent = {}
+    for name, branch in bundle.branches.items():
+        answers = answer_columns_of(branch.task)
+        if not any(column in table.columns for column in answers):
+            absent[name] = answers
+    if not absent or len(absent) < len(bundle.branches):
+        return absent
+    if not table.lists_all():  # the error of the first says why
+        return {}
+    first = next(iter(absent))
+    texts = [branch.text for branch in bundle.branches.values()]
+    ways = [f"{text_example(table)} names the column of the texts"] if not any(map(table.columns.__contains__, texts)) else []
+    ways.append(f"{answers_example(first, bundle.branches[first].task, table)} names the column with the answers of {first!r}")
+    wanted = listed([column for columns in absent.values() for column in columns], 10, whole=True)
+    among = f", found {listed(table.listable(), 10, whole=True)}"
+    raise BadInput(f"{table.source}: no column with answers, expected {wanted}{among}; {'; '.join(ways)}")
+
+
+def _not_scored(bundle: Bundle, absent: Mapping[str, list[str]], table: Table) -> str:
+    """What to say of branches that are left out, as the table does not have their answers."""
+    first = next(iter(absent))
+    example = answers_example(first, bundle.branches[first].task, table)
+    columns = listed([column for columns in absent.values() for column in columns], 10, whole=True)
+    are = "is" if len(absent) == 1 else "are"
+    way = (
+        f"; {example} names one" if example.endswith("NAME") else f"; {example} names the column with the answers of {first!r}"
+    )
+    return f"{listed(list(absent), 10, whole=True)} {are} not scored, as there is no column {columns}{way}."
 
 
 def _answers(

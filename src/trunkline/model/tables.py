@@ -10,7 +10,7 @@ from typing import Any
 from trunkline.data.corpus import Corpus, View, build_corpus
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import renamed_columns, text_example
 from trunkline.model.portions import CHUNK_CHARACTERS
@@ -21,6 +21,7 @@ from trunkline.model.rows import Row
 class Noticed:
     """What was noticed while tables were predicted, one after the other."""
 
+    only: str | None = None  # the only column of the first table, where its name does not say that it has the texts; "" if none
     read: dict[str, None] = dataclasses.field(default_factory=dict)  # what the readers of the tables have said
     empty: int = 0  # rows without a text
     first_empty: str = ""
@@ -70,15 +71,29 @@ def predict_table(
     Raises:
         BadInput: the table is not what some branch reads.
     """
-    if not columns and list(table.columns) == ["text"]:
-        columns = {"text": "text"}  # of --text and stdin, whatever column the branches were trained on
     noticed = Noticed() if noticed is None else noticed
+    if noticed.only is None and not columns:
+        noticed.only = _only_column(bundle, table)
+        if noticed.only not in ("text", ""):  # text: of --text and stdin
+            noticed.read[f"{table.named(noticed.only)} is read as the texts, as it is the only one."] = None
+    if not columns and noticed.only in table.columns:
+        columns = {"text": noticed.only}
     noticed.read.update(dict.fromkeys(table.findings))
     rows: list[Row] = []
     for part in _portions(table):
         own = table.select(part) if len(part) < len(table) else table
         rows += _predicted(bundle, own, renamed_columns(bundle.branches, own, columns or {}), scores, empty_texts, noticed)
     return rows
+
+
+def _only_column(bundle: Bundle, table: Table) -> str:
+    """The only column of a table, to be read as texts whatever column the branches were trained on; "" if that is unclear."""
+    if list(table.columns) == ["text"]:
+        return "text"
+    known = {column for branch in bundle.branches.values() for column in (branch.text, *branch.task.columns())}
+    if len(table.columns) > 1 or table.listable() != list(table.columns) or not known.isdisjoint(table.columns):
+        return ""
+    return next(iter(table.columns), "")
 
 
 def _portions(table: Table) -> Iterator[range]:
@@ -145,12 +160,15 @@ def _free(table: Table, made: Mapping[str, Any], tokens: str) -> str:
 
 def unreadable(bundle: Bundle, names: list[str], table: Table, view: View, error: BadInput) -> BadInput:
     """The error of a table that branches cannot read, with the way out, and which branch it is of several."""
-    wayout = []
+    wayout, said = [], str(error)
     if view.text is not None and view.text not in table.columns and not table.lacks_header():
+        if table.lists_all():  # else the error says why it does not
+            among = listed(table.listable(), 10, whole=True)
+            said = f"{table.source}: no column {view.text!r}, which holds the texts in training, found {among}"
         wayout.append(f"{text_example(table)} names the column of the texts")
     if len(bundle.branches) > len(names):
         wayout.append(f"{_place(bundle, names)} cannot read it, the other branches given could do so without it")
-    return BadInput("; ".join([str(error), *wayout]))
+    return BadInput("; ".join([said, *wayout]))
 
 
 def _place(bundle: Bundle, names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -130,7 +131,7 @@ class TokenTask(Task):
     def fit(cls, name: str, config: TokenConfig, corpus: Corpus) -> TokenTask:
         seen = {tag[2:] for row in _tag_rows(name, config, corpus) if row is not None for tag in row if tag != "O"}
         # A type of the annotation is an answer even where each of its spans overlaps another: so its loss shows, and is told.
-        spans = _span_column(name, config)
+        spans = _span_column(name, config, corpus)
         placed = spans.placed(corpus) if spans is not None else []
         left_out = {label for row in placed if row is not None for _, label in row.lost}
         types = space.label_space(seen | left_out, config.label_list, f"tasks.{name}.label_list")
@@ -202,7 +203,7 @@ class TokenTask(Task):
 
     def findings(self, corpus: Corpus) -> list[str]:
         present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
-        column, spans = self.config.tags or self.config.spans or "", _span_column(self.name, self.config)
+        column, spans = self.config.tags or self.config.spans or "", _span_column(self.name, self.config, corpus)
         skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
         return skipped + (spans.findings(corpus, self.types) if spans is not None else [])
 
@@ -266,8 +267,9 @@ def _words(corpus: Corpus) -> list[list[str]]:
 def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] | None]:
     """Return the IOB2 tags of each row's units, None where the row has none."""
     units = units_of(corpus)
-    if config.tags is not None:
-        assert config.tokens is not None
+    spans = _span_column(name, config, corpus)
+    if spans is None:
+        assert config.tags is not None and config.tokens is not None
         rows = columns.tag_lists(corpus.table, config.tags, config.tokens, f"tasks.{name}.tags")
         for row, tags in enumerate(rows):
             if tags is not None and len(tags) != (words := len(units[row])):
@@ -277,10 +279,23 @@ def _tag_rows(name: str, config: TokenConfig, corpus: Corpus) -> list[list[str] 
                     f"{corpus.table.named(config.tokens)}"
                 )
         return rows
-    spans = _span_column(name, config)
-    assert spans is not None
     return [None if own is None else own.tags for own in spans.placed(corpus)]
 
 
-def _span_column(name: str, config: TokenConfig) -> SpanColumn | None:
-    return None if config.spans is None else SpanColumn(name, config.spans, config.offsets, config.missing)
+def _span_column(name: str, config: TokenConfig, corpus: Corpus) -> SpanColumn | None:
+    """The column of spans; that of the tags, where it holds spans, as in predictions."""
+    if config.spans is not None:
+        return SpanColumn(name, config.spans, config.offsets, config.missing)
+    assert config.tags is not None and config.tokens is not None
+    if not _holds_spans(corpus, config.tags, config.tokens, config.missing):
+        return None
+    return SpanColumn(name, config.tags, config.offsets, config.missing)
+
+
+def _holds_spans(corpus: Corpus, tags: str, tokens: str, missing: Sequence[str] | None) -> bool:
+    """Whether a column for tags has lists of objects; where there are no tokens, empty lists are lists of spans too."""
+    if tags not in corpus.table.columns:
+        return False
+    lists = [value for value in columns.cells(corpus.table, tags, missing=missing) if isinstance(value, list)]
+    first = next((value for value in lists if value), None)
+    return isinstance(first[0], dict) if first is not None else bool(lists) and tokens not in corpus.table.columns
