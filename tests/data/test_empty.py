@@ -1,7 +1,7 @@
 import pytest
 
 from trunkline.data.corpus import View
-from trunkline.data.empty import empty_rows, without_empty
+from trunkline.data.empty import doubtful_texts, empty_rows, without_empty
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -39,3 +39,16 @@ def test_pairs_need_both_texts_and_tokens_stand_for_a_text():
     assert empty_rows(words, View(None, None, "w")) == [0, 2, 3]
     assert empty_rows(words, View("other", None, "w")) == [0, 2, 3]
     assert empty_rows(words, View("other", None, None)) == []  # a column that is not there is for others to refuse
+
+
+def test_texts_that_may_stand_for_a_missing_one_are_told_and_skipped_where_they_are_listed():
+    table, view = Table("r.csv", {"text": ["a b", "N/A", "nan", " N/A ", "?", "no"]}), View("text", None, None)
+    said = doubtful_texts(table, view, None)
+    assert said is not None and said.startswith("3 texts are 'N/A' (2) and 'nan' (1), which often stands for a missing value; ")
+    assert said.endswith("'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`) skips these rows.")
+    assert doubtful_texts(table, view, []) is None and "'nan' (1)" in (doubtful_texts(table, view, ["N/A"]) or "")
+    kept, skipped = without_empty(table, "skip", view, ["N/A", "no"])  # "no" may be a text, whatever the labels are
+    assert (
+        kept.columns["text"] == ["a b", "nan", "?", "no"] and skipped is not None and skipped.startswith("2 rows have no text")
+    )
+    assert doubtful_texts(Table("r.csv", {"text": ["a b", "?"]}), view, None) is None

@@ -202,7 +202,7 @@ def test_labels_that_may_stand_for_a_missing_value_are_told():
     assert task.labels == ["N/A", "nan", "no", "yes"] and task.findings(corpus) == []
     (said,) = task.label_findings(corpus)
     assert said.startswith("'t': 'N/A' (1) and 'nan' (2) count as labels, but often stands for a missing value; ")
-    assert said.endswith("`data.missing: ['N/A', 'nan']` skips these rows.")
+    assert said.endswith("; 'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`) skips these rows.")
     assert fitted("sequence", corpus, label="label", missing=[]).label_findings(corpus) == []
     listed = fitted("sequence", corpus, label="label", label_list=["yes", "no", "nan", "N/A"])
     assert listed.label_findings(corpus) == []
@@ -218,7 +218,8 @@ def test_labels_that_differ_only_in_case_or_blanks_are_told_and_kept():
     task = fitted("sequence", corpus, label="label")
     assert task.labels == ["Pos", "X y", "neg", "pos ", "x  y"]
     assert task.label_findings(corpus) == [
-        "'t': labels that differ only in case or blanks count as different ones (2 cases): 'Pos' and 'pos '; 'X y' and 'x  y'."
+        "'t': labels that differ only in case or blanks count as different ones (2 cases): 'Pos' and 'pos '; 'X y' and 'x  y'; "
+        "if they are one, write them alike in the data."
     ]
     many = corpus_of(label=["SECRET", "secret", *(f"SECRET{i}" for i in range(100))])
     assert "SECRET" not in fitted("sequence", many, label="label").label_findings(many)[0]

@@ -339,7 +339,8 @@ def test_types_that_no_row_has_are_named():
 def test_types_that_differ_only_in_case_are_told():
     corpus = tagged([["B-City", "O", "O"], ["B-none"], ["B-city", "O", "O"], None, []])
     assert fit_tags(corpus).label_findings(corpus) == [
-        "'t': labels that differ only in case or blanks count as different ones (1 case): 'City' and 'city'."
+        "'t': labels that differ only in case or blanks count as different ones (1 case): 'City' and 'city'; "
+        "if they are one, write them alike in the data."
     ]
     assert fit_tags(corpus, label_list=["City", "city", "none"]).label_findings(corpus) == []
 

@@ -97,6 +97,7 @@ def test_every_name_of_another_library_leads_to_a_key_that_there_is():
         ("--output-dir", "x", "--run-dir"),
         ("--text-column", "the text", "data.text='the text'"),
         ("--xyz", "3", None),
+        ("--encoding", "cp1252", None),
     ],
 )
 def test_an_option_that_is_a_key_of_the_config(option, value, hint):
@@ -157,3 +158,9 @@ def test_a_file_in_the_working_directory_is_called_by_that(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path / "film reviews")
     (tmp_path / "film reviews" / "train.csv").write_text("text\n")
     assert run_name("train.csv") == "film reviews"
+
+
+@pytest.mark.parametrize("place", ["data.encoding", "encoding"])
+def test_that_there_is_no_encoding_is_said(place):
+    with pytest.raises(BadInput, match=f"{place}: there is no such key, as files are read as UTF-8"):
+        resolve(override(GOOD, [f"{place}=cp1252"]), overrides=[f"{place}=cp1252"])

@@ -196,7 +196,7 @@ def test_missing_values_are_those_of_the_data_and_are_counted_once_for_each_file
     kept = prepare(resolve(values))[0]
     assert kept.tasks["genre"].labels == ["book", "film", "nan"]
     (said,) = [said for said in kept.findings if "'genre'" in said]
-    assert said.startswith("'genre': 'nan' (20) counts as a label, but") and "`data.missing: ['nan']`" in said
+    assert said.startswith("'genre': 'nan' (20) counts as a label, but") and "'data.missing=[nan]'" in said
     values["data"]["missing"] = ["nan"]
     gone = prepare(resolve(values))[0]
     assert gone.tasks["genre"].labels == ["book", "film"] and gone.tasks["genre"].config.missing == ["nan"]

@@ -15,7 +15,7 @@ from trunkline.data.columns import label_of
 from trunkline.data.corpus import Corpus
 from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alone
-from trunkline.data.values.missing import is_listed, spells_missing
+from trunkline.data.values.missing import is_listed, missing_hint, spells_missing
 from trunkline.errors import BadInput, listed, shown
 
 
@@ -271,10 +271,9 @@ def doubtful(
     empty = [label for label in sorted(counts) if spells_missing(label)] if missing != [] else []
     if empty and len(counts) > len(empty):
         named = " and ".join(f"{shown(label)} ({counts[label]:,})" for label in empty)
-        words = ", ".join(repr(label.strip()) for label in [*(missing or ()), *empty])
         found.append(
             f"{task!r}: {named} {'counts as a label' if len(empty) == 1 else 'count as labels'}, but often stands for a "
-            f"missing value; `data.missing: [{words}]` skips these rows."
+            f"missing value; {missing_hint([*(missing or ()), *empty])} skips these rows."
         )
     alike: dict[str, list[str]] = {}
     for label in sorted(counts):
@@ -284,5 +283,6 @@ def doubtful(
         named = "; ".join(" and ".join(map(repr, labels)) for labels in twins[:4]) + ("; ..." if len(twins) > 4 else "")
         times = f"{len(twins):,} case{'s' * (len(twins) > 1)}"
         said = f"{task!r}: labels that differ only in case or blanks count as different ones ({times})"
-        found.append(f"{said}: {named}." if may_name(list(counts)) else f"{said}.")
+        one = "if they are one, write them alike in the data"
+        found.append(f"{said}: {named}; {one}." if may_name(list(counts)) else f"{said}; {one}.")
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
-from trunkline.data.values.missing import is_missing
+from trunkline.data.values.missing import is_missing, missing_hint
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
@@ -155,7 +155,7 @@ class MultilabelTask(Task):
             more = f" {empty:,} more have an empty string, which means the same;" if empty else ""
             found.append(
                 f"{blank:,} of {len(rows):,} rows have a blank cell or null in {corpus.table.named(config.labels)}, which with "
-                f"a separator means none of the labels;{more} `data.missing: ['']` makes them missing values, and skips "
+                f"a separator means none of the labels;{more} {missing_hint([''])} makes them missing values, and skips "
                 "these rows."
             )
         if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:

@@ -22,6 +22,7 @@ from trunkline.tasks import kinds
 if TYPE_CHECKING:
     from trunkline.training.config import RunConfig
 
+ENCODING = "files are read as UTF-8; convert the file"
 SECTIONS = ("training", "data", "trunk")
 # As transformers' TrainingArguments and example scripts, Keras and scikit-learn call them, and as people abbreviate them.
 OTHER_NAMES = {
@@ -64,6 +65,8 @@ def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[RunConfi
         for key in content if isinstance(content, dict) else ():
             if isinstance(key, str) and (meant := _meant(key, section, values, model)):
                 place = f"{section}.{key}" if section else key
+                if meant == ENCODING:
+                    raise BadInput(f"there is no such key, as {meant}", **at(where, place))
                 raise BadInput(f"unknown name {literal(key)}; did you mean {_typed(meant, place, where)}?", **at(where, place))
 
 
@@ -81,6 +84,8 @@ def _meant(key: str, section: str, values: Mapping[str, Any], model: type[RunCon
     word = key.lower().replace("-", "_")
     if key in own:
         return None
+    if word in ("encoding", "charset") and section in ("", "data"):
+        return ENCODING
     candidates = [path for path in leaves if path.rpartition(".")[2] == word and path.rpartition(".")[0] != section]
     if section == "method" or section.startswith("tasks."):  # other wrong keys are reported with those of the method or kind
         candidates = [path for path in candidates if path.partition(".")[0] in SECTIONS]
@@ -125,6 +130,8 @@ def option_hint(option: str, value: str | None) -> str | None:
     if key in _OPTIONS:
         return _OPTIONS[key]
     meant = key if key in RunConfig.model_fields else _meant(key, "", {}, RunConfig)
+    if meant == ENCODING:
+        return None
     return meant and f"{meant}={shlex.quote(value) if value is not None else 'VALUE'}"
 
 

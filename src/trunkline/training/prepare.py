@@ -12,7 +12,7 @@ import numpy as np
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus, View, build_corpus
-from trunkline.data.empty import without_empty
+from trunkline.data.empty import doubtful_texts, without_empty
 from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.data.values.predictions import told_predictions
@@ -110,8 +110,9 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     about = {name: _about(name, table, bool(drawn)) for name, table in tables.items()}
     findings = [f"{about[name]}: {finding}" for name, table in tables.items() for finding in table.findings]
     for name, table in () if keep_empty else tables.items():
-        tables[name], said = without_empty(table, data.empty_texts, text_columns(config, table))
-        findings += [f"{about[name]}: {said}"] if said else []
+        view = text_columns(config, table)
+        tables[name], skipped = without_empty(table, data.empty_texts, view, data.missing)
+        findings += [f"{about[name]}: {said}" for said in (skipped, doubtful_texts(table, view, data.missing)) if said]
     wholes = {name: see(table) for name, table in tables.items()}
     read, whole = dict(tables), wholes["train"]
     sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trunkline.data.reading.opened import opened
+from trunkline.data.reading.opened import COMPRESSED, ZIP, opened
 from trunkline.errors import BadInput
 
 HEAD = 1 << 16  # bytes from which encoding and line ends are told
@@ -75,6 +76,18 @@ def _line_end(text: str, quotes: bool) -> str:
     return "\r" if "\r" in text and "\n" not in text else "\n"
 
 
+def _converted(path: Path, source: str) -> str:
+    """How a file in another encoding becomes one in UTF-8."""
+    suffix = path.suffix.lower()
+    if suffix in (*COMPRESSED, ZIP):
+        return "unpack it, save the file as UTF-8 and pack it again"
+    save = "save the file as UTF-8"
+    if suffix in (".csv", ".tsv", ".txt"):
+        save += " (in Excel: Save as, CSV UTF-8)"
+    old, new = shlex.quote(source), shlex.quote(str(Path(source).with_name(f"{path.stem}-utf8{path.suffix}")))
+    return f"{save}, or convert it, e.g. from that of older Windows programs: iconv -f WINDOWS-1252 -t UTF-8 {old} > {new}"
+
+
 def _undecodable(path: Path, source: str, encoding: str, newline: str) -> BadInput:
     """The error for the first line that is not in the encoding; the decoder that read the file works block by block."""
     if not encoding.startswith("utf-8"):
@@ -86,9 +99,6 @@ def _undecodable(path: Path, source: str, encoding: str, newline: str) -> BadInp
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 byte = f"0x{line[error.start]:02x}"
-                return BadInput(
-                    f"{source} line {number}: byte {error.start + 1} of the line ({byte}) is not UTF-8, expected UTF-8; "
-                    "save the file as UTF-8, or convert it, e.g. from the encoding of older Windows programs: "
-                    "iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
-                )
+                found = f"{source} line {number}: byte {error.start + 1} of the line ({byte}) is not UTF-8"
+                return BadInput(f"{found}; {_converted(path, source)}")
     return BadInput(f"{source}: ends within a character, expected UTF-8")

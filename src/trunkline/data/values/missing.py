@@ -7,13 +7,17 @@ strings that count in any column; an empty list says that none does, the spellin
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+import re
+import shlex
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 
 # pandas.read_csv's own (its `na_values`), compared without case, and the marks that people type.
 SPELLINGS = frozenset(
     "#n/a|#na|-1.#ind|-1.#qnan|1.#ind|1.#qnan|-nan|<na>|n/a|#n/a n/a|na|nan|null|none|nat|nil|missing|-|--|?|.".split("|")
 )
+_PLAIN = re.compile(r"[A-Za-z][\w/]*", re.ASCII)  # what needs no quotes in YAML
 _PANDAS = {"NAType", "NaTType"}  # by name: pandas need not be imported
 
 
@@ -31,6 +35,14 @@ def is_missing(value: object) -> bool:
 def spells_missing(text: str) -> bool:
     """Whether a string is one of those that usually stand for a missing value."""
     return len(text) < 12 and text.strip().casefold() in SPELLINGS
+
+
+def missing_hint(words: Sequence[str]) -> str:
+    """How to say that these strings stand for a missing value: as it is typed in a shell, and as a config has it."""
+    told = [word.strip() for word in words]
+    written = [word if _PLAIN.fullmatch(word) else json.dumps(word, ensure_ascii=False) for word in told]
+    flow = f"[{', '.join(dict.fromkeys(written))}]"
+    return f"{shlex.quote(f'data.missing={flow}')} (in a config `missing: {flow}` under `data`)"
 
 
 def is_listed(value: object, missing: Collection[str]) -> bool:
