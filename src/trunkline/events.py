@@ -87,6 +87,15 @@ class StatesProgress(Event):
 
 
 @dataclass(frozen=True)
+class StatesStored(Event):
+    """The layer states of a split were computed and take so many `bytes` in stores below the folder `path`."""
+
+    split: str
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
 class StagesKept(Event):
     """These of the run's `total` stages were finished before."""
 

@@ -31,7 +31,10 @@ def _tasks(run: Path) -> list[str]:
 def unfinished(run: Path) -> BadInput:
     """The error for a run that has no result or no branches yet, or none any more."""
     if (run / "result.json").is_file():
-        return BadInput(f"{run}: this run is finished, but its branches are missing; restore them, or train again with --fresh")
+        return BadInput(
+            f"{run}: this run is finished, but its branches are missing; restore them, or "
+            "train again with --fresh (fresh=True in Python)"
+        )
     return BadInput(f"{run}: this run is not finished; rerun the command that started it to resume")
 
 

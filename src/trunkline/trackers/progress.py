@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from trunkline.errors import clipped
+from trunkline.errors import listed
 from trunkline.events import (
     AlreadyFinished,
     BatchEnded,
@@ -23,17 +23,20 @@ from trunkline.events import (
     Finding,
     Preparing,
     Resumed,
+    RunEnded,
     RunStarted,
     StagesKept,
     StageStarted,
     StatesProgress,
+    StatesStored,
     TimeEstimated,
     TrainingStarted,
     metric_name,
 )
 from trunkline.terminal import from_here, leads, wrapped
+from trunkline.trackers.wording import counted, described, duration
 
-MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
+MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 
 
@@ -61,47 +64,7 @@ def counting(console: Console, description: str, total: int | None) -> Iterator[
 
 def shown_from_python() -> FitProgress:
     """The progress of a fit that a program has called: on stderr, as plain lines where that is no terminal (a notebook)."""
-    return FitProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False))
-
-
-def counted(number: int, what: str) -> str:
-    """``"1 epoch"``, ``"2 epochs"``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """A duration that is only about right: whole seconds, minutes or hours."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} s"
-
-
-def described(data: Mapping[str, Any]) -> list[str]:
-    """What a task is trained and judged on, a line each: rows of the splits, and rows of the labels in the training split."""
-    if not data:
-        return []
-    rows = []
-    for split, count in data["rows"].items():
-        missing = data["unlabelled"].get(split, 0)
-        rows.append(f"{split} {count:,}" + (f" (and {missing:,} without a label)" if missing else ""))
-    said = [f"rows: {', '.join(rows)}"]
-    if numbers := data.get("numbers", {}).get("train"):
-        low, mean, high = numbers
-        said.append(f"numbers in train: from {low:g} to {high:g}, mean {mean:g}")
-    unit = "" if data.get("unit", "row") == "row" else f" ({data['unit']}s)"
-    if labels := data.get("labels", {}).get("train"):
-        order = sorted(labels, key=lambda label: -labels[label])
-        shown = [f"{clipped(label)} {labels[label]:,}" for label in order]
-        if len(shown) > MOST_LABELS:
-            half = MOST_LABELS // 2
-            few = f"the most frequent {', '.join(shown[:half])}; the rarest {', '.join(shown[-half:])}"
-            said.append(f"labels in train{unit}: {len(shown)}; {few}")
-        else:
-            said.append(f"labels in train{unit}: {', '.join(shown)}")
-    elif sizes := data.get("by_size", {}).get("train"):
-        said.append(f"labels in train{unit}: {len(sizes)}, the most frequent {sizes[0]:,}, the rarest {sizes[-1]:,}")
-    return said
+    return FitProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False), fresh="fresh=True")
 
 
 def _tails(sentences: Iterable[str]) -> set[str]:
@@ -115,11 +78,12 @@ class FitProgress:
     Args:
         console: where to write; stderr.
         told: findings about the data that were written already, and are not written again.
+        fresh: how a user says that a run is to be trained again.
     """
 
-    def __init__(self, console: Console, told: Iterable[str] = ()) -> None:
+    def __init__(self, console: Console, told: Iterable[str] = (), fresh: str = "--fresh") -> None:
         self._told = _tails(told)
-        self.console, self.bars = console, progress_bars(console)
+        self.console, self.bars, self.fresh = console, progress_bars(console), fresh
         self._bar: Any = None
         self._what: tuple[object, ...] = ()
         self._monitors: dict[str, str] = {}
@@ -127,6 +91,9 @@ class FitProgress:
         self._epochs, self._seconds, self._measured = 0, 0.0, 0
         self._evaluation: Evaluated | None = None
         self._looked = self._began = 0.0
+        self._findings = self._stored = 0
+        self._last, self._patience = 0, 0
+        self._staged = False
 
     def __enter__(self) -> FitProgress:
         self.bars.start()
@@ -161,13 +128,18 @@ class FitProgress:
 
     @__call__.register
     def _(self, event: Finding) -> None:
-        if not self._told & _tails([event.text]):
+        if self._told & _tails([event.text]):
+            return
+        self._findings += 1
+        if self._findings <= MOST_SENTENCES:
             self.line(f"note: {from_here(event.text)}")
 
     @__call__.register
     def _(self, event: ColumnsInterpreted) -> None:
-        for sentence in event.sentences:
+        for sentence in event.sentences[:MOST_SENTENCES]:
             self.line(sentence)
+        if (more := len(event.sentences) - MOST_SENTENCES) > 0:
+            self.line(f"and {counted(more, 'more column')}")
         self._told |= _tails(event.sentences)
 
     @__call__.register
@@ -178,8 +150,9 @@ class FitProgress:
     def _(self, event: RunStarted) -> None:
         self._monitors = {task.name: task.monitor for task in event.tasks}
         self._positive = {task.name: task.positive for task in event.tasks}
+        self._staged = bool(event.stages)
         trained = {} if event.stages else event.trained_parameters  # each stage has its own, shown when it starts
-        for task in event.tasks:
+        for task in event.tasks[:MOST_TASKS]:
             space = (
                 f"{task.types} {'type' if task.types == 1 else 'types'} of span"
                 if task.types is not None
@@ -191,13 +164,17 @@ class FitProgress:
             self.line(f"task {task.name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
             for sentence in described(task.data):
                 self.line(f"  {sentence}", indent=4)
+            if task.kind == "multilabel" and event.config["tasks"].get(task.name, {}).get("threshold") == "tuned":
+                self.line("  epochs are judged at a threshold of 0.5; the final one is chosen on validation", indent=4)
+        if more := event.tasks[MOST_TASKS:]:
+            self.line(f"and {counted(len(more), 'more task')}: {listed([task.name for task in more], 12, quoted=False)}")
         if shared := sum(count for who, count in trained.items() if who not in self._monitors):
             self.line(f"{shared:,} weights to train together")
 
     @__call__.register
     def _(self, event: StagesKept) -> None:
         are, names = "is" if len(event.names) == 1 else "are", ", ".join(event.names)
-        self.line(f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); --fresh trains again")
+        self.line(f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); {self.fresh} trains again")
 
     @__call__.register
     def _(self, event: StageStarted) -> None:
@@ -213,18 +190,38 @@ class FitProgress:
             self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")
 
     @__call__.register
+    def _(self, event: StatesStored) -> None:
+        self._stored += event.bytes
+        if event.split != "train":  # the last that training reads
+            self.line(
+                f"layer states take {self._stored / 1e6:,.0f} MB in {event.path} and are used again; `trunkline states prune` "
+                "removes them"
+            )
+            self._stored = 0
+
+    @__call__.register
+    def _(self, event: RunEnded) -> None:
+        if (more := self._findings - MOST_SENTENCES) > 0:
+            self.line(f"and {counted(more, 'more note')} in result.json")
+        if event.outcome == "finished" and 0 < self._last < self._epochs and not self._staged:
+            self.line(
+                f"training ended early, after {self._last} of {counted(self._epochs, 'epoch')}: no better validation score in "
+                f"{counted(self._patience, 'evaluation')}"
+            )
+
+    @__call__.register
     def _(self, event: Resumed) -> None:
-        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); --fresh trains again")
+        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
 
     @__call__.register
     def _(self, event: AlreadyFinished) -> None:
-        self.line(f"{event.path}: run already completed; showing its result (--fresh trains again)")
+        self.line(f"{event.path}: run already completed; showing its result ({self.fresh} trains again)")
 
     @__call__.register
     def _(self, event: TrainingStarted) -> None:
         self._epochs, self._seconds, self._measured, self._what = event.epochs, 0.0, 0, ()  # another stage has another bar
         total = f" ({event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
-        epochs, early = counted(event.epochs, "epoch"), ""
+        epochs, early, self._patience = counted(event.epochs, "epoch"), "", event.patience or 0
         if event.patience is not None and event.epochs > 1:
             epochs = f"at most {epochs}"
             early = f", ending early after {counted(event.patience, 'evaluation')} without a better score"
@@ -260,7 +257,7 @@ class FitProgress:
         left = (event.epochs - event.epoch) * self._seconds / self._measured
         ahead = f"  about {duration(left)} left" if left >= 1 else ""
         self.line(f"{count}  {event.seconds:6.1f} s  {self._scores()}{ahead}".replace("  ", "\u00a0 "), indent=len(count) + 2)
-        self._evaluation = None
+        self._evaluation, self._last = None, event.epoch
 
     def _flush(self) -> None:
         """Write the evaluation that no end of an epoch came for."""
@@ -270,10 +267,13 @@ class FitProgress:
 
     def _scores(self) -> str:
         parts = []
-        for name, found in (self._evaluation.tasks if self._evaluation else {}).items():
+        judged = dict(self._evaluation.tasks if self._evaluation else {})
+        for name, found in list(judged.items())[:MOST_TASKS]:
             metric = self._monitors.get(name, "")
             score = found["validation"].get(metric)
             shown = "-" if score is None else f"{score:.4f}"
             named = metric_name(metric, self._positive.get(name)).replace(" ", "\u00a0")
             parts.append(f"{name}\u00a0{named}\u00a0{shown}{'*' if found['best'] else ' '}")
+        if len(judged) > MOST_TASKS:
+            parts.append(f"and\u00a0{len(judged) - MOST_TASKS:,}\u00a0more")
         return "  ".join(parts)

@@ -25,7 +25,7 @@ from trunkline.training.learner import Learner, Progress
 VERSION = 2
 READS = (1, 2)
 STATE, TENSORS = "state.json", "tensors.safetensors"
-REMEDY = "delete the checkpoint, or train again with --fresh"
+REMEDY = "delete the checkpoint, or train again with --fresh (fresh=True in Python)"
 
 
 @dataclass
@@ -101,7 +101,8 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) 
     check_together(path / STATE, state, {key: value for key, value in state.items() if key != SHA256}, stored, REMEDY)
     if state.get("identity") != identity:
         raise BadInput(
-            f"{path}: the checkpoint belongs to another config, other data or another trunk; use --fresh to train again"
+            f"{path}: the checkpoint belongs to another config, other data or another trunk; "
+            "use --fresh (fresh=True in Python) to train again"
         )
     tensors = stored.load()
     try:

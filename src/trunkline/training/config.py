@@ -110,7 +110,7 @@ def _refuse_texts(name: str, task: BaseModel, data: DataSection, where: Origin) 
     for key in ("label", "labels", "target"):
         column = getattr(task, key, None)
         if isinstance(column, str) and column in (data.text, data.text_pair) and not getattr(task, "separator", None):
-            expected = "a column of labels, or another one in data.text"
+            expected = "a column of labels, or another one in data.text (text= in Python)"
             raise BadInput(
                 **at(where, f"tasks.{name}.{key}"), found=f"{literal(column)}, the column of the texts", expected=expected
             )

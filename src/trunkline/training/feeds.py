@@ -9,7 +9,7 @@ from typing import NamedTuple
 from accelerate import Accelerator
 
 from trunkline.errors import BadInput
-from trunkline.events import Finding, StatesProgress, Subscriber
+from trunkline.events import Finding, StatesProgress, StatesStored, Subscriber
 from trunkline.files import cache_dir
 from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
@@ -122,13 +122,19 @@ class Feeds:
             if noted is not None and noted.states == "store":
                 raise BadInput(
                     f"{over}; this run started with stored states, and without them its result would differ: free disk space, "
-                    "or train again with --fresh"
+                    "or train again with --fresh (fresh=True in Python)"
                 )
             self.publish(Finding(f"{over}; the trunk runs in every epoch instead (training.states: live)"))
             return None
         if not self.accelerator.is_local_main_process:
             # A build may take hours, which no barrier waits for. So the others wait for the lock that the builder holds.
             time.sleep(HEAD_START)
+        computed = list[int]()
+
+        def progress(done: int, total: int) -> None:
+            computed.append(done)
+            self.publish(StatesProgress(split.name, done, total))
+
         feed = open_states(
             trunk,
             looked[0] if looked else find_stored(trunk, encoded, root, layers, dtype, only=keys),
@@ -136,7 +142,7 @@ class Feeds:
             layers,
             dtype,
             budget_bytes=budget,
-            progress=lambda done, total: self.publish(StatesProgress(split.name, done, total)),
+            progress=progress,
         )
         if first is not None and feed.keys != first:
             self.publish(
@@ -148,6 +154,8 @@ class Feeds:
         if self.accelerator.is_main_process:
             for store in feed.stores:
                 note_use(store.path, split.corpus.table.source, split.name)
+            if computed:
+                self.publish(StatesStored(split.name, root, feed.bytes(len(layers))))
         cost.states_seconds += time.monotonic() - began
         cost.states_bytes += feed.bytes(len(layers))
         return feed

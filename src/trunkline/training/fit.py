@@ -26,7 +26,7 @@ from trunkline.training.result import ByTask, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
-MOST_FINDINGS = 6  # that the repr of a result shows
+MOST_FINDINGS, MOST_TASKS = 6, 20  # that the repr of a result shows
 
 
 @dataclass(repr=False)
@@ -66,9 +66,17 @@ class RunResult:
 
         The first findings follow, and how to predict.
         """
-        lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s"]
+        lines = [f"RunResult({str(self.path)!r}), {self.cost.get('seconds', 0):.1f} s", *self.score_lines()]
+        lines += [f"  note: {finding}" for finding in self.findings[:MOST_FINDINGS]]
+        if (more := len(self.findings) - MOST_FINDINGS) > 0:
+            lines.append(f"  and {more:,} more in .findings")
+        return "\n".join([*lines, f"  to predict: trunkline.Bundle.open({str(self.path)!r})"])
+
+    def score_lines(self) -> list[str]:
+        """A line for each task, up to a number of tasks: its metric and that of its baseline on validation and test."""
+        lines: list[str] = []
         width = max((len(name) for name in self.tasks), default=0)
-        for name, task in self.tasks.items():
+        for name, task in list(self.tasks.items())[:MOST_TASKS]:
             metric, shown = task["monitor"], []
             for split in ("validation", "test"):
                 if split in task:
@@ -78,10 +86,9 @@ class RunResult:
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
             if sentence := tuned_sentence(task):
                 lines.append(f"  {'':{width}}  {sentence}")
-        lines += [f"  note: {finding}" for finding in self.findings[:MOST_FINDINGS]]
-        if (more := len(self.findings) - MOST_FINDINGS) > 0:
-            lines.append(f"  and {more:,} more in .findings")
-        return "\n".join([*lines, f"  to predict: trunkline.Bundle.open({str(self.path)!r})"])
+        if (more := len(self.tasks) - MOST_TASKS) > 0:
+            lines.append(f"  and {more:,} more in .tasks")
+        return lines
 
 
 def fit(
@@ -150,7 +157,11 @@ def fit(
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))
         where = None if run_dir is None else Path(run_dir)
-        return _fit(given.config, name or given.name or "run", where, fresh, subscribers, clock)
+        result = _fit(given.config, name or given.name or "run", where, fresh, subscribers, clock)
+        if display is not None:
+            for line in (*result.score_lines(), f"the run is in {result.path}"):
+                display.line(line, indent=4)
+        return result
 
 
 def _fit(
@@ -197,6 +208,7 @@ def finished(path: Path, *identities: str) -> RunResult | None:
     result = RunResult(path, summary)
     if gone := [folder for folder in result.branches.values() if rundir.missing_branch(folder)]:
         raise BadInput(
-            f"{gone[0]}: this branch is missing, though its run is finished; restore it, or train again with --fresh"
+            f"{gone[0]}: this branch is missing, though its run is finished; restore it, or train "
+            "again with --fresh (fresh=True in Python)"
         )
     return result

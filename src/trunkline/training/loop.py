@@ -150,7 +150,7 @@ class Loop:
             by = f"{found} {'process' if found == 1 else 'processes'}"
             raise BadInput(
                 f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
-                "start as many as before, or train again with --fresh"
+                "start as many as before, or train again with --fresh (fresh=True in Python)"
             )
         if changed := changes(before, self.environment):
             self.publish(Finding(changed))

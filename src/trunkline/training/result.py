@@ -32,10 +32,15 @@ def read_result(run: Path) -> dict[str, Any]:
     try:
         summary = read_object(file)
     except BadInput:
-        raise BadInput(f"{file}: not the result of a run, as it is no JSON; `trunkline fit --fresh` trains again") from None
+        raise BadInput(
+            f"{file}: not the result of a run, as it is no JSON; `trunkline fit --fresh` (fresh=True in Python) trains again"
+        ) from None
     for key, kind in _KEYS.items():
         if not isinstance(summary.get(key), kind):
-            raise BadInput(f"{file}: not the result of a run, as it has no {key}; `trunkline fit --fresh` trains again")
+            raise BadInput(
+                f"{file}: not the result of a run, as it has no {key}; "
+                "`trunkline fit --fresh` (fresh=True in Python) trains again"
+            )
     if not all(isinstance(task, dict) for task in summary["tasks"].values()):
         raise BadInput(f"{file}: tasks: found something else than a section, so not the result of a run")
     return summary

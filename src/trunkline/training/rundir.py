@@ -128,7 +128,7 @@ def check(path: Path, identity: str) -> None:
         try:
             found = read_object(file).get("identity")
         except BadInput as error:
-            raise BadInput(f"{error}; --fresh trains again") from None
+            raise BadInput(f"{error}; --fresh (fresh=True in Python) trains again") from None
         if found != identity:
             raise another_run(path)
     _refuse_unexpected(path)
@@ -137,7 +137,8 @@ def check(path: Path, identity: str) -> None:
 def another_run(path: Path) -> BadInput:
     """The error for a directory with another run in it."""
     return BadInput(
-        f"{path}: contains a run with another config, other data or another trunk; give another directory, or use --fresh"
+        f"{path}: contains a run with another config, other data or another trunk; give another directory, "
+        "or use --fresh (fresh=True in Python)"
     )
 
 

@@ -104,7 +104,7 @@ def test_the_text_is_found_by_looks():
         })
     )  # fmt: skip
     assert roles(found) == {"url": "unused", "headline": "unused", "story": "text", "stars": "sequence"}
-    assert "set `text_pair` to it" in " ".join(found.sentences)
+    assert "data.text_pair=headline (in overrides) reads it as the second of a pair" in " ".join(found.sentences)
 
 
 def test_a_text_in_a_script_without_blanks_is_a_text():

@@ -82,7 +82,7 @@ def guess_columns(
             made[name] = Decision(name, "unused", f"a string for each of {called(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
             both = f"{called(tags.tags)} and {called(tags.tokens)}"
-            made[name] = Decision(name, "unused", f"{both} already mark words; set `spans` to it to use it instead")
+            made[name] = Decision(name, "unused", f"{both} already mark words; a token task with it as `spans` uses it instead")
         elif name in named and name not in ticked:
             made[name], task = named_column(look, text and called(text))
         elif is_score(name, looks):

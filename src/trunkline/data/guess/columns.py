@@ -69,7 +69,7 @@ def one_column(look: Look, text: str | None) -> Made:
     if look.trouble:
         return unused(look.trouble)
     if look.free_text:
-        return unused("it looks like another text; set `text_pair` to it to use it")
+        return unused(f"it looks like another text; data.text_pair={look.name} (in overrides) reads it as the second of a pair")
     return unused(f"{look.distinct:,} different values in {look.n:,} rows, too many for labels, which recur")
 
 

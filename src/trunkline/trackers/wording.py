@@ -1,0 +1,50 @@
+"""How the progress of a fit words counts, durations and what a task is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trunkline.errors import clipped
+
+MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
+
+
+def counted(number: int, what: str) -> str:
+    """``"1 epoch"``, ``"2 epochs"``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A duration that is only about right: whole seconds, minutes or hours."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def described(data: Mapping[str, Any]) -> list[str]:
+    """What a task is trained and judged on, a line each: rows of the splits, and rows of the labels in the training split."""
+    if not data:
+        return []
+    rows = []
+    for split, count in data["rows"].items():
+        missing = data["unlabelled"].get(split, 0)
+        rows.append(f"{split} {count:,}" + (f" (and {missing:,} without a label)" if missing else ""))
+    said = [f"rows: {', '.join(rows)}"]
+    if numbers := data.get("numbers", {}).get("train"):
+        low, mean, high = numbers
+        said.append(f"numbers in train: from {low:g} to {high:g}, mean {mean:g}")
+    unit = "" if data.get("unit", "row") == "row" else f" ({data['unit']}s)"
+    if labels := data.get("labels", {}).get("train"):
+        order = sorted(labels, key=lambda label: -labels[label])
+        shown = [f"{clipped(label)} {labels[label]:,}" for label in order]
+        if len(shown) > MOST_LABELS:
+            half = MOST_LABELS // 2
+            few = f"the most frequent {', '.join(shown[:half])}; the rarest {', '.join(shown[-half:])}"
+            said.append(f"labels in train{unit}: {len(shown)}; {few}")
+        else:
+            said.append(f"labels in train{unit}: {', '.join(shown)}")
+    elif sizes := data.get("by_size", {}).get("train"):
+        said.append(f"labels in train{unit}: {len(sizes)}, the most frequent {sizes[0]:,}, the rarest {sizes[-1]:,}")
+    return said
