@@ -9,7 +9,17 @@ from rich.console import Console
 from synthetic import config, write_rows
 
 import trunkline
-from trunkline.events import ColumnsInterpreted, EpochEnded, Finding, Resumed, RunEnded, RunStarted, TaskFacts, TrainingStarted
+from trunkline.events import (
+    ColumnsInterpreted,
+    EpochEnded,
+    Evaluated,
+    Finding,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    TaskFacts,
+    TrainingStarted,
+)
 from trunkline.trackers.progress import MOST_SENTENCES, MOST_TASKS, FitProgress
 
 
@@ -62,8 +72,14 @@ def test_many_tasks_columns_and_findings_are_summed_up(tmp_path):
     assert columns.endswith("column 29.\nand 1 more column\n")
 
 
+def test_the_scores_of_many_tasks_are_summed_up_in_the_line_of_an_epoch():
+    judged = {f"task{number}": {"validation": {"accuracy": 0.5}, "best": True} for number in range(MOST_TASKS + 3)}
+    line = shown(Evaluated(5, 1, judged), EpochEnded(1, 1, 1.0, 0.1, 10))
+    assert line.count("task") == MOST_TASKS and line.replace("\u00a0", " ").endswith("and 3 more\n")
+
+
 def test_the_repr_of_many_tasks_is_bounded(tmp_path):
     from trunkline.training.fit import RunResult
 
     tasks = {f"t{number}": {"monitor": "accuracy", "validation": {"accuracy": 0.5}} for number in range(26)}
-    assert repr(RunResult(tmp_path, {"tasks": tasks, "cost": {}})).endswith("\n  and 6 more in .tasks")
+    assert "  and 6 more in .tasks" in repr(RunResult(tmp_path, {"tasks": tasks, "cost": {}})).splitlines()
