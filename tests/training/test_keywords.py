@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,7 +153,7 @@ def test_names_of_tasks_that_columns_cannot_be_are_told_and_found_by_the_column(
     assert list(given.config.tasks) == ["Overall_rating", "mood"]
     assert any(said.startswith("'Overall rating' is a sequence task called 'Overall_rating': ") for said in given.sentences)
     assert config_of(frame, label="Overall rating").config.tasks.keys() == {"Overall_rating"}
-    run = RunResult(SimpleNamespace(__truediv__=None), {"tasks": {"Overall_rating": {"kind": "sequence"}, "mood": {}}})
+    run = RunResult(Path("run"), {"tasks": {"Overall_rating": {"kind": "sequence"}, "mood": {}}})
     assert run.tasks["Overall rating"] is run.tasks["Overall_rating"] and "mood" in run.tasks
     with pytest.raises(KeyError, match="no task 'rating', expected one of 'Overall_rating', 'mood'"):
         run.tasks["rating"]
