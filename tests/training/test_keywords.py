@@ -163,5 +163,5 @@ def test_findings_are_in_the_result_and_its_repr(tmp_path):
     task = {"monitor": "accuracy", "validation": {"accuracy": 0.5}}
     run = RunResult(tmp_path, {"tasks": {"mood": task}, "cost": {}, "findings": [f"finding {n}." for n in range(9)]})
     assert run.findings == run.summary["findings"]
-    assert repr(run).splitlines()[2:] == [*(f"  note: finding {n}." for n in range(6)), "  and 3 more in .findings"]
+    assert repr(run).splitlines()[2:-1] == [*(f"  note: finding {n}." for n in range(6)), "  and 3 more in .findings"]
     assert RunResult(tmp_path, {"tasks": {}, "cost": {}}).findings == []
