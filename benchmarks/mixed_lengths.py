@@ -5,9 +5,9 @@ bundle's `predict` on 1,000 test reviews cut to 5 to 250 words each, and `pipeli
 on a model of the same trunk and the same linear map; both tokenise and return labels. Labels must agree on 99.5 % or more
 of the texts, or the claim does not hold whatever the times.
 
-`trunkline auto` computes in what `dtype: auto` chooses here. The other sides have their ratio in the table: torch in fp32 as the
-pipeline, and where OpenVINO is installed, that in fp32 (the same branch; asked for: 2.5x) and in int8 (a branch trained on its
-states; asked for: 5x).
+`trunkline auto` computes in what `dtype: auto` chooses here. The other sides have their ratio in the table: torch in fp32 as
+the pipeline, and where OpenVINO is installed, that in fp32 (the same branch; asked for: 2.5x) and in int8 (a branch trained on
+its states; asked for: 5x).
 """
 
 from __future__ import annotations
