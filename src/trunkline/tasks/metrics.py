@@ -1,8 +1,8 @@
 """Metrics of every kind of task as flat names.
 
-Precision, recall, F1 and Matthews correlation come from the counts of each label, as scikit-learn's do: its functions count
-anew for each average, which took most of an evaluation. With a denominator of 0 they are 0.0 (its zero_division=0); a
-correlation with something constant, r2 of fewer than two rows and average precision without a positive are None.
+Precision, recall and F1 of labels and of spans come from the same counts; the other metrics are scikit-learn's and scipy's. With a
+denominator of 0 they are 0.0 (zero_division=0); a correlation with something constant, r2 of fewer than two rows and average
+precision without a positive are None.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def sequence_metrics(
     right, guessed, gold = counted
     result: dict[str, Any] = {"accuracy": float((true == predicted).mean())}
     result |= _averages(*counted)
-    result["matthews"] = _matthews(right, guessed, gold)
+    result["matthews"] = _matthews(true, predicted)
     result["by_label"] = _by_label(labels, unseen, right, guessed, gold)
     result["confusion"] = confusion(true, predicted, names)
     if len(labels) == 2:
@@ -162,12 +162,12 @@ def _averages(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> dic
     return {f"{name}_{kind}": value for kind, mean in means.items() for name, value in zip(BINARY, mean.tolist(), strict=True)}
 
 
-def _matthews(right: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> float:
-    """Return the correlation of Gorodkin (2004, equation 8) from counts; in whole numbers of any size, as they are products."""
-    texts = int(gold.sum())
-    covariance = int(right.sum()) * texts - int(predicted @ gold)
-    own, other = texts**2 - int(gold @ gold), texts**2 - int(predicted @ predicted)
-    return covariance / math.sqrt(own * other) if own and other else 0.0
+def _matthews(true: np.ndarray, predicted: np.ndarray) -> float:
+    from sklearn import metrics as sk  # here, as predicting needs none of it and it takes a second to load
+
+    with warnings.catch_warnings():  # one label only: scikit-learn says so, and returns 0.0
+        warnings.simplefilter("ignore")
+        return float(sk.matthews_corrcoef(true, predicted))
 
 
 def _by_label(
