@@ -1,8 +1,8 @@
 """Metrics of every kind of task as flat names.
 
-Precision, recall and F1 of labels and of spans come from the same counts; the other metrics are scikit-learn's and scipy's. With a
-denominator of 0 they are 0.0 (zero_division=0); a correlation with something constant, r2 of fewer than two rows and average
-precision without a positive are None.
+Precision, recall and F1 of labels and of spans come from the same counts; the other metrics are scikit-learn's and scipy's.
+With a denominator of 0 they are 0.0 (zero_division=0); a correlation with something constant, r2 of fewer than two rows and
+average precision without a positive are None.
 """
 
 from __future__ import annotations
