@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -233,7 +235,7 @@ def test_what_is_saved_answers_the_same(kind, settings, tmp_path):
     with pytest.raises(BadInput, match="is not empty; expected a new or empty folder"):
         model.save(tmp_path / "model")
     other = TextRegressor if kind != "numbers" else TextClassifier
-    with pytest.raises(BadInput, match=f"expected one of {other.__name__}"):
+    with pytest.raises(BadInput, match=f"found a saved {type(model).__name__}, expected a {other.__name__}"):
         other.load(tmp_path / "model")
 
 
@@ -253,11 +255,35 @@ def test_a_model_that_is_not_fitted_says_so(settings, tmp_path):
     [
         (
             TextClassifier,
-            pd.DataFrame({"a": TEXTS}),
+            pd.DataFrame({"a": TEXTS, "b": TEXTS}),
             LABELS,
             None,
-            "X: found DataFrame, expected a string or a list of strings",
+            "X: found DataFrame with 2 columns, expected one column of texts",
         ),
+        (
+            TextClassifier,
+            np.array([TEXTS, TEXTS]).T,
+            LABELS,
+            None,
+            "X: found an array of shape (90, 2), expected one",
+        ),
+        (TextClassifier, TEXTS, [np.nan, *LABELS[1:]], None, "y: label 1 is missing (None or NaN), expected a label for each"),
+        (
+            TextClassifier,
+            TEXTS,
+            [*LABELS[:-3], None, "a", None],
+            None,
+            "y: label 88 is missing (None or NaN), as is 1 more, expected a label for each text",
+        ),
+        (TextClassifier, TEXTS, [3, *LABELS[1:]], None, "y: found labels of types str (89) and int (1), expected one type"),
+        (
+            TextClassifier,
+            TEXTS,
+            pd.Series([True, *LABELS[1:]]),
+            None,
+            "y: found labels of types str (89) and bool (1)",
+        ),
+        (TextClassifier, TEXTS[:2] * 5, [["a"], ["b", 2]] * 5, None, "y: found labels of types str (10) and int (5), expected"),
         (TextClassifier, [*TEXTS[:-1], None], LABELS, None, "X: text 90 (X[89]): found None, expected a string"),
         (TextClassifier, TEXTS, LABELS[:-1], None, "y: found 89 for 90 samples of X, expected one for each"),
         (
@@ -279,7 +305,7 @@ def test_a_model_that_is_not_fitted_says_so(settings, tmp_path):
         (TextClassifier, TEXTS[:1], LABELS[:1], None, "y: found one class, expected at least two"),
         (TextRegressor, TEXTS[:1], STARS[:1], None, "expected ones that differ"),
         (TextRegressor, TEXTS, ["a"] * 90, None, "could not convert string to float"),
-        (TextRegressor, TEXTS, [np.nan] * 90, None, "y: found NaN or infinity, expected finite numbers"),
+        (TextRegressor, TEXTS, [np.nan] * 90, None, "y: found NaN or infinity, expected finite numbers (90 of 90"),
         (TokenTagger, TEXTS, TEXTS, None, "X: text 1 is str, expected a list of words"),
         (TokenTagger, [["a"]] * 4, [["O", "O"]] * 4, None, "y: found 2 tags for the 1 words of text 1, expected one for each"),
         (TokenTagger, [["a"]] * 4, "OOOO", None, "y: found str, expected a list of tags for each text"),
@@ -298,12 +324,44 @@ def test_what_cannot_be_learned_from_is_one_sentence(model, X, y, weights, sente
         ({"training": {"epoch": 3}}, "training.epoch: unknown name 'epoch'"),
         ({"epochs": 0}, "training.epochs: found 0"),
         ({"validation_fraction": 2.0}, "data.validation: found 2.0, a share must lie between 0% and 100%"),
+        ({"epochs": "3"}, "epochs: found '3', expected a whole number or None"),
+        ({"epochs": 2.5}, "epochs: found 2.5, expected a whole number or None"),
+        ({"epochs": True}, "epochs: found true, expected a whole number or None"),
+        ({"learning_rate": "0.1"}, "learning_rate: found '0.1', expected a number or None"),
+        ({"validation_fraction": "10%"}, "validation_fraction: found '10%', expected a number"),
+        ({"training": ["epochs=3"]}, "training: found a list, expected a mapping or None"),
+        ({"method": 3}, "method: found 3, expected a name or a mapping"),
+        ({"trunk": None}, "trunk: found null, expected a name, a folder or a mapping"),
+        ({"verbose": "no"}, "verbose: found 'no', expected a truth value or a number"),
     ],
 )
 def test_parameters_are_checked_as_a_config_is(settings_, sentence, settings):
     with pytest.raises(BadInput) as error:
         TextClassifier(**settings | settings_).fit(TEXTS, LABELS)
     assert sentence in str(error.value)
+
+
+def test_numbers_of_numpy_are_parameters(settings):
+    given = {"epochs": np.int64(1), "learning_rate": np.float32(0.03), "validation_fraction": np.float64(0.1)}
+    assert TextClassifier(**settings | given).fit(TEXTS[:40], LABELS[:40]).predict(TEXTS).shape == (90,)
+
+
+ONE_COLUMN = {
+    "frame": lambda: pd.DataFrame({"review": TEXTS}),
+    "array": lambda: np.array(TEXTS).reshape(-1, 1),
+    "objects": lambda: np.array(TEXTS, dtype=object).reshape(-1, 1),
+    "arrow": lambda: pa.table({"review": TEXTS}),
+    "column transformer": lambda: ColumnTransformer([("text", "passthrough", ["review"])]).fit_transform(
+        pd.DataFrame({"n": range(90), "review": TEXTS})
+    ),
+}
+
+
+def test_one_column_of_texts_is_read(settings):
+    model = TextClassifier(**settings).fit(ONE_COLUMN["frame"](), LABELS)
+    expected = TextClassifier(**settings).fit(TEXTS, LABELS).predict_proba(TEXTS)
+    for kind, make in ONE_COLUMN.items():
+        assert np.array_equal(model.predict_proba(make()), expected), kind
 
 
 def test_batches_by_rows_replace_those_by_tokens(settings):

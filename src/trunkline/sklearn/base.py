@@ -14,11 +14,13 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
-from trunkline.errors import BadInput
+from trunkline.data.memory import is_table_like
+from trunkline.errors import BadInput, clipped
 from trunkline.files import atomic_directory, cache_dir, new_folder, read_object, write_json
 from trunkline.model.arguments import texts_of
 from trunkline.model.branch import save_branch
 from trunkline.model.bundle import Bundle
+from trunkline.sklearn.parameters import checked
 from trunkline.training.fit import fit
 from trunkline.training.guessed import training_for
 
@@ -85,7 +87,7 @@ class TextEstimator(BaseEstimator):
         path = Path(folder)
         described = read_object(path / FILE)
         if described.get("class") != cls.__name__:
-            raise BadInput(f"{path / FILE}: found {described.get('class')!r}, expected one of {cls.__name__}")
+            raise BadInput(f"{path / FILE}: found a saved {clipped(described.get('class'))}, expected a {cls.__name__}")
         parameters, fitted = described.get("parameters"), described.get("fitted")
         known = set(cls._get_param_names())
         if not (isinstance(parameters, dict) and parameters.keys() <= known and isinstance(fitted, dict)):
@@ -156,19 +158,20 @@ class TextEstimator(BaseEstimator):
 
     def _train(self, columns: dict[str, list], task: dict[str, Any], sample_weight: Any) -> None:
         """Fit a branch for `task` on columns of one length; rows of weight 0 are left out."""
+        own = checked(self.get_params(deep=False))
         count = len(next(iter(columns.values())))
         weights = _weights(sample_weight, count)
         if weights is not None:
             kept = np.flatnonzero(weights > 0)
             columns = {name: [values[row] for row in kept] for name, values in columns.items()}
             count, columns["weight"] = len(kept), weights[kept].tolist()
-        training = {**training_for(count), **(self.training or {})}
-        asked = {"epochs": self.epochs, "learning_rate": self.learning_rate, "seed": _seed(self.random_state)}
+        training = {**training_for(count), **(own["training"] or {})}
+        asked = {"epochs": own["epochs"], "learning_rate": own["learning_rate"], "seed": _seed(self.random_state)}
         config: dict[str, Any] = {
             "trunk": str(self.trunk) if isinstance(self.trunk, Path) else self.trunk,
             "data": {
                 "train": columns,
-                "validation": self.validation_fraction,
+                "validation": own["validation_fraction"],
                 "weight": None if weights is None else "weight",
                 "missing": [],  # a label is a label, whatever it is called
             },
@@ -195,7 +198,21 @@ def texts_from(X: Any) -> list[str]:
     """The texts of X, one for each sample."""
     if isinstance(X, str):
         raise BadInput("X: found one string, expected a list of strings")
-    return texts_of("X", "X: text", X)
+    return texts_of("X", "X: text", _only_column(X))
+
+
+def _only_column(X: Any) -> Any:
+    """The column of a frame or an array that has one, as a ColumnTransformer gives it; anything else as it is."""
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        if X.shape[1] != 1:
+            raise BadInput(f"X: found an array of shape {X.shape}, expected one column of texts")
+        return X[:, 0]
+    if not is_table_like(X):
+        return X
+    names = list(X.column_names if hasattr(X, "column_names") else X.columns)
+    if len(names) != 1:
+        raise BadInput(f"X: found {type(X).__name__} with {len(names)} columns, expected one column of texts")
+    return X.iloc[:, 0] if hasattr(X, "iloc") else X[names[0]]
 
 
 def same_length(X: list[Any], y: list[Any]) -> None:

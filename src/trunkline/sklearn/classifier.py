@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence, Set
 from typing import Any, Literal, Self
 
@@ -110,6 +111,7 @@ def _labels_of(y: Any) -> tuple[Form, np.ndarray, list[Any]]:
     if sparse.issparse(y):
         y = y.toarray()
     if _is_lists(y):
+        _check_types([plain(label) for row in y for label in row])
         found = sorted({plain(label) for row in y for label in row})
         place = {label: number for number, label in enumerate(found)}
         return "lists", np.array(found), [sorted({place[plain(label)] for label in row}) for row in y]
@@ -118,15 +120,24 @@ def _labels_of(y: Any) -> tuple[Form, np.ndarray, list[Any]]:
         if not np.isin(array, (0, 1)).all():
             raise BadInput("y: found a matrix with other values than 0 and 1, expected 0 or 1 for each label")
         return "indicators", np.arange(array.shape[1]), [np.flatnonzero(row == 1).tolist() for row in array]
+    given = [plain(label) for label in np.asarray(y, dtype=object).ravel()]  # numpy makes strings of numbers beside strings
+    if absent := [row for row, label in enumerate(given, start=1) if label is None]:
+        more = f", as {'is' if len(absent) == 2 else 'are'} {len(absent) - 1:,} more" if len(absent) > 1 else ""
+        raise BadInput(f"y: label {absent[0]} is missing (None or NaN){more}, expected a label for each text")
+    _check_types(given)
     labels = column_or_1d(y, warn=True)
-    if absent := next((row for row, label in enumerate(labels.tolist(), start=1) if plain(label) is None), None):
-        raise BadInput(f"y: label {absent} is missing (None or NaN), expected a label for each text")
     check_classification_targets(labels)
-    try:
-        classes, rows = np.unique(labels, return_inverse=True)
-    except TypeError:
-        raise BadInput("y: found labels of types that cannot be sorted together, expected strings or numbers") from None
+    classes, rows = np.unique(labels, return_inverse=True)
     return "one", classes, rows.tolist()
+
+
+def _check_types(labels: list[Any]) -> None:
+    """Raise BadInput for labels that cannot be sorted together: strings beside numbers."""
+    counts = Counter(type(label).__name__ for label in labels)
+    kinds = {"number" if isinstance(label, bool | int | float) else type(label).__name__ for label in labels}
+    if len(kinds) > 1:
+        named = " and ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+        raise BadInput(f"y: found labels of types {named}, expected one type")
 
 
 def _is_lists(y: Any) -> bool:

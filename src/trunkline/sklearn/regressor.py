@@ -40,7 +40,7 @@ class TextRegressor(RegressorMixin, TextEstimator):
         except TypeError:
             raise BadInput("y: found values that are no numbers, expected a number for each text") from None
         if not np.isfinite(numbers).all():
-            raise BadInput("y: found NaN or infinity, expected finite numbers")
+            raise BadInput(f"y: found NaN or infinity, expected finite numbers ({_place(numbers)})")
         same_length(texts, numbers.tolist())
         self._train({"text": texts, TASK: numbers.tolist()}, {"kind": "regression", "target": TASK}, sample_weight)
         return self
@@ -49,3 +49,9 @@ class TextRegressor(RegressorMixin, TextEstimator):
         """Return a number for each text, fp64 (texts,), in the units of y."""
         answers = self._fitted().predict(texts_from(X), empty_texts="read")
         return np.array([answer[TASK]["value"] for answer in answers], np.float64)
+
+
+def _place(numbers: np.ndarray) -> str:
+    """Which numbers are not finite, and how many."""
+    rows = np.flatnonzero(~np.isfinite(numbers))
+    return f"{len(rows):,} of {len(numbers):,} are not, the first is {rows[0] + 1:,}"
