@@ -6,6 +6,9 @@ import pytest
 from clitools import done, fails, made_up, write_jsonl
 from sklearn.metrics import accuracy_score, f1_score
 
+from trunkline.cli.common import below
+from trunkline.data.table import Table
+from trunkline.training import scoring
 from trunkline.training.config import load_config
 from trunkline.training.prepare import prepare
 
@@ -367,3 +370,16 @@ def test_what_predict_wrote_is_scored_on_the_labels_of_before(trained, tmp_path,
     assert [said for said in itself["findings"] if "holds predictions" in said and "such as 'given_mood'" in said]
     found = json.loads(done("evaluate", mood, name, "--column", "mood=given_mood", "--json").stdout)
     assert found["tasks"]["mood"]["metrics"] == right and not [said for said in found["findings"] if "predictions" in said]
+
+
+def test_the_own_test_split_is_called_by_its_path_from_here_and_read_without_a_word(trained, tmp_path, monkeypatch):
+    home = trained.parent
+    monkeypatch.chdir(home)
+    assert {task["data"] for task in json.loads(done("evaluate", "run", "--json").stdout)["tasks"].values()} == {"rows.jsonl"}
+    monkeypatch.chdir(tmp_path)
+    assert f"scored on 60 rows of {home / 'rows.jsonl'}" in done("evaluate", trained).stderr
+    table = Table(f"{home}/a.csv + {home}/b.csv", {"text": ["x", "y"]}, files=[f"{home}/a.csv", f"{home}/b.csv"])
+    monkeypatch.chdir(home)
+    named = scoring._as_named(table, below)
+    assert named.source == "a.csv + b.csv" and named.where(1) == "b.csv row 2"
+    assert scoring._as_named(Table("snips:test", {"text": []}), below).source == "snips:test"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,20 @@ def score_branches(
         for tasks, test, unchanged in splits:
             own = bundle.only([name for name, branch in bundle.branches.items() if branch.task.name in tasks])
             if test is not None:
+                test = _as_named(test, named)
+                if unchanged:  # what its reader changes was said when it was trained
+                    test = replace(test, findings=())
                 found |= scored(own, test, noted if unchanged else None)
             else:
                 for name in tasks:
                     say(f"{prefix}{name} is not scored: the config defines no test split for it")
         results |= {f"{prefix}{name}": found[name] for name in bundle.branches if name in found}
     return results
+
+
+def _as_named(table: Table, named: Callable[[Path], str]) -> Table:
+    """A table whose files are called as `named` does."""
+    if not Path(table.source).is_absolute():
+        return table
+    files = None if table.files is None else [named(Path(file)) for file in table.files]
+    return replace(table, source=" + ".join(named(Path(part)) for part in table.source.split(" + ")), files=files)
