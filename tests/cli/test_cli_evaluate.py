@@ -140,7 +140,7 @@ def test_the_test_share_of_a_run_that_kept_rows_without_a_text_is_found_again(tm
         rows[number]["text"], rows[number]["spans"] = "", []
     write_jsonl(tmp_path / "rows.jsonl", rows)
     with monkeypatch.context() as patch:  # a version that did not skip them
-        patch.setattr("trunkline.training.prepare.without_empty", lambda table, how, view: (table, None))
+        patch.setattr("trunkline.training.prepare.without_empty", lambda table, *how: (table, None))
         done("fit", "rows.jsonl", *tiny_overrides, "training.epochs=1", "--run-dir", "run")
     summary = json.loads(Path("run/result.json").read_text())
     assert sum(summary["rows"].values()) == 60

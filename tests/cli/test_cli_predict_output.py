@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from clitools import done, fails, made_up, write_jsonl
 
+from trunkline.data.corpus import segment
+from trunkline.data.sources import read_table
+from trunkline.data.values.tags import spans_to_tags
 from trunkline.model.rows import OutputNames, Row, answer_columns
 
 TEXTS = [row["text"] for row in made_up(25, seed=9)]
@@ -197,7 +200,7 @@ def test_the_suffix_names_the_format(trained, tmp_path):
     done("predict", mood, "-t", "a great film", "-o", "out.csv.gz")
     assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).startswith(b"text,mood,mood.score\n")
     sentence = fails(2, "predict", mood, "-t", "a", "-o", "out.txt")
-    assert "out.txt: unknown suffix '.txt', expected one of .csv" in sentence and not (tmp_path / "out.txt").exists()
+    assert "out.txt: unknown suffix '.txt', expected one of .conll" in sentence and not (tmp_path / "out.txt").exists()
     done("predict", mood, "-t", "a great film", "-o", "out.txt", "--format", "csv")
 
 
@@ -280,3 +283,18 @@ def test_what_a_reader_left_out_is_told(trained, tmp_path):
     (tmp_path / "new.csv").write_text("text,more\na happy film,x\n,\n,\n")
     told = json.loads(done("predict", trained / "branches" / "mood", "-i", "new.csv", "-o", "out.jsonl", "--json").stdout)
     assert told["findings"] == ["2 rows left out, as every cell is empty."]
+
+
+def test_words_and_predicted_tags_are_written_as_columns_and_read_again(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    city = trained / "branches" / "city"
+    write_jsonl(tmp_path / "new.jsonl", [{"text": text} for text in (*TEXTS[:4], " ", "")])
+    done("predict", city, "new.jsonl", "-o", "out.conll")
+    table = read_table("out.conll")
+    spans = [row["city"]["spans"] for row in lines(done("predict", city, "new.jsonl"))[:4]]
+    assert table.columns["tokens"] == [[text[a:b] for a, b in segment(text)] for text in TEXTS[:4]]
+    assert table.columns["tags"] == [spans_to_tags(own, segment(text)).tags for text, own in zip(TEXTS, spans, strict=False)]
+    assert any(spans)
+    sentence = fails(2, "predict", trained, "new.jsonl", "-o", "out.conll")
+    assert "mood (sequence), score (regression), topics (multilabel), city (token) and the format conll, which" in sentence
+    assert done("predict", city, "-t", TEXTS[0], "--format", "conll").stdout.count("\t") == len(segment(TEXTS[0]))

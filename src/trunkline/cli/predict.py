@@ -54,7 +54,7 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of the output: jsonl, json, csv, tsv, parquet or xlsx; by default that of its suffix, else jsonl.",
+            help="Output format: jsonl, json, csv, tsv, parquet, xlsx or conll; by default that of its suffix, else jsonl.",
             show_default=False,
         ),
     ] = None,
@@ -102,21 +102,23 @@ def predict(
     from trunkline.data.writing import output_format
 
     chosen = output_format(output, form)
-    if as_json and output is None and chosen.form.flat:
+    if as_json and output is None and (chosen.form.flat or chosen.form.tagged):
         raise BadInput(f"found --json with --format {form} and no --output, expected one format for standard output")
     if output is not None:
         _check_output(output, source)
     with err().status("loading the trunk"), loading():
         from trunkline.model.bundle import Bundle
-        from trunkline.model.rows import OutputNames, merged, separators_of, writing
+        from trunkline.model.rows import OutputNames, check_tagged, merged, separators_of, writing
         from trunkline.model.tables import Noticed, predict_table
 
         bundle = Bundle.open(branches, trunk=trunk)
+    check_tagged(chosen, bundle.branches)
+    tagged = chosen.form.tagged
     began, rows, noticed = time.monotonic(), 0, Noticed()
     readable = bool(text) and not as_json and output is None and form is None and _on_terminal()
     collected: list[Row] = []
     with ExitStack() as stack:
-        names = OutputNames(chosen.form.flat, tell)
+        names = OutputNames(chosen.form.flat, (lambda sentence: None) if tagged else tell)
         if output is None and (as_json or readable):
             write: Callable[[list[Row]], Any] = lambda rows: collected.extend(names.renamed(rows))  # noqa: E731
         else:
@@ -128,7 +130,7 @@ def predict(
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
         for table in itertools.chain([first] if first is not None else [], tables):
-            write(predict_table(bundle, table, columns, scores, empty_texts=empty.value, noticed=noticed))
+            write(predict_table(bundle, table, columns, scores, empty_texts=empty.value, noticed=noticed, words=tagged))
             rows += len(table)
             count(len(table))
     seconds = time.monotonic() - began

@@ -8,17 +8,22 @@ from typing import Any, NamedTuple
 
 from trunkline.data.values.written import PREDICTED
 from trunkline.data.writing import Bytes, Chosen
-from trunkline.errors import shown
+from trunkline.errors import BadInput, listed, shown
 from trunkline.model.branch import Branch
 
 NAMED = 10  # renamed columns that a message names
 
 
 class Row(NamedTuple):
-    """What a row of the input held itself, and the prediction of every branch."""
+    """What a row of the input held itself, and the prediction of every branch.
+
+    words (list[str] | None): the words of its text, where they are asked for, and `tags` the predicted ones of the only branch.
+    """
 
     own: dict[str, Any]
     answers: dict[str, dict[str, Any]]
+    words: list[str] | None = None
+    tags: list[str] | None = None
 
 
 def answer_columns(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
@@ -68,6 +73,17 @@ def answer_types(rows: Sequence[Row]) -> dict[str, Any]:
     return {column: PREDICTED[key] for column, (_, key) in places if key in PREDICTED}
 
 
+def check_tagged(chosen: Chosen, branches: Mapping[str, Branch]) -> None:
+    """Raise BadInput where a format of words and tags is chosen, and anything but one token task predicts."""
+    kinds = {name: branch.task.kind for name, branch in branches.items()}
+    if chosen.form.tagged and list(kinds.values()) != ["token"]:
+        found = listed([f"{name} ({kind})" for name, kind in kinds.items()], quoted=False, whole=True)
+        raise BadInput(
+            f"found the branches {found} and the format {chosen.form.name}, which holds the tags of one token task; "
+            "expected one such branch, or --format jsonl"
+        )
+
+
 @contextmanager
 def writing(
     file: Bytes,
@@ -89,6 +105,9 @@ def writing(
     with chosen.writer(file) as writer:
 
         def write(rows: Sequence[Row]) -> None:
+            if chosen.form.tagged:
+                writer.write([{"tokens": row.words or [], "tags": row.tags or []} for row in rows], {})
+                return
             renamed = names.renamed(list(rows))
             kept = {**names.keys(types or {}), **answer_types(renamed)} if flat else {}
             writer.write([cells(row, joining) if flat else merged(row) for row in renamed], kept)
@@ -122,7 +141,7 @@ class OutputNames:
             self._name(new)
         if all(name == own for own, name in self._names.items()):
             return rows
-        return [Row(self.keys(row.own), row.answers) for row in rows]
+        return [row._replace(own=self.keys(row.own)) for row in rows]
 
     def keys(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return a mapping by columns of the input as one by columns of the output."""

@@ -10,6 +10,7 @@ from typing import Any
 from trunkline.data.corpus import Corpus, View, build_corpus
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text
 from trunkline.data.table import Table
+from trunkline.data.values.tags import spans_to_tags
 from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import renamed_columns, text_example
@@ -55,6 +56,7 @@ def predict_table(
     *,
     empty_texts: EmptyTexts = "skip",
     noticed: Noticed | None = None,
+    words: bool = False,
 ) -> list[Row]:
     """Return a row of output for each row of `table`: what it held itself, then the prediction of every branch.
 
@@ -67,6 +69,7 @@ def predict_table(
         scores: give the score of every label, not only of those chosen.
         empty_texts: whether a row without a text gets empty predictions, or is refused.
         noticed: what is counted.
+        words: give the words of each text, and their tags, of a bundle of one token task.
 
     Raises:
         BadInput: the table is not what some branch reads.
@@ -82,7 +85,9 @@ def predict_table(
     rows: list[Row] = []
     for part in _portions(table):
         own = table.select(part) if len(part) < len(table) else table
-        rows += _predicted(bundle, own, renamed_columns(bundle.branches, own, columns or {}), scores, empty_texts, noticed)
+        rows += _predicted(
+            bundle, own, renamed_columns(bundle.branches, own, columns or {}), scores, empty_texts, noticed, words
+        )
     return rows
 
 
@@ -109,12 +114,15 @@ def _portions(table: Table) -> Iterator[range]:
         yield range(begin, len(table))
 
 
-def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_texts: EmptyTexts, noticed: Noticed) -> list[Row]:
+def _predicted(
+    bundle: Bundle, own: Table, table: Table, scores: bool, empty_texts: EmptyTexts, noticed: Noticed, words: bool
+) -> list[Row]:
     """The rows of `own`, with predictions from `table`, which has the same rows under the names that branches know."""
     answers: list[dict[str, Any]] = [{} for _ in range(len(table))]
     made: dict[str, list[str | None]] = {}  # the texts, where they are made of tokens, by their column in the output
     filled: dict[str, list[Any]] = {}  # columns of texts with the missing ones made of tokens
     nothing: set[int] = set()
+    tagged: dict[int, tuple[list[str], list[str]]] = {}
     for view, names in views(bundle, table).items():
         empty = empty_rows(table, view)
         if empty and empty_texts == "refuse":
@@ -141,6 +149,8 @@ def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_tex
         found = bundle.only(names).predict_written(corpus.texts, corpus.pairs, units=corpus.units) if with_text else []
         for row, answer in zip(with_text, found, strict=True):
             answers[row].update(answer)
+        if words and corpus.units is not None:
+            tagged.update(zip(with_text, _tagged(corpus, [answer[names[0]]["spans"] for answer in found]), strict=True))
         for row in empty:
             answers[row].update({name: dict.fromkeys(bundle.branches[name].task.parts) for name in names})
     noticed.empty += len(nothing)
@@ -148,8 +158,14 @@ def _predicted(bundle: Bundle, own: Table, table: Table, scores: bool, empty_tex
     for row, answer in enumerate(answers):
         held = {name: values[row] for name, values in {**made, **own.columns, **filled}.items()}
         parts = {name: {key: part for key, part in answer[name].items() if scores or key != "scores"} for name in answer}
-        rows.append(Row(held, {name: _rounded(parts[name]) for name in bundle.branches}))
+        rows.append(Row(held, {name: _rounded(parts[name]) for name in bundle.branches}, *tagged.get(row, (None, None))))
     return rows
+
+
+def _tagged(corpus: Corpus, spans: list[list[dict[str, Any]]]) -> list[tuple[list[str], list[str]]]:
+    """The words of each text, and the tags that its spans are."""
+    rows = zip(corpus.texts, corpus.units or [], spans, strict=True)
+    return [([text[start:end] for start, end in units], spans_to_tags(own, units).tags) for text, units, own in rows]
 
 
 def _free(table: Table, made: Mapping[str, Any], tokens: str) -> str:

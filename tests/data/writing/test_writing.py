@@ -135,7 +135,7 @@ def test_the_format_is_that_of_the_name():
     assert output_format(Path("a.txt"), "tsv").form.name == "tsv" and output_format(None, None).form.name == "jsonl"
     assert {".csv", ".csv.gz", ".jsonl.gz", ".parquet", ".tsv", ".xlsx", ".json"} <= set(output_suffixes())
     for name in ("a.txt", "a.xls", "a.parquet.zip", "a.gz"):
-        with pytest.raises(BadInput, match=r"unknown suffix '.*', expected one of \.csv, \.csv\.gz, \.json"):
+        with pytest.raises(BadInput, match=r"unknown suffix '.*', expected one of \.conll, \.conll\.gz, \.csv"):
             output_format(Path(name), None)
     for name in ("a.parquet.gz", "a.xlsx.gz"):
         with pytest.raises(BadInput, match="is compressed by itself, expected a name that ends in"):
@@ -144,3 +144,24 @@ def test_the_format_is_that_of_the_name():
         output_format(None, "parquet")
     with pytest.raises(BadInput, match="did you mean 'csv'"):
         output_format(None, "csvv")
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_words_and_their_tags_are_read_as_columns(chunks):
+    rows = [
+        {"tokens": ["New York", "#", "é"], "tags": ["B-creative work", "O", "B-x"]},
+        {"tokens": [], "tags": []},
+        {"tokens": ["a"], "tags": ["O"]},
+    ]
+    sentences = written("a.conll", rows, chunks).decode().split("\n\n")
+    assert sentences.pop() == ""
+    assert [[line.split("\t") for line in sentence.split("\n")] for sentence in sentences] == [
+        [list(pair) for pair in zip(row["tokens"], row["tags"], strict=True)] for row in (rows[0], rows[2])
+    ]
+    assert written("a.conll.gz", rows) == written("a.conll", rows)
+
+
+@pytest.mark.parametrize("token", ["a\tb", "a\nb", "a\u2028b", " ", ""])
+def test_a_word_that_would_end_its_line_is_refused(token):
+    with pytest.raises(BadInput, match=r"^row 2: a word is blank or has a tab or a line end in it"):
+        written("a.conll", [{"tokens": ["a"], "tags": ["O"]}, {"tokens": [token], "tags": ["O"]}])
