@@ -9,6 +9,7 @@ from clitools import done, fails, made_up, write_jsonl
 from safetensors.numpy import load_file
 
 from trunkline.cli import app
+from trunkline.training.result import run_of_branch
 
 
 def fit_made_up(tiny_overrides, config):
@@ -102,6 +103,18 @@ def test_a_run_and_a_branch_are_drawn(trained):
     assert Path("run.png").read_bytes().startswith(b"\x89PNG")
     facts = json.loads(done("info", trained / "branches" / "mood", "--picture", "mood.svg", "--json").stdout)
     assert facts["picture"] == "mood.svg" and ElementTree.parse("mood.svg").getroot().tag.endswith("svg")
+
+
+def test_a_branch_has_the_baseline_and_the_learning_curve_of_its_run(trained):
+    baseline = json.loads((trained / "result.json").read_text())["tasks"]["mood"]["baseline"]
+    branch = trained / "branches" / "mood"
+    assert json.loads(done("info", branch, "--json").stdout)["baseline"] == baseline
+    text = done("info", branch, "--picture", "mood.svg").stdout
+    assert f"{baseline['test']['accuracy']:.4f}" in text and not any(line != line.rstrip() for line in text.splitlines()[:9])
+    drawn = run_of_branch(branch)
+    assert drawn["name"] == f"{trained.resolve().name}/mood" and list(drawn["tasks"]) == ["mood"] and drawn["history"]
+    shutil.copytree(branch, "alone")
+    assert run_of_branch(Path("alone")) is None and "baseline" not in done("info", "alone").stdout
 
 
 def test_a_sequence_on_a_changed_trunk_is_drawn_and_its_plain_heads_have_no_bars(tiny_overrides, own_folder):

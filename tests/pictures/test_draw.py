@@ -103,6 +103,12 @@ def test_the_heading_has_the_name_of_the_run_and_the_score_of_every_task():
             "baseline": {"validation": {"pearson": 0.125}},
         },
         "size": {**PLAIN, "monitor": "pearson", "validation": {"pearson": None}},
+        "length": {
+            **PLAIN,
+            "monitor": "pearson",
+            "validation": {"pearson": 0.5, "mse": 4.0},
+            "baseline": {"validation": {"pearson": None, "mse": 16.0}},
+        },
     }
     figure = drawn(tasks)
     heading = figure.subfigs[0]
@@ -110,6 +116,7 @@ def test_the_heading_has_the_name_of_the_run_and_the_score_of_every_task():
         "films-1a2b3c4d",
         "mood: accuracy 0.7500 (test), 0.5000 (validation)",
         "stars: pearson 0.2500 (validation), baseline 0.1250",
+        "length: pearson 0.5000 (validation), mse 4.0000, baseline 16.0000",
     ]
     assert [text.get_text() for text in heading.texts] == said
     assert inside(figure)

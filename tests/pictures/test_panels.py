@@ -153,3 +153,15 @@ def test_five_tasks_of_all_kinds_fit_into_one_picture():
     entries = [{"step": step, "epoch": step, "tasks": scores} for step, scores in enumerate(found, 1)]
     figure = drawn(tasks, history=entries)
     assert inside(figure) and len(panels(figure)) == 2 * 5 + 3 + 2 + 3 + 3
+
+
+@pytest.mark.parametrize(("metric", "scores", "span"), [("accuracy", (0.703, 0.711), 0.1), ("mse", (30.0, 30.1), 3.0)])
+def test_a_score_that_hardly_moves_does_not_fill_its_axis(metric, scores, span):
+    entries = [
+        {"step": n, "epoch": n, "tasks": {"mood": {"validation": {metric: score, "loss": 1.0}, "best": n == 1}}}
+        for n, score in enumerate(scores, 1)
+    ]
+    low, high = panels(drawn({"mood": {"monitor": metric}}, history=entries))[0].get_ylim()
+    assert high - low == pytest.approx(span, rel=0.02) and low < min(scores) < max(scores) < high
+    low, high = panels(drawn({"mood": {}}, history=HISTORY))[0].get_ylim()
+    assert 0.25 < high - low < 0.3

@@ -53,10 +53,13 @@ def info(
             raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
     if is_branch:
         from trunkline.model.facts import branch_facts
+        from trunkline.training.result import run_of_branch
 
-        facts = branch_facts(path)
+        run = run_of_branch(path)
+        own = next(iter(run["tasks"].values())) if run else {}
+        facts = branch_facts(path) | {key: own[key] for key in ("baseline", "tuned") if own.get(key)}
         if picture is not None:
-            facts["picture"] = _draw(place, _as_run(place, facts), picture)
+            facts["picture"] = _draw(place, _as_run(place, facts, run), picture)
         if not as_json:
             _show_branch(facts, out())
     elif is_run:
@@ -93,11 +96,12 @@ def _draw(place: str, summary: dict[str, Any], picture: Path) -> str:
     return str(picture)
 
 
-def _as_run(place: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A branch as a run of one task, without a history."""
-    path = Path(place).resolve()
-    name = f"{path.parents[1].name}/{path.name}" if path.parent.name == "branches" else path.name
-    return {"name": name, "tasks": {facts["task"]: {**facts, **facts["metrics"], "layers": _all_layers(facts)}}}
+def _as_run(place: str, facts: dict[str, Any], run: dict[str, Any] | None) -> dict[str, Any]:
+    """A branch as the run that it lies in, with its task alone; without a history where it lies elsewhere."""
+    task = {**facts, **facts["metrics"], "layers": _all_layers(facts)}
+    if run is None:
+        return {"name": Path(place).resolve().name, "tasks": {facts["task"]: task}}
+    return {**run, "tasks": {name: {**own, **task} for name, own in run["tasks"].items()}}
 
 
 def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
@@ -159,9 +163,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
             }
         )
     )
-    console.print(
-        show.scores({facts["task"]: {"monitor": facts["monitor"], "positive": facts["positive"], **facts["metrics"]}})
-    )
+    console.print(show.scores({facts["task"]: {**facts, **facts["metrics"]}}))
     if weighs_layers(facts):
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
@@ -211,7 +212,7 @@ def _heat(score: float | None) -> Text:
     return Text(f" {score:.4f} ", style=f"white on rgb(20,{level},60)")
 
 
-def cost(summary: Mapping[str, Any]) -> Table:
+def cost(summary: Mapping[str, Any]) -> RenderableType:
     """What a run cost, and where it is."""
     spent = summary["cost"]
     trained, trunk, epochs = spent["trained_parameters_total"], spent["trunk_parameters"], spent["epochs"]
@@ -255,8 +256,27 @@ SPENT_ON = {
 }
 
 
-def facts(rows: Mapping[str, object]) -> Table:
-    """Names and values, one a line."""
+def facts(rows: Mapping[str, object]) -> RenderableType:
+    """Names and values, one a line; without blanks at the end where lines have no end."""
+    return _Facts(rows)
+
+
+class _Facts:
+    """Names and values: a grid on a terminal, which breaks long values, and plain lines elsewhere."""
+
+    def __init__(self, rows: Mapping[str, object]) -> None:
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if options.max_width < UNLIMITED:
+            yield _grid(self.rows)
+            return
+        width = max(map(cell_len, self.rows), default=0)
+        for name, value in self.rows.items():
+            yield Text.assemble((set_cell_size(name, width), "bold"), "  ", ascii_controls(str(value)))
+
+
+def _grid(rows: Mapping[str, object]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")

@@ -12,6 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from trunkline.pictures.figure import BAR, GREY, LABEL, SMALL, Panel, headed, short, titles_width
 
 KIND = "learning curve"
+LEAST_SPAN = 0.1  # of the axis of a score; of a score without bounds, as a share of it
+UNBOUNDED = {"loss", "mse", "mae"}
 LOSSES = {"train_loss": ("training loss", "--"), "loss": ("validation loss", ":")}
 
 
@@ -76,6 +78,7 @@ def _drawing(name: str, kind: str, task: Mapping[str, Any], entries: Sequence[Ma
             if tuned and tuned["metric"] == monitor and tuned["threshold"] != tuned["untuned_threshold"]:
                 said = f"with threshold {tuned['threshold']:g}: {tuned['tuned']:.3f}"  # chosen after the last evaluation
                 drawn += axes.plot(places[best], tuned["tuned"], marker="D", markersize=5, label=said, **star)
+        _widen(axes, monitor, scores)
         beside.set_ylabel("loss", fontsize=LABEL)
         for one in (axes, beside):
             one.tick_params(labelsize=SMALL)
@@ -99,6 +102,15 @@ def _drawing(name: str, kind: str, task: Mapping[str, Any], entries: Sequence[Ma
         headed(axes, name, kind)
 
     return draw_on
+
+
+def _widen(axes: Axes, monitor: str, scores: Sequence[float]) -> None:
+    """Let the axis of a score span enough that one that hardly moves looks so."""
+    low, high = axes.get_ylim()
+    size = max((abs(score) for score in scores if not math.isnan(score)), default=0.0) if monitor in UNBOUNDED else 1.0
+    missing = LEAST_SPAN * size - (high - low)
+    if missing > 0:
+        axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
 def _number(value: Any) -> float:

@@ -19,6 +19,7 @@ from trunkline.pictures.scatter import scatter
 from trunkline.pictures.transfer import transfer
 
 SPLITS = ("test", "validation")
+ERROR = "mse"
 
 
 def draw(summary: Mapping[str, Any]) -> Figure | None:
@@ -59,6 +60,14 @@ def _scores(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
         baseline = task.get("baseline", {}).get(next(iter(found), ""), {}).get(monitor)
         if said and baseline is not None:
             said.append(f"baseline {baseline:.4f}")
+        elif said:
+            said += _beside(task, next(iter(found)))
         if said:
             lines.append(f"{short(name)}: {monitor} {', '.join(said)}")
     return lines
+
+
+def _beside(task: Mapping[str, Any], split: str) -> list[str]:
+    """The error of a regression beside that of its baseline, whose correlation is undefined, as it is a constant."""
+    own, least = task[split].get(ERROR), task.get("baseline", {}).get(split, {}).get(ERROR)
+    return [] if own is None or least is None else [f"{ERROR} {own:.4f}", f"baseline {least:.4f}"]

@@ -34,7 +34,9 @@ def remarks(task: Task, scored: Mapping[str, Scored]) -> list[str]:
         task: the branch's.
         scored: its scores and those of its baseline by split, as a message names that.
     """
-    return [*(_no_better(task, scored) or _by_chance(task, scored)), *_never_predicted(task, scored)]
+    no_better = _no_better(task, scored)
+    nothing = bool(no_better) and all(_predicts_nothing(metrics) for metrics, _ in scored.values())  # which it says too
+    return [*(no_better or _by_chance(task, scored)), *([] if nothing else _never_predicted(task, scored))]
 
 
 def _no_better(task: Task, scored: Mapping[str, Scored]) -> list[str]:
@@ -75,6 +77,12 @@ def _varied(metrics: Mapping[str, Any]) -> bool:
     """Whether several labels are there, and several are predicted: with one of either the correlation is 0 in any case."""
     rows = (metrics.get("by_label") or {}).values()
     return all(sum(row.get(key, 0) > 0 for row in rows) > 1 for key in ("support", "predicted"))
+
+
+def _predicts_nothing(metrics: Mapping[str, Any]) -> bool:
+    """Whether none of the labels is predicted, such as no span at all."""
+    rows = (metrics.get("by_label") or {}).values()
+    return len(rows) > 0 and all(row.get("predicted") == 0 for row in rows)
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -63,6 +63,21 @@ def tuned_sentence(task: Mapping[str, Any]) -> str | None:
     return f"threshold {found['threshold']:g} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
 
 
+def run_of_branch(branch: Path) -> dict[str, Any] | None:
+    """Return the summary of the run that a branch lies in, of this task alone and called by both; None where there is none."""
+    folder = branch.resolve()
+    if folder.parent.name != "branches" or not (folder.parents[1] / "result.json").is_file():
+        return None
+    try:
+        facts = run_facts(folder.parents[1])
+    except BadInput:
+        return None
+    if folder.name not in facts["tasks"]:
+        return None
+    alone = {folder.name: facts["tasks"][folder.name]}
+    return {**facts, "name": f"{folder.parents[1].name}/{folder.name}", "tasks": alone, "transfer": ()}
+
+
 def run_facts(path: Path) -> dict[str, Any]:
     """Return a run's summary with its directories as they are now: it may have been moved."""
     facts = read_result(path)
