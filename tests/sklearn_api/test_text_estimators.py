@@ -99,6 +99,9 @@ def test_labels_come_back_in_their_own_type(kind, settings):
         model.predict(["", " "]).shape == (2,) and np.isfinite(model.predict_proba(["", " "])).all()
     )  # a class for every sample
     task = model.bundle_.branches["label"].task
+    if y.dtype.kind in "iufb":  # those of its bundle, too
+        shown = model.bundle_.predict(TEXTS[0])["label"]["label"]
+        assert isinstance(shown, bool if kind == "truth values" else int) and shown in {first, second}
     if kind == "whole numbers":
         assert task.labels == ["9", "10"]  # in the order of classes_, not of the names
 
@@ -127,6 +130,8 @@ def test_a_label_that_no_row_has_keeps_its_column(settings):
     assert model.predict_proba(TEXTS).shape == (90, 2)
     lists = TextClassifier(**settings).fit(TEXTS[:4] * 5, [["text"], ["weight", "text"], [], ["weight"]] * 5)
     assert lists.classes_.tolist() == ["text", "weight"]
+    numbers = TextClassifier(**settings).fit(TEXTS[:4] * 5, [[7], [8, 7], [], [8]] * 5)
+    assert all(isinstance(label, int) for label in numbers.bundle_.predict(TEXTS[0])["label"]["scores"])
 
 
 def test_a_regressor_answers_in_the_units_of_y(settings):

@@ -18,6 +18,7 @@ from trunkline.data.memory import plain
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
+from trunkline.tasks.label_types import type_of_labels
 
 Form = Literal["one", "indicators", "lists"]
 
@@ -61,6 +62,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
             indicators = {_column(name): [int(place in row) for row in sets] for place, name in enumerate(names)}
             task, held = {"kind": "multilabel", "labels": list(indicators)}, {"text": texts, **indicators}
         self._train(held, task, sample_weight)
+        own = self._branch.task
+        own.label_type = type_of_labels(classes.tolist(), own.labels)  # the data that it was trained on had their names
         self.classes_, self._form = classes, form
         return self
 
