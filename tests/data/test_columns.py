@@ -138,3 +138,10 @@ def test_spans_are_read_as_they_stand():
 def test_a_list_of_one_label_is_that_label():
     assert columns.labels(table(["a"], ["b"], None, ["a"]), "c") == ["a", "b", None, "a"]
     refused(r"line 20: column 'c' holds a list, expected a label", columns.labels, table(["a"], ["a", "b"]), "c")
+
+
+def test_spans_where_tokens_or_tags_are_expected_are_called_objects():
+    spans = Table("x.jsonl", {"tags": [[{"start": 0, "end": 6, "label": "SECRET"}]], "words": [["a"]]})
+    refused(
+        "column 'tags' holds a list of objects, such as spans, expected a list of strings", columns.token_lists, spans, "tags"
+    )

@@ -223,7 +223,8 @@ def token_lists(table: Table, name: str, where: str = "tokens") -> list[list[str
         out: list[list[str] | None] = []
         for row, value in enumerate(values):
             if value is not None and not (isinstance(value, list) and all(isinstance(token, str) for token in value)):
-                raise wrong(table, row, name, value, "a list of strings")
+                objects = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+                raise wrong(table, row, name, value, "a list of strings", "a list of objects, such as spans" if objects else "")
             out.append(None if value is None else _same(value, [clean(token) for token in value]))
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -181,4 +182,13 @@ def _of_answers(name: str, task: Task, table: Table, error: BadInput) -> BadInpu
         return BadInput(f"{error}; --map GIVEN=TRAINED reads a label of the data as one of the branch")
     if all(column in table.columns for column in columns) or table.lacks_header():
         return error
+    missing = [column for column in columns if column not in table.columns]
+    tokens, answers = getattr(task.config, "tokens", None), answer_columns_of(task)
+    if table.lists_all() and (tokens in missing or len(answers) > 1):
+        role = "tokens" if tokens in missing else f"{name}.{missing[0]}"
+        what = "the words of the tags" if tokens in missing else f"answers of {name!r}"
+        said = f"{table.source}: no column {listed(missing, 10, whole=True)}, expected {what}, as in training, found "
+        return BadInput(
+            f"{said}{listed(table.listable(), 10, whole=True)}; --column {shlex.quote(role + '=NAME')} names another"
+        )
     return BadInput(f"{error}; {answers_example(name, task, table)} names the column with the answers of {name!r}")

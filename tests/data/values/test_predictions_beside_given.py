@@ -98,3 +98,20 @@ def test_predictions_that_cannot_be_read_as_answers_are_told_the_column_that_can
     chosen = Table(columns={"words": [["so"]], "ner": tags, "given_ner": tags}, source="out.jsonl")
     for other in (chosen, Table(columns={"words": [["so"]], "ner": tags}, source="out.jsonl")):
         assert table_scores._of_answers("city", city, other, error) is error
+
+
+def test_words_or_columns_of_answers_that_are_missing_are_named_with_the_option_that_works():
+    error = BadInput("not to be read")
+    tags = {"ner": [["O", "B-x"]]}
+    city = fitted("token", corpus_of(tokens="words", words=[["so", "oslo"]], **tags), tokens="words", tags="ner")
+    said = str(table_scores._of_answers("city", city, Table("new.jsonl", {"text": ["so oslo"], **tags}), error))
+    assert said == (
+        "new.jsonl: no column 'words', expected the words of the tags, as in training, found 'text', 'ner'; "
+        "--column tokens=NAME names another"
+    )
+    topics = fitted("multilabel", corpus_of(a=[1, 0], b=[0, 1], c=[1, 1]), labels=["a", "b", "c"])
+    said = str(table_scores._of_answers("topics", topics, Table("new.jsonl", {"text": ["x"], "b": [1]}), error))
+    assert said == (
+        "new.jsonl: no column 'a', 'c', expected answers of 'topics', as in training, found 'text', 'b'; "
+        "--column topics.a=NAME names another"
+    )
