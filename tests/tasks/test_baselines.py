@@ -148,6 +148,9 @@ def test_a_branch_that_is_no_better_and_one_that_never_predicts_a_label():
         "test: 't' never predicts 'yes' (2 rows).",
     ]
     assert said([0] * 9 + [1]) == []
+    nothing = {"accuracy": 0.8, "by_label": {name: {"support": 5, "predicted": 0} for name in ("no", "yes")}}
+    assert len(remarks(task, {"test": (nothing, {"accuracy": 0.8})})) == 1  # nothing is predicted, which is no better
+    assert len(remarks(task, {"test": (nothing, {"accuracy": 0.7})})) == 1
     assert len(said([1] * 10)) == 2  # worse, and never says no
 
 

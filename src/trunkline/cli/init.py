@@ -49,7 +49,7 @@ def init(
     with output_file(config) as file:
         file.write(commented(guess, train, len(table), str(config), form).encode("utf-8"))
     if not as_json:
-        for sentence in (*table.sourced_findings(), *guess.sentences):
+        for sentence in (*table.sourced_findings(), *guess.sentences, *filter(None, [guess.together])):
             typer.echo(sentence)
     tell(f"wrote {config}; edit it, then: {program()} fit {shlex.quote(str(config))}")
     return {

@@ -91,8 +91,11 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
         own = [section[key] for key in ("tags", "spans", "labels", "label", "target") if isinstance(section.get(key), str)]
         if own and own[0] in columns:
             lines.append(f"  # {columns[own[0]].sentence}")
-        lines += [f"  # {line}" for line in _alternatives(section)]
+        amounts = bool(own) and own[0] in columns and columns[own[0]].amounts
+        lines += [f"  # {line}" for line in _alternatives(section, amounts)]
         lines.append(_entry(task, section))
+    if guess.together:
+        lines.append(f"  # {guess.together}")
     unused = [decision for decision in guess.decisions if decision.role == "unused"]
     lines += [f"  # {decision.sentence}" for decision in unused]
     lines += [
@@ -125,9 +128,9 @@ def _entry(key: str, value: Any) -> str:
     return "  " + shown.strip()[1:-1]  # "{key: value}" without its braces: one line whatever the value
 
 
-def _alternatives(section: dict[str, Any]) -> list[str]:
-    """What else this column could be, for the comment above its task."""
-    if section["kind"] == "sequence":
+def _alternatives(section: dict[str, Any], amounts: bool) -> list[str]:
+    """What else this column could be, for the comment above its task; amounts: whether its values are numbers."""
+    if section["kind"] == "sequence" and amounts:
         return ["If its values are amounts rather than names: {kind: regression, target: COLUMN}."]
     if section["kind"] == "regression":
         return ["If its values are names rather than amounts: {kind: sequence, label: COLUMN}."]

@@ -1,12 +1,14 @@
 import json
 
 import pytest
+import yaml
 from guesstools import cycle, guess, roles, sentences
 
 from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
+from trunkline.training.guessed import commented
 
 
 def test_snips_is_understood():
@@ -201,7 +203,7 @@ def test_every_column_of_tags_for_the_same_words_is_a_task_and_ids_of_sentences_
     unused = {decision.column: decision.why for decision in guess.decisions if decision.role == "unused"}
     assert (
         unused["pos"] == "a string for each of 'tokens', which are no tags"
-        and unused["sentence no"] == "it does not hold the words of 'tokens'"
+        and unused["sentence no"] == "it looks like the ids of sentences, as the words of 'tokens' are not in it"
     )
     texts = {"review": ["a b", "c", "d e"], **{name: columns[name] for name in ("tokens", "ner")}}
     assert guess_columns(Table("x", texts)).text == "review"
@@ -233,3 +235,27 @@ def test_predictions_are_left_out_where_the_labels_from_before_are_there():
     alone = guess(mood=guessed, **{"mood.score": [0.5] * 60})
     assert list(alone.tasks) == ["mood"]  # nothing better is there
     assert alone.sentences[1].endswith("; it holds predictions.")
+
+
+def test_columns_of_zeros_and_ones_may_be_one_task():
+    zeros = {name: [(i // step) % 2 for i in range(60)] for name, step in (("joy", 1), ("very calm", 2))}
+    found = guess(mood=cycle(["a", "b"], 60), **zeros)
+    assert found.together.startswith("2 columns hold 0 and 1; to make them the labels of one task, give in a config tasks: ")
+    section = yaml.safe_load(found.together.partition("tasks: ")[2])
+    assert section == {"labels": {"kind": "multilabel", "labels": ["joy", "very calm"]}} and len(found.tasks) == 3
+    assert guess(mood=cycle(["a", "b"], 60), joy=zeros["joy"], size=cycle([1, 2], 60)).together == ""
+
+
+def test_only_numbers_are_said_to_be_perhaps_amounts():
+    found = guess(mood=cycle(["a", "b"], 60), stars=cycle([1, 2, 3], 60))
+    said = commented(found, "x.csv", 60, "x.yaml").splitlines()
+    (line,) = [i for i, one in enumerate(said) if "amounts rather than names" in one]
+    assert said[line + 1].strip().startswith("stars:")
+
+
+def test_ids_of_sentences_and_types_of_spans_are_told():
+    words, tags = [["Ann", "ate"], ["no"]] * 30, [["B-PER", "O"], ["O"]] * 29 + [["B-LOC", "O"], ["O"]]
+    table = Table("x.csv", {"tokens": words, "tags": tags, "Sentence #": [f"Sentence: {i}" for i in range(60)]})
+    said = guess_columns(table).sentences
+    assert said[1] == "'tags' is a token task: lists of tags, one for each string of 'tokens'; 2 types of span in 60 rows."
+    assert said[2] == "'Sentence #' is not used: it looks like the ids of sentences, as the words of 'tokens' are not in it."

@@ -6,16 +6,18 @@ long they are and how often they recur. Every column gets one decision, so a use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import yaml
 
 from trunkline.data.guess.columns import one_column, ticks
 from trunkline.data.guess.decision import Decision, Guess, columns_of
 from trunkline.data.guess.looks import Look
 from trunkline.data.guess.named import named_column
 from trunkline.data.guess.names import TEXT_NAMES, task_name
-from trunkline.data.guess.tags import find_tags, words_of
+from trunkline.data.guess.tags import Tags, find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
 from trunkline.data.table import NO_HEADER, Table
 from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, is_score
@@ -23,6 +25,7 @@ from trunkline.errors import BadInput, listed, shown
 
 __all__ = ["Decision", "Guess", "guess_columns"]
 
+LONGEST_ID = 20  # characters that ids of sentences have on average, at most
 MOST_REASONS = 6  # columns that a message gives the reason of
 
 
@@ -74,10 +77,13 @@ def guess_columns(
         elif name == tags.tokens:
             made[name] = Decision(name, "tokens", f"lists of strings, as long as those of {called(tags.tags)} in every row")
         elif name == tags.tags or name in tags.more:
-            made[name] = Decision(name, "token", f"lists of tags, one for each string of {called(tags.tokens)}{look.missing}")
+            made[name] = Decision(
+                name, "token", f"lists of tags, one for each string of {called(tags.tokens)}{_types(tags, look)}{look.missing}"
+            )
             task = {"kind": "token", "tokens": tags.tokens, "tags": name}
         elif name == other:
-            made[name] = Decision(name, "unused", f"it does not hold the words of {called(tags.tokens)}")
+            ids = "it looks like the ids of sentences, as the words" if look.length < LONGEST_ID else "the words"
+            made[name] = Decision(name, "unused", f"{ids} of {called(tags.tokens)} are not in it")
         elif name in tags.beside:
             made[name] = Decision(name, "unused", f"a string for each of {called(tags.tokens)}, which are no tags")
         elif look.spans and tags.tags is not None:
@@ -113,8 +119,35 @@ def guess_columns(
     if not tasks:
         unused = {name: decision.why for name, decision in made.items() if decision.role == "unused"}
         raise _none(table, "looks like a task", "one, or a config", unused)
-    decisions = [replace(made[name], listable=name in listable) for name in table.columns if name in made]
-    return Guess(text, pair, tasks, decisions)
+    decisions = [
+        replace(made[name], listable=name in listable, amounts=looks[name].numbers is not None)
+        for name in table.columns
+        if name in made
+    ]
+    return Guess(text, pair, tasks, decisions, _together(looks, tasks))
+
+
+def _types(tags: Tags, look: Look) -> str:
+    """How many types of span there are in how many rows; nothing for tags of another kind."""
+    types = tags.types.get(look.name, 0)
+    return f"; {types:,} type{'s' * (types != 1)} of span in {look.n:,} rows" if types else ""
+
+
+def _together(looks: Mapping[str, Look], tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """What to say of several columns of 0 and 1, each a task of its own: that they may be labels of one task."""
+    own = {name: str(task["label"]) for name, task in tasks.items() if task["kind"] == "sequence"}
+    found = [column for column in own.values() if set(looks[column].numbers or ()) == {0.0, 1.0}]
+    if len(found) < 2:
+        return ""
+    name = task_name("labels", [task for task, column in own.items() if column not in found])
+    section = yaml.safe_dump(
+        {name: {"kind": "multilabel", "labels": found}},
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10**9,
+    ).strip()
+    return f"{len(found)} columns hold 0 and 1; to make them the labels of one task, give in a config tasks: {section}"
 
 
 def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, str]:

@@ -22,7 +22,8 @@ class Decision:
     """How a column was interpreted.
 
     role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence; task: its name, where it is one;
-    listable: whether messages may show the name of the column whole (`Table.listable`).
+    listable: whether messages may show the name of the column whole (`Table.listable`); amounts: whether the values
+    are numbers.
     """
 
     column: str
@@ -30,6 +31,7 @@ class Decision:
     why: str
     task: str | None = None
     listable: bool = False
+    amounts: bool = False
 
     @property
     def sentence(self) -> str:
@@ -47,12 +49,14 @@ class Guess:
     text (str | None): the column of the texts; None where only tokens are there.
     tasks (dict[str, dict]): task name -> what stands under `tasks:` in a config.
     decisions (list[Decision]): one per column, in the order of the table.
+    together (str): a sentence on columns that may be the labels of one task; empty where there are none.
     """
 
     text: str | None
     text_pair: str | None
     tasks: dict[str, dict[str, Any]]
     decisions: list[Decision]
+    together: str = ""
 
     @property
     def sentences(self) -> list[str]:

@@ -17,6 +17,7 @@ class Tags:
 
     more (list[str]): other columns of tags for the same words.
     beside (list[str]): other columns of a string for each of these words, which are no tags.
+    types (dict[str, int]): how many types of span there are in each column of tags.
     trouble (dict[str, str]): why a column that looks like tags is none.
     """
 
@@ -25,6 +26,7 @@ class Tags:
     more: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     trouble: dict[str, str] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
 
 
 def find_tags(looks: Mapping[str, Look]) -> Tags:
@@ -36,6 +38,7 @@ def find_tags(looks: Mapping[str, Look]) -> Tags:
         if not beside:
             continue
         kinds, wrong = _read(tags)
+        found.types[tags.name] = len({kind[2:] for kind in kinds if kind[1:2] == "-"})
         if wrong is None and len(kinds) > 1 and found.tags is None:
             beside.sort(key=lambda look: look.name.lower() not in WORD_NAMES)
             found.tokens, found.tags = beside[0].name, tags.name
