@@ -305,3 +305,12 @@ def test_a_trunk_that_was_moved_can_be_named(branch, home):
     (copy / "branch.json").write_text(json.dumps(described))
     assert "--trunk" in fails(2, "export", copy, "out")
     done("export", copy, "out", "--trunk", home / "trunk")
+
+
+def test_a_run_is_answered_by_its_branches_and_what_can_be_exported(branch):
+    run = branch("full", "mood").parents[1]
+    assert f"{run}: a run; expected one of its branches, such as {run}/branches/" in fails(2, "export", run, "out")
+    side = branch("side", "mood").parents[1]
+    said = fails(2, "export", side, "out")
+    assert f"{side}: its branches have the method probe, a side branch, which no other library can load" in said
+    assert "method=lora" in said and "no such folder" in fails(2, "export", "nowhere", "out")

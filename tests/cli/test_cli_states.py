@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from clitools import done, fails, made_up, write_jsonl
+from clitools import done, fails, invoke, made_up, write_jsonl
 
 from trunkline.files import cache_dir
 from trunkline.states.locks import lock_of
@@ -68,6 +68,12 @@ def test_bad_input_is_one_sentence(config, tmp_path):
     assert not list((cache_dir() / "states").glob("*/store.json"))
 
 
+def test_a_command_of_another_name_is_answered_by_the_one_that_there_is():
+    for given, meant in (("list", "info"), ("rm", "prune")):
+        result = invoke("states", given)
+        assert result.exit_code == 2 and f"No such command '{given}'; did you mean {meant}?" in " ".join(result.stderr.split())
+
+
 def test_rows_that_moved_to_another_file_and_split_are_not_computed_again(config, tmp_path):
     done("fit", config, "training.epochs=1")
     rows = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -84,7 +90,9 @@ def test_rows_that_moved_to_another_file_and_split_are_not_computed_again(config
     both = {("moved.jsonl", "train"), ("rest.jsonl", "validation")}
     assert all(own & {("rows.jsonl", "train"), ("rows.jsonl", "validation")} and own & both for own in names)
     key = told[0]["key"]
-    listed = done("states", "info").stdout
+    said = done("states", "info")
+    listed = said.stdout
+    assert "read for every data set that has the same texts" in " ".join(said.stderr.split())
     assert "rows.jsonl" in listed and "moved.jsonl" in listed and "(train)" in listed
     full = done("states", "info", key[:10]).stdout
     assert key in full and "rows.jsonl" in full and "computed in fp32" in full and "layers 0-3 in bf16" in full

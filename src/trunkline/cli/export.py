@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import Debug, Json, TrunkName, below, err, guarded, out
+from trunkline.errors import BadInput
 from trunkline.files import directory_bytes, new_folder
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def export(
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars --merge
     """
+    if not (place / "branch.json").is_file():
+        _refuse_run(place)
     target = new_folder(folder)
     from trunkline.export.branch import export_branch
     from trunkline.model.branch import load_branch
@@ -58,6 +61,27 @@ def export(
     if not as_json:
         _show(facts, target, branch)
     return facts
+
+
+def _refuse_run(run: Path) -> None:
+    """Raise BadInput for a run: it names the first branch that can be exported, or says that none can and why."""
+    from trunkline.branches import methods
+    from trunkline.files import read_object
+    from trunkline.tuners import Tuner
+
+    found = {}
+    for file in sorted(run.glob("branches/[!.]*/branch.json")):
+        method = read_object(file).get("method")
+        if isinstance(method, dict) and (name := method.get("name")) in methods.names():
+            found[file.parent] = str(name)
+    able = [folder for folder, name in found.items() if issubclass(methods.get(name), Tuner)]
+    if able:
+        raise BadInput(f"{run}: a run; expected one of its branches, such as {able[0]}")
+    if found:
+        raise BadInput(
+            f"{run}: its branches have the method {' and '.join(sorted(set(found.values())))}, a side branch, which no other "
+            "library can load; expected a branch of a method that changes the trunk, such as one of a run with method=lora"
+        )
 
 
 def _show(facts: dict[str, Any], target: Path, branch: Branch) -> None:

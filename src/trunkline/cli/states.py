@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trunkline.cli.common import Debug, Json, err, guarded, out, tell
 from trunkline.errors import BadInput
@@ -17,7 +18,30 @@ if TYPE_CHECKING:
     from trunkline.states.budget import StoreInfo
     from trunkline.training.stored import SplitStates
 
-app = typer.Typer(help="Build, list and remove the layer states stored on disk.", no_args_is_help=True)
+OTHER_NAMES = {
+    "list": "info",
+    "ls": "info",
+    "show": "info",
+    "rm": "prune",
+    "remove": "prune",
+    "delete": "prune",
+    "clear": "prune",
+}
+
+
+class StatesGroup(TyperGroup):
+    """Answers a command that is called otherwise in other tools by its name here."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:  # click's UsageError; typer has click in different modules
+            if args and args[0] in OTHER_NAMES and hasattr(error, "message"):
+                error.message = f"No such command {args[0]!r}; did you mean {OTHER_NAMES[args[0]]}?"
+            raise
+
+
+app = typer.Typer(cls=StatesGroup, help="Build, list and remove the layer states stored on disk.", no_args_is_help=True)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to it.", show_default=False)]
 SHORT = 12  # digits of a key that are shown; any that are enough to tell it from others will do
@@ -170,6 +194,8 @@ def _show_stores(stores: Sequence[StoreInfo], root: Path | None) -> None:
     if root is not None:
         total = sum(store.bytes for store in stores)
         tell(f"{len(stores)} stores, {readable(total)} in {root}")
+        if any(len(_data(store)) > 1 for store in stores):
+            tell("A store is read for every data set that has the same texts, whatever its file is called.")
 
 
 def _show_store(store: StoreInfo) -> None:
