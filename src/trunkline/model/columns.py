@@ -1,4 +1,4 @@
-"""Columns and labels of data that are not called as in training: `--column ROLE=NAME` and `--map GIVEN=TRAINED`."""
+"""Columns and labels of data that are not called as in training: `--column [ROLE=]NAME` and `--map GIVEN=TRAINED`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mappi
 
 
 def column_roles(given: Iterable[str]) -> dict[str, str]:
-    """Return `ROLE=NAME` words as a mapping; a word without `=` is the column of the texts."""
+    """Return `[ROLE=]NAME` words as a mapping; a word without `=` is the column of the texts."""
     found: dict[str, str] = {}
     for word in given:
         role, equals, name = word.partition("=")
