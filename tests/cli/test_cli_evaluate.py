@@ -305,7 +305,7 @@ def test_findings_name_the_column_that_was_named(trained, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", rows)
     columns = ("--column", "text=body", "--column", "mood=feeling")
     found = json.loads(done("evaluate", trained / "branches" / "mood", "new.jsonl", *columns, "--json").stdout)["findings"]
-    assert "new.jsonl: 1 of 30 rows have no value in column 'feeling', and are skipped by 'mood'." in found
+    assert "new.jsonl: 1 of 30 rows has no value in column 'feeling', and is skipped by 'mood'." in found
 
 
 def test_data_with_other_columns_and_other_labels_is_scored_by_naming_them(trained, tmp_path):

@@ -243,12 +243,12 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     task = fitted("multilabel", ticks, labels=["a", "b", "c"])
     assert task.targets(ticks).present.tolist() == [True, True, True, False]
     assert task.findings(ticks) == [
-        "1 of 4 rows have no value in one of the columns 'a', 'b', 'c', and are skipped by 't'.",
+        "1 of 4 rows has no value in one of the columns 'a', 'b', 'c', and is skipped by 't'.",
         "4 blank cells of 't' count as 0, in columns that hold nothing but 1 and blanks.",
     ]
     lists = corpus_of(labels=[["a", "a", "", "b", None], ["b", "a"], None, []])
     assert fitted("multilabel", lists, labels="labels").findings(lists) == [
-        "1 of 4 rows have no value in column 'labels', and are skipped by 't'. "
+        "1 of 4 rows has no value in column 'labels', and is skipped by 't'. "
         "An empty list would say that a text has none of the labels.",
         "1 labels of 't' stand twice in one list, and count once.",
         "2 labels of 't' are blank, and left out.",
@@ -266,7 +266,7 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     assert "1 of them 'nan'" in task.findings(divided)[0]
     task = fitted("multilabel", divided, labels="labels", separator=";", missing=[""])
     assert task.targets(divided).present.tolist() == [True, False, True, True]
-    assert task.findings(divided) == ["1 of 4 rows have no value in column 'labels', and are skipped by 't'."]
+    assert task.findings(divided) == ["1 of 4 rows has no value in column 'labels', and is skipped by 't'."]
 
 
 def test_labels_that_training_lacks_are_missed_as_scikit_learn_counts_them():

@@ -72,7 +72,7 @@ def test_spans_that_cannot_be_kept_are_counted_and_their_types_stay_answers():
         "1 of the 4 spans of 't' left out, as they share a word with a longer span.",
         "no span of 't' is left of 'gap', 'org'.",
     ]
-    assert fit_tags().findings(tagged()) == ["1 of 5 rows have no value in column 'tags', and are skipped by 't'."]
+    assert fit_tags().findings(tagged()) == ["1 of 5 rows has no value in column 'tags', and is skipped by 't'."]
     spans = [[{"start": 4, "end": 5, "label": f"SECRET{i}"} for i in range(101)]]
     spans[0].append({"start": 0, "end": 4, "label": "kept"})
     corpus = corpus_of(units=True, text=["play x"], spans=spans)

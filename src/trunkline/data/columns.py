@@ -7,6 +7,7 @@ the list is empty, which says that there are none.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
@@ -192,6 +193,10 @@ def numbers(table: Table, name: str, where: str = "", *, missing: Missing = None
 def _no_number(table: Table, row: int, name: str, value: object) -> BadInput:
     """The error for a value that is no number; one with a percent sign or a currency gets what to do about it."""
     sign = sign_beside(value) if isinstance(value, str) else None
+    if isinstance(value, float) and math.isinf(value):
+        many = sum(isinstance(one, float) and math.isinf(one) for one in table.columns[name])
+        found = "an infinite number" if many == 1 else f"the first of {many:,} infinite numbers"
+        return wrong(table, row, name, value, "a finite number, or None where it is missing", found)
     if sign is None:
         return wrong(table, row, name, value, "a finite number")
     how = f"remove the sign from the whole column (in pandas: .str.replace({sign!r}, '', regex=False))"

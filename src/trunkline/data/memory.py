@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -24,6 +25,7 @@ EXPECTED = (
     "a path or a name, a DataFrame, an Arrow table, a data set of `datasets`, a mapping of columns to lists or a list of rows"
 )
 SPLITS = ("train", "validation", "test")
+_ID = re.compile(r"[\w.:/-]*[0-9][\w.:/-]*", re.ASCII)  # a row's name that messages may show: a word with a digit
 _ABSENT = ("NAType", "NaTType")  # pandas' marks of a missing value
 
 
@@ -74,7 +76,7 @@ def table_of(given: Any, source: str) -> Table:
         columns = _of_arrow(pa.table(given), source)
     else:
         raise BadInput(f"{source}: found {_name(given)}, expected {EXPECTED}")
-    table = Table(source, columns)
+    table = Table(source, columns, index=_index_of(given) if _is_frame(given) else None)
     if not len(table):
         raise BadInput(f"{source}: no rows found, expected at least one")
     return with_spans(in_sentences(table) if is_token_per_row(table) else table)  # as of a file
@@ -207,6 +209,20 @@ def _of_rows(rows: Sequence[Mapping[Any, Any]]) -> dict[str, list]:
 def _of_frame(frame: Any, source: str) -> dict[str, list]:
     _refuse_twice(frame.columns, source)
     return {str(name): [plain(value) for value in frame.iloc[:, place].tolist()] for place, name in enumerate(frame.columns)}
+
+
+def holds_texts(index: Any) -> bool:
+    """Whether the index of a data frame holds strings, which may be the texts."""
+    return hasattr(index, "tolist") and any(isinstance(one, str) for one in index[:100].tolist())
+
+
+def _index_of(frame: Any) -> list[Any] | None:
+    """What messages call the rows of a data frame: nothing where these are their places, or may be texts."""
+    labels = frame.index.tolist()
+    if labels == list(range(len(labels))):
+        return None
+    names = all(isinstance(one, int) or (isinstance(one, str) and _ID.fullmatch(one)) for one in labels)
+    return labels if names else None
 
 
 def _of_arrow(table: Any, source: str) -> dict[str, list]:

@@ -30,6 +30,7 @@ class Table:
     types (Mapping[str, Any] | None): the Arrow types of columns, where the source has them.
     findings (tuple[str, ...]): what its reader left out, merged or changed, a sentence with a count each; `select` keeps
         them, as they are about the source.
+    index (Sequence[object] | None): what the data frame that it was made of calls each row, where not by its place.
     headings (Mapping[str, str]): what columns are called in the source that stand here under another name.
     """
 
@@ -41,6 +42,7 @@ class Table:
     types: Mapping[str, Any] | None = None
     findings: tuple[str, ...] = ()
     headings: Mapping[str, str] = field(default_factory=dict)
+    index: Sequence[object] | None = None
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -52,7 +54,8 @@ class Table:
         source = self.files[row] if self.files is not None else self.source
         if self.lines is not None:
             return f"{source} line {self.lines[row]}"
-        return f"{source} row {row + 1 if self.rows is None else self.rows[row]}"
+        place = f"{source} row {row + 1 if self.rows is None else self.rows[row]}"
+        return place if self.index is None else f"{place} (index {self.index[row]!r})"
 
     def column(self, name: str, where: str = "") -> list:
         """Return a column; BadInput names the nearest one there is. `where` is what asked for it, e.g. ``"data.text"``."""
@@ -146,6 +149,7 @@ class Table:
             self.types,
             self.findings,
             self.headings,
+            None if self.index is None else pick(self.index),
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from trunkline.errors import BadInput, clipped, literal, unknown_name
 from trunkline.registry import Registry
 
+ANSWERS = ("label", "labels", "target", "tags")  # keys of tasks for the column of their answers
 DEEPEST = 20  # sections within sections: no config needs half as many
 _WORDS = {"int": "a whole number", "float": "a number", "string": "a string", "bool": "true or false"}
 _WORDS |= {"list": "a list", "dict": "a mapping", "model": "a section"}
@@ -231,6 +232,8 @@ def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], whe
     if not owners and difflib.get_close_matches(str(unknown), own, n=1, cutoff=0.6):
         return unknown_name(found=unknown, known=own, **opening)
     others = f" but of {' and '.join(owners)}" if owners else ""
+    if unknown in ANSWERS and (meant := next((one for one in ANSWERS if one in own), None)):
+        others += f"; did you mean {meant!r}?"
     return BadInput(f"not a key of {name}{others}; the keys of {name} are {', '.join(own)}", **opening)
 
 

@@ -252,7 +252,8 @@ def skipped(
     )
     of = table.named(columns[0]) if len(columns) == 1 else f"one of the columns {listed(columns, 8)}"
     such = "".join(f", {count:,} of them {shown(word)}" for word, count in spelled.most_common(4))
-    return [f"{len(gone):,} of {len(present):,} rows have no value in {of}{such}, and are skipped by {task!r}."]
+    have, are = ("has", "is") if len(gone) == 1 else ("have", "are")
+    return [f"{len(gone):,} of {len(present):,} rows {have} no value in {of}{such}, and {are} skipped by {task!r}."]
 
 
 def doubtful(
@@ -271,9 +272,9 @@ def doubtful(
     empty = [label for label in sorted(counts) if spells_missing(label)] if missing != [] else []
     if empty and len(counts) > len(empty):
         named = " and ".join(f"{shown(label)} ({counts[label]:,})" for label in empty)
+        counts_as = "counts as a label, but often stands" if len(empty) == 1 else "count as labels, but often stand"
         found.append(
-            f"{task!r}: {named} {'counts as a label' if len(empty) == 1 else 'count as labels'}, but often stands for a "
-            f"missing value; {missing_hint([*(missing or ()), *empty])} skips these rows."
+            f"{task!r}: {named} {counts_as} for a missing value; {missing_hint([*(missing or ()), *empty])} skips these rows."
         )
     alike: dict[str, list[str]] = {}
     for label in sorted(counts):

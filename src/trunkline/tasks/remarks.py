@@ -104,10 +104,11 @@ def _never_predicted(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     unit = task.label_unit
     there = [split for split, table in tables.items() if any(table.get(name, {}).get("support") for name in never)]
     opening = f"{' and '.join(there)}: {task.name!r} never predicts"
+    how_many = "any" if len(never) == len(names) else str(len(never))
     if not may_name(list(names)):
-        return [f"{opening} {len(never)} of its {len(names)} labels, which {sum(never.values()):,} {unit}s have."]
+        return [f"{opening} {how_many} of its {len(names)} labels, which {sum(never.values()):,} {unit}s have."]
     few = sorted(never, key=lambda name: -never[name])[:NAMED]
     named = ", ".join(f"{shown(name, whole=True)} ({never[name]:,} {unit}{'' if never[name] == 1 else 's'})" for name in few)
     more = f" and {len(never) - len(few)} more" if len(never) > len(few) else ""
-    of = "" if len(never) == 1 else f" {len(never)} of its {len(names)} labels:"
+    of = "" if len(never) == 1 else f" {how_many} of its {len(names)} labels:"
     return [f"{opening}{of} {named}{more}."]

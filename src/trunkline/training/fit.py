@@ -77,13 +77,17 @@ class RunResult:
         lines: list[str] = []
         width = max((len(name) for name in self.tasks), default=0)
         for name, task in list(self.tasks.items())[:MOST_TASKS]:
-            metric, shown = task["monitor"], []
+            metric, shown, errors = task["monitor"], [], []
             for split in ("validation", "test"):
                 if split in task:
                     score, least = task[split].get(metric), task.get("baseline", {}).get(split, {}).get(metric)
                     beside = "" if least is None else f" (baseline {least:.4f})"
+                    if least is None and "mae" in task[split] and "mae" in task.get("baseline", {}).get(split, {}):
+                        errors.append(f"{split} {task[split]['mae']:.4g} (baseline {task['baseline'][split]['mae']:.4g})")
                     shown.append(f"{split} {'undefined' if score is None else format(score, '.4f')}{beside}")
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
+            if errors:  # of a number, whose mean as the baseline correlates with nothing
+                lines.append("  ".join([f"  {'':{width}}", "mae", *errors]))
             if sentence := tuned_sentence(task):
                 lines.append(f"  {'':{width}}  {sentence}")
         if (more := len(self.tasks) - MOST_TASKS) > 0:

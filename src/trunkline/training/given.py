@@ -11,7 +11,7 @@ from typing import Any
 from trunkline.data.columns import Missing
 from trunkline.data.guess import Guess, guess_columns
 from trunkline.data.guess.decision import columns_of
-from trunkline.data.memory import EXPECTED, is_column, is_data, is_splits, split_tables, table_of
+from trunkline.data.memory import EXPECTED, holds_texts, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown, unknown_name
@@ -67,7 +67,12 @@ def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
         return _guessed(given, table_of(splits["train"], "data.train"), None, overrides, **keywords)
     if is_data(given) or isinstance(given, Mapping):
         table = table_of(given, "data.train")
-        return _guessed(table, table, None, overrides, **keywords)
+        try:
+            return _guessed(table, table, None, overrides, **keywords)
+        except BadInput as error:
+            if holds_texts(getattr(given, "index", None)):
+                raise BadInput(f"{error}; the index is no column, frame.reset_index() makes it one") from None
+            raise
     texts = f"; {AS_MAPPING}" if is_column(given) else ""
     raise BadInput(f"fit: found {type(given).__name__}, expected a YAML file, its mapping, or data: {EXPECTED}{texts}")
 
@@ -139,6 +144,7 @@ def _guessed(
     where = source if isinstance(source, str) else "config"
     values = _without_dropped(override(values, overrides), list(values["tasks"]), str(where))
     config = resolve(values, where, overrides=overrides)
+    config.memory.findings += [*guess.remarkable, *filter(None, [guess.together])]
     return Given(config, name or "data", tuple(sentences))
 
 

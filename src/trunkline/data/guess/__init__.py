@@ -136,7 +136,7 @@ def _types(tags: Tags, look: Look) -> str:
 def _together(looks: Mapping[str, Look], tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """What to say of several columns of 0 and 1, each a task of its own: that they may be labels of one task."""
     own = {name: str(task["label"]) for name, task in tasks.items() if task["kind"] == "sequence"}
-    found = [column for column in own.values() if set(looks[column].numbers or ()) == {0.0, 1.0}]
+    found = [name for name in own.values() if looks[name].truths or set(looks[name].numbers or ()) == {0.0, 1.0}]
     if len(found) < 2:
         return ""
     name = task_name("labels", [task for task, column in own.items() if column not in found])
@@ -164,7 +164,11 @@ def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, s
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:
     """The error for a table in which nothing is a text or a task, with what is known of why."""
     names = table.listable()
-    given = [f"{shown(name, whole=True)}: {why}" for name, why in reasons.items() if name in names][:MOST_REASONS]
+    alike: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        if name in names:
+            alike.setdefault(why, []).append(name)
+    given = [f"{listed(own, 8, whole=True)}: {why}" for why, own in alike.items()][:MOST_REASONS]
     among = listed(names, 10, whole=True) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
     said = f"found no column that {what} among {among}, expected {expected}"
     return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else ""))

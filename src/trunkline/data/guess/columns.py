@@ -116,7 +116,8 @@ def _numbers(look: Look, unused: Callable[[str], Made], task: Callable[..., Made
     assert look.numbers is not None
     whole = all(number.is_integer() for number in look.numbers)
     if whole and look.label_like and look.distinct <= MOST_CLASS_NUMBERS:
-        return task("sequence", f"{look.distinct:,} different whole numbers in {look.n:,} rows", label=look.name)
+        as_number = f"; to predict a number, say {{kind: regression, target: {look.name}}}" if look.distinct > 2 else ""
+        return task("sequence", f"{look.distinct:,} different whole numbers in {look.n:,} rows{as_number}", label=look.name)
     if whole and names_classes(look.name) and _are_classes(look, look.numbers):
         why = f"its name says that its {look.distinct:,} different whole numbers are classes, in {look.n:,} rows"
         return task("sequence", why, label=look.name)

@@ -17,6 +17,9 @@ def columns_of(section: Mapping[str, Any]) -> set[str]:
     return {name for value in found for name in ([value] if isinstance(value, str) else value)}
 
 
+NAMED = "used because it was named"
+
+
 @dataclass(frozen=True)
 class Decision:
     """How a column was interpreted.
@@ -62,6 +65,13 @@ class Guess:
     def sentences(self) -> list[str]:
         """One sentence per column: how it was interpreted and why."""
         return [decision.sentence for decision in self.decisions]
+
+    @property
+    def remarkable(self) -> list[str]:
+        """Those of the sentences that a user should know who does not see the others: columns used though they look otherwise,
+        tasks that are not called as their columns are.
+        """
+        return [one.sentence for one in self.decisions if NAMED in one.why or one.task not in (None, one.column)]
 
     def config(self, train: str | list[str]) -> dict[str, Any]:
         """Return the `data:` and `tasks:` sections of a config; `train` is the source the table was read from."""

@@ -46,7 +46,9 @@ class Look:
             self._as_labels()
         self.n = len(self.there)
         absent = len(values) - self.n
-        self.missing = f"; {absent:,} of {len(values):,} rows are without a value" if absent else ""
+        self.missing = (
+            f"; {absent:,} of {len(values):,} rows {'is' if absent == 1 else 'are'} without a value" if absent else ""
+        )
         self.strings = self._all(lambda v: isinstance(v, str))
         self.spans = self.lists and self._parts(lambda v: isinstance(v, dict) and {"start", "end", "label"} <= v.keys())
         self.word_lists = self.lists and self._parts(lambda v: isinstance(v, str))

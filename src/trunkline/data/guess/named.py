@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trunkline.data.guess.columns import Made, are_dates, one_column
-from trunkline.data.guess.decision import Decision
+from trunkline.data.guess.decision import NAMED, Decision
 from trunkline.data.guess.looks import Look
 from trunkline.errors import BadInput
 
@@ -36,5 +36,5 @@ def named_column(look: Look, text: str | None) -> Made:
         kind, key = "multilabel", "labels"
     elif look.numbers is not None and look.distinct > max(2, look.n / 2):  # each but once or twice: nothing to learn as a class
         kind, key = "regression", "target"
-    why = f"used because it was named, though {decision.why}{look.missing}"
+    why = f"{NAMED}, though {decision.why}{look.missing}"
     return Decision(look.name, kind, why), {"kind": kind, key: look.name}
