@@ -61,7 +61,7 @@ def test_whatever_holds_the_data_the_table_is_that_of_a_file(holder, file):
     for values in table.columns.values():
         assert {type(value) for value in values} <= {str, float, int, bool, list, type(None)}
     assert digest_of(table) == digest_of(table_of(ROWS, "other"))
-    assert table.where(1) == "data.train row 2"
+    assert table.where(1) == "data.train row 2" + (" (index 7)" if holder == "a data frame" else "")
 
 
 def test_rows_may_lack_a_key_and_label_numbers_get_their_names():
