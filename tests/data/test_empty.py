@@ -45,7 +45,10 @@ def test_texts_that_may_stand_for_a_missing_one_are_told_and_skipped_where_they_
     table, view = Table("r.csv", {"text": ["a b", "N/A", "nan", " N/A ", "?", "no"]}), View("text", None, None)
     said = doubtful_texts(table, view, None)
     assert said is not None and said.startswith("3 texts are 'N/A' (2) and 'nan' (1), which often stands for a missing value; ")
-    assert said.endswith("'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`) skips these rows.")
+    assert said.endswith(
+        "'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`, in Python "
+        "missing=['N/A', 'nan']) skips these rows."
+    )
     assert doubtful_texts(table, view, []) is None and "'nan' (1)" in (doubtful_texts(table, view, ["N/A"]) or "")
     kept, skipped = without_empty(table, "skip", view, ["N/A", "no"])  # "no" may be a text, whatever the labels are
     assert (

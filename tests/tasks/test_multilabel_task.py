@@ -257,7 +257,8 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     task = fitted("multilabel", divided, labels="labels", separator=";")
     assert task.labels == ["a", "b", "nan"] and len(task.label_findings(divided)) == 1
     opening = "1 of 4 rows have a blank cell or null in column 'labels', which with a separator means none of the labels;"
-    choice = '\'data.missing=[""]\' (in a config `missing: [""]` under `data`) makes them missing values, and skips these rows.'
+    choice = "'data.missing=[\"\"]' (in a config `missing: [\"\"]` under `data`, in Python missing=['']) makes them "
+    choice += "missing values, and skips these rows."
     assert task.findings(divided) == [f"{opening} {choice}"]
     both = corpus_of(labels=["a;b", None, "", "b"])  # JSON lines tell them apart, CSV cannot
     assert task.findings(both) == [f"{opening} 1 more have an empty string, which means the same; {choice}"]

@@ -201,8 +201,11 @@ def test_labels_that_may_stand_for_a_missing_value_are_told():
     task = fitted("sequence", corpus, label="label")
     assert task.labels == ["N/A", "nan", "no", "yes"] and task.findings(corpus) == []
     (said,) = task.label_findings(corpus)
-    assert said.startswith("'t': 'N/A' (1) and 'nan' (2) count as labels, but often stands for a missing value; ")
-    assert said.endswith("; 'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`) skips these rows.")
+    assert said.startswith("'t': 'N/A' (1) and 'nan' (2) count as labels, but often stand for a missing value; ")
+    assert said.endswith(
+        "; 'data.missing=[N/A, nan]' (in a config `missing: [N/A, nan]` under `data`, in Python "
+        "missing=['N/A', 'nan']) skips these rows."
+    )
     assert fitted("sequence", corpus, label="label", missing=[]).label_findings(corpus) == []
     listed = fitted("sequence", corpus, label="label", label_list=["yes", "no", "nan", "N/A"])
     assert listed.label_findings(corpus) == []

@@ -38,11 +38,12 @@ def spells_missing(text: str) -> bool:
 
 
 def missing_hint(words: Sequence[str]) -> str:
-    """How to say that these strings stand for a missing value: as it is typed in a shell, and as a config has it."""
+    """How to say that these strings stand for a missing value: as it is typed in a shell, as a config has it, and in Python."""
     told = [word.strip() for word in words]
     written = [word if _PLAIN.fullmatch(word) else json.dumps(word, ensure_ascii=False) for word in told]
     flow = f"[{', '.join(dict.fromkeys(written))}]"
-    return f"{shlex.quote(f'data.missing={flow}')} (in a config `missing: {flow}` under `data`)"
+    python = list(dict.fromkeys(told))
+    return f"{shlex.quote(f'data.missing={flow}')} (in a config `missing: {flow}` under `data`, in Python missing={python})"
 
 
 def is_listed(value: object, missing: Collection[str]) -> bool:
