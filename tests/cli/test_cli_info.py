@@ -39,6 +39,8 @@ def test_a_branch_shows_which_layers_it_reads_and_how_much(trained):
 def test_a_run_shows_its_scores_and_how_to_go_on(trained):
     result = done("info", trained)
     assert "accuracy" in result.stdout and f"trunkline predict {trained}" in result.stderr
+    findings = json.loads((trained / "result.json").read_text())["findings"]
+    assert findings and result.stderr.count("note: ") == len(findings)
     facts = json.loads(done("info", trained, "--json").stdout)
     assert set(facts["tasks"]) == {"mood", "score", "topics", "city"}
 

@@ -70,7 +70,10 @@ def info(
             facts["picture"] = _draw(place, facts, picture)
         if not as_json:
             from trunkline.cli.fit import show_run
+            from trunkline.terminal import from_here
 
+            for finding in facts.get("findings", ()):
+                tell(f"note: {from_here(finding)}")
             show_run(facts)
     else:
         facts = _trunk(place)
