@@ -22,7 +22,7 @@ import typer
 
 import trunkline
 from trunkline.errors import BadInput, TrunklineError, ascii_controls
-from trunkline.terminal import leads, wrapped
+from trunkline.terminal import from_here, leads, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,7 +151,7 @@ def write_stdout(text: str) -> None:
 def _complain(sentence: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    typer.echo(f"trunkline: {ascii_controls(sentence)}", err=True)
+    typer.echo(f"trunkline: {ascii_controls(from_here(sentence))}", err=True)
 
 
 def _unexpected(error: Exception) -> str:
