@@ -51,6 +51,15 @@ DataFormat = Annotated[
 TrunkName = Annotated[
     str | None, typer.Option("--trunk", metavar="NAME", help="Location of the branches' trunk, if it has moved.")
 ]
+BackendName = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What computes the trunk: torch, openvino or onnx (compiled for the processor); by default as in training.",
+        show_default=False,
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this run was started or completed before.")]
 
 

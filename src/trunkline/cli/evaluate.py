@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import DataFormat, Debug, Empty, Json, TrunkName, below, err, guarded, out, tell
+from trunkline.cli.common import BackendName, DataFormat, Debug, Empty, Json, TrunkName, below, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 
@@ -50,6 +50,7 @@ def evaluate(
     ] = Unseen.as_errors,
     empty: Annotated[Empty, typer.Option("--empty", help="Rows without a text: skip, or refuse.")] = Empty.skip,
     trunk: TrunkName = None,
+    backend: BackendName = None,
     form: DataFormat = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -85,6 +86,7 @@ def evaluate(
         data,
         format=form,
         trunk=trunk,
+        backend=backend,
         columns=columns,
         labels=label or (),
         unseen_labels=unseen.value,

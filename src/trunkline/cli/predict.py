@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import Debug, Empty, Json, TrunkName, err, guarded, out, tell
+from trunkline.cli.common import BackendName, Debug, Empty, Json, TrunkName, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def predict(
         bool, typer.Option("--scores", help="Output the score of every label, not only of the predicted ones.")
     ] = False,
     trunk: TrunkName = None,
+    backend: BackendName = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def predict(
         from trunkline.model.rows import OutputNames, check_tagged, merged, separators_of, writing
         from trunkline.model.tables import Noticed, predict_table
 
-        bundle = Bundle.open(branches, trunk=trunk)
+        bundle = Bundle.open(branches, trunk=trunk, backend=backend)
     check_tagged(chosen, bundle.branches)
     tagged = chosen.form.tagged
     began, rows, noticed = time.monotonic(), 0, Noticed()

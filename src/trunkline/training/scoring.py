@@ -29,6 +29,7 @@ def score_branches(
     *,
     format: str | None = None,
     trunk: Trunk | str | None = None,
+    backend: str | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Iterable[str] = (),
     unseen_labels: str = "count",
@@ -45,6 +46,7 @@ def score_branches(
         data: what to score on; None: the test split of each branch's own run.
         format: of `data`, where its suffix does not say it.
         trunk: where the trunk of the branches is, or the trunk itself.
+        backend: what computes it, as of `Bundle.open`.
         columns: the columns of `data` to read, by role, where they are not those that the branches were trained on.
         labels: `GIVEN=TRAINED`, labels of `data` that mean another label of a branch.
         unseen_labels: "count" or "refuse" labels that a branch does not have.
@@ -60,7 +62,7 @@ def score_branches(
 
     def opened(members: Sequence[Path], trunk: Trunk | str | None) -> Bundle:
         with loading():
-            return Bundle.open(members, trunk=trunk)
+            return Bundle.open(members, trunk=trunk, backend=backend)
 
     def scored(bundle: Bundle, table: Table, baselines: Mapping[str, Any] | None = None) -> dict[str, Any]:
         reading = Reading(unseen_labels == "count", label_names(labels, bundle.branches))

@@ -1,0 +1,38 @@
+"""`--backend`: the same branches answered from a compiled trunk."""
+
+import json
+
+import pytest
+from clitools import done, fails, made_up, write_jsonl
+
+from trunkline.states.live import LiveStates
+from trunkline.trunk.compiled import CompiledTrunk
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """What computed each pass."""
+    seen, feed, run = [], LiveStates.feed, CompiledTrunk.run
+    monkeypatch.setattr(LiveStates, "feed", lambda self, *given: seen.append("pass") or feed(self, *given))
+    monkeypatch.setattr(CompiledTrunk, "run", lambda self, *given: seen.append(self.name) or run(self, *given))
+    return seen
+
+
+def test_predict_and_evaluate_run_on_the_backend_that_is_named(trained, tmp_path, passes):
+    data = write_jsonl(tmp_path / "new.jsonl", made_up(12, seed=3))
+    plain = [json.loads(line)["mood"]["label"] for line in done("predict", trained, "-i", data).stdout.splitlines()]
+    assert "onnx" not in passes
+    rows = [json.loads(line) for line in done("predict", trained, "-i", data, "--backend", "onnx").stdout.splitlines()]
+    assert [row["mood"]["label"] for row in rows] == plain
+    assert "onnx" in passes
+    passes.clear()
+    expected = json.loads(done("evaluate", trained, data, "--json").stdout)
+    found = json.loads(done("evaluate", trained, data, "--json", "--backend", "onnx").stdout)
+    assert passes.count("onnx") == passes.count("pass") // 2 > 0
+    assert found["tasks"]["mood"]["metrics"]["accuracy"] == expected["tasks"]["mood"]["metrics"]["accuracy"]
+
+
+def test_an_unknown_backend_is_named(trained):
+    assert "onnx" in fails("predict", trained, "--text", "a", "--backend", "onx").stderr
