@@ -35,4 +35,4 @@ def test_predict_and_evaluate_run_on_the_backend_that_is_named(trained, tmp_path
 
 
 def test_an_unknown_backend_is_named(trained):
-    assert "onnx" in fails("predict", trained, "--text", "a", "--backend", "onx").stderr
+    assert "did you mean 'onnx'" in fails(2, "predict", trained, "--text", "a", "--backend", "onx")
