@@ -241,4 +241,4 @@ def test_how_a_file_was_read_is_told_before_its_columns_and_once(tmp_path, tiny_
 def test_a_file_of_a_config_is_named_as_one_types_it(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "a", "mood": "b"}\n{"text"\n')
     (tmp_path / "rows.yaml").write_text("data: {train: rows.jsonl}\n" + TASKS)
-    assert fails(2, "fit", "rows.yaml").startswith("trunkline: rows.jsonl line 2")
+    assert fails(2, "fit", "rows.yaml").startswith("rows.jsonl line 2")
