@@ -51,6 +51,7 @@ def sides_here() -> list[tuple[str, str]]:
 def main() -> None:
     arguments = parser(__doc__, repeats=15)
     arguments.add_argument("--trunk", default="minilm", help="alias or folder of the trunk (minilm)")
+    arguments.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"], help="those to measure (all)")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRUNKLINE_CACHE"] = folder
@@ -63,7 +64,7 @@ def main() -> None:
             dict[str, Callable[[], None]](),
             dict[str, dict[int, torch.Tensor]](),
         )
-        for backend, precision in sides_here():
+        for backend, precision in [side for side in sides_here() if side[1] in options.precisions]:
             trunk = load_trunk(options.trunk, dtype=precision, device="cpu", backend=backend)
             if trunk.compiled is not None and trunk.compiled.calibrates:
                 trunk.compiled.calibrate([trunk.collate(sample, [number]) for number in range(TEXTS)])

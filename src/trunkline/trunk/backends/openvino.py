@@ -97,7 +97,7 @@ def _quantised(model: Any, batches: list[Inputs]) -> Any:
             model,
             nncf.Dataset(batches, dict),
             model_type=nncf.ModelType.TRANSFORMER,
-            preset=nncf.QuantizationPreset.PERFORMANCE,
+            preset=nncf.QuantizationPreset.MIXED,  # activations with a zero point: nearer, and faster without AMX
             subset_size=len(batches),
             advanced_parameters=unmoved,
         )
