@@ -73,6 +73,12 @@ def test_a_branch_trained_in_int8_keeps_its_calibration_and_is_answered_in_it(co
     torch.testing.assert_close(scores(alone), torch.tensor(together.predict_proba(TEXTS)["same/mood"]), atol=1e-5, rtol=1e-5)
 
 
+def test_a_precision_that_a_backend_does_not_have_is_named(config, tmp_path):
+    fit(config({"dtype": "bf16"}, epochs=1), run_dir=tmp_path / "run")
+    with pytest.raises(BadInput, match=r"mood was trained on states in bf16, which backend onnx does not have \(it has fp32\)"):
+        Bundle.open(tmp_path / "run", backend="onnx")
+
+
 def test_the_backend_is_part_of_what_a_run_is(config, tmp_path):
     fit(config({"dtype": "fp32"}), run_dir=tmp_path / "run")
     with pytest.raises(BadInput, match="another"):

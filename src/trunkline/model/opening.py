@@ -11,7 +11,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
 from trunkline.model.plan import named
-from trunkline.trunk.backends import installed
+from trunkline.trunk.backends import backends, installed
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
 
@@ -70,6 +70,11 @@ def _trunk_of(
     if not reading and isinstance(source, Trunk):
         return source
     first = reading[0].trunk
+    if backend not in (None, "torch") and first.dtype not in (has := backends.get(backend, key="backend").precisions):
+        raise BadInput(
+            f"{reading[0].path} was trained on states in {first.dtype}, which backend {backend} does not have "
+            f"(it has {', '.join(has)}); train with trunk.dtype: fp32, or name another backend"
+        )
     try:
         return shared_trunk(
             trunk or first.name,
