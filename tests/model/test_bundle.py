@@ -248,7 +248,7 @@ def test_a_table_of_long_texts_is_predicted_in_parts(trunk, monkeypatch):
     bundle = Bundle(trunk, {"slots": make(trunk, "token")})
     table = Table("rows.csv", {"text": ["so good " * 200, "so", "bad film " * 150, "paris"], "id": [0, 1, 2, 3]})
     expected, sizes, divide = predict_table(bundle, table), [], tables.corpus_for
-    monkeypatch.setattr(tables, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(portions, "CHUNK_CHARACTERS", 1000)
     monkeypatch.setattr(
         tables, "corpus_for", lambda b, n, part, *how, **k: [sizes.append(len(part)), divide(b, n, part, *how, **k)][1]
     )

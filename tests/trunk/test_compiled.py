@@ -102,6 +102,7 @@ def test_int8_is_near_and_depends_on_the_ranges_alone(tiny_trunk):
         assert (found[layer] - expected[layer]).norm() < 0.03 * expected[layer].norm()
         assert torch.equal(found[layer], same[layer])
     assert not torch.equal(found[2], expected[2])
+    assert calibrated(trunk).ranges == first.ranges  # so a run in int8 that is resumed is the same run
     other = calibrated(trunk, [2])
     assert other.computed_in != first.computed_in == again.computed_in
     assert not torch.equal(states(trunk, [0, 1, 2, 3], layers, other.run)[2], found[2])

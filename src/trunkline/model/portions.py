@@ -4,7 +4,7 @@ own memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,16 +99,21 @@ def predicted(
 
 
 def _parts(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[range]:
-    """Runs of texts that are not more than about CHUNK_CHARACTERS together, or one text each."""
-    begin = characters = 0
-    for row, text in enumerate(texts):
-        more = plan.weight(text) + (plan.weight(pairs[row]) if pairs is not None else 0)
-        if row > begin and characters + more > CHUNK_CHARACTERS:
+    return row_ranges(
+        plan.weight(text) + (plan.weight(pairs[row]) if pairs is not None else 0) for row, text in enumerate(texts)
+    )
+
+
+def row_ranges(characters: Iterable[int]) -> Iterator[range]:
+    """Rows in ranges of not more than CHUNK_CHARACTERS together, or of one row each; `characters` are those of each row."""
+    begin = end = total = 0
+    for row, more in enumerate(characters):
+        if row > begin and total + more > CHUNK_CHARACTERS:
             yield range(begin, row)
-            begin, characters = row, 0
-        characters += more
-    if begin < len(texts):
-        yield range(begin, len(texts))
+            begin, total = row, 0
+        total, end = total + more, row + 1
+    if begin < end:
+        yield range(begin, end)
 
 
 def _corpus(plan: Plan, given: Asked, rows: list[int], source: str) -> Corpus:

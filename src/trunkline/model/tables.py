@@ -14,7 +14,7 @@ from trunkline.data.values.tags import spans_to_tags
 from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import renamed_columns, text_example
-from trunkline.model.portions import CHUNK_CHARACTERS
+from trunkline.model.portions import row_ranges
 from trunkline.model.rows import Row
 
 
@@ -102,16 +102,10 @@ def _only_column(bundle: Bundle, table: Table) -> str:
 
 
 def _portions(table: Table) -> Iterator[range]:
-    """The rows in parts of about CHUNK_CHARACTERS of text: what is made of a text takes many times its own memory."""
-    begin = characters = 0
-    for row in range(len(table)):
-        more = sum(len(values[row]) for values in table.columns.values() if isinstance(values[row], str))
-        if row > begin and characters + more > CHUNK_CHARACTERS:
-            yield range(begin, row)
-            begin, characters = row, 0
-        characters += more
-    if begin < len(table):
-        yield range(begin, len(table))
+    """The rows in parts of as much text as is predicted at a time: what is made of it takes many times its own memory."""
+    return row_ranges(
+        sum(len(values[row]) for values in table.columns.values() if isinstance(values[row], str)) for row in range(len(table))
+    )
 
 
 def _predicted(
