@@ -8,6 +8,7 @@ import transformers as hf
 from tiny_zoo import MODELS, build
 from torch import nn
 
+from trunkline.branches.dense import DenseGroup
 from trunkline.branches.fold import LayerState, Output
 from trunkline.inputs.batching import Layout
 from trunkline.tuners.plain import PlainHead
@@ -35,6 +36,11 @@ def answer(head: PlainHead, states: torch.Tensor, layout: Layout, rows: torch.Te
     return head.eval().finish(head.read(None, head.layers[0], LayerState(layout.unpad(states))), layout, rows)
 
 
+def padded_answer(head: PlainHead, states: torch.Tensor, layout: Layout) -> torch.Tensor:
+    padded = torch.where(layout.mask[..., None], states, 9.0)  # what stands on padding does not count
+    return DenseGroup({"head": head.eval()}, 8)({head.layers[0]: padded}, layout.mask)["head"]
+
+
 @pytest.mark.parametrize("level", ["text", "unit"])
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
@@ -47,9 +53,12 @@ def test_logits_are_those_of_the_library(tmp_path, name, level):
     head = PlainHead(model.config, Output(level, 3), tmp_path)
     states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
     expected = model(input_ids=ids, attention_mask=mask).logits
+    padded = padded_answer(head, states, layout)
     if level == "text":
         torch.testing.assert_close(answer(head, states, layout), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(padded, expected, rtol=1e-5, atol=1e-5)
     else:
+        torch.testing.assert_close(layout.unpad(padded), layout.unpad(expected), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(answer(head, states, layout), layout.unpad(expected), rtol=1e-5, atol=1e-5)
         rows = torch.tensor([6, 0, 12])
         torch.testing.assert_close(answer(head, states, layout, rows), layout.unpad(expected)[rows], rtol=1e-5, atol=1e-5)
@@ -66,6 +75,7 @@ def test_a_decoder_has_the_head_of_the_library(tmp_path, name):
     states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
     expected = model(input_ids=ids, attention_mask=mask).logits
     torch.testing.assert_close(answer(head, states, layout), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(padded_answer(head, states, layout), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "level"), sorted(LACKING))

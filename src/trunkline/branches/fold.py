@@ -170,6 +170,20 @@ class SideBranch(nn.Module):
         """
         raise NotImplementedError
 
+    def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """Its logits of padded states, in operations that a graph can be made of (dense.py); a `LayerSum` needs none.
+
+        A class that overrides `read` or `finish` below the one with this method has none.
+
+        Args:
+            states: by layer, float32 (B, T, K), padded on the right.
+            mask: bool (B, T), true where a token is real.
+
+        Returns:
+            Tensor: (B, C) at text level, (B, T, C) at unit level.
+        """
+        raise NotImplementedError
+
     def layer_sum(self) -> LayerSum | None:
         """What it computes as it is now, if that is a `LayerSum`: then it is computed as one with others of equal shape.
 

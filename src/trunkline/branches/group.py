@@ -147,6 +147,11 @@ def pooling_of(branch: SideBranch) -> Pooling | None:
     return branch.reads_pooled() if _speaks_for(type(branch), "reads_pooled", "read", "finish") else None
 
 
+def has_dense(branch: SideBranch) -> bool:
+    """Whether the branch has a padded form (`SideBranch.dense`) that computes what it reads and finishes now."""
+    return _speaks_for(type(branch), "dense", "read", "finish")
+
+
 def _speaks_for(cls: type, declaration: str, *methods: str) -> bool:
     """Whether the class that has the declaration knew these methods: a subclass that overrides one has to declare anew."""
     owners = {name: next(i for i, base in enumerate(cls.__mro__) if name in vars(base)) for name in (declaration, *methods)}

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trunkline.branches.dense import pooled
 from trunkline.branches.dropout import Dropout
 from trunkline.branches.fold import Output
 from trunkline.branches.head_stack import HeadStack
@@ -105,6 +107,11 @@ class PooledHead(nn.Module):
     def pools(self) -> Pooling | None:
         """How it pools a text's rows, before all else; None where it picks the units' own."""
         return None if self.pooling == "token" else self.pooling
+
+    def dense(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Without dropout, padded (B, T, K) with its mask (B, T) to (B, C) at text level, to (B, T, C) at unit level."""
+        rows = x if self.pooling == "token" else pooled(x, mask, self.pooling)
+        return F.linear(rows, self.linear.weight, self.linear.bias)
 
     def forward(self, x: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
         """(N, K) to (B, C) at text level, to (len(rows), C) at unit level."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -43,6 +44,9 @@ class Probe(SideBranch):
         if carry is None:
             raise ValueError(f"layer {self.layers[0]} is required but was not read")
         return self.head(carry, layout, rows)
+
+    def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        return self.head.dense(states[self.layers[0]], mask)
 
     def reads_pooled(self) -> Pooling | None:
         return self.head.pools()

@@ -8,6 +8,7 @@ without learned affine (the authors' code normalises over the whole batch, which
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -70,6 +71,12 @@ class ScalarMix(SideBranch):
 
     def finish(self, carry: WeightedSum | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
         return self.head(self.gamma * (carry or self._open()).finished(), layout, rows)
+
+    def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        shares = torch.softmax(self.s, 0)
+        rows = [F.layer_norm(states[i], states[i].shape[-1:]) if self.config.layer_norm else states[i] for i in self.layers]
+        mixed = torch.stack([share * own for share, own in zip(shares, rows, strict=True)]).sum(0)
+        return self.head.dense(self.gamma * mixed, mask)
 
     def reads_pooled(self) -> Pooling | None:
         pooling = self.head.pools()

@@ -8,7 +8,7 @@ every architecture without knowing any: BERT's pooler, RoBERTa's two layers on t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,16 @@ class PlainHead(SideBranch):
         first = states[:, :1].to(next(pooler.parameters()).dtype)
         pooled = pooler(first) if self.activation is None else self.activation(pooler(first[:, 0]))
         return pooled.to(states.dtype)
+
+    def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        rows = states[self.layers[0]]
+        if self.pooled is not None:
+            return self.pooled.dense(rows, mask)
+        if self.output.level == "unit":
+            return self._run(rows, mask.long())
+        real = mask.long()
+        last = torch.arange(rows.shape[1], device=rows.device) == real.sum(1, keepdim=True) - 1
+        return self._run(rows, real, torch.where(last, END, real * TOKEN + PAD))
 
     def layer_weights(self) -> dict[int, float]:
         return {self.layers[0]: 1.0}
