@@ -222,6 +222,21 @@ def test_any_text_goes_through_in_chunks_as_at_once(texts, kind, windows):
     assert sorted(whole.units_of(np.arange(len(whole.lengths)))[0].tolist()) == np.flatnonzero(whole.unit_rows >= 0).tolist()
 
 
+@SETTINGS
+@given(st.data())
+def test_some_texts_are_as_if_encoded_alone(data):
+    texts = data.draw(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=6))
+    chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=6))
+    kind, windows = data.draw(st.sampled_from(list(KINDS))), data.draw(st.booleans())
+    units = [segment(text) for text in texts]
+    found = encode(texts, tokenizer(kind), units=units, max_length=10, windows=windows).of_texts(chosen)
+    some, their = [texts[i] for i in chosen], [units[i] for i in chosen]
+    alone = encode(some, tokenizer(kind), units=their, max_length=10, windows=windows)
+    for name in ("ids", "offsets", "text_of", "unit_rows", "unit_offsets", "longer"):
+        assert np.array_equal(getattr(found, name), getattr(alone, name)), name
+    assert found.truncated == alone.truncated
+
+
 def test_the_digest_depends_on_ids_edges_and_segments():
     tok = tokenizer("bert")
     digests = [

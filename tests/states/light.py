@@ -64,7 +64,7 @@ def light_pass(trunk, inputs, layers, receive):
 def light_corpus(lengths, seed=0) -> Encoded:
     offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
     ids = np.random.default_rng(seed).integers(1, 1000, offsets[-1], dtype=np.int32)
-    return Encoded(ids, offsets, None, np.arange(len(lengths), dtype=np.int32), None, None, 0)
+    return Encoded(ids, offsets, None, np.arange(len(lengths), dtype=np.int32), None, None)
 
 
 def light_build(trunk, encoded, root, shard_bytes=None, **options) -> StatesStore:

@@ -27,7 +27,7 @@ def corpus(numbers, pool=UNIVERSE, segments=None) -> Encoded:
     """The sequences `numbers` of the pool, in that order."""
     ids = [pool[number] for number in numbers]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in ids], dtype=np.int64)]).astype(np.int64)
-    return Encoded(np.concatenate(ids), offsets, segments, np.arange(len(ids), dtype=np.int32), None, None, 0)
+    return Encoded(np.concatenate(ids), offsets, segments, np.arange(len(ids), dtype=np.int32), None, None)
 
 
 def opened(trunk, encoded, root, only=None, **options):

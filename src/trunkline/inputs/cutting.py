@@ -117,15 +117,15 @@ def cut_tokens(
         units: int64 (U, 2) the characters of each unit, as if the texts lay end to end.
         unit_counts: (texts,) units of each text.
     """
-    truncated = 0
+    shortened: np.ndarray | None = None
     if second is not None:
         found = _of_pairs(first.counts, second.counts, room, left)
-        truncated = int((first.counts + second.counts > room).sum())
+        shortened = first.counts + second.counts > room
     elif cut.windows:
         found = _windows(first.counts, room, left and cut.cut)
     else:
         found = _cut(first.counts, room, left)
-        truncated = int((first.counts > room).sum())
+        shortened = first.counts > room
     before, between = len(template.before[0]), len(template.between[0])
     lengths = found.count + before + between + len(template.after[0])
     if found.second is not None:
@@ -169,7 +169,7 @@ def cut_tokens(
         found.text.astype(np.int32),
         unit_rows,
         None if unit_counts is None else offsets_of(unit_counts),
-        truncated,
+        shortened,
     )
 
 
@@ -246,6 +246,9 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         unit_rows = joined([np.where(one < 0, -1, one + row) for one, row in found], np.int64)
     if parts[0].unit_offsets is not None:
         unit_offsets = offsets_of(joined([np.diff(p.unit_offsets) for p in parts if p.unit_offsets is not None], np.int64))
+    cut = None
+    if any(part.cut is not None for part in parts):
+        cut = joined([np.zeros(part.n_texts, bool) if part.cut is None else part.cut for part in parts], bool)
     return Encoded(
         joined([part.ids for part in parts], np.int32),
         offsets_of(joined([part.lengths for part in parts], np.int64)),
@@ -253,5 +256,5 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         joined([part.text_of + np.int32(text) for part, text in zip(parts, texts, strict=False)], np.int32),
         unit_rows,
         unit_offsets,
-        sum(part.truncated for part in parts),
+        cut,
     )

@@ -38,7 +38,7 @@ class Encoded:
     text_of (np.ndarray): int32 (S,), non-decreasing: the text that a sequence (a window of it) comes from.
     unit_rows (np.ndarray | None): int64 (U,): row of the first sub-word of each unit; -1 where there is none.
     unit_offsets (np.ndarray | None): int64 (texts+1,): the units of text t are unit_offsets[t]:unit_offsets[t+1].
-    truncated (int): texts that were cut.
+    cut (np.ndarray | None): bool (texts,), the texts that lost tokens; None: none did.
     """
 
     ids: np.ndarray
@@ -47,7 +47,7 @@ class Encoded:
     text_of: np.ndarray
     unit_rows: np.ndarray | None
     unit_offsets: np.ndarray | None
-    truncated: int
+    cut: np.ndarray | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -59,10 +59,20 @@ class Encoded:
         return int(self.text_of[-1]) + 1 if len(self.text_of) else 0
 
     @property
+    def truncated(self) -> int:
+        """How many texts were cut."""
+        return 0 if self.cut is None else int(self.cut.sum())
+
+    @property
+    def longer(self) -> np.ndarray:
+        """bool (texts,): whether a text is longer than one sequence, and so was cut, or divided into windows."""
+        divided = np.bincount(self.text_of) > 1 if len(self.text_of) else np.empty(0, bool)
+        return divided if self.cut is None else self.cut | divided
+
+    @property
     def long_texts(self) -> int:
         """How many texts are longer than one sequence: those that were cut, or divided into windows."""
-        divided = np.bincount(self.text_of) > 1 if len(self.text_of) else np.empty(0, bool)
-        return self.truncated or int(divided.sum())
+        return self.truncated or int(self.longer.sum())
 
     def digest(self) -> str:
         """sha256 (hex) over ids, offsets and segments: what layer states depend on."""
@@ -94,7 +104,26 @@ class Encoded:
         rows = ranges(self.offsets[sequences], lengths)
         segments = None if self.segments is None else self.segments[rows]
         texts = np.arange(len(sequences), dtype=np.int32)
-        return Encoded(self.ids[rows], offsets_of(lengths), segments, texts, None, None, 0)
+        return Encoded(self.ids[rows], offsets_of(lengths), segments, texts, None, None)
+
+    def of_texts(self, texts: np.ndarray | Sequence[int]) -> Encoded:
+        """Some of the texts (B,), with all of their sequences and units: a corpus of its own, in this order."""
+        texts = np.asarray(texts, dtype=np.int64)
+        first, end = (np.searchsorted(self.text_of, texts, side=side) for side in ("left", "right"))
+        sequences = ranges(first, end - first)
+        lengths = self.lengths[sequences]
+        rows = ranges(self.offsets[sequences], lengths)
+        segments = None if self.segments is None else self.segments[rows]
+        unit_rows = unit_offsets = None
+        if self.unit_rows is not None and self.unit_offsets is not None:
+            counts = np.diff(self.unit_offsets)[texts]
+            own = self.unit_rows[ranges(self.unit_offsets[texts], counts)]
+            sizes = self.offsets[end] - self.offsets[first]  # rows of each text, which lie together
+            moved = np.repeat(np.cumsum(sizes) - sizes - self.offsets[first], counts)
+            unit_rows, unit_offsets = np.where(own < 0, -1, own + moved), offsets_of(counts)
+        text_of = np.repeat(np.arange(len(texts), dtype=np.int32), end - first)
+        cut = None if self.cut is None else self.cut[texts]
+        return Encoded(self.ids[rows], offsets_of(lengths), segments, text_of, unit_rows, unit_offsets, cut)
 
     def first_sequence(self) -> np.ndarray:
         """int64 (texts,): each text's first window, or the text as it is cut: what text-level tasks read."""

@@ -60,6 +60,11 @@ class Bundle:
         """The branches by name, not to be written to: `add` and `remove` change what there is."""
         return self._plan.branches
 
+    @property
+    def plan(self) -> Plan:
+        """Which branches answer from which pass, as it is now; it is never changed, but replaced when branches are."""
+        return self._plan
+
     def add(self, name: str, branch: Branch) -> None:
         """Add a branch. Predictions that are running are not affected.
 
@@ -71,6 +76,19 @@ class Bundle:
             if name in plan.branches:
                 raise BadInput(f"there is already a branch called {name!r}, expected another name")
             self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
+
+    def replace(self, name: str, branch: Branch) -> Branch:
+        """Put a branch in the place of another, and return that one. Predictions that are running are not affected.
+
+        Raises:
+            BadInput: it belongs to another trunk, or there is none of that name.
+        """
+        with self._changing:
+            plan = self._plan
+            if name not in plan.branches:
+                raise unknown_name("branch", name, plan.branches, whole=True)
+            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
+            return plan.branches[name]
 
     def remove(self, name: str) -> Branch:
         """Remove a branch, and return it. Predictions that are running are not affected.

@@ -10,7 +10,7 @@ but for those that were trained together: they hold the same changed trunk, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -88,9 +88,9 @@ class Plan:
         """Whether a branch answers for the words of a text."""
         return any(branch.task.answers.units for branch in self.branches.values())
 
-    def check_pairs(self, given: bool) -> None:
-        """Raise BadInput where second texts are missing, or are given and no branch reads them."""
-        reading = {name for one in self.passes if one.pairs for name in one.branches}
+    def check_pairs(self, given: bool, names: Collection[str] | None = None) -> None:
+        """Raise BadInput where second texts are missing, or are given and no branch (of `names`) reads them."""
+        reading = {name for one in self.passes if one.pairs for name in one.branches if names is None or name in names}
         if reading and not given:
             raise BadInput(
                 f"pairs: found none, expected the second text of each, as branch {min(reading)!r} was trained on pairs"

@@ -159,7 +159,7 @@ class TunedTrunk(nn.Module):
         """States of random token ids, for comparing two copies."""
         ids = np.random.default_rng(0).integers(0, self.vocabulary, int(lengths.sum()), dtype=np.int32)
         texts = np.arange(len(lengths), dtype=np.int32)
-        return TunedStates(self, Encoded(ids, np.append(0, lengths.cumsum()), None, texts, None, None, 0))
+        return TunedStates(self, Encoded(ids, np.append(0, lengths.cumsum()), None, texts, None, None))
 
     def while_training(self) -> AbstractContextManager[None]:
         """The context of training: memory of the untouched trunk's own weights is free meanwhile."""

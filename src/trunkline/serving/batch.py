@@ -1,0 +1,177 @@
+"""A batch of texts of many requests through the passes of a plan: each pass once, each branch on the texts that ask for it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from trunkline.branches import BranchGroup
+from trunkline.data.corpus import Corpus
+from trunkline.data.table import Table
+from trunkline.inputs.cutting import join
+from trunkline.inputs.encoded import Encoded
+from trunkline.model.apply import Cohort, collect_cohorts, frozen_group
+from trunkline.model.plan import PlannedPass
+from trunkline.serving.slab import Place, Slab
+
+GROUPS = 16  # of branches that not every text of a batch asks for, kept stacked for the next batch
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The logits of some branches for some texts of a batch, to be decoded."""
+
+    names: tuple[str, ...]
+    planned: PlannedPass
+    texts: list[Place]
+    corpus: Corpus
+    logits: Mapping[str, np.ndarray]
+    offsets: Mapping[str, np.ndarray | None]
+
+
+@dataclass
+class Measured:
+    """What a batch took: sequences, `tokens` of them, `padded` ones computed; seconds of the passes with all branches."""
+
+    texts: int = 0
+    tokens: int = 0
+    padded: int = 0
+    seconds: float = 0.0
+
+
+class Groups:
+    """Stacked weights of the subsets of a pass's branches that were asked for last; of one thread."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, tuple[str, ...]], tuple[PlannedPass, BranchGroup]] = OrderedDict()
+
+    def of(self, planned: PlannedPass, names: tuple[str, ...]) -> BranchGroup:
+        if len(names) == len(planned.branches):
+            return planned.group
+        key = id(planned), names
+        if key not in self._kept:
+            modules = {name: planned.branches[name].module for name in names}
+            self._kept[key] = planned, frozen_group(modules, planned.precision)  # holds the pass, whose id is the key
+            while len(self._kept) > GROUPS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+
+def run_batch(texts: Sequence[Place], groups: Groups, batch_tokens: int) -> tuple[list[Finished], Measured]:
+    """Compute the logits of every branch that the texts ask for.
+
+    Args:
+        texts: of one plan.
+        groups: of the calling thread.
+        batch_tokens: padded tokens of a pass, at most.
+    """
+    began, measured, finished = time.perf_counter(), Measured(len(texts)), []
+    for planned in texts[0].job.plan.passes:
+        blocks = _blocks(texts, planned)
+        if not blocks:
+            continue
+        parts = [block.encoded for block in blocks]
+        sizes = np.cumsum([0, *(len(part.lengths) for part in parts)])
+        bare = [replace(part, unit_rows=None, unit_offsets=None, cut=None) for part in parts]
+        encoded = bare[0] if len(bare) == 1 else join(bare)
+        cohorts, owners = [], []
+        for block, first, end in zip(blocks, sizes, sizes[1:], strict=False):
+            for names, read in block.readings():
+                tasks = {name: planned.branches[name].task for name in names}
+                cohorts.append(Cohort(groups.of(planned, names), tasks, read, np.arange(first, end)))
+                owners.append((block, names))
+        logits = collect_cohorts(
+            cohorts,
+            planned.states(encoded),
+            precision=planned.precision,
+            device=torch.device(planned.trunk.device),
+            batch_tokens=batch_tokens,
+        )
+        measured.tokens += len(encoded.ids)
+        measured.padded += int(encoded.lengths.max()) * len(encoded.lengths)
+        finished += [block.finished(names, found) for (block, names), found in zip(owners, logits, strict=True)]
+    measured.seconds = time.perf_counter() - began
+    return finished, measured
+
+
+@dataclass(eq=False)
+class _Block:
+    """Texts of a batch that ask the same branches of a pass, read in the same way."""
+
+    planned: PlannedPass
+    names: tuple[str, ...]
+    windows: bool
+    texts: list[Place] = field(default_factory=list)
+    encoded: Encoded = field(init=False)
+
+    def readings(self) -> list[tuple[tuple[str, ...], Encoded]]:
+        """The branches that read the sequences alike, and how: where all windows count at text level, each is a text."""
+        if not self.windows:
+            return [(self.names, self.encoded)]
+        by_unit = {name: self.planned.branches[name].task.answers.units for name in self.names}
+        units, whole = (tuple(name for name in self.names if by_unit[name] is level) for level in (True, False))
+        found = [(units, self.encoded)] if units else []
+        if whole:
+            every = self.encoded.select(np.arange(len(self.encoded.lengths)))
+            found.append((whole, every))
+        return found
+
+    def finished(self, names: tuple[str, ...], logits: Mapping[str, np.ndarray]) -> Finished:
+        tasks = {name: self.planned.branches[name].task for name in names}
+        if self.windows and not next(iter(tasks.values())).answers.units:
+            logits = {name: _averaged(found, self.encoded) for name, found in logits.items()}
+            offsets: dict[str, np.ndarray | None] = dict.fromkeys(names)
+        else:
+            offsets = {name: task.answers(self.encoded).offsets for name, task in tasks.items()}
+        return Finished(names, self.planned, self.texts, _corpus_of(self.texts), logits, offsets)
+
+
+def _blocks(texts: Sequence[Place], planned: PlannedPass) -> list[_Block]:
+    blocks: dict[tuple[tuple[str, ...], bool], _Block] = {}
+    for text in texts:
+        for one, _, names in text.slab.passes:
+            if one is planned:
+                windows = text.slab.windows
+                blocks.setdefault((names, windows), _Block(planned, names, windows)).texts.append(text)
+    for block in blocks.values():
+        by_slab: dict[Slab, list[Place]] = {}
+        for text in block.texts:
+            by_slab.setdefault(text.slab, []).append(text)
+        block.texts = [text for some in by_slab.values() for text in some]
+        parts = [slab.encoded[planned].of_texts([text.row for text in some]) for slab, some in by_slab.items()]
+        block.encoded = parts[0] if len(parts) == 1 else join(parts)
+    return list(blocks.values())
+
+
+def _averaged(logits: np.ndarray, encoded: Encoded) -> np.ndarray:
+    """The mean of the logits (windows, C) of each text, weighted by the tokens of the windows: (texts, C)."""
+    weights = encoded.lengths.astype(np.float64)
+    total = np.zeros((encoded.n_texts, logits.shape[1]))
+    np.add.at(total, encoded.text_of, logits * weights[:, None])
+    return (total / np.bincount(encoded.text_of, weights)[:, None]).astype(np.float32)
+
+
+def _corpus_of(texts: Sequence[Place]) -> Corpus:
+    """The texts, as tasks present them: with their words."""
+    read = [text.slab.corpus.texts[text.row] for text in texts]
+    units = None
+    if all(text.slab.corpus.units is not None for text in texts):
+        units = [(text.slab.corpus.units or [])[text.row] for text in texts]
+    return Corpus(Table("texts", {"text": read}), read, None, units)
+
+
+def present(finished: Finished) -> dict[str, list[dict[str, Any]]]:
+    """The prediction of each branch for each text of `finished`."""
+    found = {}
+    for name in finished.names:
+        branch = finished.planned.branches[name]
+        decoded = branch.criterion.decode(torch.from_numpy(finished.logits[name]), finished.offsets[name])
+        found[name] = branch.task.present(decoded, finished.corpus)
+    return found

@@ -1,0 +1,328 @@
+"""Many callers, one pass: requests are admitted, tokenised, put into batches with others, computed and presented.
+
+Three threads, each of which takes what has come since it last looked: one tokenises, one computes (the only one that runs the
+trunk, so there is one for each device), one decodes and presents. A request sees the plan of branches as it was when the
+request came; branches are added, replaced and removed by replacing the plan as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from trunkline.errors import BadInput, TrunklineError, unknown_name
+from trunkline.model.arguments import asked
+from trunkline.model.branch import Branch
+from trunkline.model.bundle import Bundle
+from trunkline.model.plan import Plan
+from trunkline.serving.admission import Admission
+from trunkline.serving.batch import Finished, Groups, present, run_batch
+from trunkline.serving.check import check_branch
+from trunkline.serving.request import Answer, Expired, Job, Request
+from trunkline.serving.slab import Part, Place, TooLong, parts
+from trunkline.serving.waiting import Waiting
+
+log = logging.getLogger("trunkline.serving")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine takes in and puts together.
+
+    Attributes:
+        queue_tokens: tokens of the requests that are in the engine, at most; beyond that a request is refused.
+        batch_tokens: tokens of a batch, padding included.
+        delay: seconds that a text may wait for others to fill its batch, while others are being tokenised.
+    """
+
+    queue_tokens: int = 65_536
+    batch_tokens: int = 4096
+    delay: float = 0.005
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Texts were tokenised together, in so many seconds."""
+
+    texts: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A batch was computed: `tokens` of its texts, `padded` ones with padding."""
+
+    texts: int
+    tokens: int
+    padded: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Presented:
+    """The logits of some branches for some texts were decoded."""
+
+    branches: tuple[str, ...]
+    texts: int
+    seconds: float
+
+
+Observer = Callable[[Tokenised | Computed | Presented], None]
+
+
+class Engine:
+    """Answers requests of any number of threads, from batches that it makes of all of them.
+
+    Args:
+        bundle: the branches that it begins with.
+        limits: of its queue and its batches.
+        observe: told what has been done, in the thread that did it; it must not block.
+    """
+
+    def __init__(self, bundle: Bundle, limits: Limits = Limits(), observe: Observer = lambda event: None) -> None:
+        self.limits, self.observe = limits, observe
+        self.admission = Admission(limits.queue_tokens)
+        self._bundle = bundle.only(bundle.branches)
+        self._changing = threading.Lock()  # of branches
+        self._arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: Waiting[Place] = Waiting(limits.batch_tokens, limits.delay, keep=self._keep)
+        self._computed: queue.SimpleQueue[tuple[list[Place], list[Finished]] | None] = queue.SimpleQueue()
+        loops = {"tokenise": self._tokenise, "compute": self._compute, "present": self._present}
+        self._threads = [threading.Thread(target=loop, name=f"trunkline-{name}", daemon=True) for name, loop in loops.items()]
+        for thread in self._threads:
+            thread.start()
+
+    # What callers use
+
+    @property
+    def bundle(self) -> Bundle:
+        """The branches that new requests see; not to be changed but by `add`, `replace` and `remove`."""
+        return self._bundle
+
+    @property
+    def branches(self) -> Mapping[str, Branch]:
+        """The branches that new requests see, by name."""
+        return self._bundle.branches
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def submit(self, request: Request) -> Future[Answer]:
+        """Take in a request. A future that is cancelled costs nothing from then on but the batch that it may be in.
+
+        Raises:
+            BadInput: what is no text, an unknown task, second texts that are missing or not read.
+            Overloaded: the queue is full.
+            Closed: the engine has been closed.
+
+        The future raises Expired once its timeout has passed, BadInput for a long text that is refused, TrunklineError where
+        computing failed.
+        """
+        plan = self._bundle.plan
+        names = _names(plan, request)
+        given = asked(
+            request.texts,
+            request.pairs,
+            request.units,
+            partial(plan.check_pairs, names=names),
+            request.empty_texts,
+            any(plan.branches[name].task.answers.units for name in names),
+        )
+        characters = sum(map(plan.weight, given.texts)) + sum(map(plan.weight, given.pairs or ()))
+        job = Job(request, given, plan, names, self.admission.estimated(characters, len(given.texts)))
+        job.predictions = [{name: dict.fromkeys(plan.branches[name].task.parts) for name in names} for _ in given.texts]
+        self.admission.enter(job.reserved)
+        job.future.add_done_callback(lambda future: self.admission.leave(job.reserved))
+        self._arrived.put(job)
+        return job.future
+
+    def answer(self, request: Request) -> Answer:
+        """As `submit`, and wait for the answer."""
+        return self.submit(request).result()
+
+    def add(self, name: str, branch: Branch) -> None:
+        """Add a branch for the requests that come from now on, once it has been checked on sample texts.
+
+        Raises:
+            BadInput: it belongs to another trunk, there is one of that name, or it answers wrongly beside the others.
+        """
+        self._change(name, branch, lambda bundle: bundle.add(name, branch))
+
+    def replace(self, name: str, branch: Branch) -> None:
+        """Replace a branch, as `add`; BadInput if there is none of that name."""
+        self._change(name, branch, lambda bundle: bundle.replace(name, branch))
+
+    def remove(self, name: str) -> None:
+        """Remove a branch. Requests that are in the engine still get its answers. BadInput if there is none of that name."""
+        self._change(name, None, lambda bundle: bundle.remove(name))
+
+    def _change(self, name: str, branch: Branch | None, change: Callable[[Bundle], Any]) -> None:
+        with self._changing:
+            bundle = self._bundle.only(self._bundle.branches)
+            change(bundle)
+            if branch is not None:
+                check_branch(bundle, name)
+            self._bundle = bundle
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Take no more requests, and wait until all that are in the engine are answered, or for `timeout` seconds.
+
+        Returns:
+            bool: whether they were; what was not raises Closed.
+        """
+        drained = self.admission.close(timeout)
+        self._arrived.put(None)
+        if drained:
+            for thread in self._threads:
+                thread.join()
+        return drained
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # Its threads
+
+    def _keep(self, text: Place) -> bool:
+        if text.job.expired:
+            _fail(text.job, Expired("the request's timeout passed before its texts were read"))
+        return not text.job.dropped
+
+    def _tokenise(self) -> None:
+        for jobs in _together(self._arrived):
+            some = list(parts((job for job in jobs if not job.dropped), _characters))
+            for job in jobs:
+                if job.remaining == 0:  # no text, or all are blank
+                    self._finish(job)
+            self._waiting.expect(len(some))
+            for part in some:
+                self._put(part)
+                self._waiting.expect(-1)
+        self._waiting.close()
+
+    def _put(self, part: Part) -> None:
+        """Tokenise some texts and put them into the queue; a request with a text that is refused does not take others along."""
+        began = time.perf_counter()
+        while part.rows:
+            try:
+                texts = part.tokenised()
+            except TooLong as error:
+                _fail(error.job, error)
+                part.rows = [(job, number) for job, number in part.rows if not job.dropped]
+                continue
+            except Exception as error:
+                for job, _ in part.rows:
+                    _fail(job, _told(error))
+                return
+            tokens = sum(text.tokens for text in texts)
+            self.admission.counted(part.characters, tokens)
+            self._waiting.put(texts)
+            self.observe(Tokenised(len(texts), tokens, time.perf_counter() - began))
+            return
+
+    def _compute(self) -> None:
+        groups = Groups()
+        while (texts := self._waiting.take()) is not None:
+            now = time.monotonic()
+            for text in texts:
+                text.job.first_batch = text.job.first_batch or now
+            self._run(texts, groups)
+        self._computed.put(None)
+
+    def _run(self, texts: list[Place], groups: Groups) -> None:
+        try:
+            finished, measured = run_batch(texts, groups, self.limits.batch_tokens)
+        except Exception as error:
+            jobs = list(dict.fromkeys(text.job for text in texts))
+            if len(jobs) == 1:
+                _fail(jobs[0], _told(error))
+                return
+            for job in jobs:  # what is wrong with one request is not the others' fault
+                self._run([text for text in texts if text.job is job], groups)
+            return
+        self.admission.computed(measured.tokens, measured.seconds)
+        self._computed.put((texts, finished))
+        self.observe(Computed(measured.texts, measured.tokens, measured.padded, measured.seconds))
+
+    def _present(self) -> None:
+        while (some := self._computed.get()) is not None:
+            texts, finished = some
+            try:
+                for one in finished:
+                    began = time.perf_counter()
+                    for name, shown in present(one).items():
+                        for text, prediction in zip(one.texts, shown, strict=True):
+                            text.job.predictions[text.number][name] = prediction
+                    self.observe(Presented(one.names, len(one.texts), time.perf_counter() - began))
+            except Exception as error:
+                for text in texts:
+                    _fail(text.job, _told(error))
+            for text in texts:
+                text.job.remaining -= 1
+                if text.job.remaining == 0:
+                    self._finish(text.job)
+
+    def _finish(self, job: Job) -> None:
+        now = time.monotonic()
+        first = job.first_batch or now
+        branches = {name: job.plan.branches[name] for name in job.names}
+        answer = Answer(job.predictions, branches, tuple(sorted(job.long_texts)), job.tokens, first - job.began, now - first)
+        with suppress(InvalidStateError):  # cancelled, or failed already
+            job.future.set_result(answer)
+
+
+def _together(arrived: queue.SimpleQueue[Job | None]) -> Iterator[list[Job]]:
+    """What has arrived, all that is there at a time, until None arrives."""
+    while (first := arrived.get()) is not None:
+        jobs, ended = [first], False
+        with suppress(queue.Empty):
+            while not ended:
+                job = arrived.get_nowait()
+                if job is None:
+                    ended = True
+                else:
+                    jobs.append(job)
+        yield jobs
+        if ended:
+            return
+
+
+def _characters(job: Job, number: int) -> int:
+    return job.plan.weight(job.asked.texts[number]) + (job.plan.weight(job.asked.pairs[number]) if job.asked.pairs else 0)
+
+
+def _names(plan: Plan, request: Request) -> tuple[str, ...]:
+    if request.tasks is None:
+        return tuple(plan.branches)
+    asked_for = set(request.tasks)
+    if unknown := sorted(asked_for - set(plan.branches)):
+        raise unknown_name("task", unknown[0], plan.branches, whole=True)
+    if not asked_for:
+        raise BadInput("tasks: found none, expected at least one, or no tasks for all of them")
+    return tuple(name for name in plan.branches if name in asked_for)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    with suppress(InvalidStateError):
+        job.future.set_exception(error)
+
+
+def _told(error: Exception) -> Exception:
+    """What a caller may see of an error: a sentence of ours; others are logged by their kind alone."""
+    if isinstance(error, TrunklineError):
+        return error
+    log.error("a batch failed with %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+    return TrunklineError(f"the texts could not be computed ({type(error).__name__})")

@@ -1,0 +1,125 @@
+"""Texts of several requests, tokenised together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trunkline.data.corpus import Corpus, segment
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.inputs.cutting import Cut
+from trunkline.inputs.encoded import Encoded
+from trunkline.model.plan import PlannedPass
+from trunkline.serving.request import Job
+from trunkline.serving.waiting import Text
+
+CHARACTERS = 1 << 18  # of texts that are tokenised together
+
+Reading = tuple[PlannedPass, Cut, tuple[str, ...]]  # a pass, how it cuts texts, and the branches that answer from it
+
+
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """Texts of one or more requests that need the same passes, cut in the same way.
+
+    encoded (Mapping[PlannedPass, Encoded]): all texts as each pass reads them.
+    """
+
+    passes: Sequence[Reading]
+    windows: bool
+    corpus: Corpus
+    encoded: Mapping[PlannedPass, Encoded]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A text of a request: its number there, and where it lies in a slab."""
+
+    job: Job
+    number: int
+    slab: Slab
+    row: int
+
+
+@dataclass(eq=False)
+class Part:
+    """Texts that are about to be tokenised together: each is a number of a request's text."""
+
+    passes: Sequence[Reading]
+    pairs: bool
+    windows: bool
+    rows: list[tuple[Job, int]] = field(default_factory=list)
+    characters: int = 0
+
+    def tokenised(self) -> list[Text[Place]]:
+        """Tokenise them; each as a text that can be put into a batch."""
+        units = any(one.branches[name].task.answers.units for one, _, names in self.passes for name in names)
+        texts = [job.asked.texts[number] for job, number in self.rows]
+        pairs = [(job.asked.pairs or [])[number] for job, number in self.rows] if self.pairs else None
+        spans = [_spans(job, number) for job, number in self.rows] if units else None
+        corpus = Corpus(Table("texts", {"text": texts}), texts, pairs, spans)
+        trunk = self.passes[0][0].trunk
+        made = trunk.encode_each(texts, [cut for _, cut, _ in self.passes], pairs=pairs, units=spans)
+        slab = Slab(self.passes, self.windows, corpus, {one[0]: own for one, own in zip(self.passes, made, strict=True)})
+        tokens, longest = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+        longer = np.zeros(len(texts), bool)
+        for encoded in made:
+            tokens += np.bincount(encoded.text_of, encoded.lengths, len(texts)).astype(np.int64)
+            longest = np.maximum(longest, np.maximum.reduceat(encoded.lengths, encoded.first_sequence()))
+            longer |= encoded.longer
+        found = []
+        for row, (job, number) in enumerate(self.rows):
+            if longer[row]:
+                if job.request.long_texts == "refuse":
+                    least = min(cut.max_length for _, cut, _ in self.passes)
+                    raise TooLong(job, number, least)
+                job.long_texts.add(number)
+            job.tokens += int(tokens[row])
+            place = Place(job, number, slab, row)
+            found.append(Text(place, int(longest[row]), int(tokens[row]), kind=id(job.plan)))
+        return found
+
+
+class TooLong(BadInput):
+    """A text of a request is longer than a branch reads, and is to be refused then."""
+
+    def __init__(self, job: Job, number: int, most: int) -> None:
+        super().__init__(
+            f"text {number + 1} (texts[{number}]): found more than {most} tokens, which is what a task reads at once; "
+            "expected a shorter text, or long_texts cut or windows"
+        )
+        self.job = job
+
+
+def parts(jobs: Iterable[Job], characters: Callable[[Job, int], int]) -> Iterator[Part]:
+    """Divide the texts of requests into parts that can be tokenised together, each of about CHARACTERS.
+
+    It counts in `Job.remaining` how many answers each request needs.
+    """
+    open_parts: dict[Hashable, Part] = {}
+    full: list[Part] = []
+    for job in jobs:
+        windows = job.request.long_texts == "windows"
+        by_pairs: dict[bool, list[Reading]] = {}
+        for reading in job.passes():
+            by_pairs.setdefault(reading[0].pairs, []).append(reading)
+        for pairs, passes in by_pairs.items():
+            key = tuple((id(one), cut, names) for one, cut, names in passes), windows
+            for number in range(len(job.asked.texts)):
+                if number in job.asked.empty[pairs]:
+                    continue
+                part = open_parts.get(key)
+                if part is None or part.characters > CHARACTERS:
+                    part = open_parts[key] = Part(passes, pairs, windows)
+                    full.append(part)
+                part.rows.append((job, number))
+                part.characters += characters(job, number)
+                job.remaining += 1
+    yield from full
+
+
+def _spans(job: Job, number: int) -> list[tuple[int, int]]:
+    return segment(job.asked.texts[number]) if job.asked.units is None else job.asked.units[number]
