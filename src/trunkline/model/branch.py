@@ -25,12 +25,13 @@ from trunkline.model.apply import autocast
 from trunkline.model.approach import approach_of
 from trunkline.model.branch_file import SCHEMA, read_branch_file, write_branch_file
 from trunkline.model.checking import validate_section
+from trunkline.model.decision import Decision, decode, probabilities, score
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import named_weights
 from trunkline.model.source import Source
 from trunkline.saved import Bounded, Weights
 from trunkline.seeding import seeded
-from trunkline.tasks import Criterion, Task, kinds
+from trunkline.tasks import Criterion, Decoded, Targets, Task, kinds
 from trunkline.trunk.architectures import StackName
 from trunkline.trunk.compiled import precision_name
 from trunkline.trunk.load import Trunk, load_trunk
@@ -92,7 +93,8 @@ class Branch:
 
     `precision` (fp32 or bf16) is the one that it was trained and judged in; `max_length` counts tokens. `text` and
     `text_pair` are the columns that it was trained to read, for reading a table again. `source` is where the
-    layer states that the module reads come from: the trunk as it is, or a changed copy of it.
+    layer states that the module reads come from: the trunk as it is, or a changed copy of it. `decision` is what was fitted
+    on validation: every answer is made by `decode`.
     """
 
     task: Task
@@ -108,6 +110,7 @@ class Branch:
     cost: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     source: Source = FROZEN
+    decision: Decision | None = None
 
     def __repr__(self) -> str:
         """The name, kind, method and trunk, and where it is saved: one line."""
@@ -150,6 +153,20 @@ class Branch:
         self.source = other.source
         self.source.bind(self.module)
 
+    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+        """Predictions with calibrated scores, for logits as of `Criterion.decode`."""
+        return decode(self.criterion, self.decision, logits, offsets)
+
+    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray | None:
+        """Calibrated probabilities, for logits as of `Criterion.probabilities`."""
+        return probabilities(self.criterion, self.decision, logits, offsets)
+
+    def score(
+        self, logits: np.ndarray, offsets: np.ndarray | None, targets: Targets, min_confidence: float | None = None
+    ) -> dict[str, Any]:
+        """Metrics of these answers (see `score` in decision.py)."""
+        return score(self.task, self.criterion, self.decision, logits, offsets, targets, min_confidence)
+
     def layer_weights(self) -> dict[int, float]:
         """Share of each layer in what the branch reads, where its method has such shares."""
         return self.module.layer_weights()
@@ -172,6 +189,7 @@ def save_branch(branch: Branch, path: Path) -> None:
         "trunk": branch.trunk.described(),
         "max_length": branch.max_length,
         "precision": branch.precision,
+        **({} if branch.decision is None else {"decision": branch.decision.model_dump(mode="json")}),
         "pooler": bool(branch.source.pooler),
         "text": branch.text,
         "text_pair": branch.text_pair,
@@ -225,6 +243,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
     section = part("method", lambda value: method.Config.upgrade(value, described["schema"]))
     config = part("method", lambda _: validate_section(method.Config, section, file, "method"))
     ref = part("trunk", lambda value: TrunkRef(**value))
+    decision = part("decision", lambda value: Decision.read(value, task)) if "decision" in described else None
     precision, rest = described["precision"], (described.get("metrics", {}), described.get("cost", {}))
     read = described["max_length"], precision, described["text"], described.get("text_pair")
     approach = approach_of(config)
@@ -240,7 +259,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
             "method", lambda _: approach.make(opened, ref.shape, config, alone, precision, pooler=pooler, pretrained=False)
         )
     made = parts[task.name]
-    branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, source.eval())
+    branch = Branch(task, config, made.branch, made.criterion, ref, *read, *rest, path, source.eval(), decision)
     if source.trunk is not None:
         branch.check_trunk(source.trunk)
     _load_weights(stored, branch.weights())

@@ -16,6 +16,7 @@ from torch import Tensor
 from trunkline.errors import BadInput
 from trunkline.files import read_object, safe_name
 from trunkline.model.checking import validate_section
+from trunkline.model.decision import Decision
 from trunkline.model.folders import not_a_branch
 from trunkline.saved import SHA256, Weights, branch_meant, check_together, save_weights
 from trunkline.trunk.architectures import StackName
@@ -69,6 +70,7 @@ class BranchFields(_Strict):
     trunk: TrunkFields
     max_length: int = Field(ge=3, le=1 << 31)
     precision: Literal["fp32", "bf16"]
+    decision: Decision | None = None  # none in branches saved before there was one, and of a regression
     pooler: bool = False
     text: str
     text_pair: str | None = None

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, overload
 
 import numpy as np
-import torch
 
 from trunkline.data.corpus import Corpus
 from trunkline.data.memory import is_table_like
@@ -253,7 +252,7 @@ class Bundle:
         }
         for some in portions(plan, given):
             for name, one in answered(plan, some, None, self.stored).items():
-                shares = one.branch.criterion.probabilities(one.logits, one.offsets)
+                shares = one.branch.probabilities(one.logits, one.offsets)
                 if shares is None:
                     continue
                 for row, own in zip(
@@ -329,8 +328,4 @@ class Bundle:
 
 def _scores(answers: Mapping[str, Answered], targets: Mapping[str, Targets]) -> dict[str, dict[str, Any]]:
     """The metrics of the branches that `targets` has right answers for."""
-    return {
-        name: one.branch.task.score(one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets), targets[name])
-        for name, one in answers.items()
-        if name in targets
-    }
+    return {name: one.branch.score(one.logits, one.offsets, targets[name]) for name, one in answers.items() if name in targets}

@@ -247,9 +247,7 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str, place:
     chosen = [one for other, one in alike if other == path]
     opening, kind = at(where, ".".join(filter(None, [place, *path])) or "config"), chosen[0]["type"]
     if kind == "extra_forbidden":
-        owner: Any = model
-        for part in path[:-1]:
-            owner = owner.model_fields[part].annotation
+        owner = _section_at(model, path[:-1])
         return unknown_name(found=path[-1], known=[*owner.model_fields, *getattr(owner, "ALSO", ())], **opening)
     if kind == "missing":
         return BadInput("missing, expected a value", **opening)
@@ -273,6 +271,22 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
             fields = getattr(annotation, "model_fields", {})
             annotation = fields[part].annotation if part in fields else None
     return tuple(keys)
+
+
+def _section_at(model: type[BaseModel], path: tuple[str, ...]) -> Any:
+    """The model of the section at some keys: of a field, of one that may be None, or of a value of a mapping or list."""
+    owner: Any = model
+    for part in path:
+        owner = (
+            owner.model_fields[part].annotation
+            if hasattr(owner, "model_fields")
+            else [one for one in get_args(owner) if one is not ...][-1]
+        )
+        if get_origin(owner) in (Union, UnionType):
+            owner = next(one for one in get_args(owner) if one is not NoneType)
+    while get_origin(owner) in (Annotated, tuple, list):
+        owner = get_args(owner)[0]
+    return owner
 
 
 def _found(one: Any) -> str:

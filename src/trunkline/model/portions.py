@@ -92,7 +92,7 @@ def predicted(
     ]
     for some in portions(plan, given):
         for name, one in answered(plan, some, progress, stored).items():
-            decoded = one.branch.criterion.decode(torch.from_numpy(one.logits), one.offsets)
+            decoded = one.branch.decode(one.logits, one.offsets)
             for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
                 answers[row][name] = presented
     return answers

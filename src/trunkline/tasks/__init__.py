@@ -2,6 +2,9 @@
 
 from trunkline.tasks.answers import Answers, Targets, TextAnswers, UnitAnswers
 from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.confidence import Confidence
 from trunkline.tasks.criterion import Criterion, Decoded
 
-__all__ = ["Answers", "Criterion", "Decoded", "Targets", "Task", "TaskConfig", "TextAnswers", "UnitAnswers", "kinds"]
+__all__ = [
+    "Answers", "Confidence", "Criterion", "Decoded", "Targets", "Task", "TaskConfig", "TextAnswers", "UnitAnswers", "kinds",
+]  # fmt: skip

@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, unknown_name
 from trunkline.registry import Registry
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
+from trunkline.tasks.confidence import Confidence
 from trunkline.tasks.criterion import Criterion, Decoded
 from trunkline.tasks.label_types import LabelType, in_type
 from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
@@ -73,6 +74,7 @@ class Task(ABC):
     label_type: LabelType | None = None
     kind: ClassVar[str]
     answers: ClassVar[type[Answers]]
+    confidence: ClassVar[type[Confidence] | None] = None  # of what it answers; None: it has no probabilities
     Config: ClassVar[type[TaskConfig]]
     Learned: ClassVar[type[Learned]] = Learned
     default_metric: ClassVar[str]

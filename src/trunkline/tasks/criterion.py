@@ -43,12 +43,32 @@ class Criterion(nn.Module):
         """
         raise NotImplementedError
 
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        """Return the predictions for logits (texts, C), or (U, C) with `offsets` (texts + 1,) at unit level."""
+    def decode(
+        self,
+        logits: np.ndarray | Tensor,
+        offsets: np.ndarray | None = None,
+        *,
+        temperature: float | None = None,
+        thresholds: np.ndarray | float | None = None,
+    ) -> Decoded:
+        """Return the predictions for logits (texts, C), or (U, C) with `offsets` (texts + 1,) at unit level.
+
+        Args:
+            logits, offsets: as above.
+            temperature: what the logits are divided by for the probabilities; None: nothing. It never changes which label or
+                which tags are predicted.
+            thresholds: from which probability on each label of several holds, (L,) or one for all; None: the task's own.
+        """
         raise NotImplementedError
 
-    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray | None:
+    def probabilities(
+        self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None, *, temperature: float | None = None
+    ) -> np.ndarray | None:
         """Return the probability of every label, fp32 (texts, L) or (U, L) at unit level; None for kinds without labels."""
+        return None
+
+    def logits_to_scale(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the logits of `probabilities`, fp32 and of its shape: what a temperature divides. None where it is None."""
         return None
 
     def forward(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None) -> Tensor:
@@ -63,3 +83,8 @@ def as_logits(logits: np.ndarray | Tensor, width: int) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         raise TrunklineError("the logits hold NaN or infinity, so there is nothing to decode; try a lower learning rate")
     return tensor
+
+
+def divided(logits: Tensor, temperature: float | None) -> Tensor:
+    """Return logits divided by a temperature, themselves where there is none."""
+    return logits if temperature is None else logits / temperature

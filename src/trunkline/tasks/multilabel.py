@@ -20,7 +20,8 @@ from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TaskConfig, kinds
-from trunkline.tasks.criterion import Criterion, Decoded, as_logits
+from trunkline.tasks.confidence import LabelSetConfidence
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold
 
@@ -75,12 +76,25 @@ class MultilabelCriterion(Criterion):
         rows = None if weights is None else weights.to(logits.device).float()[:, None]
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weight=rows, pos_weight=positive)
 
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        scores = self.probabilities(logits)
-        return Decoded(scores >= self.task.learned.threshold, scores)
+    def decode(
+        self,
+        logits: np.ndarray | Tensor,
+        offsets: np.ndarray | None = None,
+        *,
+        temperature: float | None = None,
+        thresholds: np.ndarray | float | None = None,
+    ) -> Decoded:
+        scores = self.probabilities(logits, temperature=temperature)
+        held = self.task.learned.threshold if thresholds is None else np.asarray(thresholds, scores.dtype)
+        return Decoded(scores >= held, scores)
 
-    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
-        return torch.sigmoid(as_logits(logits, self.task.outputs)).cpu().numpy()
+    def probabilities(
+        self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None, *, temperature: float | None = None
+    ) -> np.ndarray:
+        return torch.sigmoid(divided(as_logits(logits, self.task.outputs), temperature)).cpu().numpy()
+
+    def logits_to_scale(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        return as_logits(logits, self.task.outputs).cpu().numpy()
 
 
 @kinds.register("multilabel")
@@ -89,6 +103,7 @@ class MultilabelTask(Task):
 
     kind: ClassVar[str] = "multilabel"
     answers = TextAnswers
+    confidence = LabelSetConfidence
     Config = MultilabelConfig
     Learned = MultilabelLearned
     default_metric = "f1_micro"

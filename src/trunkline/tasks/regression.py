@@ -51,7 +51,14 @@ class RegressionCriterion(Criterion):
             return (weights.to(logits.device).float() * (logits[:, 0].float() - standard.float()) ** 2).mean()
         return torch.nn.functional.mse_loss(logits[:, 0].float(), standard.float())
 
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+    def decode(
+        self,
+        logits: np.ndarray | Tensor,
+        offsets: np.ndarray | None = None,
+        *,
+        temperature: float | None = None,
+        thresholds: np.ndarray | float | None = None,
+    ) -> Decoded:
         values = as_logits(logits, 1)[:, 0].cpu().numpy().astype(np.float64) * self.std + self.mean
         return Decoded(values, values)
 

@@ -19,7 +19,8 @@ from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TaskConfig, kinds
-from trunkline.tasks.criterion import Criterion, Decoded, as_logits
+from trunkline.tasks.confidence import LabelConfidence
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.positive import guess_positive
 
@@ -73,12 +74,25 @@ class SequenceCriterion(Criterion):
     def loss(self, logits: Tensor, targets: Tensor, groups: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         return losses.cross_entropy(logits, targets, weights=self.weights, gamma=self.gamma, rows=weights)
 
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
-        scores = self.probabilities(logits)
-        return Decoded(scores.argmax(axis=1), scores)
+    def decode(
+        self,
+        logits: np.ndarray | Tensor,
+        offsets: np.ndarray | None = None,
+        *,
+        temperature: float | None = None,
+        thresholds: np.ndarray | float | None = None,
+    ) -> Decoded:
+        plain = self.probabilities(logits)  # a high temperature may make equal what is not
+        scores = plain if temperature is None else self.probabilities(logits, temperature=temperature)
+        return Decoded(plain.argmax(axis=1), scores)
 
-    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
-        return torch.softmax(as_logits(logits, self.size), dim=1).cpu().numpy()
+    def probabilities(
+        self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None, *, temperature: float | None = None
+    ) -> np.ndarray:
+        return torch.softmax(divided(as_logits(logits, self.size), temperature), dim=1).cpu().numpy()
+
+    def logits_to_scale(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        return as_logits(logits, self.size).cpu().numpy()
 
 
 @kinds.register("sequence")
@@ -91,6 +105,7 @@ class SequenceTask(Task):
 
     kind: ClassVar[str] = "sequence"
     answers = TextAnswers
+    confidence = LabelConfidence
     Config = SequenceConfig
     Learned = SequenceLearned
     default_metric = "accuracy"

@@ -56,9 +56,19 @@ def find_spans(tags: np.ndarray, offsets: np.ndarray) -> Spans:
 
 def count_spans(gold: Spans, predicted: Spans, n_types: int) -> np.ndarray:
     """Return int64 (types, 3): by type, how many spans are right, predicted and gold."""
+    counted = (predicted.types[right_spans(gold, predicted)], predicted.types, gold.types)
+    return np.stack([np.bincount(types, minlength=n_types) for types in counted], axis=1)
+
+
+def right_spans(gold: Spans, predicted: Spans) -> np.ndarray:
+    """Return bool (predicted spans,): whether each is a gold span."""
     size = 1 + max((int(spans.first.max(initial=0)) for spans in (gold, predicted)), default=0)
     end, kind = np.full(size, -1), np.full(size, -1)
     end[gold.first], kind[gold.first] = gold.end, gold.types
-    right = (end[predicted.first] == predicted.end) & (kind[predicted.first] == predicted.types)
-    counted = (predicted.types[right], predicted.types, gold.types)
-    return np.stack([np.bincount(types, minlength=n_types) for types in counted], axis=1)
+    return (end[predicted.first] == predicted.end) & (kind[predicted.first] == predicted.types)
+
+
+def span_scores(scores: np.ndarray, spans: Spans) -> np.ndarray:
+    """Return the mean score of the units of each span, fp64 (spans,), at most 1; `scores` (U,) are those of all units."""
+    sums = np.concatenate([[0.0], np.cumsum(scores, dtype=np.float64)])
+    return np.minimum((sums[spans.end] - sums[spans.first]) / np.maximum(spans.end - spans.first, 1), 1.0)

@@ -20,11 +20,14 @@ from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, UnitAnswers
 from trunkline.tasks.base import Task, kinds
+from trunkline.tasks.confidence import SpanConfidence
 from trunkline.tasks.crf import CRF
-from trunkline.tasks.criterion import Criterion, Decoded, as_logits
+from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.span_column import SpanColumn, units_of
-from trunkline.tasks.spans import find_spans, repair, tag_names
+from trunkline.tasks.spans import find_spans, repair, span_scores, tag_names
+
+LEAST = 1e-12  # marginal of a tag that the rules forbid at a place: its logarithm is to stay finite
 
 
 class TokenConfig(LossConfig):
@@ -81,24 +84,54 @@ class TokenCriterion(Criterion):
             raise ValueError("a CRF needs the sequence of each unit")
         return self.crf.nll(logits, targets, groups, weights)
 
-    def decode(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> Decoded:
+    def decode(
+        self,
+        logits: np.ndarray | Tensor,
+        offsets: np.ndarray | None = None,
+        *,
+        temperature: float | None = None,
+        thresholds: np.ndarray | float | None = None,
+    ) -> Decoded:
         if offsets is None:
             raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
         tensor = as_logits(logits, 1 + 2 * self.n_types)
         if self.crf is not None:
             tags, scores = self.crf.decode(tensor, torch.as_tensor(offsets, dtype=torch.long))
-            return Decoded(tags.cpu().numpy(), scores.cpu().numpy(), offsets)
-        best = torch.softmax(tensor, dim=1).max(dim=1)
-        return Decoded(repair(best.indices.cpu().numpy(), offsets), best.values.cpu().numpy(), offsets)
+            values = tags.cpu().numpy()
+        else:
+            best = torch.softmax(tensor, dim=1).max(dim=1)
+            tags, scores = best.indices, best.values
+            values = repair(tags.cpu().numpy(), offsets)
+        if temperature is not None:
+            shares = torch.from_numpy(self.probabilities(tensor, offsets, temperature=temperature))
+            scores = shares.gather(1, tags.cpu()[:, None])[:, 0]
+        return Decoded(values, scores.cpu().numpy(), offsets)
 
-    def probabilities(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
-        """Return the probability of every tag at each unit, fp32 (U, tags): with a CRF, the marginal."""
-        tensor = as_logits(logits, 1 + 2 * self.n_types)
+    def probabilities(
+        self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None, *, temperature: float | None = None
+    ) -> np.ndarray:
+        """Return the probability of every tag at each unit, fp32 (U, tags).
+
+        With a CRF, the marginal; a temperature divides the logarithms of the marginals of a unit, whose tags stay the CRF's.
+        """
         if self.crf is None:
-            return torch.softmax(tensor, dim=1).cpu().numpy()
+            tensor = as_logits(logits, 1 + 2 * self.n_types)
+            return torch.softmax(divided(tensor, temperature), dim=1).cpu().numpy()
+        if temperature is None:
+            return self._marginals(logits, offsets).cpu().numpy()
+        return torch.softmax(divided(torch.from_numpy(self.logits_to_scale(logits, offsets)), temperature), dim=1).numpy()
+
+    def logits_to_scale(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None) -> np.ndarray:
+        if self.crf is None:
+            return as_logits(logits, 1 + 2 * self.n_types).cpu().numpy()
+        return self._marginals(logits, offsets).clamp_min(LEAST).log().cpu().numpy()
+
+    def _marginals(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None) -> Tensor:
         if offsets is None:
             raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
-        return self.crf.marginals(tensor, torch.as_tensor(offsets, dtype=torch.long)).cpu().numpy()
+        assert self.crf is not None
+        tensor = as_logits(logits, 1 + 2 * self.n_types)
+        return self.crf.marginals(tensor, torch.as_tensor(offsets, dtype=torch.long))
 
 
 @kinds.register("token")
@@ -107,6 +140,7 @@ class TokenTask(Task):
 
     kind: ClassVar[str] = "token"
     answers = UnitAnswers
+    confidence = SpanConfidence
     Config = TokenConfig
     default_metric = "f1"
     baseline_rule = "predicting the tag that a word most often has in the training rows"
@@ -238,8 +272,7 @@ class TokenTask(Task):
         units, types = units_of(corpus), self.types
         assert decoded.offsets is not None
         found = find_spans(decoded.values, decoded.offsets)
-        sums = np.concatenate([[0.0], np.cumsum(decoded.scores, dtype=np.float64)])
-        scores = (sums[found.end] - sums[found.first]) / np.maximum(found.end - found.first, 1)
+        scores = span_scores(decoded.scores, found)
         # offsets repeat where a text has no unit; "right" finds the text that really holds the unit
         texts = np.searchsorted(decoded.offsets, found.first, side="right") - 1
         at = decoded.offsets[texts]
@@ -248,7 +281,7 @@ class TokenTask(Task):
         for row, kind, first, end, score in rows:
             start, stop = units[row][first][0], units[row][end - 1][1]
             text = corpus.texts[row][start:stop]
-            span = {"start": start, "end": stop, "label": types[kind], "text": text, "score": min(score, 1.0)}
+            span = {"start": start, "end": stop, "label": types[kind], "text": text, "score": score}
             result[row]["spans"].append(span)
         return result
 
