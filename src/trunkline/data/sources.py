@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.formats.parquet import arrow_columns
 from trunkline.data.formats.recognise import format_for, unread_suffix
 from trunkline.data.memory import refuse_mark
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.table import Table, concatenate
 from trunkline.data.values.spans import with_spans
@@ -73,7 +75,13 @@ def _whole(source: str, base: Path, format: str | None) -> Table:
 
 
 def read_chunks(
-    source: str, size: int, *, base: Path = Path("."), format: str | None = None, otherwise: str | None = None
+    source: str,
+    size: int,
+    *,
+    base: Path = Path("."),
+    format: str | None = None,
+    otherwise: str | None = None,
+    tolerant: Tolerant | None = None,
 ) -> Iterator[Table]:
     """Read a source at most `size` rows at a time, so that a file of any size takes little memory.
 
@@ -85,21 +93,30 @@ def read_chunks(
         source: as of `read_table`, likewise `base` and `format`.
         size: rows of a table, at most.
         otherwise: the format of a .txt file whose first lines are of no other.
+        tolerant: where it is given, rows that cannot be read are left out, as the `unread` ones of their table, if the format
+            can tell where the next row begins. It is told how much has been read.
 
     Raises:
         BadInput: as `read_table`, when the piece that is broken is reached.
     """
     path = base / Path(source).expanduser()
     if source.partition(":")[0] in embedded_names() or not path.is_file() or path.stat().st_size == 0:
-        yield from _pieces(_whole(source, base, format), size)
+        yield from _pieces(_whole(source, base, format), size, tolerant)
         return
     try:
         known, rows = format_for(path, source, format, otherwise), 0
         if _is_token_per_row(known, path, source):
-            yield from _pieces(_whole(source, base, format), size)
+            yield from _pieces(_whole(source, base, format), size, tolerant)
             return
-        for table in known.chunks(path, source, size):
-            rows += len(table)
+        if tolerant is not None and known.count is not None:
+            with suppress(Exception):  # what is wrong with the file is said where it is read
+                tolerant.rows = known.count(path)
+        if tolerant is not None and known.tolerant is not None:
+            found = known.tolerant(path, source, size, tolerant)
+        else:
+            found = known.chunks(path, source, size)
+        for table in found:
+            rows += len(table) + len(table.unread)
             yield table
     except OSError as error:
         raise _unreadable(source, error) from None
@@ -115,7 +132,9 @@ def _is_token_per_row(known: Format, path: Path, source: str) -> bool:
     return head is not None and is_token_per_row(head)
 
 
-def _pieces(table: Table, size: int) -> Iterator[Table]:
+def _pieces(table: Table, size: int, tolerant: Tolerant | None) -> Iterator[Table]:
+    if tolerant is not None:
+        tolerant.rows = len(table)
     for start in range(0, len(table), size):
         yield table.select(range(start, min(start + size, len(table))))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 from trunkline.errors import BadInput, listed, literal, unknown_name
 
@@ -16,6 +16,16 @@ _NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a hea
 _LOOKED_AT = 100  # values of a column
 _TEXT_LENGTH = 6  # a name is not taken for a text where texts are this many times as long, on average
 _NAMELESS = re.compile(r"column ([1-9][0-9]*)")  # what readers call a column without a name
+
+
+class Unread(NamedTuple):
+    """A row of the source that could not be read and is not in the table: how many rows of the table come before it, where it
+    is as messages name it, and what is wrong with it.
+    """
+
+    before: int
+    where: str
+    error: BadInput
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Table:
         them, as they are about the source.
     index (Sequence[object] | None): what the data frame that it was made of calls each row, where not by its place.
     headings (Mapping[str, str]): what columns are called in the source that stand here under another name.
+    unread (tuple[Unread, ...]): rows that are missing here as they could not be read, of a reader that does not stop there; in
+        order. `select` leaves them out.
     """
 
     source: str
@@ -43,6 +55,7 @@ class Table:
     findings: tuple[str, ...] = ()
     headings: Mapping[str, str] = field(default_factory=dict)
     index: Sequence[object] | None = None
+    unread: tuple[Unread, ...] = ()
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 

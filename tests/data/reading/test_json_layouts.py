@@ -83,7 +83,7 @@ def test_a_stream_of_values_is_what_json_wrote(tmp_path, monkeypatch, rows, inde
     """With windows of a few characters, so that every value is cut somewhere."""
     made = json.dumps(rows, indent=indent) if array else "\n".join(json.dumps(row, indent=indent) for row in rows)
     (tmp_path / "x.json").write_text(made)
-    monkeypatch.setattr(json_values, "read_blocks", lambda path, source: read_blocks(path, source, size))
+    monkeypatch.setattr(json_values, "read_blocks", lambda path, source, **more: read_blocks(path, source, size, **more))
     stream = json_values._Stream(tmp_path / "x.json", "x.json")
     found = list(stream.items() if array else stream.values())
     assert [value for _, value in found] == rows
@@ -120,7 +120,7 @@ def test_broken_layouts_are_one_sentence(tmp_path, data, match):
 
 def test_a_large_array_is_read_in_windows(tmp_path, monkeypatch):
     """No window holds much more than a block, though the file is one line."""
-    monkeypatch.setattr(json_values, "read_blocks", lambda path, source: read_blocks(path, source, 500))
+    monkeypatch.setattr(json_values, "read_blocks", lambda path, source, **more: read_blocks(path, source, 500, **more))
     (tmp_path / "x.json").write_text(json.dumps([{"text": f"t{n}", "label": "ab"[n % 2]} for n in range(3000)]))
     held = []
     more = json_values._Stream.more

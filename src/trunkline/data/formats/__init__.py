@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trunkline.data.reading.opened import COMPRESSED, ZIP
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.table import Table
 from trunkline.registry import Registry
 
@@ -21,6 +22,9 @@ class Format:
     compressed (bool): whether it is text, which is read compressed too (``.gz``, ``.zst``, ...).
     content (Callable[[list[str]], bool] | None): whether the first lines of a file that has no suffix of any format are of
         this one; None for formats that are no text.
+    tolerant (Callable[[Path, str, int, Tolerant], Iterator[Table]] | None): `chunks` that do not stop at a row that cannot be
+        read, which is among the `unread` of its table; None where no row can be told from the next then.
+    count (Callable[[Path], int] | None): the number of rows, where that is known without reading them.
     """
 
     suffixes: tuple[str, ...]
@@ -28,6 +32,8 @@ class Format:
     chunks: Callable[[Path, str, int], Iterator[Table]]
     compressed: bool = True
     content: Callable[[list[str]], bool] | None = None
+    tolerant: Callable[[Path, str, int, Tolerant], Iterator[Table]] | None = None
+    count: Callable[[Path], int] | None = None
 
 
 formats: Registry[Format] = Registry("data format", __name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.tolerant import Tolerant
 
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LOOKED_AT = 50  # lines
@@ -16,13 +17,14 @@ LONGEST_NAME = 30  # characters of a column's name, where a header has to be tol
 _EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 
-def find_delimiter(path: Path, source: str, expected: str, notes: Notes) -> tuple[str, bool]:
+def find_delimiter(path: Path, source: str, expected: str, notes: Notes, tolerant: Tolerant | None = None) -> tuple[str, bool]:
     """Return what separates the cells, and whether the first line is only Excel's ``sep=;``.
 
     Another mark than the `expected` one is taken where that leaves the header whole or the rows uneven, and the other divides
     the header and every row that is looked at into the same number of cells. It is noted.
     """
-    lines = [line for _, line in islice(read_lines(path, source, quotes=expected != "\t"), LOOKED_AT)]
+    found = read_lines(path, source, quotes=expected != "\t", tolerant=tolerant)
+    lines = [line for _, line in islice(found, LOOKED_AT)]
     if lines and (match := _EXCEL.fullmatch(lines[0])):
         notes.say(f"the cells are separated by {match[1]!r}, as the first line declares.")
         return match[1], True

@@ -18,8 +18,11 @@ from trunkline.data.formats.json_columns import rows_within
 from trunkline.data.reading.json_values import Value, json_values
 from trunkline.data.reading.notes import Notes
 from trunkline.data.reading.parts import parts
-from trunkline.data.table import Table
+from trunkline.data.reading.tolerant import Tolerant
+from trunkline.data.table import Table, Unread
 from trunkline.errors import BadInput
+
+_Row = tuple[int, dict[str, Any] | BadInput]  # the number of its line or of itself, and what it holds, or why it cannot be read
 
 LOOKED_AT = 200  # values from which a tool is recognised
 NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
@@ -42,23 +45,28 @@ def read(path: Path, source: str) -> Table:
     return _table(_objects(enumerate((value for _, value in chain(head, values)), start=1), source, "row"), source, by_row=True)
 
 
-def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
+def chunks(path: Path, source: str, size: int, tolerant: Tolerant | None = None) -> Iterator[Table]:
     """Yield the same as tables of at most `size` rows; a table has the columns that its own rows have.
 
-    What is not read row by row, one object that holds all rows and files of annotation tools, is read whole.
+    What is not read row by row, one object that holds all rows and files of annotation tools, is read whole. A `tolerant`
+    reader leaves out lines that are no JSON object, as rows that cannot be read; what is broken in values that are not on lines
+    of their own is raised.
     """
     head: list[Value] = []
     with suppress(BadInput):  # it is raised again by the part that it is in
-        head.extend(islice(json_values(path, source), LOOKED_AT))
+        found = json_values(path, source, tolerant)
+        head.extend(islice((one for one in found if not isinstance(one[1], BadInput)), LOOKED_AT))
     if _within(head, path, source) is not None or tool_of([value for _, value in head]) is not None:
         table = read(path, source)
+        if tolerant is not None:
+            tolerant.rows = len(table)
         for start in range(0, len(table), size):
             yield table.select(range(start, min(start + size, len(table))))
         return
-    numbered, values = _on_lines(head), json_values(path, source)
+    numbered, values = _on_lines(head), json_values(path, source, tolerant)
     if not numbered:
         values = enumerate((value for _, value in values), start=1)
-    for part, _ in parts(_objects(values, source, "line" if numbered else "row"), size):
+    for part, _ in parts(_objects(values, source, "line" if numbered else "row", tolerant is not None), size):
         yield _table(part, source, by_row=not numbered)
 
 
@@ -74,12 +82,17 @@ def _on_lines(head: Sequence[Value]) -> bool:
     return all(one < other for (one, _), (other, _) in pairwise(head))
 
 
-def _objects(values: Iterable[Value], source: str, unit: str = "line") -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(values: Iterable[Value], source: str, unit: str = "line", tolerant: bool = False) -> Iterator[_Row]:
+    """The values with their numbers; what is no object is its error where the reader is tolerant, else it is raised."""
     for number, value in values:
-        if not isinstance(value, dict):
-            expected = "one JSON object a line" if unit == "line" else 'JSON objects, such as {"text": "...", "label": "..."}'
-            raise BadInput(f"{source} {unit} {number}: found {NAMES[type(value)]}, expected {expected}")
-        yield number, value
+        if isinstance(value, dict | BadInput):
+            yield number, value
+            continue
+        expected = "one JSON object a line" if unit == "line" else 'JSON objects, such as {"text": "...", "label": "..."}'
+        error = BadInput(f"{source} {unit} {number}: found {NAMES[type(value)]}, expected {expected}")
+        if not tolerant:
+            raise error
+        yield number, error
 
 
 def _annotated(name: str, values: Iterable[Value], source: str, numbered: bool) -> Table:
@@ -101,12 +114,14 @@ def _annotated(name: str, values: Iterable[Value], source: str, numbered: bool) 
     return _table(rows, source, by_row=not numbered, findings=notes.sentences)
 
 
-def _table(
-    rows: Iterable[tuple[int, dict[str, Any]]], source: str, *, by_row: bool = False, findings: tuple[str, ...] = ()
-) -> Table:
+def _table(rows: Iterable[_Row], source: str, *, by_row: bool = False, findings: tuple[str, ...] = ()) -> Table:
     columns: dict[str, list] = {}
     numbers: list[int] = []
+    unread: list[Unread] = []
     for number, row in rows:
+        if isinstance(row, BadInput):
+            unread.append(Unread(len(numbers), f"{source} {'row' if by_row else 'line'} {number}", row))
+            continue
         if row.keys() != columns.keys():
             for key in [key for key in row if key not in columns]:
                 columns[key] = [None] * len(numbers)
@@ -115,7 +130,8 @@ def _table(
         for key, value in row.items():
             columns[key].append(value)
         numbers.append(number)
-    return Table(source, columns, None if by_row else numbers, rows=numbers if by_row else None, findings=findings)
+    lines, places = (None, numbers) if by_row else (numbers, None)
+    return Table(source, columns, lines, rows=places, findings=findings, unread=tuple(unread))
 
 
 def is_json(lines: Sequence[str]) -> bool:
@@ -124,4 +140,4 @@ def is_json(lines: Sequence[str]) -> bool:
     return start.startswith(('{"', '[{"', '["', "[["))
 
 
-formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json))
+formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json, tolerant=chunks))

@@ -42,6 +42,11 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a complete one") from None
 
 
+def count(path: Path) -> int:
+    """Return the number of rows of a Parquet file, as its end says it."""
+    return pq.read_metadata(path).num_rows
+
+
 def refuse_twice(names: list[str], source: str) -> None:
     """Raise BadInput for a name that two columns have."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -86,4 +91,4 @@ def named_numbers(value: Any, feature: Any) -> Any:
     return value
 
 
-formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, compressed=False))
+formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, compressed=False, count=count))

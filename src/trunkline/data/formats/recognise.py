@@ -9,6 +9,7 @@ from trunkline.data.formats import Format, format_of, formats
 from trunkline.data.formats.conll_layout import is_headless
 from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.opened import COMPRESSED, ZIP, member_name
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.errors import BadInput
 
 LOOKED_AT = 50  # lines
@@ -91,7 +92,7 @@ def _by_content(path: Path, source: str, otherwise: str | None) -> Format:
 def _head(path: Path, source: str) -> list[str]:
     """The first lines; none where they are no text."""
     try:
-        return [line for _, line in islice(read_lines(path, source), LOOKED_AT)]
+        return [line for _, line in islice(read_lines(path, source, tolerant=Tolerant()), LOOKED_AT)]
     except BadInput:
         return []
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from trunkline.data.formats import Format, formats
 from trunkline.data.formats.csv import Rows, delimited, narrowed, parse, rows_to_table, rows_to_tables
 from trunkline.data.formats.delimiters import find_delimiter
 from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -36,6 +39,34 @@ def read(path: Path, source: str) -> Table:
             return rows_to_table(delimited(path, source, "\t", said, notes := Notes()), source, notes)
         except BadInput:
             raise plain from None
+
+
+def tolerant_chunks(path: Path, source: str, size: int, tolerant: Tolerant) -> Iterator[Table]:
+    """`chunks` without the rows that cannot be read; of the two ways it is the one in which these are fewer."""
+    delimiter, said = find_delimiter(path, source, "\t", Notes(), tolerant)
+
+    def tables(plain: bool) -> Iterator[Table]:
+        find_delimiter(path, source, "\t", notes := Notes(), tolerant)
+        rows = _plain if plain else partial(delimited, delimiter=delimiter)
+        return rows_to_tables(rows(path, source, said=said, notes=notes, tolerant=tolerant), source, size, notes, tolerant=True)
+
+    def unread(plain: bool) -> int:
+        return sum(len(table.unread) for table in tables(plain))
+
+    if delimiter != "\t":
+        return tables(plain=False)
+    try:
+        broken = unread(plain=True)
+    except BadInput as error:
+        try:
+            unread(plain=False)
+        except BadInput:
+            raise error from None
+        return tables(plain=False)
+    if broken:
+        with suppress(BadInput):
+            return tables(plain=broken <= unread(plain=False))
+    return tables(plain=True)
 
 
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
@@ -64,22 +95,36 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     return tables(_plain)
 
 
-def _plain(path: Path, source: str, said: bool, notes: Notes) -> Rows:
+def _plain(path: Path, source: str, said: bool, notes: Notes, tolerant: Tolerant | None = None) -> Rows:
     def rows() -> Rows:
         width = 0
-        for number, (line, cells) in enumerate(parse(path, source, delimiter="\t", quoting=csv.QUOTE_NONE)):
+        found = parse(path, source, delimiter="\t", quoting=csv.QUOTE_NONE, tolerant=tolerant)
+        for number, (line, cells) in enumerate(found):
             if number == 0 and said:
+                continue
+            if isinstance(cells, BadInput):
+                yield line, cells
                 continue
             if line == 1 and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
                 raise BadInput(f"{source} line 1: the header is quoted, expected quotes to pair up")
-            if any("\r" in cell and '"' in cell for cell in cells):
-                raise BadInput(f"{source} line {line}: a carriage return next to a quote, expected quotes to pair up")
             width = width or len(cells)
-            if len(cells) > width:  # empty ones at the end too: a tab in a quoted cell may have made them
-                raise BadInput(f"{source} line {line}: {len(cells)} cells found, expected {width} as in the header")
+            if error := _error(cells, width, f"{source} line {line}"):
+                if tolerant is None:
+                    raise error
+                yield line, error
+                continue
             yield line, [cell[1:-1].replace('""', '"') if QUOTED.fullmatch(cell) else cell for cell in cells]
 
     return narrowed(rows, notes)
+
+
+def _error(cells: list[str], width: int, where: str) -> BadInput | None:
+    """What keeps a line from being a row as it stands."""
+    if any("\r" in cell and '"' in cell for cell in cells):
+        return BadInput(f"{where}: a carriage return next to a quote, expected quotes to pair up")
+    if len(cells) > width:  # empty ones at the end too: a tab in a quoted cell may have made them
+        return BadInput(f"{where}: {len(cells)} cells found, expected {width} as in the header")
+    return None
 
 
 def is_tsv(lines: Sequence[str]) -> bool:
@@ -88,4 +133,4 @@ def is_tsv(lines: Sequence[str]) -> bool:
     return len(counts) == 1 and counts != {0} and len(lines) > 1
 
 
-formats.register("tsv")(Format((".tsv", ".tab"), read, chunks, content=is_tsv))
+formats.register("tsv")(Format((".tsv", ".tab"), read, chunks, content=is_tsv, tolerant=tolerant_chunks))

@@ -9,32 +9,58 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.reading.lines import read_blocks, read_lines
+from trunkline.data.reading.tolerant import Tolerant, not_utf8
 from trunkline.errors import BadInput
 
-Value = tuple[int, Any]  # the line on which a JSON value begins, and what it is
+Value = tuple[int, Any]  # the line on which a JSON value begins, and what it is; a BadInput for a line that is none
+LINES = 10  # from which it is told that a file has a value a line though its first line is none
 _BLANK = " \t\r\n"
 _DECODER = json.JSONDecoder()
 
 
-def json_values(path: Path, source: str) -> Iterator[Value]:
+def json_values(path: Path, source: str, tolerant: Tolerant | None = None) -> Iterator[Value]:
     """Yield the values of a JSON file.
 
     A file whose first line is a whole value has one on each line. Otherwise values follow one another, or are the items of an
     array. Memory is that of a value or a block, whatever the size of the file.
 
+    Args:
+        path: of the file.
+        source: how messages name it.
+        tolerant: where it is given, the value of a broken line is its error; what is broken in other layouts is raised.
+
     Raises:
         BadInput: with line and column, what is no JSON.
     """
-    start = next(read_blocks(path, source), "").lstrip(_BLANK)
+    start = next(read_blocks(path, source, tolerant=tolerant), "").lstrip(_BLANK)
     opening = "".join(start[:10_000].split())[:2]
     if opening[:1] == "[" and opening[1:] in ("", "{", "[", "]"):
         yield from _Stream(path, source).items()
-    elif opening[:1] == "{" and not _whole(start.partition("\n")[0]):
+    elif opening[:1] == "{" and not _whole(start.partition("\n")[0]) and not (tolerant and _begins_broken(start, path, source)):
         yield from _Stream(path, source).values()
     else:
-        for number, line in read_lines(path, source):
-            if not line.isspace():
-                yield number, _parse(line, f"{source} line {number}")
+        for number, line in read_lines(path, source, tolerant=tolerant):
+            if line.isspace():
+                continue
+            where, value = f"{source} line {number}", None
+            try:
+                value = (tolerant and not_utf8(line, where)) or _parse(line, where)
+            except BadInput as error:
+                if tolerant is None:
+                    raise
+                value = error
+            yield number, value
+
+
+def _begins_broken(start: str, path: Path, source: str) -> bool:
+    """Whether a file whose first line is no value has one a line all the same: nothing begins there that goes on below."""
+    if not any(line.startswith("{") and _whole(line) for line in start.split("\n")[1:LINES]):
+        return False
+    try:
+        list(islice(_Stream(path, source).values(), LINES))
+    except BadInput:
+        return True
+    return False
 
 
 def _whole(line: str) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trunkline.data.reading.opened import COMPRESSED, ZIP, opened
+from trunkline.data.reading.tolerant import Tolerant, is_mostly_utf8
 from trunkline.errors import BadInput
 
 HEAD = 1 << 16  # bytes from which encoding and line ends are told
@@ -21,7 +22,7 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 _QUOTED_OR_END = re.compile(r'"[^"]*"|\r*\n|\r')
 
 
-def read_lines(path: Path, source: str, *, quotes: bool = False) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, source: str, *, quotes: bool = False, tolerant: Tolerant | None = None) -> Iterator[tuple[int, str]]:
     """Yield (1-based number, text with its line end) of each line; compression undone, byte-order mark dropped.
 
     A line ends at a line feed only, so other separators inside JSON strings or cells do no harm; or at a carriage return
@@ -31,28 +32,34 @@ def read_lines(path: Path, source: str, *, quotes: bool = False) -> Iterator[tup
         path (Path): of the file.
         source (str): how messages name it.
         quotes (bool): line ends between double quotes do not count as that of the first line.
+        tolerant (Tolerant | None): where it is given, bytes that are not UTF-8 are escaped (see `not_utf8`), if they are few.
     """
-    with reading(path, source, quotes=quotes) as file:
+    with reading(path, source, quotes=quotes, tolerant=tolerant) as file:
         yield from enumerate(file, start=1)
 
 
-def read_blocks(path: Path, source: str, size: int = 1 << 20) -> Iterator[str]:
+def read_blocks(path: Path, source: str, size: int = 1 << 20, *, tolerant: Tolerant | None = None) -> Iterator[str]:
     """Yield the text of a file in blocks of `size` characters, for files that may consist of one long line."""
-    with reading(path, source) as file:
+    with reading(path, source, tolerant=tolerant) as file:
         while block := file.read(size):
             yield block
 
 
 @contextmanager
-def reading(path: Path, source: str, *, quotes: bool = False) -> Iterator[io.TextIOWrapper]:
+def reading(path: Path, source: str, *, quotes: bool = False, tolerant: Tolerant | None = None) -> Iterator[io.TextIOWrapper]:
     """Open a file as text; what cannot be decoded while it is read within the ``with`` becomes a BadInput that says where."""
     with opened(path, source) as raw:
         head = raw.read(HEAD)
     encoding = _encoding(head)
     start = codecs.getincrementaldecoder(encoding)("replace").decode(head)
     newline = _line_end(start, quotes)
+    escapes = tolerant is not None and encoding.startswith("utf-8") and is_mostly_utf8(head, len(head) == HEAD)
+    errors = "surrogateescape" if escapes else "strict"
     try:
-        with opened(path, source) as raw, io.TextIOWrapper(raw, encoding, newline=newline) as file:
+        with (
+            opened(path, source, tolerant) as raw,
+            io.TextIOWrapper(raw, encoding, errors=errors, newline=newline) as file,
+        ):
             yield file
     except UnicodeDecodeError:
         raise _undecodable(path, source, encoding, newline) from None

@@ -13,24 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.errors import BadInput
 
 ZIP = ".zip"
 
 
-def _zstandard(path: Path) -> IO[bytes]:
+def _zstandard(file: IO[bytes]) -> IO[bytes]:
     import pyarrow as pa
 
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd"))
 
 
-_OPEN: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstandard}
+_OPEN: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstandard}
 COMPRESSED = tuple(_OPEN)
 
 
 @contextmanager
-def opened(path: Path, source: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading, decompressed by its suffix.
+def opened(path: Path, source: str, tolerant: Tolerant | None = None) -> Iterator[IO[bytes]]:
+    """Open a file for reading, decompressed by its suffix; `tolerant` is told how much of it is read.
 
     Raises:
         BadInput: its contents are not what its suffix says, or end too early. Errors while reading within the ``with`` are
@@ -39,15 +40,17 @@ def opened(path: Path, source: str) -> Iterator[IO[bytes]]:
     suffix = path.suffix.lower()
     kind = {".gz": "gzip", ZIP: "zip"}.get(suffix, suffix.removeprefix("."))
     try:
-        if suffix == ZIP:
-            with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, source)) as file:
-                yield file
-        elif suffix in _OPEN:
-            with _OPEN[suffix](path) as file:
-                yield file
-        else:
-            with open(path, "rb") as file:
-                yield file
+        with open(path, "rb") as packed:
+            if tolerant is not None:
+                tolerant.watch(packed)
+            if suffix == ZIP:
+                with zipfile.ZipFile(packed) as archive, archive.open(_only_member(archive, source)) as file:
+                    yield file
+            elif suffix in _OPEN:
+                with _OPEN[suffix](packed) as file:
+                    yield file
+            else:
+                yield packed
     except (gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error, EOFError):
         raise _damaged(path, source, kind) from None
     except RuntimeError:
