@@ -9,7 +9,7 @@ from typing import IO
 from trunkline.errors import BadInput
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as "surrogateescape" decodes them; JSON's escapes are none
-MOST, LINES = 20, 1  # a file is taken for one of another encoding if one line of MOST is not UTF-8, and more than LINES are
+MOST, LINES = 20, 1  # a file is in another encoding if one line of MOST is not UTF-8 and more than LINES are, or all
 
 
 class Tolerant:
@@ -53,4 +53,4 @@ def is_mostly_utf8(head: bytes, cut: bool) -> bool:
     """
     lines = head.split(b"\n")[: -1 if cut else None]
     bad = sum(1 for line in lines if _ESCAPED.search(line.decode("utf-8", "surrogateescape")))
-    return bad <= LINES or bad * MOST < len(lines)
+    return bad == 0 or (bad <= LINES and bad < len(lines)) or bad * MOST < len(lines)
