@@ -53,4 +53,6 @@ def is_mostly_utf8(head: bytes, cut: bool) -> bool:
     """
     lines = head.split(b"\n")[: -1 if cut else None]
     bad = sum(1 for line in lines if _ESCAPED.search(line.decode("utf-8", "surrogateescape")))
-    return bad == 0 or (bad <= LINES and bad < len(lines)) or bad * MOST < len(lines)
+    if bad == 0 or b"\0" in head:  # with NULs it is no text at all
+        return bad == 0
+    return (bad <= LINES and bad < len(lines)) or bad * MOST < len(lines)
