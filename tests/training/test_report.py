@@ -36,8 +36,8 @@ def run(tiny_trunk_dir, tmp_path_factory):
     events = []
     decode = SequenceCriterion.decode
 
-    def negative(self, logits, offsets=None):
-        decoded = decode(self, logits, offsets)
+    def negative(self, logits, offsets=None, **fitted):
+        decoded = decode(self, logits, offsets, **fitted)
         decoded.values = np.zeros_like(decoded.values)
         return decoded
 
@@ -81,7 +81,12 @@ def test_every_score_has_that_of_its_baseline_beside_it(run):
         error = np.mean([(row["stars"] - mean) ** 2 for row in rows[split]])
         assert result.tasks["stars"]["baseline"][split]["mse"] == pytest.approx(error)
         assert result.tasks["cities"]["baseline"][split]["f1"] == 1.0  # a city is always one, and no other word ever is
-        assert result.tasks["topics"]["baseline"][split].keys() == result.tasks["topics"][split].keys() - {"loss", "by_label"}
+        assert result.tasks["topics"]["baseline"][split].keys() == result.tasks["topics"][split].keys() - {
+            "loss",
+            "by_label",
+            "calibration_error",
+            "nll",
+        }
     assert result.tasks["mood"]["baseline"]["rule"] == "predicting the most frequent label"
     json.dumps(result.summary, allow_nan=False)
 

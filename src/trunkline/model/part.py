@@ -8,17 +8,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from trunkline.branches import Output, SideBranch, TrunkShape, methods
+from trunkline.model.decision import Decision
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Task
 
 
 @dataclass(frozen=True)
 class Part:
-    """A task being learned: the module that reads layer states for it, and what turns its logits into a loss."""
+    """A task being learned: the module that reads layer states for it, and what turns its logits into a loss.
+
+    decision (Decision | None): what is fitted once its weights are settled, for what logits become in answers.
+    """
 
     task: Task
     branch: SideBranch
     criterion: Criterion
+    decision: Decision | None = None
 
 
 def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from trunkline.model.part import Part
 from trunkline.model.source import Source
 from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.cost import Cost, peak_memory
+from trunkline.training.decision import decision_findings, fit_decision, with_calibration
 from trunkline.training.environment import changes, environment
 from trunkline.training.loop import Loop
 from trunkline.training.outcome import training_findings
@@ -92,7 +94,7 @@ class Training:
                 *(
                     finding
                     for stage, record in zip(stages, records, strict=True)
-                    for finding in self._told(stage, record["history"])
+                    for finding in self._told(stage, record["history"], record["tasks"])
                 ),
                 *remarks,
             ],
@@ -128,9 +130,10 @@ class Training:
         for finding in run.findings:
             run.publish(Finding(finding))
 
-    def _told(self, stage: Stage, history: list[dict[str, Any]]) -> list[str]:
-        """What there is to say of how the training of a stage went."""
+    def _told(self, stage: Stage, history: list[dict[str, Any]], judged: Mapping[str, Any]) -> list[str]:
+        """What there is to say of how the training of a stage went, and of what was fitted after it, as its record has it."""
         found = training_findings(history, {name: self.run.tasks[name] for name in stage.tasks})
+        found += decision_findings({name: judged[name] for name in stage.tasks if name in judged})
         return [f"{stage.name}: {finding}" if stage.name else finding for finding in found]
 
     def _earlier(self, number: int) -> list[Stage]:
@@ -179,14 +182,14 @@ class Training:
         loop = self.run.loop_of(stage, learners, source, cost, self.path / "checkpoint" / stage.name)
         with source.while_training():
             position, cost = loop.run()
-        for finding in self._told(stage, position.history):
+        for finding in self._told(stage, position.history, {}):
             self.run.publish(Finding(finding))
         after = time.monotonic()
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
         with self.run.clock.part("judging"):
-            metrics, tuned = self._judge(parts, stage.tasks, source, loop)
+            metrics, tuned, parts = self._judge(parts, stage.tasks, source, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         tasks, saved = {}, self._places(number)
@@ -208,12 +211,15 @@ class Training:
                 "monitor": part.task.monitor,
                 **metrics[name],
                 **({"tuned": tuned[name]} if tuned.get(name) else {}),
+                **({} if part.decision is None else {"decision": part.decision.model_dump(mode="json")}),
                 "branch": str(places[-1]) if places else None,
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
             }
             if attention := source.attention():
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
+        for finding in self._told(stage, [], tasks):
+            self.run.publish(Finding(finding))
         record = {"identity": self.run.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
         record["environment"] = environment(self.run.accelerator)
         record["clock"] = self.run.clock.as_dict()
@@ -227,14 +233,16 @@ class Training:
         """The head of an earlier stage, to be judged on the trunk as it is now."""
         branch = load_branch(path, self.run.trunk)
         source.bind(branch.module)
-        return Part(branch.task, branch.module.to(self.run.trunk.device), branch.criterion.to(self.run.trunk.device))
+        device = self.run.trunk.device
+        return Part(branch.task, branch.module.to(device), branch.criterion.to(device), branch.decision)
 
     def _judge(
         self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-        """By task, metrics of the best weights on validation and, once, on test; and what was chosen on validation before that,
-        for those that are `fresh`.
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, Part]]:
+        """By task, metrics of the best weights on validation and, once, on test; what was chosen of thresholds on validation
+        before that, for those that are `fresh`; and the parts with their decisions, which these have fitted then.
         """
+        parts = dict(parts)
         metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
         tuned: dict[str, dict[str, Any]] = {}
         for module in (source, *(module for part in parts.values() for module in (part.branch, part.criterion))):
@@ -257,10 +265,13 @@ class Training:
             with source.watch() if validating else nullcontext():
                 logits = loop.logits(own, read)
             for name, part in own.items():
+                asked = logits[name], supervision[name].answers.offsets, supervision[name].targets
                 if validating and name in fresh:
-                    tuned[name] = part.task.tune(logits[name], supervision[name].targets)
-                metrics[name][split_name] = supervision[name].score(part.criterion, logits[name])
-        return metrics, tuned
+                    decision, tuned[name] = fit_decision(part, *asked)
+                    part = replace(part, decision=decision)
+                metrics[name][split_name] = supervision[name].judge(part, logits[name])
+                parts[name] = replace(part, decision=with_calibration(part, split_name, *asked))
+        return metrics, tuned, parts
 
     def _branch(self, part: Part, source: Source, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
         name = part.task.name
@@ -277,4 +288,5 @@ class Training:
         return Branch(
             part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.run.trunk),
             self.run.max_length, self.run.precision, data.text, data.text_pair, metrics, spent, source=source,
+            decision=part.decision,
         )  # fmt: skip

@@ -1,0 +1,102 @@
+"""The decision layer that a run fits on its validation rows, against one fitted anew to the logits of the saved branches."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from synthetic import config, write_rows
+
+from trunkline import Bundle, fit
+from trunkline.model.branch import load_branch
+from trunkline.training.decision import ROWS, decision_findings
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_trunk_dir, tmp_path_factory):
+    """A run of all kinds with 60 validation rows; of `rare`, 20 have a label."""
+    home = tmp_path_factory.mktemp("decision")
+    splits = {
+        name: write_rows(home / f"{name}.jsonl", count, seed) for name, count, seed in (("train", 60, 0), ("held", 60, 1))
+    }
+    for path in splits.values():
+        rows = [{**row, "rare": row["label"] if number < 20 else None} for number, row in enumerate(rows_of(path))]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = config(tiny_trunk_dir, splits["train"], tasks=("mood", "cities", "topics", "stars"), epochs=2)
+    values["tasks"] |= {"rare": {"kind": "sequence", "label": "rare"}, "chained": {**values["tasks"]["cities"], "crf": True}}
+    values["data"] |= {"validation": str(splits["held"]), "test": str(splits["held"])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUNKLINE_CACHE", str(home / "cache"))
+        return fit(values, run_dir=home / "run", progress=False), rows_of(splits["held"])
+
+
+def log_probabilities(run, name: str) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """fp64 logarithms of what the branch says without its temperature (of labels that may all hold, its logits), and what is
+    right, both by row."""
+    result, rows = run
+    bundle = Bundle.open(result)
+    branch = bundle.branches[name]
+    branch.decision = None
+    shares = bundle.only(name).predict_proba([row["text"] for row in rows])[name]
+    number = {label: i for i, label in enumerate(branch.task.labels)}
+    if name in ("cities", "chained"):
+        true = [number[tag] for row in rows for tag in row["tags"]]
+        return torch.from_numpy(np.concatenate(shares)).double().log(), torch.tensor(true), False
+    if name == "topics":
+        true = [[float(label in row["topics"]) for label in branch.task.labels] for row in rows]
+        return torch.logit(torch.from_numpy(shares).double()), torch.tensor(true).double(), True
+    return torch.from_numpy(shares).double().log(), torch.tensor([number[row["label"]] for row in rows]), False
+
+
+@pytest.mark.parametrize("name", ["mood", "cities", "chained", "topics"])
+def test_the_temperature_is_the_best_for_the_logits_of_the_saved_branch(run, name):
+    decision = load_branch(run[0].branches[name]).decision
+    logits, true, several = log_probabilities(run, name)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits if several else torch.nn.functional.cross_entropy
+    best = minimize_scalar(lambda t: float(loss(logits / np.exp(t), true)), bounds=(-3, 3), method="bounded")
+    assert decision.rows == 60 and decision.temperature == pytest.approx(np.exp(best.x), rel=1e-2)
+    own, plain = decision.calibration["validation"].after.nll, decision.calibration["validation"].before.nll
+    assert own == pytest.approx(best.fun, rel=1e-4) and plain == pytest.approx(float(loss(logits, true)), rel=1e-4)
+    assert decision.calibration["test"].after.nll == pytest.approx(own, rel=1e-3)  # the same rows, their states not stored
+    task = run[0].tasks[name]
+    assert task["validation"]["nll"] == own and task["decision"] == decision.model_dump(mode="json")
+    assert json.loads((run[0].branches[name] / "branch.json").read_text())["decision"] == task["decision"]
+
+
+def test_the_curve_is_what_is_counted_answer_by_answer(run):
+    result, rows = run
+    answers = Bundle.open(result).predict([row["text"] for row in rows])
+    spans = [(a["cities"]["spans"], row) for a, row in zip(answers, rows, strict=True)]
+    found = {
+        "mood": [(a["mood"]["score"], a["mood"]["label"] == row["label"]) for a, row in zip(answers, rows, strict=True)],
+        "topics": [
+            (np.prod([s if label in a["topics"]["labels"] else 1 - s for label, s in a["topics"]["scores"].items()]),
+             set(a["topics"]["labels"]) == set(row["topics"]))
+            for a, row in zip(answers, rows, strict=True)
+        ],
+        "cities": [(span["score"], span["text"] in ("paris", "tokyo")) for own, _ in spans for span in own],
+    }  # fmt: skip
+    for name, own in found.items():
+        for level in load_branch(result.branches[name]).decision.abstention:
+            kept = [right for score, right in own if score >= level.min_confidence - 1e-7]
+            assert level.coverage == (pytest.approx(len(kept) / len(own)) if own else None)
+            assert level.accuracy == (pytest.approx(np.mean(kept)) if kept else None)
+
+
+def test_few_rows_have_no_temperature_and_numbers_have_no_decision(run):
+    result, _ = run
+    rare = load_branch(result.branches["rare"]).decision
+    assert (rare.rows, rare.temperature, rare.abstention) == (20, None, ())
+    assert rare.calibration["validation"].before == rare.calibration["validation"].after
+    why = f"it has 20 rows with a label, and a temperature is fitted to at least {ROWS}"
+    assert result.findings.count(f"validation: the scores of 'rare' are not calibrated: {why}.") == 1
+    assert load_branch(result.branches["stars"]).decision is None and "decision" not in result.tasks["stars"]
+    [said] = decision_findings({"a": {"decision": {"rows": 80, "temperature": None}}, "b": {}})
+    assert "'a' are not calibrated: no temperature is best for its 80 rows, as where all predictions are right." in said
