@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.live import LiveStates
 from trunkline.trunk.backends import backends
+from trunkline.trunk.backends.openvino import LENT, _quiet
 from trunkline.trunk.compiled import CompiledTrunk
 from trunkline.trunk.load import load_trunk
 from trunkline.trunk.shared import shared_trunk
@@ -194,6 +196,42 @@ def test_states_that_were_handed_out_stay_as_they_are(tiny_trunk):
         compiled.run(trunk.collate(encoded, [0]), [2], lambda layer, state: state.zero_())
         compiled.run(trunk.collate(encoded, [2]), [2], lambda layer, state: None)
         assert torch.equal(kept[2], before)
+
+
+def test_openvino_lends_its_memory_and_copies_when_much_of_it_is_kept(tiny_trunk):
+    trunk = tiny_trunk("bert")
+    compiled, encoded, kept = CompiledTrunk(trunk, "openvino", "fp32"), trunk.encode(TEXTS), []
+    for turn in range(5):
+        compiled.run(trunk.collate(encoded, [turn % 4]), [1, 3], lambda layer, state: None)
+    [graph] = compiled._graphs.values()
+    assert graph._made == len(graph._idle) == 1
+    for turn in range(2 * LENT):  # a part of a state holds the memory of all of it
+        compiled.run(trunk.collate(encoded, [turn % 4]), [3], lambda layer, state: kept.append((state[:, 1:], state.clone())))
+    assert graph._made == LENT + 1
+    assert all(torch.equal(part, whole[:, 1:]) for part, whole in kept)
+    kept.clear()
+    assert graph._made == len(graph._idle)
+
+
+def test_nncf_is_quiet_in_this_thread_alone(capsys):
+    said = []
+
+    def other():
+        logging.getLogger("nncf").warning("another's")
+        said.append(track([1], description="another's").progress.disable)
+
+    with _quiet():
+        from nncf.common.logging.track_progress import track
+
+        logging.getLogger("nncf").warning("ours")
+        said.append(track([1], description="ours").progress.disable)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    other()
+    assert said == [True, False, False]
+    shown = capsys.readouterr()
+    assert "ours" not in shown.out + shown.err
 
 
 def test_a_loaded_trunk_runs_on_its_backend_and_says_so(tiny_trunk_dir, monkeypatch):

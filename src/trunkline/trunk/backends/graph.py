@@ -2,21 +2,26 @@
 
 The graph is traced through the layer stream (trunk/stream.py): it has the blocks up to the deepest wanted layer and no more,
 and its states are those that a live pass gives. Numbers of texts and of tokens stay free.
+
+Attention is written out ("eager") in the graph: OpenVINO makes one kernel of it then, and does not of torch's own function,
+whose guard against rows without a token comes in between (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trunkline.errors import TrunklineError
+from trunkline.trunk.architectures import StackName, Taps, find_taps
 from trunkline.trunk.stream import Runs, run_layers
 
 OPSET = 18
@@ -28,8 +33,27 @@ Inputs = Mapping[str, np.ndarray]
 class Traceable(Runs, Protocol):
     """What exporting needs to know of a trunk, in fp32 and on the CPU."""
 
+    stack: StackName
     vocabulary: int
     pad_id: int
+
+
+@dataclass
+class _WrittenOut:
+    """A copy of a trunk over the same tensors that writes out its attention; other threads may run the trunk meanwhile."""
+
+    model: Any
+    taps: Taps
+    architecture: str
+    num_layers: int
+    call_options: dict[str, Any]
+
+    @classmethod
+    def of(cls, trunk: Traceable) -> _WrittenOut:
+        tensors = (*trunk.model.parameters(), *trunk.model.buffers())
+        model = copy.deepcopy(trunk.model, {id(tensor): tensor for tensor in tensors})
+        model.set_attn_implementation("eager")
+        return cls(model, find_taps(model, trunk.stack), trunk.architecture, trunk.num_layers, trunk.call_options)
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ def export(trunk: Traceable, names: Collection[str], layers: Collection[int], pa
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                _States(trunk, kept, order).eval(),
+                _States(_WrittenOut.of(trunk), kept, order).eval(),
                 tuple(_sample(trunk, name) for name in order),
                 str(path),
                 input_names=list(order),

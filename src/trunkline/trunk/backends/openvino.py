@@ -11,8 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, wraps
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from trunkline.trunk.backends import Graph, Ranges, backends
 from trunkline.trunk.backends.graph import Exported, Inputs
 
 FILE = "graph.xml"
+LENT = 8  # requests of a graph whose memory is handed out at the same time
 _PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
 
@@ -61,22 +65,53 @@ class OpenVino:
 
 
 class _Compiled:
-    """A compiled model and the requests that run it, one for each thread that runs it at the same time."""
+    """A compiled model and the requests that run it, one for each thread that runs it at the same time.
+
+    States are handed out where the request has written them, as copies of all layers take an eighth of a pass in int8. So a
+    request is idle again when none of its arrays is left. Where many are kept, copies are: a request takes more memory than
+    its states.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._takes = [one.any_name for one in model.inputs]
-        self._idle: list[Any] = []
+        self._idle: deque[Any] = deque()  # without a lock, as a request comes back from whatever line lets its last array go
+        self._made = 0
         self._turn = threading.Lock()
 
     def __call__(self, inputs: Inputs) -> list[np.ndarray]:
-        with self._turn:
-            request = self._idle.pop() if self._idle else self._model.create_infer_request()
-        found = request.infer([inputs[name] for name in self._takes], share_inputs=True)
-        states = [found[index] for index in range(len(self._model.outputs))]  # copies: the request's memory is used again
-        with self._turn:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            with self._turn:
+                request = self._model.create_infer_request()
+                self._made += 1
+        found = request.infer([inputs[name] for name in self._takes], share_inputs=True, share_outputs=True)
+        states = found.to_tuple()
+        if self._made - len(self._idle) > LENT:
+            copies = [state.copy() for state in states]
             self._idle.append(request)
-        return states
+            return copies
+        lease = _Lease(request, self._idle)
+        return [np.asarray(_Lent(state, lease)) for state in states]
+
+
+class _Lease:
+    """A request whose memory is being read."""
+
+    def __init__(self, request: Any, idle: deque[Any]) -> None:
+        self._request, self._idle = request, idle
+
+    def __del__(self) -> None:
+        self._idle.append(self._request)
+
+
+class _Lent:
+    """What an array is made of that holds a lease for as long as it, or anything that reads its memory, is there."""
+
+    def __init__(self, state: np.ndarray, lease: _Lease) -> None:
+        self.__array_interface__ = state.__array_interface__
+        self._held = state, lease
 
 
 def _read(exported: Exported) -> Any:
@@ -135,34 +170,54 @@ def _openvino() -> Any:
         return openvino
 
 
+_IMPORTING = threading.RLock()
+
+
 @contextmanager
 def _without_reports() -> Iterator[None]:
     """Both libraries report their use to their makers over the network when they are imported, but for automated tests."""
     told = {"CI": "true", "NNCF_CI": "1"}
-    before, kind = {name: os.environ.get(name) for name in told}, logging.getLoggerClass()
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        logging.setLoggerClass(kind)  # NNCF makes its own the one of every library
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with _IMPORTING:
+        before, kind = {name: os.environ.get(name) for name in told}, logging.getLoggerClass()
+        os.environ.update(told)
+        try:
+            yield
+        finally:
+            logging.setLoggerClass(kind)  # NNCF makes its own the one of every library
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+_HUSHED: ContextVar[bool] = ContextVar("trunkline_nncf_hushed", default=False)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF prints progress bars and advice; within the block it does not."""
-    own = logging.getLogger("nncf")  # its own function for this changes the handlers of other libraries
-    level = own.level
-    own.setLevel(logging.ERROR)
+    """NNCF prints progress bars and advice; within the block it does not, in this thread alone."""
+    _make_quiet()
+    before = _HUSHED.set(True)
     try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            yield
+        yield
     finally:
-        own.setLevel(level)
+        _HUSHED.reset(before)
+
+
+@cache
+def _make_quiet() -> None:
+    """Let NNCF's bars and log look whether they are to be quiet; neither has a switch for one thread."""
+    from nncf.common.logging.track_progress import track
+
+    made = track.__init__
+
+    @wraps(made)
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        made(self, *given, **{**named, "disable": True} if _HUSHED.get() else named)
+
+    track.__init__ = init
+    logging.getLogger("nncf").addFilter(lambda record: record.levelno >= logging.ERROR or not _HUSHED.get())
 
 
 backends.register("openvino")(OpenVino())
