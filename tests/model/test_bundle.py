@@ -13,7 +13,7 @@ from tiny import tiny_bert
 
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
-from trunkline.model import portions, tables
+from trunkline.model import portions, prepared
 from trunkline.model.bundle import Bundle
 from trunkline.model.tables import predict_table
 from trunkline.trunk.load import load_trunk
@@ -223,10 +223,10 @@ def test_a_table_must_have_the_second_texts_that_a_branch_reads(trunk):
 def test_a_table_of_long_texts_is_predicted_in_parts(trunk, monkeypatch):
     bundle = Bundle(trunk, {"slots": make(trunk, "token")})
     table = Table("rows.csv", {"text": ["so good " * 200, "so", "bad film " * 150, "paris"], "id": [0, 1, 2, 3]})
-    expected, sizes, divide = predict_table(bundle, table), [], tables.corpus_for
+    expected, sizes, divide = predict_table(bundle, table), [], prepared.corpus_for
     monkeypatch.setattr(portions, "CHUNK_CHARACTERS", 1000)
     monkeypatch.setattr(
-        tables, "corpus_for", lambda b, n, part, *how, **k: [sizes.append(len(part)), divide(b, n, part, *how, **k)][1]
+        prepared, "corpus_for", lambda b, n, part, *how, **k: [sizes.append(len(part)), divide(b, n, part, *how, **k)][1]
     )
     found = predict_table(bundle, table)
     assert [row.own for row in found] == [row.own for row in expected] and sizes == [1, 1, 1, 1]

@@ -109,8 +109,9 @@ def predict(
         _check_output(output, source)
     with err().status("loading the trunk"), loading():
         from trunkline.model.bundle import Bundle
+        from trunkline.model.noticed import Noticed
         from trunkline.model.rows import OutputNames, check_tagged, merged, separators_of, writing
-        from trunkline.model.tables import Noticed, predict_table
+        from trunkline.model.tables import predict_table
 
         bundle = Bundle.open(branches, trunk=trunk, backend=backend)
     check_tagged(chosen, bundle.branches)

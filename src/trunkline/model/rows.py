@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,18 +13,21 @@ from trunkline.errors import BadInput, listed, shown
 from trunkline.model.branch import Branch
 
 NAMED = 10  # renamed columns that a message names
+ERROR = "error"  # the column of what keeps rows from being read
 
 
 class Row(NamedTuple):
     """What a row of the input held itself, and the prediction of every branch.
 
     words (list[str] | None): the words of its text, where they are asked for, and `tags` the predicted ones of the only branch.
+    error (str | None): why the row could not be read; its predictions are empty then.
     """
 
     own: dict[str, Any]
     answers: dict[str, dict[str, Any]]
     words: list[str] | None = None
     tags: list[str] | None = None
+    error: str | None = None
 
 
 def answer_columns(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
@@ -43,22 +47,25 @@ def answer_columns(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[
     return found
 
 
-def merged(row: Row) -> dict[str, Any]:
-    """A row as JSON has it: each prediction is an object under its branch's name."""
-    return {**row.own, **row.answers}
+def merged(row: Row, error: str = ERROR) -> dict[str, Any]:
+    """A row as JSON has it: each prediction is an object under its branch's name, and what is wrong stands under `error`."""
+    return {**row.own, **row.answers, **({error: row.error} if row.error is not None else {})}
 
 
-def cells(row: Row, separators: Mapping[str, str] | None = None) -> dict[str, Any]:
+def cells(row: Row, separators: Mapping[str, str] | None = None, error: str | None = None) -> dict[str, Any]:
     """A row for a table: each prediction becomes its main part under its branch's name, and its score beside it.
 
     Args:
         row: what the input held, and the predictions.
         separators: by branch, what its labels are joined with to one string.
+        error: the column of errors, if there is one.
     """
     found = dict(row.own)
     for column, (name, key) in answer_columns(row.answers).items():
         value, mark = row.answers[name][key], (separators or {}).get(name)
         found[column] = mark.join(value) if mark is not None and key == "labels" and value is not None else value
+    if error is not None:
+        found[error] = row.error
     return found
 
 
@@ -91,6 +98,7 @@ def writing(
     names: OutputNames,
     types: Mapping[str, Any] | None = None,
     separators: Mapping[str, str] | None = None,
+    errors: bool = False,
 ) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Yield a function that writes rows, some at a time, into `file`, which is whole when the block has ended.
 
@@ -100,6 +108,7 @@ def writing(
         names: of the columns in the output.
         types: the Arrow types of columns of the input.
         separators: by branch, what its labels are joined with in a format that has no lists (see `separators_of`).
+        errors: whether a table has a column for the errors of rows. Objects have a key for it where there is one.
     """
     flat, joining = chosen.form.flat, None if chosen.form.lists else separators
     with chosen.writer(file) as writer:
@@ -109,8 +118,13 @@ def writing(
                 writer.write([{"tokens": row.words or [], "tags": row.tags or []} for row in rows], {})
                 return
             renamed = names.renamed(list(rows))
-            kept = {**names.keys(types or {}), **answer_types(renamed)} if flat else {}
-            writer.write([cells(row, joining) if flat else merged(row) for row in renamed], kept)
+            if not flat:
+                writer.write([merged(row, names.error if row.error is not None else ERROR) for row in renamed], {})
+                return
+            kept, error = {**names.keys(types or {}), **answer_types(renamed)}, names.error if errors else None
+            if error is not None:
+                kept[error] = PREDICTED["label"]
+            writer.write([cells(row, joining, error) for row in renamed], kept)
 
         yield write
 
@@ -130,6 +144,16 @@ class OutputNames:
         self.flat, self.say = flat, say
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
+        self._error: str | None = None
+
+    @property
+    def error(self) -> str:
+        """The name of the errors of rows: ``error``, or ``error_2`` and so on where an earlier row has such a column."""
+        if self._error is None:
+            names = (ERROR if number == 1 else f"{ERROR}_{number}" for number in itertools.count(1))
+            self._error = next(name for name in names if name not in self._taken)
+            self._taken.add(self._error)
+        return self._error
 
     def renamed(self, rows: list[Row]) -> list[Row]:
         """Return the rows with the names of the output."""

@@ -14,7 +14,7 @@ from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import answer_columns_of, answers_example, map_example, renamed_columns, text_example
-from trunkline.model.tables import corpus_for, unreadable, views
+from trunkline.model.views import corpus_for, unreadable, views
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
 from trunkline.tasks.remarks import baseline_scores, remarks

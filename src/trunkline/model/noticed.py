@@ -1,0 +1,55 @@
+"""What was noticed while tables were predicted, as sentences for a user."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from trunkline.data.table import Unread
+
+NAMED = 3  # rows that a sentence names
+
+
+@dataclasses.dataclass
+class Noticed:
+    """What was noticed while tables were predicted, one after the other."""
+
+    only: str | None = None  # the only column of the first table, where its name does not say that it has the texts; "" if none
+    read: dict[str, None] = dataclasses.field(default_factory=dict)  # what the readers of the tables have said
+    empty: int = 0  # rows without a text
+    first_empty: str = ""
+    apart: Counter[str] = dataclasses.field(default_factory=Counter)  # rows whose tokens are not in their text, by branch
+    first_apart: str = ""
+    columns: list[str] | None = None  # those of the first table that are read
+    bad: int = 0  # rows that cannot be read
+    first_bad: list[Unread] = dataclasses.field(default_factory=list)
+    joined: int = 0  # rows whose text is made of tokens, in a column of texts that others have
+    first_joined: str = ""
+
+    def count_bad(self, rows: Sequence[Unread]) -> None:
+        """Count rows that cannot be read, in order."""
+        self.bad += len(rows)
+        self.first_bad += rows[: NAMED - len(self.first_bad)]
+
+    def sentences(self) -> list[str]:
+        said = list(self.read)
+        if self.bad:
+            rows, they, their = ("1 row", "it has", "its") if self.bad == 1 else (f"{self.bad:,} rows", "they have", "their")
+            first, *others = self.first_bad
+            also = f"; also {', '.join(one.where for one in others)}" if others else ""
+            also += f" and {self.bad - NAMED:,} more" if self.bad > NAMED else ""
+            said.append(f"{rows} cannot be read, so {they} no prediction and {their} error instead: {first.error}{also}.")
+        if self.empty:
+            rows, their = ("1 row has", "its") if self.empty == 1 else (f"{self.empty:,} rows have", "their")
+            said.append(f"{rows} no text, so {their} predictions are empty; the first is {self.first_empty}.")
+        if self.apart:
+            rows = "1 row has" if (most := max(self.apart.values())) == 1 else f"{most:,} rows have"
+            said.append(
+                f"{rows} tokens that are not in the text, so the words of the text are read instead; "
+                f"the first is {self.first_apart}."
+            )
+        if self.joined:
+            rows = "1 row has" if self.joined == 1 else f"{self.joined:,} rows have"
+            said.append(f"{rows} tokens and no text, which is the tokens joined by blanks; the first is {self.first_joined}.")
+        return said
