@@ -22,7 +22,7 @@ def commands(group=None, words=()):
 
 def test_these_are_the_commands():
     assert {" ".join(words) for words in commands()} == {
-        "demo", "fit", "init", "evaluate", "predict", "info", "export", "import", "relabel", "schema", "states build",
+        "demo", "fit", "init", "evaluate", "predict", "serve", "info", "export", "import", "relabel", "schema", "states build",
         "states info", "states prune",
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from trunkline.cli.init import init
 from trunkline.cli.predict import predict
 from trunkline.cli.relabel import relabel
 from trunkline.cli.schema import schema
+from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.command("fit", cls=FitCommand)(fit)
 app.command("init")(init)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("serve")(serve)
 app.command("info")(info)
 app.command("export")(export)
 app.command("import")(import_)

@@ -51,6 +51,11 @@ class Admission:
             self.queued += tokens
             self.requests += 1
 
+    def refuse_if_full(self) -> None:
+        """Raise Overloaded where there is no room for any request; what is cheap to know before one has been read."""
+        if self.queued >= self.limit:
+            raise Overloaded(self.seconds(self.queued - self.limit + 1))
+
     def leave(self, tokens: int) -> None:
         """Give back the room of a request that is done."""
         with self._changed:

@@ -1,0 +1,69 @@
+"""Logs as a JSON object a line, without what errors say of the data that they were about."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import queue
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+FRAMES = 3  # innermost places of an error that are named
+WAITING = 10_000  # lines that may wait to be written; more are dropped, so that a stopped reader stops no request
+
+
+class JsonLines(logging.Formatter):
+    """One line for a record. Of an error it names the type and the places in the code, not its words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        line: dict[str, Any] = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
+        line |= getattr(record, "facts", {})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["at"] = _places(record.exc_info[2])
+        return json.dumps(line, ensure_ascii=True)
+
+
+class _Untouched(logging.handlers.QueueHandler):
+    """Hands records on as they are: they go to a thread, not to a process. Where too many wait, one is dropped."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+@contextmanager
+def json_logs(level: int = logging.INFO, stream: TextIO | None = None) -> Iterator[None]:
+    """Within it, this package's and uvicorn's logs go to `stream` (stderr), written by a thread of their own."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(WAITING)
+    listener = logging.handlers.QueueListener(waiting, handler)
+    through = _Untouched(waiting)
+    loggers = [logging.getLogger(name) for name in ("trunkline", "uvicorn")]
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
+    for one in loggers:
+        one.handlers, one.propagate = [through], False
+        one.setLevel(level if one.name == "trunkline" else logging.WARNING)
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+        for one, handlers, was, propagate in before:
+            one.handlers, one.propagate = handlers, propagate
+            one.setLevel(was)
+
+
+def _places(found: TracebackType | None) -> list[str]:
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(found)[-FRAMES:]]

@@ -1,0 +1,15 @@
+"""The addresses of the server, a file for each group: a function `router(service)` that gives a router.
+
+What other clients speak comes as files like these, and a line in `ROUTERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+
+from trunkline.serving.routes import health, metrics, predict, tasks
+from trunkline.serving.service import Service
+
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (predict.router, tasks.router, health.router, metrics.router)
