@@ -10,7 +10,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from trunkline.branches import methods
 from trunkline.data.table import Table
+from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.part import build_branch
+from trunkline.tasks import kinds
 from trunkline.trunk import Trunk, load_trunk
 
 
@@ -57,3 +61,16 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         raise SystemExit(f"{path}: not there; this benchmark needs the data set {parts[0]} in ../shared/data")
     return path
+
+
+def random_branches(trunk: Trunk, labels: list[int]) -> dict[str, Branch]:
+    """AdaLayers branches at their defaults with random weights, one for a sequence task of each number of labels."""
+    kind, config = kinds.get("sequence"), methods.get("adalayers").Config(name="adalayers")
+    ref, found = TrunkRef.of(trunk), {}
+    for number, count in enumerate(labels):
+        names = [f"label {label}" for label in range(count)]
+        task = kind(f"task{number}", kind.Config(label="label"), names, kind.Learned())
+        torch.manual_seed(number)
+        module = build_branch(config, ref.shape, task).eval()
+        found[task.name] = Branch(task, config, module, task.criterion(), ref, trunk.max_length, trunk.dtype)
+    return found
