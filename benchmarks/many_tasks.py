@@ -1,9 +1,9 @@
 """Claim: 16 sequence tasks are answered at least 12x as fast as by 16 fine-tuned models behind transformers pipelines.
 
-Sides: the engine, asked for all 16 tasks of each of 512 texts in requests of 32, in fp32; and 16
+Sides: the engine, asked for all 16 tasks of each of 512 texts in requests of 32, in fp32; and 16 transformers
 `pipeline("text-classification")`, each with a model of its own of the trunk's shape in fp32, at the batch size that is fastest
 for one of them here. Texts are tweets (Emotion, test). Both tokenise and return labels with scores. Branches (AdaLayers at its
-defaults, 6 to 12 labels) and the models' heads have random weights: what they cost does not depend on these. Not measured: HTTP.
+defaults, 6 to 12 labels) and the models' heads have random weights, which do not matter for the time. Not measured: HTTP.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Claim: a process that serves 16 tasks holds at most 1.2x the memory of one with a single fine-tuned model.
 
-Sides, each in a process of its own, in fp32: `pipeline("text-classification")` with one model of the trunk's shape, and the engine
-with 16 branches (AdaLayers at its defaults); each answers 512 texts (Emotion, test) and then says how much memory it holds that
-it shares with no other process (USS). `Trunkline` beside `transformers`: both import torch and transformers.
+Sides, each in a process of its own, in fp32: `pipeline("text-classification")` with one model of the trunk's shape, and the
+engine with 16 branches (AdaLayers at its defaults); each answers 512 texts (Emotion, test) and then says how much memory it
+holds that it shares with no other process (USS). Both import torch and transformers.
 """
 
 from __future__ import annotations

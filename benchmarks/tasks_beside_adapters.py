@@ -1,13 +1,15 @@
 """Claim: each task more costs less as a side branch than as a LoRA adapter in peft's mixed batches, from 2 tasks on.
 
-Sides, for 1, 2, 4 ... 100 tasks on each of 32 texts (Emotion, test; one batch, fp32): the trunk with that many branches (AdaLayers
-at its defaults), as the engine runs them; and one model with as many LoRA adapters (rank 8 on queries and values) and one row for
-each text and task, each row through its own adapter (`adapter_names` of peft's forward; `--most` bounds the number of adapters, as
-100 of them take minutes). Random weights. The adapters' heads are left out, to their advantage. Not measured: tokenising, decoding.
+Sides, for 1, 2, 4 ... 100 tasks on each of 32 texts (Emotion, test; one batch, fp32): the trunk with that many branches
+(AdaLayers at its defaults), as the engine runs them; and a model with as many LoRA adapters (rank 8 on query and value), with a
+row for each text and task, each row through its own adapter (`adapter_names` of peft's forward). `--most` bounds the number of
+adapters, as 100 take minutes. Random weights. The adapters' heads are left out, to their advantage. Not measured: tokenising,
+decoding.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 
@@ -66,7 +68,7 @@ def main() -> None:
             runs += [{**run, "tasks": count, "a_task_more": None} for run in runs_of(times)]
     for name in ("side branches", "LoRA adapters"):
         own = [run for run in runs if run["side"] == name]
-        for before, after in zip(own, own[1:], strict=False):
+        for before, after in itertools.pairwise(own):
             after["a_task_more"] = (after["median"] - before["median"]) / (after["tasks"] - before["tasks"])
     finish(result("tasks_beside_adapters", min(list(ratios.values())[1:]), ">= 1", runs), as_json=options.json)
 

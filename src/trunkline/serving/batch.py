@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import torch
 from trunkline.branches import BranchGroup
 from trunkline.data.corpus import Corpus
 from trunkline.data.table import Table
-from trunkline.inputs.cutting import join
+from trunkline.inputs.cutting import Cut, join
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import Cohort, collect_cohorts, frozen_group
 from trunkline.model.plan import PlannedPass
+from trunkline.serving.lower import KeepingStates, KeptStates
 from trunkline.serving.slab import Place, Slab
+from trunkline.states.live import Feed, LiveStates
 
 GROUPS = 16  # of branches that not every text of a batch asks for, kept stacked for the next batch
 
@@ -67,38 +70,97 @@ class Groups:
 def run_batch(texts: Sequence[Place], groups: Groups, batch_tokens: int) -> tuple[list[Finished], Measured]:
     """Compute the logits of every branch that the texts ask for.
 
+    Frozen passes run first: a pass that changes only upper blocks of the same trunk begins above them, on the states that they
+    have computed.
+
     Args:
         texts: of one plan.
         groups: of the calling thread.
         batch_tokens: padded tokens of a pass, at most.
     """
     began, measured, finished = time.perf_counter(), Measured(len(texts)), []
-    for planned in texts[0].job.plan.passes:
-        blocks = _blocks(texts, planned)
-        if not blocks:
-            continue
-        parts = [block.encoded for block in blocks]
-        sizes = np.cumsum([0, *(len(part.lengths) for part in parts)])
-        bare = [replace(part, unit_rows=None, unit_offsets=None, cut=None) for part in parts]
-        encoded = bare[0] if len(bare) == 1 else join(bare)
-        cohorts, owners = [], []
-        for block, first, end in zip(blocks, sizes, sizes[1:], strict=False):
-            for names, read in block.readings():
-                tasks = {name: planned.branches[name].task for name in names}
-                cohorts.append(Cohort(groups.of(planned, names), tasks, read, np.arange(first, end)))
-                owners.append((block, names))
+    made = (_Run.of(texts, planned) for planned in texts[0].job.plan.passes)
+    runs = sorted((run for run in made if run is not None), key=lambda run: run.planned.source.trunk is not None)
+    kept: dict[_Run, tuple[KeepingStates, _Run]] = {}  # by the pass that begins above: the states, and of what
+    for run in runs:
+        states: Feed = run.planned.source.states(run.planned.trunk, run.encoded, run.above(*kept.get(run, (None, None))))
+        for other in runs:
+            if other not in kept and (layer := other.begins_above(run)) is not None:
+                states = KeepingStates(states, layer, run.shares(other))
+                kept[other] = states, run
+        owners, cohorts = run.cohorts(groups)
         logits = collect_cohorts(
             cohorts,
-            planned.states(encoded),
-            precision=planned.precision,
-            device=torch.device(planned.trunk.device),
+            states,
+            precision=run.planned.precision,
+            device=torch.device(run.planned.trunk.device),
             batch_tokens=batch_tokens,
         )
-        measured.tokens += len(encoded.ids)
-        measured.padded += int(encoded.lengths.max()) * len(encoded.lengths)
+        measured.tokens += len(run.encoded.ids)
+        measured.padded += int(run.encoded.lengths.max()) * len(run.encoded.lengths)
         finished += [block.finished(names, found) for (block, names), found in zip(owners, logits, strict=True)]
     measured.seconds = time.perf_counter() - began
     return finished, measured
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A pass over those texts of a batch that need it; `encoded` are the sequences of its blocks, one after the other."""
+
+    planned: PlannedPass
+    blocks: list[_Block]
+    encoded: Encoded
+
+    @classmethod
+    def of(cls, texts: Sequence[Place], planned: PlannedPass) -> _Run | None:
+        """None where no text needs the pass."""
+        blocks = _blocks(texts, planned)
+        if not blocks:
+            return None
+        bare = [replace(block.encoded, unit_rows=None, unit_offsets=None, cut=None) for block in blocks]
+        return cls(planned, blocks, bare[0] if len(bare) == 1 else join(bare))
+
+    def cohorts(self, groups: Groups) -> tuple[list[tuple[_Block, tuple[str, ...]]], list[Cohort]]:
+        """Cohorts, and which branches of which block each is."""
+        owners, cohorts, first = [], [], 0
+        for block in self.blocks:
+            end = first + len(block.encoded.lengths)
+            for names, read in block.readings():
+                tasks = {name: self.planned.branches[name].task for name in names}
+                cohorts.append(Cohort(groups.of(self.planned, names), tasks, read, np.arange(first, end)))
+                owners.append((block, names))
+            first = end
+        return owners, cohorts
+
+    def begins_above(self, frozen: _Run) -> int | None:
+        """The layer of `frozen` that this pass can begin above; None if there is none."""
+        own, trunk = self.planned.source, frozen.planned.trunk
+        if own.trunk is None or frozen.planned.source.trunk is not None or trunk.compiled is not None:
+            return None
+        alike = own.trunk.fingerprint == trunk.fingerprint and own.stored_dtype(own.trunk) == trunk.precision
+        return next(iter(own.stored(self.planned.group.wanted())), None) if alike else None
+
+    def shares(self, other: _Run) -> np.ndarray:
+        """bool (S,): which of its sequences `other` reads too."""
+        return np.array([key in other.sequences for key in self.sequences])
+
+    def above(self, keeping: KeepingStates | None, frozen: _Run | None) -> Feed | None:
+        """What the pass begins with, where another pass has kept it."""
+        if keeping is None or frozen is None:
+            return None
+        own = np.array([frozen.sequences.get(key, -1) for key in self.sequences])
+        return KeptStates(keeping, own, LiveStates(frozen.planned.trunk, self.encoded))
+
+    @cached_property
+    def sequences(self) -> dict[Hashable, int]:
+        """By text, the way in which it was cut, and number among its own: which sequence it is."""
+        found: dict[Hashable, int] = {}
+        for block in self.blocks:
+            numbers = block.encoded.text_of
+            of_text = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
+            for text, number in zip(numbers.tolist(), of_text.tolist(), strict=True):
+                found[block.texts[text], block.cuts[text], number] = len(found)
+        return found
 
 
 @dataclass(eq=False)
@@ -110,6 +172,11 @@ class _Block:
     windows: bool
     texts: list[Place] = field(default_factory=list)
     encoded: Encoded = field(init=False)
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """How each of its texts is cut."""
+        return [next(cut for one, cut, _ in text.slab.passes if one is self.planned) for text in self.texts]
 
     def readings(self) -> list[tuple[tuple[str, ...], Encoded]]:
         """The branches that read the sequences alike, and how: where all windows count at text level, each is a text."""
@@ -172,6 +239,6 @@ def present(finished: Finished) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name in finished.names:
         branch = finished.planned.branches[name]
-        decoded = branch.criterion.decode(torch.from_numpy(finished.logits[name]), finished.offsets[name])
+        decoded = branch.decode(finished.logits[name], finished.offsets[name])
         found[name] = branch.task.present(decoded, finished.corpus)
     return found

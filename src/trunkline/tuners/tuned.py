@@ -24,6 +24,7 @@ from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.stream import put_hooks, run_layers
 from trunkline.tuners.base import Tuner
+from trunkline.tuners.upper import Upper, beginning_at, returned_by
 
 
 class TunedTrunk(nn.Module):
@@ -177,25 +178,13 @@ class TunedTrunk(nn.Module):
             or self.taps.states[0] is not self.taps.blocks[0]
         ):
             return False
-        outputs: list[Any] = []
-        first = self.taps.blocks[0]
-        # Before the hook that ends the pass there.
-        handle = first.register_forward_hook(lambda module, args, output: outputs.append(output), prepend=True)
-        try:
-            ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
-            with torch.no_grad():
-                self._first_block(ids)
-        finally:
-            handle.remove()
-        output = outputs[0]
+        ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
+        with torch.no_grad(), self.computing():
+            output = returned_by(
+                self.model, self.taps, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, self.call_options
+            )
         self._as_tuple = isinstance(output, tuple)
         return isinstance(output, Tensor) or (len(output) == 1 and isinstance(output[0], Tensor))
-
-    def _first_block(self, ids: Tensor) -> None:
-        """Run the first block on dummy ids."""
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        with self.computing():
-            run_layers(self, inputs, (1,), lambda layer, state: None)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -218,20 +207,10 @@ class TunedTrunk(nn.Module):
         finally:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
-    @contextmanager
-    def beginning_at(self, state: Tensor) -> Iterator[None]:
-        """Within the block, a pass of `model` begins with block `lowest` + 1 on `state` (B, T, K)."""
-        lower = self.taps.blocks[: self.lowest]
-        stand_ins = [_Passed(self._as_tuple) for _ in lower]
-        stand_ins[-1].state = state
-        container = next(m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m) and m[0] is lower[0])
-        for number, stand_in in enumerate(stand_ins):
-            container[number] = stand_in
-        try:
-            yield
-        finally:
-            for number, block in enumerate(lower):
-                container[number] = block
+    def beginning_at(self, state: Tensor) -> Upper:
+        """What runs a pass that begins with block `lowest` + 1 on `state` (B, T, K); only where `can_begin_above`."""
+        model, taps = beginning_at(state, self.lowest, self._as_tuple, self.model, self.taps)
+        return Upper(model, taps, self.architecture, self.num_layers, self.call_options)
 
     def _lowest(self) -> int:
         """The first block that holds a trained parameter; 0 if one lies outside of all blocks and not after them."""
@@ -301,21 +280,7 @@ class TunedStates:
             rows = given[0].to(mask.device, torch.bfloat16 if bf16 else torch.float32)
             if real is not None:
                 rows = rows.new_zeros(mask.numel(), rows.shape[1]).index_copy_(0, real, rows)
-            with self.tuned.beginning_at(rows.view(*mask.shape, -1)):
-                run_layers(self.tuned, inputs, layers, pack, frozen=False)
-
-
-class _Passed(nn.Module):
-    """Stands where a block was: passes on what it gets, or the state that it was given, in the block's own form."""
-
-    def __init__(self, as_tuple: bool) -> None:
-        super().__init__()
-        self.as_tuple = as_tuple
-        self.state: Tensor | None = None
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        state = hidden_states if self.state is None else self.state
-        return (state,) if self.as_tuple else state
+            run_layers(self.tuned.beginning_at(rows.view(*mask.shape, -1)), inputs, layers, pack, frozen=False)
 
 
 def private_copy(model: Any) -> Any:
