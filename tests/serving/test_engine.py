@@ -16,7 +16,8 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.bundle import Bundle
 from trunkline.model.words import joined
 from trunkline.serving import engine as engines
-from trunkline.serving.engine import Computed, Engine, Limits
+from trunkline.serving.engine import Engine, Limits
+from trunkline.serving.observed import Computed
 from trunkline.serving.request import Closed, Expired, Overloaded, Request
 from trunkline.trunk.load import load_trunk
 

@@ -26,6 +26,7 @@ from trunkline.model.plan import Plan
 from trunkline.serving.admission import Admission
 from trunkline.serving.batch import Finished, Groups, present, run_batch
 from trunkline.serving.check import check_branch
+from trunkline.serving.observed import Computed, Observer, Presented, Tokenised
 from trunkline.serving.request import Answer, Expired, Job, Request
 from trunkline.serving.slab import Part, Place, TooLong, parts
 from trunkline.serving.waiting import Waiting
@@ -46,37 +47,6 @@ class Limits:
     queue_tokens: int = 65_536
     batch_tokens: int = 4096
     delay: float = 0.005
-
-
-@dataclass(frozen=True)
-class Tokenised:
-    """Texts were tokenised together, in so many seconds."""
-
-    texts: int
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Computed:
-    """A batch was computed: `tokens` of its texts, `padded` ones with padding."""
-
-    texts: int
-    tokens: int
-    padded: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Presented:
-    """The logits of some branches for some texts were decoded."""
-
-    branches: tuple[str, ...]
-    texts: int
-    seconds: float
-
-
-Observer = Callable[[Tokenised | Computed | Presented], None]
 
 
 class Engine:
