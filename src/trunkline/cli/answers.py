@@ -28,10 +28,14 @@ def show_answers(console: Console, texts: Sequence[str], answers: Sequence[Mappi
 def sentence(answer: Mapping[str, Any]) -> str:
     """One prediction on one line: a label with its probability, labels, the spans, or a number."""
     main = next(iter(answer.values()))
+    if answer.get("abstained"):
+        return f"no answer ({answer['confidence' if 'confidence' in answer else 'score']:.0%})"
     if main is None:
         return NO_TEXT
     if "spans" in answer:
-        return " \u00b7 ".join(f"{span['label']}: {span['text']}" for span in main) or "no spans"
+        spans = [f"{span['label']}: {span['text']}" for span in main]
+        less = [f"{count} less confident left out"] if (count := answer.get("left_out")) else []
+        return " \u00b7 ".join([*(spans or ["no spans"]), *less])
     if "labels" in answer:
         return ", ".join(main) or "none of the labels"
     if "value" in answer:

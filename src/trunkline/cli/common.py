@@ -60,6 +60,17 @@ BackendName = Annotated[
         show_default=False,
     ),
 ]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence",
+        metavar="P",
+        min=0,
+        max=1,
+        help="Give no answer where a branch is less confident than this, from 0 to 1.",
+        show_default=False,
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this run was started or completed before.")]
 
 

@@ -8,7 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.common import BackendName, DataFormat, Debug, Empty, Json, TrunkName, below, err, guarded, out, tell
+from trunkline.cli.common import (
+    BackendName,
+    DataFormat,
+    Debug,
+    Empty,
+    Json,
+    MinConfidence,
+    TrunkName,
+    below,
+    err,
+    guarded,
+    out,
+    tell,
+)  # fmt: skip
 from trunkline.errors import BadInput
 
 
@@ -49,6 +62,7 @@ def evaluate(
         Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count as errors, or refuse.")
     ] = Unseen.as_errors,
     empty: Annotated[Empty, typer.Option("--empty", help="Rows without a text: skip, or refuse.")] = Empty.skip,
+    min_confidence: MinConfidence = None,
     trunk: TrunkName = None,
     backend: BackendName = None,
     form: DataFormat = None,
@@ -91,6 +105,7 @@ def evaluate(
         labels=label or (),
         unseen_labels=unseen.value,
         empty_texts=empty.value,
+        min_confidence=min_confidence,
         say=say,
         count=lambda texts: counting(err(), "scoring", texts),
         loading=lambda: err().status("loading the trunk"),

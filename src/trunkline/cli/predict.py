@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import BackendName, Debug, Empty, Json, TrunkName, err, guarded, out, tell
+from trunkline.cli.common import BackendName, Debug, Empty, Json, MinConfidence, TrunkName, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def predict(
     scores: Annotated[
         bool, typer.Option("--scores", help="Output the score of every label, not only of the predicted ones.")
     ] = False,
+    min_confidence: MinConfidence = None,
     trunk: TrunkName = None,
     backend: BackendName = None,
     as_json: Json = False,
@@ -131,8 +132,10 @@ def predict(
             write = stack.enter_context(writing(file, chosen, names, types, separators_of(bundle.branches)))
         # Bars and results would write over each other on one terminal.
         count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
+        options: dict[str, Any] = {"empty_texts": empty.value, "noticed": noticed, "words": tagged}
+        options["min_confidence"] = min_confidence
         for table in itertools.chain([first] if first is not None else [], tables):
-            write(predict_table(bundle, table, columns, scores, empty_texts=empty.value, noticed=noticed, words=tagged))
+            write(predict_table(bundle, table, columns, scores, **options))
             rows += len(table)
             count(len(table))
     seconds = time.monotonic() - began

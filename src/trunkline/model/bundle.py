@@ -7,16 +7,15 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, overload
 
-import numpy as np
-
 from trunkline.data.corpus import Corpus
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
 from trunkline.model.arguments import EmptyTexts, asked, texts_and_units
 from trunkline.model.branch import Branch
+from trunkline.model.decision import checked_confidence, withheld
 from trunkline.model.opening import open_branches
 from trunkline.model.plan import Plan
-from trunkline.model.portions import Answered, Portion, answered, portion, portions, predicted
+from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
 from trunkline.model.scoring import answers_of, wanted
 from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
@@ -158,6 +157,7 @@ class Bundle:
         *,
         units: Any = None,
         empty_texts: EmptyTexts = "skip",
+        min_confidence: float | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, Any]: ...
 
@@ -169,6 +169,7 @@ class Bundle:
         *,
         units: Any = None,
         empty_texts: EmptyTexts = "skip",
+        min_confidence: float | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[dict[str, Any]]: ...
 
@@ -179,6 +180,7 @@ class Bundle:
         *,
         units: Any = None,
         empty_texts: EmptyTexts = "skip",
+        min_confidence: float | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Return, for each text, the prediction of every branch by its name; for one text alone, its prediction.
@@ -192,17 +194,19 @@ class Bundle:
             units: character spans (start, end) of the words of each text, in order; by default `segment` finds them.
             empty_texts: what becomes of blank texts, of branches that read pairs also of blank second texts: "skip" gives them
                 empty predictions, whose parts are None; "refuse" raises; "read" predicts them as any other text.
+            min_confidence: from 0 to 1: what a branch is less confident of gets no answer (see `withheld` in decision.py).
             progress: called with the number of sequences done after each batch.
 
         Raises:
             BadInput: what is no text; second texts that are missing, too many, or that no branch reads; units that are not one
-                list of spans for each text, or that lie outside of it.
+                list of spans for each text, or that lie outside of it; a `min_confidence` that is none.
         """
         plan = self._plan
+        least = checked_confidence(min_confidence, (branch.task for branch in plan.branches.values()))
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)
         tasks = {name: branch.task for name, branch in plan.branches.items()}
         answers = [
-            {name: tasks[name].in_own_type(shown) for name, shown in answer.items()}
+            {name: withheld(tasks[name], tasks[name].in_own_type(shown), least) for name, shown in answer.items()}
             for answer in predicted(plan, given, progress, self.stored)
         ]
         if given.words:
@@ -246,27 +250,8 @@ class Bundle:
         named = {name: branch for name, branch in plan.branches.items() if branch.task.named_labels is not None}
         if not named:
             raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
-        found: dict[str, list[np.ndarray]] = {
-            name: [np.full((0, task.outputs) if task.answers.units else task.outputs, np.nan, np.float32) for _ in given.texts]
-            for name, task in ((name, branch.task) for name, branch in named.items())
-        }
-        for some in portions(plan, given):
-            for name, one in answered(plan, some, None, self.stored).items():
-                shares = one.branch.probabilities(one.logits, one.offsets)
-                if shares is None:
-                    continue
-                for row, own in zip(
-                    one.rows, shares if one.offsets is None else np.split(shares, one.offsets[1:-1]), strict=True
-                ):
-                    found[name][row] = own
-        if given.alone:
-            return {name: rows[0] for name, rows in found.items()}
-        return {
-            name: found[name]
-            if branch.task.answers.units
-            else np.array(found[name], np.float32).reshape(-1, branch.task.outputs)
-            for name, branch in named.items()
-        }
+        found = probabilities(plan, given, named, self.stored)
+        return {name: rows[0] for name, rows in found.items()} if given.alone else found
 
     def score(
         self,
@@ -277,6 +262,7 @@ class Bundle:
         units: Any = None,
         unseen_labels: UnseenLabels = "count",
         empty_texts: EmptyTexts = "skip",
+        min_confidence: float | None = None,
     ) -> dict[str, Any]:
         """Return metrics for texts whose labels are known.
 
@@ -289,6 +275,8 @@ class Bundle:
             pairs: as of `predict`, likewise `units`.
             unseen_labels: whether labels that a branch was not trained on "count" as errors, with a warning, or "refuse".
             empty_texts: whether blank texts are left out with a warning ("skip"), refused, or scored as any other ("read").
+            min_confidence: adds to the metrics the `coverage` of answers that are at least so confident (of a token task, of
+                spans), and their `selective_accuracy`.
 
         Returns:
             By branch, metrics by name; for `labels` that are no mapping, the metrics of the only branch.
@@ -307,25 +295,25 @@ class Bundle:
         by_branch = isinstance(labels, Mapping) or is_table_like(labels)
         answers = answers_of(labels, self.branches, len(texts))
         plan = self.only(answers)._plan
+        least = checked_confidence(min_confidence, (branch.task for branch in plan.branches.values()))
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
         whole = portion(plan, given, range(len(given.texts)), "labels")
         right = wanted(plan, given, whole, answers, Reading(unseen_labels == "count"))
         for sentence in right.said:
             warnings.warn(sentence, stacklevel=2)
-        found = _scores(answered(plan, whole, None, self.stored), right.targets)
+        found = scores(answered(plan, whole, None, self.stored), right.targets, least)
         return {name: found[name] for name in answers} if by_branch else next(iter(found.values()))
 
     def score_corpus(
-        self, corpus: Corpus, targets: dict[str, Targets], progress: Callable[[int], None] | None = None
+        self,
+        corpus: Corpus,
+        targets: dict[str, Targets],
+        progress: Callable[[int], None] | None = None,
+        min_confidence: float | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Return the metrics of every branch that `targets` has right answers for."""
+        """Return the metrics of every branch that `targets` has right answers for; `min_confidence` as of `score`."""
         plan = self._plan
         plan.check_pairs(corpus.pairs is not None)
         rows = list(range(len(corpus)))
         whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
-        return _scores(answered(plan, whole, progress, self.stored), targets)
-
-
-def _scores(answers: Mapping[str, Answered], targets: Mapping[str, Targets]) -> dict[str, dict[str, Any]]:
-    """The metrics of the branches that `targets` has right answers for."""
-    return {name: one.branch.score(one.logits, one.offsets, targets[name]) for name, one in answers.items() if name in targets}
+        return scores(answered(plan, whole, progress, self.stored), targets, min_confidence)

@@ -7,7 +7,7 @@ evaluation and serving all decode logits through `decode`; a branch without a de
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -160,10 +160,18 @@ def scalable_logits(
     return scalable[own.present], own.values[own.present]
 
 
-def checked_confidence(value: Any, where: str = "min_confidence") -> float:
-    """Return a least confidence as a float; BadInput unless it is a number from 0 to 1."""
+def checked_confidence(value: Any, tasks: Iterable[Task] | None = None, where: str = "min_confidence") -> float | None:
+    """Return a least confidence as a float, None where none is given; `where` opens the messages.
+
+    Raises:
+        BadInput: it is no number from 0 to 1, or none of `tasks` has probabilities.
+    """
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= float(value) <= 1:
         raise BadInput(f"{where}: found {literal(value)}, expected a number from 0 to 1")
+    if tasks is not None and not any(task.confidence for task in tasks):
+        raise BadInput(f"{where}: found only branches that predict numbers, expected one with labels")
     return float(value)
 
 

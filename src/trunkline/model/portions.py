@@ -17,6 +17,7 @@ from trunkline.model.apply import collect_logits
 from trunkline.model.arguments import Asked
 from trunkline.model.branch import Branch
 from trunkline.model.plan import Plan
+from trunkline.tasks import Targets
 
 CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
 
@@ -96,6 +97,37 @@ def predicted(
             for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
                 answers[row][name] = presented
     return answers
+
+
+def probabilities(plan: Plan, given: Asked, named: Mapping[str, Branch], stored: str | None) -> dict[str, Any]:
+    """The probabilities of the branches `named` for each text, as `Bundle.predict_proba` returns them for several."""
+    found: dict[str, list[np.ndarray]] = {
+        name: [np.full((0, task.outputs) if task.answers.units else task.outputs, np.nan, np.float32) for _ in given.texts]
+        for name, task in ((name, branch.task) for name, branch in named.items())
+    }
+    for some in portions(plan, given):
+        for name, one in answered(plan, some, None, stored).items():
+            shares = one.branch.probabilities(one.logits, one.offsets)
+            if shares is None:
+                continue
+            by_text = shares if one.offsets is None else np.split(shares, one.offsets[1:-1])
+            for row, own in zip(one.rows, by_text, strict=True):
+                found[name][row] = own
+    return {
+        name: rows if (task := named[name].task).answers.units else np.array(rows, np.float32).reshape(-1, task.outputs)
+        for name, rows in found.items()
+    }
+
+
+def scores(
+    answers: Mapping[str, Answered], targets: Mapping[str, Targets], min_confidence: float | None
+) -> dict[str, dict[str, Any]]:
+    """The metrics of the branches that `targets` has right answers for."""
+    return {
+        name: one.branch.score(one.logits, one.offsets, targets[name], min_confidence)
+        for name, one in answers.items()
+        if name in targets
+    }
 
 
 def _parts(plan: Plan, texts: list[str], pairs: list[str] | None) -> Iterator[range]:

@@ -19,6 +19,7 @@ from trunkline.data.values.tags import spans_to_tags
 from trunkline.errors import BadInput
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import renamed_columns
+from trunkline.model.decision import withheld
 from trunkline.model.noticed import Noticed
 from trunkline.model.portions import row_ranges
 from trunkline.model.rows import Row
@@ -56,14 +57,16 @@ class Prepared:
         read = [(one.names, one.rows, one.corpus.texts, one.corpus.pairs, one.corpus.units) for one in self.questions]
         return hashlib.sha256(json.dumps([self.size, read]).encode()).hexdigest()
 
-    def ask(self, bundle: Bundle, scores: bool = False) -> list[Answer]:
+    def ask(self, bundle: Bundle, scores: bool = False, min_confidence: float | None = None) -> list[Answer]:
         """Return the predictions for each row, numbers with six digits after the point; their parts are None without a text.
 
         Args:
             bundle: as of `prepare`.
             scores: give the score of every label, not only of those chosen.
+            min_confidence: what a branch is less confident of gets no answer (see `withheld` in decision.py).
         """
         answers: list[Answer] = [nothing(bundle) for _ in range(self.size)]
+        tasks = {name: branch.task for name, branch in bundle.branches.items()}
         for one in self.questions:
             texts = one.corpus.texts
             found = bundle.only(one.names).predict_written(texts, one.corpus.pairs, units=one.corpus.units) if texts else []
@@ -71,8 +74,9 @@ class Prepared:
                 answers[row].update(answer)
         return [
             {
-                name: _rounded({key: part for key, part in parts.items() if scores or key != "scores"})
+                name: _rounded({key: part for key, part in given.items() if scores or key != "scores"})
                 for name, parts in row.items()
+                if (given := withheld(tasks[name], parts, min_confidence))
             }
             for row in answers
         ]

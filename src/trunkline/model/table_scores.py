@@ -14,6 +14,7 @@ from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import answer_columns_of, answers_example, map_example, renamed_columns, text_example
+from trunkline.model.decision import checked_confidence
 from trunkline.model.views import corpus_for, unreadable, views
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
@@ -31,6 +32,7 @@ def score_table(
     empty_texts: EmptyTexts = "skip",
     baselines: Mapping[str, Mapping[str, Any]] | None = None,
     given: bool = True,
+    min_confidence: float | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of every branch on `table`, by its name, with its kind, its monitor and the rows that were scored.
 
@@ -48,10 +50,13 @@ def score_table(
         baselines: metrics of baselines on this table that are known already, by task.
         given: whether the table is data that a user names, to which --column and --map apply; branches whose answers it
             does not have are left out then, unless it has none at all.
+        min_confidence: adds the `coverage` of answers that are at least so confident, and their `selective_accuracy`.
 
     Raises:
-        BadInput: the table is not what some branch reads; where others read it, it names them.
+        BadInput: the table is not what some branch reads; where others read it, it names them. `min_confidence` is no number
+            from 0 to 1.
     """
+    confidence = checked_confidence(min_confidence)
     results: dict[str, Any] = {}
     for finding in table.findings:
         say(f"{table.source}: {finding}")
@@ -77,7 +82,7 @@ def score_table(
         for sentence in findings:
             say(f"{table.source}: {sentence}")
         with count(len(corpus)) as progress:
-            found = bundle.only(names).score_corpus(corpus, targets, progress=progress)
+            found = bundle.only(names).score_corpus(corpus, targets, progress, confidence)
         for name, metrics in found.items():
             task = bundle.branches[name].task
             rows = task.answers.scored(targets[name], corpus)

@@ -34,6 +34,7 @@ def score_branches(
     labels: Iterable[str] = (),
     unseen_labels: str = "count",
     empty_texts: EmptyTexts = "skip",
+    min_confidence: float | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     count: Counting = lambda texts: nullcontext(lambda more: None),
     loading: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -51,6 +52,7 @@ def score_branches(
         labels: `GIVEN=TRAINED`, labels of `data` that mean another label of a branch.
         unseen_labels: "count" or "refuse" labels that a branch does not have.
         empty_texts: "skip" or "refuse" rows without a text.
+        min_confidence: as of `score_table`.
         say: told, in a sentence, what cannot be scored as it stands.
         count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
         loading: opened while branches are loaded.
@@ -76,6 +78,7 @@ def score_branches(
             empty_texts=empty_texts,
             baselines=baselines,
             given=data is not None,
+            min_confidence=min_confidence,
         )
 
     if data is not None:

@@ -10,7 +10,8 @@ from trunkline.data.values.literals import read_literal
 from trunkline.data.values.missing import is_missing
 
 MAIN = {"label": ("score",), "labels": (), "spans": (), "value": ()}  # the main part, and what always stands beside it
-BESIDE = ("score", "scores")  # what stands beside the main part, in a table as NAME.score
+WITHHELD = ("confidence", "abstained", "left_out")  # what --min-confidence adds
+BESIDE = ("score", "scores", *WITHHELD)  # what stands beside the main part, in a table as NAME.score
 _SPAN = {"start", "end", "label", "text", "score"}
 _EARLIER = re.compile("given_(?P<name>.+)_[0-9]+", re.DOTALL)
 _TAG = re.compile("^[BIESLU]-(?=.)")
@@ -23,7 +24,7 @@ def main_parts(values: list) -> list:
 
 
 def _main_part(value: Any) -> Any:
-    if isinstance(value, dict) and (key := _MAIN.get(frozenset(value))):
+    if isinstance(value, dict) and (key := _MAIN.get(frozenset(value).difference(WITHHELD))):
         return value[key]
     return value
 

@@ -20,6 +20,9 @@ _SPAN = {"start": pa.int64(), "end": pa.int64(), "label": pa.string(), "text": p
 PREDICTED = {
     "label": pa.string(),
     "score": pa.float64(),
+    "confidence": pa.float64(),
+    "abstained": pa.bool_(),
+    "left_out": pa.int64(),
     "value": pa.float64(),
     "labels": pa.list_(pa.string()),
     "spans": pa.list_(pa.struct(list(_SPAN.items()))),
