@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from scipy.optimize import minimize_scalar
 from synthetic import config, write_rows
 
 from trunkline import Bundle, fit
+from trunkline.cli.info import _show_branch
 from trunkline.model.branch import load_branch
+from trunkline.model.facts import branch_facts
 from trunkline.training.decision import ROWS, decision_findings
+from trunkline.training.result import decision_sentence
 
 
 def rows_of(path):
@@ -100,3 +105,24 @@ def test_few_rows_have_no_temperature_and_numbers_have_no_decision(run):
     assert load_branch(result.branches["stars"]).decision is None and "decision" not in result.tasks["stars"]
     [said] = decision_findings({"a": {"decision": {"rows": 80, "temperature": None}}, "b": {}})
     assert "'a' are not calibrated: no temperature is best for its 80 rows, as where all predictions are right." in said
+
+
+def test_the_calibration_is_told_where_scores_are_shown(run):
+    result, _ = run
+    found = result.tasks["mood"]["decision"]
+    before, after = found["calibration"]["test"]["before"], found["calibration"]["test"]["after"]
+    error, nll = (f"{before[key]:.4f} -> {after[key]:.4f}" for key in ("calibration_error", "nll"))
+    warm = f"temperature {found['temperature']:.3g}, fitted on 60 validation rows"
+    said = f"{warm}: test calibration error {error}, nll {nll}"
+    assert decision_sentence(result.tasks["mood"]) == said and said in repr(result)
+    assert decision_sentence(result.tasks["rare"]) is None and decision_sentence(result.tasks["stars"]) is None
+    facts = branch_facts(result.branches["mood"])
+    console = Console(file=io.StringIO(), width=120)
+    _show_branch({**facts, "decision": found | {"thresholds": [0.25, 0.75]}}, console)
+    shown = console.file.getvalue()
+    assert said in shown and "answers that are at least so confident, on validation" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert [facts["labels"][1], "0.75"] in rows
+    for level in found["abstention"]:
+        shares = ["-" if level[key] is None else f"{level[key]:.1%}" for key in ("coverage", "accuracy")]
+        assert [f"{level['min_confidence']:g}", *shares] in rows

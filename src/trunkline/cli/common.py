@@ -65,8 +65,6 @@ MinConfidence = Annotated[
     typer.Option(
         "--min-confidence",
         metavar="P",
-        min=0,
-        max=1,
         help="Give no answer where a branch is less confident than this, from 0 to 1.",
         show_default=False,
     ),

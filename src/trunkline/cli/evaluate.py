@@ -81,12 +81,14 @@ def evaluate(
     trunkline evaluate runs/reviews-1a2b3c4d other.csv --column text=review --column stars=grade --map poor=bad
     """
     from trunkline.model.columns import column_roles
+    from trunkline.model.decision import checked_confidence
     from trunkline.model.folders import by_run
     from trunkline.trackers.progress import counting
     from trunkline.training.scoring import score_branches
 
     branches, data = divide(places)
     columns = column_roles(column or ())
+    checked_confidence(min_confidence, where="--min-confidence")
     if data is None and (columns or label):
         raise BadInput("found --column or --map and no data, expected the data that they are of as the last argument")
     findings: list[str] = []

@@ -135,7 +135,7 @@ def _trunk(name: str) -> dict[str, Any]:
 
 
 def _show_branch(facts: dict[str, Any], console: Console) -> None:
-    from trunkline.cli import show
+    from trunkline.cli import decisions, show
     from trunkline.states.budget import readable
     from trunkline.training.result import weighs_layers
 
@@ -167,6 +167,9 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         )
     )
     console.print(show.scores({facts["task"]: {**facts, **facts["metrics"]}}))
+    if facts["decision"]:
+        for part in decisions.tables(facts["labels"], facts["decision"]):
+            console.print(part)
     if weighs_layers(facts):
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
 

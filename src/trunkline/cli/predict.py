@@ -98,7 +98,9 @@ def predict(
         raise no_branch(bad[0])
     with loading():
         from trunkline.model.columns import column_roles
+        from trunkline.model.decision import checked_confidence
     columns = column_roles(column or ())
+    checked_confidence(min_confidence, where="--min-confidence")
     tables = _chunks(text, source, input_form)
     first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
     from trunkline.data.writing import output_format

@@ -17,7 +17,7 @@ from trunkline.cli.common import UNLIMITED
 from trunkline.errors import ascii_controls
 from trunkline.events import metric_name
 from trunkline.states.budget import readable
-from trunkline.training.result import tuned_sentence, weighs_layers
+from trunkline.training.result import decision_sentence, tuned_sentence, weighs_layers
 
 BAR = 24  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -78,8 +78,8 @@ def scores(
                 *cells,
                 end_section=row == len(names) - 1,
             )
-    tuned = {name: sentence for name, task in tasks.items() if (sentence := tuned_sentence(task))}
-    notes = [Text(f"{ascii_controls(name)}: {sentence}", style="dim") for name, sentence in tuned.items()]
+    said = [(name, say(task)) for name, task in tasks.items() for say in (tuned_sentence, decision_sentence)]
+    notes = [Text(f"{ascii_controls(name)}: {sentence}", style="dim") for name, sentence in said if sentence]
     return Group(made, *baseline_rules(rules), *notes) if rules or notes else made
 
 

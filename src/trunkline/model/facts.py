@@ -34,6 +34,7 @@ def branch_facts(path: Path) -> dict[str, Any]:
         "text": branch.text,
         "text_pair": branch.text_pair,
         "monitor": branch.task.monitor,
+        "decision": None if branch.decision is None else branch.decision.model_dump(mode="json"),
         "positive": branch.task.positive,
         "metrics": branch.metrics,
         "cost": branch.cost,

@@ -22,7 +22,7 @@ from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
-from trunkline.training.result import ByTask, read_result, tuned_sentence
+from trunkline.training.result import ByTask, decision_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -88,8 +88,7 @@ class RunResult:
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
             if errors:  # of a number, whose mean as the baseline correlates with nothing
                 lines.append("  ".join([f"  {'':{width}}", "mae", *errors]))
-            if sentence := tuned_sentence(task):
-                lines.append(f"  {'':{width}}  {sentence}")
+            lines += [f"  {'':{width}}  {said}" for said in (tuned_sentence(task), decision_sentence(task)) if said]
         if (more := len(self.tasks) - MOST_TASKS) > 0:
             lines.append(f"  and {more:,} more in .tasks")
         return lines

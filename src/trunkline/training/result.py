@@ -63,6 +63,21 @@ def tuned_sentence(task: Mapping[str, Any]) -> str | None:
     return f"threshold {found['threshold']:g} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
 
 
+def decision_sentence(task: Mapping[str, Any]) -> str | None:
+    """What to say of a temperature: how far it has improved the calibration of the last split that it was judged on."""
+    found = task.get("decision")
+    if not found or found["temperature"] is None or not found["calibration"]:
+        return None
+    split, measured = list(found["calibration"].items())[-1]
+    before, after = measured["before"], measured["after"]
+    shown = [
+        f"{name} {before[key]:.4f} -> {after[key]:.4f}"
+        for name, key in (("calibration error", "calibration_error"), ("nll", "nll"))
+        if before[key] is not None and after[key] is not None
+    ]
+    return f"temperature {found['temperature']:.3g}, fitted on {found['rows']:,} validation rows: {split} {', '.join(shown)}"
+
+
 def run_of_branch(branch: Path) -> dict[str, Any] | None:
     """Return the summary of the run that a branch lies in, of this task alone and called by both; None where there is none."""
     folder = branch.resolve()
