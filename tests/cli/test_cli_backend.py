@@ -36,3 +36,16 @@ def test_predict_and_evaluate_run_on_the_backend_that_is_named(trained, tmp_path
 
 def test_an_unknown_backend_is_named(trained):
     assert "did you mean 'onnx'" in fails(2, "predict", trained, "--text", "a", "--backend", "onx")
+
+
+def test_another_precision_has_to_be_allowed_and_is_reported(trained, tmp_path):
+    data = write_jsonl(tmp_path / "new.jsonl", made_up(60, seed=3))
+    for command in ("predict", "evaluate"):
+        given = [trained, "-i", data] if command == "predict" else [trained, data]
+        assert "--allow-precision-change" in fails(2, command, *given, "--dtype", "bf16")
+        told = done(command, *given, "--dtype", "bf16", "--allow-precision-change", "--json")
+        findings = json.loads(told.stdout)["findings"]
+        assert any(
+            "mood was trained on fp32 (torch) and answers from bf16 (torch): on 60 of the given texts" in f for f in findings
+        )
+        assert findings[0] in told.stderr

@@ -69,6 +69,22 @@ MinConfidence = Annotated[
         show_default=False,
     ),
 ]
+TrunkDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="NAME",
+        help="Precision of the trunk: fp32, bf16 or int8; by default as in training.",
+        show_default=False,
+    ),
+]
+PrecisionChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-precision-change",
+        help="Answer from another precision than in training, after a check on sample texts that is reported.",
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again, even if this run was started or completed before.")]
 
 

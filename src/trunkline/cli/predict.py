@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import BackendName, Debug, Empty, Json, MinConfidence, TrunkName, err, guarded, out, tell
+from trunkline.cli.common import (
+    BackendName,
+    Debug,
+    Empty,
+    Json,
+    MinConfidence,
+    PrecisionChange,
+    TrunkDtype,
+    TrunkName,
+    err,
+    guarded,
+    out,
+    tell,
+)
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -76,6 +89,8 @@ def predict(
     min_confidence: MinConfidence = None,
     trunk: TrunkName = None,
     backend: BackendName = None,
+    dtype: TrunkDtype = None,
+    allow_precision_change: PrecisionChange = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -97,7 +112,7 @@ def predict(
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         raise no_branch(bad[0])
     with loading():
-        from trunkline.model.columns import column_roles
+        from trunkline.model.columns import column_roles, likely_texts
         from trunkline.model.decision import checked_confidence
     columns = column_roles(column or ())
     checked_confidence(min_confidence, where="--min-confidence")
@@ -116,7 +131,15 @@ def predict(
         from trunkline.model.rows import OutputNames, check_tagged, merged, separators_of, writing
         from trunkline.model.tables import predict_table
 
-        bundle = Bundle.open(branches, trunk=trunk, backend=backend)
+        bundle = Bundle.open(
+            branches,
+            trunk=trunk,
+            backend=backend,
+            dtype=dtype,
+            allow_precision_change=allow_precision_change and (first is None or likely_texts(first, columns) or True),
+        )
+    for sentence in bundle.findings:
+        tell(sentence)
     check_tagged(chosen, bundle.branches)
     tagged = chosen.form.tagged
     began, rows, noticed = time.monotonic(), 0, Noticed()
@@ -150,7 +173,7 @@ def predict(
     if output is not None:
         tell(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {output} in {seconds:.1f} s")
     told: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), "branches": list(bundle.branches)}
-    told["findings"] = noticed.sentences()
+    told["findings"] = [*bundle.findings, *noticed.sentences()]
     if output is not None:
         return {**told, "output": str(output)}
     from trunkline.data.values.written import plain

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
 
@@ -28,9 +27,8 @@ from trunkline.inputs.batching import Layout
 from trunkline.model.branch import Branch
 from trunkline.trunk.load import Trunk, quiet_loading
 from trunkline.trunk.stream import run_layers
-from trunkline.tuners.peft import Shared
+from trunkline.tuners.merged import merged_model
 from trunkline.tuners.plain import PlainHead
-from trunkline.tuners.prompt import Before
 from trunkline.tuners.tuned import TunedTrunk
 
 AUTO = {"text": AutoModelForSequenceClassification, "unit": AutoModelForTokenClassification}
@@ -70,10 +68,7 @@ def save_model(
         TrunklineError: what was written answers differently.
     """
     check_plain(head)
-    merged = tuned.in_float32()
-    if any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in merged.modules()):
-        merged = tuned.tuner.merge(merged)
-    model = whole_model(trunk, head, merged, labels, problem_type, units)
+    model = whole_model(trunk, head, merged_model(tuned), labels, problem_type, units)
     tokenizer = _settle_padding(trunk, model)
     with atomic_directory(folder) as temporary:
         with quiet_loading():

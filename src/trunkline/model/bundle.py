@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, overload
 
 from trunkline.data.corpus import Corpus
@@ -16,6 +16,7 @@ from trunkline.model.decision import checked_confidence, withheld
 from trunkline.model.opening import open_branches
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
+from trunkline.model.precision import Computing
 from trunkline.model.scoring import answers_of, wanted
 from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
@@ -33,16 +34,21 @@ class Bundle:
     Args:
         trunk: the trunk that all branches belong to.
         branches: by name; each is checked against the trunk.
+        moved: by name of a branch, the trunk that it reads instead of the one that it was trained on (see precision.py).
+
+    Attributes:
+        findings (tuple[str, ...]): what `open` has to say of the precisions and backends that branches answer from.
 
     Raises:
         BadInput: a branch belongs to another trunk.
     """
 
-    def __init__(self, trunk: Trunk, branches: Mapping[str, Branch]) -> None:
+    def __init__(self, trunk: Trunk, branches: Mapping[str, Branch], moved: Mapping[str, Trunk] | None = None) -> None:
         self.trunk = trunk
+        self.findings: tuple[str, ...] = ()
         self.stored: str | None = None  # the dtype of states stores that may hold the states of texts; None: the trunk is run
         self._changing = threading.Lock()
-        self._plan = Plan(self._trunks({trunk.precision: trunk}, branches), branches)
+        self._plan = Plan(self._trunks({trunk.precision: trunk}, branches, moved or {}), branches, moved)
 
     def __repr__(self) -> str:
         """The trunk, and each branch with its kind: one line."""
@@ -73,7 +79,7 @@ class Bundle:
             plan = self._plan
             if name in plan.branches:
                 raise BadInput(f"there is already a branch called {name!r}, expected another name")
-            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
+            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch}, plan.moved)
 
     def replace(self, name: str, branch: Branch) -> Branch:
         """Put a branch in the place of another, and return that one. Predictions that are running are not affected.
@@ -98,7 +104,8 @@ class Bundle:
             plan = self._plan
             if name not in plan.branches:
                 raise unknown_name("branch", name, plan.branches, whole=True)
-            self._plan = Plan(plan.trunks, {other: branch for other, branch in plan.branches.items() if other != name})
+            left = {other: branch for other, branch in plan.branches.items() if other != name}
+            self._plan = Plan(plan.trunks, left, plan.moved)
             return plan.branches[name]
 
     def only(self, names: str | Iterable[str]) -> Bundle:
@@ -109,17 +116,19 @@ class Bundle:
         bundle = type(self).__new__(type(self))
         vars(bundle).update(vars(self))
         bundle._changing = threading.Lock()
-        bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names})
+        bundle._plan = Plan(plan.trunks, {name: plan.branches[name] for name in names}, plan.moved)
         return bundle
 
-    def _trunks(self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch]) -> dict[str, Trunk]:
+    def _trunks(
+        self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch], moved: Collection[str] = ()
+    ) -> dict[str, Trunk]:
         """The trunk in all precisions that are there or that a new branch was trained on; branches are checked on the way."""
         found = dict(trunks)
-        for branch in branches.values():
+        for name, branch in branches.items():
             branch.check_trunk(self.trunk)
             branch.module.to(self.trunk.device)
             ref = branch.trunk
-            if branch.source.trunk is None and ref.precision not in found:
+            if branch.source.trunk is None and name not in moved and ref.precision not in found:
                 found[ref.precision] = shared_trunk(
                     self.trunk.folder,
                     stack=self.trunk.stack,
@@ -138,6 +147,8 @@ class Bundle:
         trunk: str | Trunk | None = None,
         device: str = "auto",
         backend: str | None = None,
+        dtype: str | None = None,
+        allow_precision_change: bool | Sequence[str] = False,
     ) -> Bundle:
         """Load branch directories, or run directories with all their branches, and the trunk that they name.
 
@@ -145,9 +156,24 @@ class Bundle:
             paths: one directory or several, or what `fit` returned; branches of the same name are told apart by their folder.
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
-            backend: what computes the frozen trunk; by default what the first branch was trained on.
+            backend: what computes the trunk; by default what the first branch was trained on. A branch that changes its trunk
+                is merged into plain weights for it, or stays on torch where that cannot be done.
+            dtype: fp32, bf16 or int8, the precision of the trunk; by default that on which each branch was trained.
+            allow_precision_change: let branches answer from another precision than that, after a check on sample texts whose
+                result is in `findings`; or the texts to check on (and to calibrate int8 with), if there are enough.
+
+        Warns:
+            UserWarning: each of `findings`.
+
+        Raises:
+            BadInput: nothing to load, what does not belong together, or another precision that was not allowed.
         """
-        return cls(*open_branches(paths, trunk, device, backend))
+        found = open_branches(paths, trunk, device, Computing(backend, dtype, allow_precision_change))
+        bundle = cls(found.trunk, found.branches, found.moved)
+        bundle.findings = found.findings
+        for sentence in found.findings:
+            warnings.warn(sentence, stacklevel=2)
+        return bundle
 
     @overload
     def predict(  # type: ignore[overload-overlap]

@@ -93,6 +93,13 @@ def text_example(table: Table) -> str:
     return f"--column {shlex.quote(f'text={best}' if '=' in best else best)}"
 
 
+def likely_texts(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """Strings of the column that is named for the texts, or most likely holds them; as a sample, before branches are loaded."""
+    blanks = {name: _mean_blanks(table.columns[name]) for name in table.listable()}
+    name = columns.get("text") or ("text" if "text" in table.columns else max(blanks, key=blanks.__getitem__, default=""))
+    return [value for value in table.columns.get(name, ()) if isinstance(value, str)]
+
+
 def _mean_blanks(values: list) -> float:
     """How many blanks the strings of a column have on average; 0 where there are other values."""
     there = [value for value in values[:_LOOKED_AT] if value is not None]

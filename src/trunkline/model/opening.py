@@ -1,37 +1,58 @@
-"""Branches loaded from their folders, and the trunk that they name."""
+"""Branches loaded from their folders, the trunk that they name, and what else they are to be answered from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.model.branch import Branch, load_branch
+from trunkline.model.branch import Branch, TrunkRef, load_branch
+from trunkline.model.compiling import compiled_copy
 from trunkline.model.folders import branch_folders
-from trunkline.model.plan import named
-from trunkline.trunk.backends import backends, installed
+from trunkline.model.plan import Plan, named
+from trunkline.model.precision import Computing, Sample, agreements, described
+from trunkline.trunk.backends import Ranges, backends, find_backend, installed
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
+from trunkline.tuners.tuned import TunedTrunk
 
 
-def open_branches(
-    paths: Any, trunk: str | Trunk | None, device: str, backend: str | None = None
-) -> tuple[Trunk, dict[str, Branch]]:
-    """Return the trunk, and the branches by name.
+@dataclass(frozen=True)
+class Opened:
+    """What a bundle is made of.
+
+    Attributes:
+        trunk: the one that all branches belong to.
+        branches: by name.
+        moved: by name of a branch, the trunk that it reads instead of the one that it was trained on.
+        findings: sentences on these.
+    """
+
+    trunk: Trunk
+    branches: dict[str, Branch]
+    moved: dict[str, Trunk] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+
+
+def open_branches(paths: Any, trunk: str | Trunk | None, device: str, computing: Computing | None = None) -> Opened:
+    """Load branches and what they are answered from.
 
     Args:
         paths: branch directories, or run directories with all their branches; one, several or a mapping of names to these. What
             has such a directory as its `path`, as what `fit` returns, stands for it.
         trunk: another place where the same trunk is found, or a trunk already loaded.
         device: "auto", "cpu" or "cuda".
-        backend: what computes the frozen trunk; by default what the first branch was trained on, or torch where that is not
-            installed and another gives the same states.
+        computing: the backend and precision that are asked for; by default those that the first branch was trained on, or torch
+            where that backend is not installed and another gives the same states.
 
     Raises:
-        BadInput: no branch, one given twice, or a trunk that is not there.
+        BadInput: no branch, one given twice, a trunk that is not there, or a precision that was not allowed.
     """
+    computing = computing or Computing()
+    computing.check()
     given = _places(paths)
     loaded: list[Branch] = []
     source = trunk
@@ -43,7 +64,8 @@ def open_branches(
             branch.share(twin)
     if not loaded:
         raise BadInput("no branch given; expected at least one branch or run directory")
-    return _trunk_of(loaded, trunk, source, device, backend), named(loaded)
+    branches = named(loaded)
+    return _Opening(branches, trunk, source, device, computing).opened()
 
 
 def _places(given: Any) -> list[Path]:
@@ -61,31 +83,159 @@ def _places(given: Any) -> list[Path]:
         ) from None
 
 
-def _trunk_of(
-    loaded: list[Branch], trunk: str | Trunk | None, source: str | Trunk | None, device: str, backend: str | None
-) -> Trunk:
-    if isinstance(trunk, Trunk):
+class _Opening:
+    """One call of `open_branches`, once branches are loaded."""
+
+    def __init__(
+        self,
+        branches: dict[str, Branch],
+        trunk: str | Trunk | None,
+        source: str | Trunk | None,
+        device: str,
+        computing: Computing,
+    ) -> None:
+        self.branches, self.given, self.source, self.device, self.computing = branches, trunk, source, device, computing
+        self.reading = {name: branch for name, branch in branches.items() if branch.source.trunk is None}
+        self.moved: dict[str, Trunk] = {}
+        self.findings: list[str] = []
+        self._sample: Sample | None = None
+
+    def opened(self) -> Opened:
+        computing, trunk = self.computing, self.given
+        changed = {n: b for n, b in self.reading.items() if computing.dtype_for(b.trunk.dtype) != b.trunk.dtype}
+        if computing.dtype is None:  # then the first decides for the trunk, and each of the others is as it was trained
+            first = next(iter(self.reading), None)
+            changed = {name: branch for name, branch in changed.items() if name == first or first in changed}
+        if changed and not computing.permitted:
+            branch = next(iter(changed.values()))
+            raise computing.refusal(branch, branch.trunk.dtype)
+        if changed:
+            trunk = self._changed(changed)
+        if len(changed) < len(self.reading):
+            trunk = self._trunk(next(branch.trunk for name, branch in self.reading.items() if name not in changed))
+        elif not self.reading and isinstance(self.source, Trunk):
+            trunk = self.source
+        assert isinstance(trunk, Trunk)
+        if computing.compiler is not None or computing.dtype is not None:
+            self._tuned()
+        return Opened(trunk, self.branches, self.moved, tuple(self.findings))
+
+    @property
+    def sample(self) -> Sample:
+        if self._sample is None:
+            self._sample = Sample.of(self.computing.allowed)
+        return self._sample
+
+    def _trunk(self, ref: TrunkRef) -> Trunk:
+        """The trunk as a branch was trained on it, in the backend that is asked for."""
+        if isinstance(self.given, Trunk):
+            return self.given
+        backend = self.computing.backend
+        if backend not in (None, "torch") and ref.dtype not in (has := backends.get(backend, key="backend").precisions):
+            raise BadInput(
+                f"{self._place(ref)} was trained on states in {ref.dtype}, which backend {backend} does not have "
+                f"(it has {', '.join(has)}); train with trunk.dtype: fp32, name another backend, or let it answer from another "
+                "precision with --allow-precision-change (allow_precision_change=True)"
+            )
+        return self._load(ref, ref.dtype, backend or own_backend(ref), ref.ranges)
+
+    def _load(self, ref: TrunkRef, dtype: str, backend: str, ranges: Ranges | None) -> Trunk:
+        given = self.given.folder if isinstance(self.given, Trunk) else self.given
+        try:
+            return shared_trunk(
+                given or ref.name,
+                revision=None if given else ref.revision,
+                stack=ref.stack,
+                dtype=dtype,
+                device=self.device,
+                backend=backend,
+                ranges=ranges,
+            )
+        except TrunklineError as error:
+            if given is not None:
+                raise
+            said = f"{self._place(ref)} needs its trunk: {error}; --trunk (trunk=) gives its current location"
+            raise type(error)(said) from None
+
+    def _place(self, ref: TrunkRef) -> Path | None:
+        return next(branch.path for branch in self.branches.values() if branch.trunk == ref)
+
+    def _changed(self, changed: Mapping[str, Branch]) -> Trunk:
+        """The trunk in the precision that is asked for, which these branches read from now on."""
+        computing, first = self.computing, next(iter(changed.values()))
+        dtype, backend = computing.dtype_for(first.trunk.dtype), computing.compiler or "torch"
+        found = (branch.trunk.ranges for branch in self.branches.values() if branch.trunk.ranges is not None)
+        trunk = self._load(first.trunk, dtype, backend, next(found, None) if dtype == "int8" else None)
+        for branch in changed.values():
+            branch.check_trunk(trunk)
+        if trunk.compiled is not None and trunk.compiled.calibrates:
+            self.sample.calibrate(trunk, max(branch.max_length for branch in changed.values()))
+        moved = dict.fromkeys(changed, trunk)
+        own = {}
+        for name, branch in changed.items():
+            try:
+                own[branch.trunk.precision] = self._load(
+                    branch.trunk, branch.trunk.dtype, own_backend(branch.trunk), branch.trunk.ranges
+                )
+            except BadInput as error:
+                self.findings.append(
+                    f"{name} was trained on {branch.trunk.dtype} and answers from {described(trunk)}, unchecked: {error}"
+                )
+        checked = {name: branch for name, branch in changed.items() if branch.trunk.precision in own}
+        if checked:
+            for name, said in agreements(Plan(own, checked), Plan({}, checked, moved), self.sample).items():
+                before = described(own[changed[name].trunk.precision])
+                self.findings.append(f"{name} was trained on {before} and answers from {described(trunk)}: {said}")
+        self.moved |= moved
         return trunk
-    reading = [branch for branch in loaded if branch.source.trunk is None]
-    if not reading and isinstance(source, Trunk):
-        return source
-    first = reading[0].trunk
-    if backend not in (None, "torch") and first.dtype not in (has := backends.get(backend, key="backend").precisions):
-        raise BadInput(
-            f"{reading[0].path} was trained on states in {first.dtype}, which backend {backend} does not have "
-            f"(it has {', '.join(has)}); train with trunk.dtype: fp32, or name another backend"
-        )
-    try:
-        return shared_trunk(
-            trunk or first.name,
-            revision=None if trunk else first.revision,
-            stack=first.stack,
-            dtype=first.dtype,
-            device=device,
-            backend=backend or (first.backend if first.dtype == "int8" or installed(first.backend) else "torch"),
-            ranges=first.ranges,
-        )
-    except TrunklineError as error:
-        if trunk is not None:
-            raise
-        raise type(error)(f"{reading[0].path} needs its trunk: {error}; --trunk (trunk=) gives its current location") from None
+
+    def _tuned(self) -> None:
+        """Branches that change their trunk, merged and compiled where that can be done; a finding says why it cannot."""
+        made: dict[int, Trunk | str] = {}
+        for name, branch in self.branches.items():
+            tuned = branch.source
+            if not isinstance(tuned, TunedTrunk):
+                continue
+            dtype = self.computing.dtype_for(tuned.precision)
+            if dtype != tuned.precision and not self.computing.permitted:
+                raise self.computing.refusal(branch, tuned.precision)
+            if self.computing.compiler is None:
+                if dtype != tuned.precision:
+                    self.findings.append(
+                        f"{name} answers from {tuned.precision} as before: torch runs a tuned trunk as trained"
+                    )
+                continue
+            if id(tuned) not in made:
+                made[id(tuned)] = self._compiled(tuned, branch, self.computing.compiler, dtype)
+            found = made[id(tuned)]
+            if isinstance(found, str):
+                self.findings.append(f"{name} stays on torch: {found}")
+                continue
+            self.moved[name] = found
+            if dtype != tuned.precision:
+                said = agreements(Plan({}, {name: branch}), Plan({}, {name: branch}, {name: found}), self.sample)[name]
+                self.findings.append(
+                    f"{name} was trained on {tuned.precision} (torch) and answers from {described(found)}: {said}"
+                )
+
+    def _compiled(self, tuned: TunedTrunk, branch: Branch, backend: str, dtype: str) -> Trunk | str:
+        """The merged trunk, compiled; or why there is none."""
+        has = backends.get(backend, key="backend").precisions
+        find_backend(backend, has[0])  # whatever is wrong with the backend itself is an error
+        if dtype not in has:
+            return f"it was trained in {dtype}, which backend {backend} does not have"
+        try:
+            trunk = compiled_copy(tuned, backend, dtype)
+            assert trunk.compiled is not None
+            if trunk.compiled.calibrates:
+                self.sample.calibrate(trunk, branch.max_length)
+            inputs = trunk.collate(trunk.encode(["a"]), [0])
+            trunk.compiled.run(inputs, branch.module.wanted(), lambda layer, state: None)
+        except TrunklineError as error:
+            return str(error)
+        return trunk
+
+
+def own_backend(ref: TrunkRef) -> str:
+    """The backend that a branch was trained on, or torch where that is not installed and gives the same states."""
+    return ref.backend if ref.dtype == "int8" or installed(ref.backend) else "torch"

@@ -23,6 +23,7 @@ from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import frozen_group
 from trunkline.model.branch import Branch
+from trunkline.model.frozen import FROZEN
 from trunkline.model.source import Source
 from trunkline.states.live import Feed
 from trunkline.states.reuse import find_stored, open_states
@@ -65,15 +66,19 @@ class Plan:
     Args:
         trunks: the trunk that all branches belong to, by its precision, in every precision that they were trained on.
         branches: by name.
+        moved: by name of a branch, the trunk that it reads instead (see precision.py).
     """
 
-    def __init__(self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch]) -> None:
+    def __init__(
+        self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch], moved: Mapping[str, Trunk] | None = None
+    ) -> None:
         self.trunks = MappingProxyType(dict(trunks))
         self.branches = MappingProxyType(dict(branches))
+        self.moved = MappingProxyType({name: trunk for name, trunk in (moved or {}).items() if name in branches})
         groups: dict[tuple[Any, ...], dict[str, Branch]] = {}
         for name, branch in self.branches.items():
-            trunk = trunks[branch.trunk.precision] if branch.source.trunk is None else branch.source.trunk
-            key = trunk, branch.source, branch.max_length, branch.precision, branch.text_pair is not None
+            trunk, source = self._read_by(name, branch)
+            key = trunk, source, branch.max_length, branch.precision, branch.text_pair is not None
             groups.setdefault(key, {})[name] = branch
         passes = []
         for (trunk, source, max_length, precision, pairs), members in groups.items():
@@ -82,6 +87,12 @@ class Plan:
             group = frozen_group({name: branch.module for name, branch in members.items()}, precision)
             passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members), group))
         self.passes = tuple(passes)
+
+    def _read_by(self, name: str, branch: Branch) -> tuple[Trunk, Source]:
+        """The trunk that a branch reads, and how."""
+        if name in self.moved:
+            return self.moved[name], FROZEN
+        return branch.source.trunk or self.trunks[branch.trunk.precision], branch.source
 
     @property
     def reads_words(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,7 +13,7 @@ from trunkline.data.empty import EmptyTexts
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.model.bundle import Bundle
-from trunkline.model.columns import label_names
+from trunkline.model.columns import label_names, likely_texts
 from trunkline.model.folders import branch_folders, by_run, task_of
 from trunkline.model.table_scores import score_table
 from trunkline.tasks.labels import Reading
@@ -30,6 +31,8 @@ def score_branches(
     format: str | None = None,
     trunk: Trunk | str | None = None,
     backend: str | None = None,
+    dtype: str | None = None,
+    allow_precision_change: bool = False,
     columns: Mapping[str, str] | None = None,
     labels: Iterable[str] = (),
     unseen_labels: str = "count",
@@ -47,7 +50,7 @@ def score_branches(
         data: what to score on; None: the test split of each branch's own run.
         format: of `data`, where its suffix does not say it.
         trunk: where the trunk of the branches is, or the trunk itself.
-        backend: what computes it, as of `Bundle.open`.
+        backend, dtype, allow_precision_change: what computes it and in which precision, as of `Bundle.open`.
         columns: the columns of `data` to read, by role, where they are not those that the branches were trained on.
         labels: `GIVEN=TRAINED`, labels of `data` that mean another label of a branch.
         unseen_labels: "count" or "refuse" labels that a branch does not have.
@@ -62,9 +65,19 @@ def score_branches(
         BadInput: data that some branch cannot read, or a run whose own test split is not known.
     """
 
-    def opened(members: Sequence[Path], trunk: Trunk | str | None) -> Bundle:
-        with loading():
-            return Bundle.open(members, trunk=trunk, backend=backend)
+    def opened(members: Sequence[Path], trunk: Trunk | str | None, texts: Sequence[str] | bool) -> Bundle:
+        with loading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # `say` is told instead
+            bundle = Bundle.open(
+                members,
+                trunk=trunk,
+                backend=backend,
+                dtype=dtype,
+                allow_precision_change=allow_precision_change and texts,
+            )
+        for sentence in bundle.findings:
+            say(sentence)
+        return bundle
 
     def scored(bundle: Bundle, table: Table, baselines: Mapping[str, Any] | None = None) -> dict[str, Any]:
         reading = Reading(unseen_labels == "count", label_names(labels, bundle.branches))
@@ -83,13 +96,13 @@ def score_branches(
 
     if data is not None:
         table = read_table(data, format=format)  # what is wrong with it is found before the trunk is loaded
-        return scored(opened(paths, trunk), table)
+        return scored(opened(paths, trunk, likely_texts(table, columns or {}) or True), table)
     results: dict[str, Any] = {}
     runs = by_run(paths)
     for run, members in runs.items():
         own_tasks = [task_of(folder) for member in members for folder in branch_folders(member)]
         splits = own_test_splits(Path(named(run)), own_tasks, say)
-        bundle = opened(members, trunk)
+        bundle = opened(members, trunk, True)
         trunk = trunk or bundle.trunk
         prefix = f"{named(run)}/" if len(runs) > 1 else ""
         found: dict[str, Any] = {}

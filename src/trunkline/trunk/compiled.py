@@ -40,7 +40,8 @@ class CompiledTrunk:
     """Computes the states of a trunk by a backend.
 
     Args:
-        trunk: in fp32, on the CPU; its own weights are read when a graph is made, and not when one is run.
+        trunk: in fp32, on the CPU; its own weights are read when a graph is made, and not when one is run. Where it has this as
+            its `compiled`, they take no memory once a graph is open.
         backend: a name in `backends`.
         precision: fp32, bf16 or int8.
         ranges: of the activations, for int8 where `calibrate` found them before.
@@ -72,7 +73,8 @@ class CompiledTrunk:
         arrays = [{name: value.numpy() for name, value in batch.items()} for batch in batches]
         if not arrays:
             raise BadInput("int8: no text to calibrate with; expected at least one")
-        with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
+        with self._turn, tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
+            self._trunk.read_weights_again()
             layers = range(self._trunk.num_layers + 1)
             exported = export(self._trunk, arrays[0].keys(), layers, Path(folder) / "graph.onnx")
             self.ranges = self._backend.calibrate(exported, arrays)
@@ -97,6 +99,8 @@ class CompiledTrunk:
             with self._turn:
                 if (wanted, names) not in self._graphs:
                     self._graphs = {**self._graphs, (wanted, names): self._opened(wanted, names)}
+                    if self._trunk.compiled is self:  # nobody else runs it, and the backend has weights of its own
+                        self._trunk.put_weights_away()
             return wanted, self._graphs[wanted, names]
         kept = min(fitting)[2]
         return kept, self._graphs[kept, names]
@@ -116,6 +120,7 @@ class CompiledTrunk:
 
     def _make(self, path: Path, parts: dict[str, Any], layers: tuple[int, ...], names: tuple[str, ...]) -> None:
         log.info("compiling %s with %s in %s", self._trunk.name, self.name, self.precision)
+        self._trunk.read_weights_again()
         with atomic_directory(path) as folder, tempfile.TemporaryDirectory(prefix="trunkline-", dir=path.parent) as aside:
             exported = export(self._trunk, names, layers, Path(aside) / "graph.onnx")
             try:

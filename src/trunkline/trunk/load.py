@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -112,7 +112,8 @@ class Trunk:
         folder (Path): where its files are.
         architecture (str): model_type, e.g. "bert"; `row` is its row of the table.
         stack (str): "encoder" or "decoder".
-        model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read).
+        model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read); without weights
+            where a backend computes.
         tokenizer: its fast tokenizer.
         processor: what makes token ids of texts and batches of these; threads may share it.
         dtype (str): "fp32" or "bf16", or "int8" of a backend.
@@ -136,6 +137,7 @@ class Trunk:
         stored: torch.dtype,
         dtype: str,
         device: torch.device,
+        again: Callable[[], PreTrainedModel] | None = None,
     ) -> None:
         config = model.config
         self.name, self.revision, self.architecture, self.stack = source.name, source.revision, row.model_type, stack
@@ -143,6 +145,7 @@ class Trunk:
         self.tokenizer, self.dtype, self.device = tokenizer, dtype, device
         self.compiled: CompiledTrunk | None = None
         self._stored = stored
+        self._again = again  # makes the model once more, where it is not what the folder holds
         # Narrowing loses the bits that the fingerprint is made of, so it is taken before; widening keeps them all.
         narrows = torch.promote_types(stored, DTYPES[dtype]) != DTYPES[dtype]
         self._weights = weights_digest(model, stored) if narrows else None
@@ -213,13 +216,35 @@ class Trunk:
         yield
         if not away:
             return
+        read = dict(_cast(self._read_again(found), DTYPES[self.dtype]).named_parameters())
+        for name, parameter in away.items():
+            parameter.data = read[name].data.to(self.device)
+
+    def put_weights_away(self) -> None:
+        """Free the memory of the weights, where a backend has what it needs of them; torch cannot run the trunk any more."""
+        assert self.fingerprint  # while they are at hand
+        self.model.to("meta")
+
+    def read_weights_again(self) -> None:
+        """Undo `put_weights_away`, if it was called; `model` and `taps` are new objects then.
+
+        Raises:
+            BadInput: the files cannot be read again, or hold other weights than before.
+        """
+        if not any(parameter.is_meta for parameter in self.model.parameters()):
+            return
+        model = self._again() if self._again else self._read_again(self.fingerprint)
+        model = _cast(model, torch.float32).requires_grad_(False).eval()
+        taps = find_taps(model, self.stack)
+        put_hooks(taps)
+        self.model, self.taps = model, taps
+
+    def _read_again(self, found: Fingerprint) -> PreTrainedModel:
         with quiet_loading():
             model = _load_model(self.folder, self.model.config, self.row, self.stack, self._stored)
         if weights_digest(model, self._stored) != found.weights:
             raise BadInput(f"{self.folder}: the weights of {self.name} have changed on disk since they were loaded")
-        read = dict(_cast(model, DTYPES[self.dtype]).named_parameters())
-        for name, parameter in away.items():
-            parameter.data = read[name].data.to(self.device)
+        return model
 
     def encode(
         self,

@@ -105,7 +105,8 @@ def export(trunk: Traceable, names: Collection[str], layers: Collection[int], pa
     kept, order = tuple(sorted(layers)), tuple(names)
     outputs = [output_name(layer) for layer in kept]
     free = {name: {0: "texts", 1: "tokens"} for name in (*order, *outputs)}
-    with warnings.catch_warnings():
+    # A graph may be made in the middle of a batch, within the context in which branches compute.
+    with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
         # The exporter by tracing is deprecated for the one by torch.export, which does not follow hooks.
         warnings.simplefilter("ignore")
         try:
