@@ -199,6 +199,7 @@ def test_type_checkers_see_the_same_public_names():
 def test_every_imported_library_is_declared():
     core = {canonicalize_name(Requirement(line).name) for line in PYPROJECT["project"]["dependencies"]}
     extras = {canonicalize_name(requirement.name) for requirement in direct_requirements()}
+    serve = {canonicalize_name(Requirement(line).name) for line in PYPROJECT["project"]["optional-dependencies"]["serve"]}
     providers = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -212,8 +213,14 @@ def test_every_imported_library_is_declared():
                 continue
             for module in {module.split(".")[0] for module in modules} - {*sys.stdlib_module_names, "trunkline"}:
                 declared = {canonicalize_name(name) for name in providers.get(module, [module])}
-                # an optional library may only be imported where it is used
-                assert declared & (core if id(node) in top_level else extras), f"{path.relative_to(ROOT)} imports {module}"
+                # an optional library may only be imported where it is used; the HTTP server, as a whole, is
+                always = core | serve if "serving" in path.parts else core
+                assert declared & (always if id(node) in top_level else extras), f"{path.relative_to(ROOT)} imports {module}"
+
+
+def test_the_engine_needs_no_http():
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['fastapi', 'starlette', 'uvicorn', 'prometheus_client'])); "
+    subprocess.run([sys.executable, "-c", blocked + "import trunkline.serving.engine, trunkline.cli"], check=True)
 
 
 @pytest.mark.parametrize(
