@@ -1,7 +1,7 @@
 """A trunk that a backend computes: its graphs, made once for each set of layers and kept in the cache.
 
 A graph lies in `compiled/KEY` of the cache: `graph.json` says what it was made of and has the sha256 of the files beside it,
-which is compared when it is opened; what is broken is made again.
+which is compared when it is opened; what is broken is made again (kept_graphs.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import atomic_directory, cache_dir, read_object, sha256_file, write_json
+from trunkline.files import atomic_directory, cache_dir, sha256_file, write_json
 from trunkline.trunk.backends import Graph, Ranges, find_backend
 from trunkline.trunk.backends.graph import export
+from trunkline.trunk.kept_graphs import DESCRIPTION, prune, sound
 from trunkline.trunk.stream import Receive, checked_layers
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-DESCRIPTION = "graph.json"
 
 
 class CompiledTrunk:
@@ -108,11 +108,12 @@ class CompiledTrunk:
     def _opened(self, layers: tuple[int, ...], names: tuple[str, ...]) -> Graph:
         parts = self._parts(layers, names)
         path = cache_dir() / "compiled" / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        if not _sound(path, parts):
+        if not sound(path, parts):
             path.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(path.with_name(f"{path.name}.lock")):
-                if not _sound(path, parts):  # another process may have made it meanwhile
+                if not sound(path, parts):  # another process may have made it meanwhile
                     self._make(path, parts, layers, names)
+            prune(path.parent, keep=path)
         try:
             return self._backend.open(path, self.precision, torch.get_num_threads())
         except Exception as error:  # of the backend's library, which has kinds of its own
@@ -161,22 +162,6 @@ def ranges_digest(ranges: Ranges | None) -> str | None:
 def precision_name(dtype: str, ranges: Ranges | None) -> str:
     """fp32, bf16, or int8 and the sha256 of its calibration."""
     return dtype if ranges is None else f"{dtype} {ranges_digest(ranges)}"
-
-
-def _sound(path: Path, parts: dict[str, Any]) -> bool:
-    """Whether the graph at `path` was made of these parts, and its files are as they were written."""
-    if not (path / DESCRIPTION).is_file():
-        return False
-    try:
-        described = read_object(path / DESCRIPTION)
-        files = dict(described["files"])
-        good = described["made_of"] == parts and {file.name for file in path.iterdir()} == {*files, DESCRIPTION}
-        good = good and all(sha256_file(path / name) == digest for name, digest in files.items())
-    except (BadInput, KeyError, OSError, TypeError, ValueError):
-        good = False
-    if not good:
-        log.warning("%s: corrupt; it is compiled again", path)
-    return good
 
 
 def _first_line(error: Exception) -> str:
