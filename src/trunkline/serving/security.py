@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.serving.errors import Refused, error_response
+from trunkline.serving.page import PAGES
 from trunkline.serving.settings import Settings
 
-OPEN = frozenset({"/livez"})  # what asks for no key
+OPEN = frozenset({"/livez"}) | PAGES  # what asks for no key: the files of the page are the same everywhere, and it asks for one
 CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
 LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from trunkline.serving.routes import health, metrics, predict, tasks
+from trunkline.serving.routes import health, metrics, page, predict, tasks
 from trunkline.serving.service import Service
 
-ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (predict.router, tasks.router, health.router, metrics.router)
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (predict.router, tasks.router, health.router, metrics.router, page.router)
