@@ -1,10 +1,10 @@
 """Claim: over HTTP the engine answers at least 85 % as many requests as when it is called in process.
 
 Sides, both in fp32 with 8 tasks (AdaLayers at its defaults, random weights): `trunkline serve` in a process of its own, asked
-over 64 connections by this one; and 64 threads of this process that ask an engine here. A request is a tweet (Emotion, test), for
+over 64 connections by this one; and 64 threads of this process that ask an engine. A request is a tweet (Emotion, test), for
 all tasks. What the clients cost counts on both sides. A second row has requests of 16 texts.
 
-Then overload: three times the requests a second that the first row carried, for `--seconds` seconds. Asked for: at least 90 % of
+Then overload: three times the requests a second that the first row carried, for `--seconds` seconds. Asked for: 90 % or more of
 that rate of answers, refusals (429) within 20 ms (99th percentile), memory that does not grow, every /livez answered.
 """
 

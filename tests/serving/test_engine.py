@@ -224,31 +224,61 @@ def test_one_request_that_fails_takes_no_other_along(singles, monkeypatch):
         assert engine.alive and engine.answer(Request("so slow")).predictions
 
 
-def test_branches_come_and_go_while_requests_run(trunk, singles, known):
+def changed_under_load(trunk, singles, changes):
+    """Add, replace and remove a branch that often, while others are asked; return what changed, and failures."""
+    wrong, ended = [], threading.Event()
     with Engine(singles.only(["mood", "slots"])) as engine:
-        expected = rows(known, TEXTS, ["mood", "slots"])
-        wrong, ended = [], threading.Event()
+        expected = engine.answer(Request(TEXTS, tasks=["mood", "slots"])).predictions
 
         def ask():
             while not ended.is_set():
-                answer = engine.answer(Request(TEXTS, tasks=["mood", "slots"]))
-                if not same(answer.predictions, expected):
-                    wrong.append(answer)
+                try:
+                    if not same(engine.answer(Request(TEXTS, tasks=["mood", "slots"])).predictions, expected):
+                        wrong.append("another answer")
+                except Exception as error:
+                    wrong.append(error)
 
-        thread = threading.Thread(target=ask)
-        thread.start()
-        for seed in range(2):
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for seed in range(changes):
             engine.add("new", make(trunk, "sequence", seed=seed))
             own = Bundle(trunk, {"new": make(trunk, "sequence", seed=seed)})
-            assert same(engine.answer(Request(TEXTS, tasks=["new"])).predictions, alone(own, TEXTS))
+            assert same(engine.answer(Request(TEXTS[:2], tasks=["new"])).predictions, own.predict_written(TEXTS[:2]))
             engine.replace("new", make(trunk, "token", seed=seed))
             assert "spans" in engine.answer(Request("a", tasks=["new"])).predictions[0]["new"]
             engine.remove("new")
             with pytest.raises(BadInput, match="new"):
                 engine.submit(Request("a", tasks=["new"]))
         ended.set()
-        thread.join()
-        assert wrong == []
+        for thread in threads:
+            thread.join()
+    return wrong
+
+
+def test_branches_come_and_go_while_requests_run(trunk, singles):
+    assert changed_under_load(trunk, singles, 2) == []
+
+
+@pytest.mark.slow
+def test_a_hundred_changes_under_load(trunk, singles):
+    assert changed_under_load(trunk, singles, 100) == []
+
+
+@pytest.mark.slow
+def test_no_bit_of_another_answer_changes(trunk, singles):
+    with Engine(singles) as engine:
+        expected = engine.answer(Request(TEXTS, tasks=list(singles.branches))).predictions
+        for seed in range(10):
+            for change in (engine.add, engine.replace):
+                change("new", make(trunk, "sequence" if change == engine.add else "token", seed=seed))
+                assert engine.answer(Request(TEXTS, tasks=list(singles.branches))).predictions == expected
+            engine.remove("new")
+            assert engine.answer(Request(TEXTS, tasks=list(singles.branches))).predictions == expected
+
+
+def test_names_of_changes_are_checked(trunk, singles):
+    with Engine(singles) as engine:
         with pytest.raises(BadInput, match="already a branch called 'mood'"):
             engine.add("mood", make(trunk, "sequence"))
         with pytest.raises(BadInput, match="'new'"):
