@@ -13,6 +13,7 @@ from mutations import put, resave
 from scipy.special import expit, softmax
 
 from trunkline.errors import BadInput
+from trunkline.export.branch import facts
 from trunkline.model.branch import load_branch, save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.decision import Decision
@@ -87,6 +88,22 @@ def test_thresholds_are_of_calibrated_probabilities_label_by_label(plain):
     branch = dataclasses.replace(plain.branches["topics"], decision=Decision(rows=60, temperature=2.0, thresholds=thresholds))
     logits = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32) * 2
     assert np.array_equal(branch.decode(logits).values, expit(logits / 2) >= np.array(thresholds))
+
+
+def test_the_card_of_an_export_has_thresholds_of_what_other_libraries_compute(plain):
+    topics = plain.branches["topics"]
+    assert facts(topics)["task"]["threshold"] == pytest.approx(0.5)
+    topics.task.learned.threshold = 0.2
+    warm = dataclasses.replace(topics, decision=Decision(rows=60, temperature=2.0))
+    logits = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32) * 2
+    about = facts(warm)["task"]
+    assert about["temperature of calibrated probabilities"] == 2.0
+    assert np.array_equal(expit(logits) >= about["threshold"], warm.decode(logits).values)
+    own = dataclasses.replace(topics, decision=Decision(rows=60, temperature=2.0, thresholds=(0.1, 0.3, 0.6)))
+    thresholds = facts(own)["task"]["thresholds"]
+    assert np.array_equal(expit(logits) >= np.array([thresholds[name] for name in "pqr"]), own.decode(logits).values)
+    topics.task.learned.threshold = 0.5
+    assert facts(plain.branches["mood"])["task"].keys().isdisjoint({"threshold", "temperature of calibrated probabilities"})
 
 
 def test_the_measures_are_those_of_the_answers(plain):

@@ -49,6 +49,8 @@ def test_a_threshold_that_was_chosen_after_training_has_a_mark_of_its_own():
     assert found["best: 0.750"].get_ydata() == [0.75]
     mark = found["with threshold 0.168: 0.875"]
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([2], [0.875]) and inside(figure)
+    figure = drawn({"mood": {"tuned": tuned | {"threshold": 0.5, "thresholds": [0.2, 0.5]}}}, history=HISTORY)
+    assert "with thresholds by label: 0.875" in lines(panels(figure)[0])
     for kept in ({"metric": "f1_micro"}, {"threshold": 0.5}):  # the curve shows another metric; it has this threshold
         figure = drawn({"mood": {"tuned": tuned | kept}}, history=HISTORY)
         assert not [label for label in lines(panels(figure)[0]) if "threshold" in label]

@@ -13,7 +13,7 @@ from trunkline.errors import BadInput
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading
 from trunkline.tasks.multilabel import MultilabelConfig, MultilabelLearned, MultilabelTask
-from trunkline.tasks.thresholds import CANDIDATES, threshold_quality
+from trunkline.tasks.thresholds import CANDIDATES, POSITIVES, label_thresholds, threshold_quality
 
 
 def test_the_three_ways_to_write_labels_mean_the_same():
@@ -134,6 +134,35 @@ def test_tuning_finds_the_best_threshold_for_the_monitored_metric_and_decoding_u
     task.learned.threshold = tuned
     again = Task.from_state("t", json.loads(json.dumps(task.state())))
     assert np.array_equal(again.criterion().decode(logits).values, criterion.decode(logits).values)
+
+
+def test_labels_with_enough_positives_have_a_threshold_of_their_own():
+    generator = np.random.default_rng(3)
+    logits = (generator.standard_normal((300, 3)) * 2 - 1).astype(np.float32)
+    true = generator.random((300, 3)) < 1 / (1 + np.exp(-logits * np.array([1.0, 3.0, 1.0]) - np.array([1.5, -1.0, 0.0])))
+    true[:, 2] = np.arange(300) < POSITIVES - 1
+    task = multilabel_task(threshold="per_label")
+    chosen = task.tune(logits, Targets(true, np.ones(300, bool)))
+    scores = torch.sigmoid(torch.from_numpy(logits)).numpy()
+    own = chosen["thresholds"]
+    assert own[2] == task.learned.threshold == chosen["threshold"] and len({*own}) == 3  # too few to have its own
+    for label in (0, 1):
+        f1 = [f1_score(true[:, label], scores[:, label] >= np.float32(one), zero_division=0) for one in CANDIDATES]
+        assert f1_score(true[:, label], scores[:, label] >= np.float32(own[label])) == pytest.approx(max(f1))
+    found = f1_score(true, scores >= np.array(own, np.float32), average="micro")
+    assert chosen["tuned"] == pytest.approx(found) and chosen["metric"] == "f1_micro"
+    shared = multilabel_task()
+    alone = shared.tune(logits, Targets(true, np.ones(300, bool)))
+    assert alone == {key: value for key, value in chosen.items() if key != "thresholds"} | {"tuned": alone["tuned"]}
+
+
+def test_of_equally_good_thresholds_of_a_label_the_one_nearest_the_shared_one_is_taken():
+    true = np.repeat([[True], [False]], POSITIVES, axis=0)
+    scores = np.repeat(np.float32([[0.9], [0.1]]), POSITIVES, axis=0)
+    for shared in (0.02, 0.3, 0.95):
+        [found] = label_thresholds(true, scores, shared)
+        right = CANDIDATES[(CANDIDATES > 0.1) & (CANDIDATES <= 0.9)]
+        assert found == right[np.abs(right - shared).argmin()]
 
 
 def test_a_threshold_that_is_given_or_has_nothing_to_go_by_stays():

@@ -10,12 +10,14 @@ import pytest
 import torch
 from rich.console import Console
 from scipy.optimize import minimize_scalar
+from sklearn.metrics import f1_score
 from synthetic import config, write_rows
 
 from trunkline import Bundle, fit
 from trunkline.cli.info import _show_branch
 from trunkline.model.branch import load_branch
 from trunkline.model.facts import branch_facts
+from trunkline.tasks.thresholds import CANDIDATES
 from trunkline.training.decision import ROWS, decision_findings
 from trunkline.training.result import decision_sentence
 
@@ -36,6 +38,7 @@ def run(tiny_trunk_dir, tmp_path_factory):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     values = config(tiny_trunk_dir, splits["train"], tasks=("mood", "cities", "topics", "stars"), epochs=2)
     values["tasks"] |= {"rare": {"kind": "sequence", "label": "rare"}, "chained": {**values["tasks"]["cities"], "crf": True}}
+    values["tasks"]["topics"] |= {"threshold": "per_label"}
     values["data"] |= {"validation": str(splits["held"]), "test": str(splits["held"])}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRUNKLINE_CACHE", str(home / "cache"))
@@ -93,6 +96,19 @@ def test_the_curve_is_what_is_counted_answer_by_answer(run):
             kept = [right for score, right in own if score >= level.min_confidence - 1e-7]
             assert level.coverage == (pytest.approx(len(kept) / len(own)) if own else None)
             assert level.accuracy == (pytest.approx(np.mean(kept)) if kept else None)
+
+
+def test_thresholds_are_chosen_of_calibrated_probabilities(run):
+    result, rows = run
+    branch, chosen = load_branch(result.branches["topics"]), result.tasks["topics"]["tuned"]
+    assert list(branch.decision.thresholds) == chosen["thresholds"] and len(chosen["thresholds"]) == 3
+    true = np.array([[label in row["topics"] for label in branch.task.labels] for row in rows])
+    shares = Bundle.open(result).only("topics").predict_proba([row["text"] for row in rows])["topics"]
+    best = max(f1_score(true, shares >= np.float32(one), average="micro", zero_division=0) for one in CANDIDATES)
+    shared = f1_score(true, shares >= np.float32(chosen["threshold"]), average="micro", zero_division=0)
+    assert shared == pytest.approx(best, abs=0.02)  # the rows' states were stored in bf16 then
+    said = f"thresholds by label from {min(chosen['thresholds']):g} to {max(chosen['thresholds']):g} instead of 0.5"
+    assert said in repr(result)
 
 
 def test_few_rows_have_no_temperature_and_numbers_have_no_decision(run):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trunkline.errors import BadInput
 from trunkline.export.base import targets
 from trunkline.export.transformers import check_plain
 from trunkline.files import new_folder
 from trunkline.model.branch import Branch
+from trunkline.model.decision import thresholds_of
 from trunkline.trunk.source import public_name
 from trunkline.tuners import TunedTrunk
 
@@ -65,7 +68,7 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
     """What a model card tells of a branch; it does not know its data."""
     task, trunk = branch.task, branch.trunk
     about: dict[str, Any] = {"name": task.name, "kind": task.kind, "labels": ", ".join(task.labels)}
-    about |= task.described() | {"tokens at most": branch.max_length, "precision": branch.precision}
+    about |= _decided(branch) | {"tokens at most": branch.max_length, "precision": branch.precision}
     method = branch.method.model_dump(mode="json", exclude_none=True, exclude={"specs"})
     method |= {key: _names(method[key]) for key in getattr(branch.method, "PATHS", ()) if key in method}
     of_trunk = {
@@ -84,6 +87,22 @@ def facts(branch: Branch) -> dict[str, dict[str, Any]]:
         for section, values in sections.items()
         if values
     }
+
+
+def _decided(branch: Branch) -> dict[str, Any]:
+    """How its answers are made of the logits that another library gives: a temperature, and thresholds of the probabilities
+    there, which no temperature divides.
+    """
+    task, decision = branch.task, branch.decision
+    temperature = None if decision is None else decision.temperature
+    found: dict[str, Any] = {} if temperature is None else {"temperature of calibrated probabilities": temperature}
+    if (thresholds := thresholds_of(task, decision)) is None:
+        return found
+    logits = np.log(thresholds / (1 - thresholds)) * (temperature or 1.0)
+    plain = (1 / (1 + np.exp(-logits))).tolist()
+    if len(set(plain)) == 1:
+        return {"threshold": plain[0], **found}
+    return {"thresholds": dict(zip(task.labels, plain, strict=True)), **found}
 
 
 def _names(paths: Any) -> Any:

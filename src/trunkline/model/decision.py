@@ -95,6 +95,15 @@ def decode(
     return criterion.decode(logits, offsets, temperature=decision.temperature, thresholds=thresholds)
 
 
+def thresholds_of(task: Task, decision: Decision | None) -> np.ndarray | None:
+    """Return from which calibrated probability on each label of a multilabel task holds, (L,); None for other kinds."""
+    if task.kind != "multilabel":
+        return None
+    if decision is not None and decision.thresholds is not None:
+        return np.array(decision.thresholds)
+    return np.full(len(task.labels), task.learned.threshold)
+
+
 def probabilities(
     criterion: Criterion, decision: Decision | None, logits: np.ndarray | Tensor, offsets: np.ndarray | None = None
 ) -> np.ndarray | None:

@@ -75,8 +75,10 @@ def _drawing(name: str, kind: str, task: Mapping[str, Any], entries: Sequence[Ma
             said = f"best: {scores[best]:.3f}" if len(places) > 1 else f"{scores[best]:.3f}"
             star: dict[str, Any] = {"linestyle": "", "color": "#d9822b"}
             drawn += axes.plot(places[best], scores[best], marker="*", markersize=11, label=said, **star)
-            if tuned and tuned["metric"] == monitor and tuned["threshold"] != tuned["untuned_threshold"]:
-                said = f"with threshold {tuned['threshold']:g}: {tuned['tuned']:.3f}"  # chosen after the last evaluation
+            own = bool(tuned and tuned.get("thresholds"))
+            if tuned and tuned["metric"] == monitor and (own or tuned["threshold"] != tuned["untuned_threshold"]):
+                chosen = "thresholds by label" if own else f"threshold {tuned['threshold']:g}"
+                said = f"with {chosen}: {tuned['tuned']:.3f}"  # chosen after the last evaluation
                 drawn += axes.plot(places[best], tuned["tuned"], marker="D", markersize=5, label=said, **star)
         _widen(axes, monitor, scores)
         beside.set_ylabel("loss", fontsize=LABEL)

@@ -117,7 +117,10 @@ class TextEstimator(BaseEstimator):
     def _kept(self) -> Path:
         """The folder in the cache with this estimator's branch, written if it is not there."""
         branch = self._branch
-        digest = hashlib.sha256(json.dumps([branch.task.state(), branch.trunk.weights], sort_keys=True).encode())
+        described = [branch.task.state(), branch.trunk.weights]
+        if branch.decision is not None:
+            described.append(branch.decision.model_dump(mode="json"))
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name, value in sorted(branch.weights().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).float().numpy().tobytes())
         path = cache_dir() / "estimators" / digest.hexdigest()[:32] / TASK

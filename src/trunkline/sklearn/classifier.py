@@ -17,6 +17,7 @@ from trunkline.data import columns
 from trunkline.data.memory import plain
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
+from trunkline.model.decision import thresholds_of
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
 from trunkline.tasks.label_types import type_of_labels
 
@@ -77,7 +78,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         shares = self.predict_proba(X)
         if self._form == "one":
             return self.classes_[shares.argmax(axis=1)]
-        held = shares >= bundle.branches[TASK].task.learned.threshold
+        branch = bundle.branches[TASK]
+        held = shares >= np.asarray(thresholds_of(branch.task, branch.decision), shares.dtype)
         if self._form == "indicators":
             return held.astype(int)
         return [self.classes_[row].tolist() for row in held]

@@ -190,10 +190,6 @@ class Task(ABC):
         """Mean and deviation that the outputs are to be scaled by, for kinds that learn standardised numbers."""
         return None
 
-    def described(self) -> dict[str, Any]:
-        """What a model card tells besides name, kind and labels."""
-        return {}
-
     @property
     def outputs(self) -> int:
         """Width of the logits."""
@@ -260,7 +256,7 @@ class Task(ABC):
         """Set what is chosen on validation once training is over, and return it as plain JSON; empty where nothing is chosen.
 
         Of a threshold: `threshold` and `untuned_threshold`, the `metric` that it was chosen by, and that metric on these rows
-        with the one (`tuned`) and with the other (`untuned`).
+        with the one (`tuned`) and with the other (`untuned`); of one for each label also these, `thresholds`.
         """
         return {}
 

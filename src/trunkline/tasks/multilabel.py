@@ -1,4 +1,4 @@
-"""Any number of labels per text, none included: binary cross-entropy per label, one threshold for all of them."""
+"""Any number of labels per text, none included: binary cross-entropy per label, a threshold for all of them or for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trunkline.tasks.base import Task, TaskConfig, kinds
 from trunkline.tasks.confidence import LabelSetConfidence
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.label_types import type_of_labels
-from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold
+from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold, label_thresholds
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -37,7 +37,7 @@ class MultilabelConfig(TaskConfig):
     labels: str | Annotated[list[str], Field(min_length=1)]
     label_list: space.LabelList | None = None  # all labels in the order wanted: of vectors, their places
     separator: Annotated[str, Field(min_length=1)] | None = None
-    threshold: Literal["tuned"] | Share = "tuned"
+    threshold: Literal["tuned", "per_label"] | Share = "tuned"
     class_weights: space.ClassWeights = "none"  # of a label's positives
 
     @model_validator(mode="after")
@@ -127,7 +127,7 @@ class MultilabelTask(Task):
             labels = space.label_space(counts, listed, f"tasks.{name}.label_list")
         else:
             labels = space.label_space((), config.labels, f"tasks.{name}.labels")
-        threshold = UNTUNED if config.threshold == "tuned" else config.threshold
+        threshold = UNTUNED if isinstance(config.threshold, str) else config.threshold
         task = cls(name, config, labels, MultilabelLearned(threshold=threshold))
         if isinstance(config.labels, str) and length is None:  # else the labels are names of places or columns
             cells = columns.cells(corpus.table, config.labels, missing=config.missing)
@@ -199,9 +199,6 @@ class MultilabelTask(Task):
         mark = self.config.separator
         return mark if mark is not None and label_sets.come_back(self.labels, mark) else None
 
-    def described(self) -> dict[str, Any]:
-        return {"threshold": self.learned.threshold}  # that of other libraries is 0.5
-
     def counts(self, targets: Targets) -> dict[str, int]:
         held = targets.values[targets.present][:, : self.outputs]
         return dict(zip(self.labels, held.sum(axis=0).tolist(), strict=True))
@@ -270,7 +267,8 @@ class MultilabelTask(Task):
         return MultilabelCriterion(self)
 
     def tune(self, logits: np.ndarray | Tensor, targets: Targets) -> dict[str, Any]:
-        """Choose the threshold with the best monitored metric on these rows, unless the config names a threshold.
+        """Choose the threshold with the best monitored metric on these rows, unless the config names a threshold; for
+        `threshold: per_label` also that of each label that has enough positive rows (see `label_thresholds`).
 
         Where the metric does not want a threshold of its own (average precision, the loss, a precision or a recall, which
         is best at a trivial one), micro F1 decides. Of equally good thresholds the one nearest 0.5 is taken.
@@ -279,13 +277,18 @@ class MultilabelTask(Task):
             logits: (texts, L).
             targets: of the same texts.
         """
-        if self.config.threshold != "tuned" or not targets.values[targets.present].any():
+        if not isinstance(self.config.threshold, str) or not targets.values[targets.present].any():
             return {}
         true = targets.values[targets.present]
         scores = torch.sigmoid(as_logits(logits, self.outputs)).cpu().numpy()[targets.present]
-        scores = metrics.with_unseen(scores, len(targets.unseen))
-        chosen = best_threshold(true, scores, self._tuned_for)
+        every = metrics.with_unseen(scores, len(targets.unseen))
+        chosen = best_threshold(true, every, self._tuned_for)
         self.learned.threshold = chosen["threshold"]
+        if self.config.threshold == "per_label":
+            found = label_thresholds(true[:, : self.outputs], scores, self.learned.threshold)
+            decoded = Decoded(scores >= found.astype(scores.dtype), scores)
+            tuned = self.score(decoded, dataclasses.replace(targets, values=true, present=np.ones(len(true), bool)))
+            chosen |= {"thresholds": found.tolist(), "tuned": tuned[self._tuned_for]}
         return chosen
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 UNTUNED = 0.5
+POSITIVES = 20  # rows with a label in validation, from which on it may have a threshold of its own
 # Evenly spaced in logits: finer towards 0 and 1, where the thresholds of rare labels and of weighted losses lie.
 CANDIDATES = np.round(1 / (1 + np.exp(-np.linspace(-6, 6, 121))), 4)
 
@@ -27,6 +28,23 @@ def best_threshold(true: np.ndarray, scores: np.ndarray, metric: str) -> dict[st
         "tuned": float(quality[best]),
         "untuned": float(quality[nearest_first[0]]),
     }
+
+
+def label_thresholds(true: np.ndarray, scores: np.ndarray, shared: float) -> np.ndarray:
+    """Return a threshold for each label, fp64 (L,): the one with the best F1 of the label, of equally good ones the nearest to
+    `shared`; `shared` itself for a label with fewer than POSITIVES positive rows, whose best one would be chance.
+
+    Args:
+        true: bool (rows, L).
+        scores: fp32 (rows, L).
+        shared: the threshold that is best for all labels together.
+    """
+    found = np.full(true.shape[1], shared)
+    nearest_first = np.argsort(np.abs(np.log(CANDIDATES / (1 - CANDIDATES)) - np.log(shared / (1 - shared))), kind="stable")
+    for label in np.flatnonzero(true.sum(axis=0) >= POSITIVES):
+        quality = threshold_quality(true[:, [label]], scores[:, [label]], "f1_micro")
+        found[label] = CANDIDATES[nearest_first[quality[nearest_first].argmax()]]
+    return found
 
 
 def threshold_quality(true: np.ndarray, scores: np.ndarray, metric: str) -> np.ndarray:

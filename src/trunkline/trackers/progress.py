@@ -37,6 +37,7 @@ from trunkline.terminal import from_here, leads, wrapped
 from trunkline.trackers.wording import counted, described, duration
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
+CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
 
 
@@ -164,7 +165,7 @@ class FitProgress:
             self.line(f"task {task.name}: {task.kind}, {space}" + (f"; {own:,} weights to train" if own is not None else ""))
             for sentence in described(task.data):
                 self.line(f"  {sentence}", indent=4)
-            if task.kind == "multilabel" and event.config["tasks"].get(task.name, {}).get("threshold") == "tuned":
+            if task.kind == "multilabel" and event.config["tasks"].get(task.name, {}).get("threshold") in CHOSEN:
                 self.line("  epochs are judged at a threshold of 0.5; the final one is chosen on validation", indent=4)
         if more := event.tasks[MOST_TASKS:]:
             self.line(f"and {counted(len(more), 'more task')}: {listed([task.name for task in more], 12, quoted=False)}")

@@ -35,7 +35,8 @@ def fit_decision(
     scalable, true = scalable_logits(task, criterion, logits, offsets, targets)
     temperature = fit_temperature(scalable, true) if rows >= ROWS else None
     tuned = task.tune(logits if temperature is None else logits / np.float32(temperature), targets)
-    decision = Decision(rows=rows, temperature=temperature)
+    thresholds = tuple(tuned["thresholds"]) if "thresholds" in tuned else None
+    decision = Decision(rows=rows, temperature=temperature, thresholds=thresholds)
     confidence, right = task.confidence.answers(decode(criterion, decision, logits, offsets), targets)
     curve = [Coverage(**row) for row in abstention_curve(confidence, right)] if rows >= ROWS else []
     return decision.model_copy(update={"abstention": tuple(curve)}), tuned

@@ -57,9 +57,12 @@ def tuned_sentence(task: Mapping[str, Any]) -> str | None:
     None where none was chosen, or where it is the one that these had.
     """
     found = task.get("tuned")
-    if not found or found["threshold"] == found["untuned_threshold"]:
+    if not found or (found["threshold"] == found["untuned_threshold"] and "thresholds" not in found):
         return None
     scores = f"{found['metric']} {found['untuned']:.4f} -> {found['tuned']:.4f}"
+    if own := found.get("thresholds"):
+        chosen = f"thresholds by label from {min(own):g} to {max(own):g}"
+        return f"{chosen} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
     return f"threshold {found['threshold']:g} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
 
 
