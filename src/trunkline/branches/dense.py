@@ -109,7 +109,7 @@ def _placed(values: Tensor, readers: Sequence[int], count: int, axis: int) -> Te
         return values
     order = torch.full((count,), len(readers), device=values.device)
     order[list(readers)] = torch.arange(len(readers), device=values.device)
-    nothing = torch.zeros_like(values.narrow(axis, 0, 1))
+    nothing = values.narrow(axis, 0, 1) * 0  # not zeros_like, which a graph would keep in the size of now
     return torch.cat([values, nothing], axis).index_select(axis, order)
 
 
@@ -126,26 +126,28 @@ def _paths(paths: PathStack, stack: Stack, states: Mapping[int, Tensor], mask: T
 
 def _heads(heads: HeadStack, x: Tensor, mask: Tensor, longest: int) -> list[Tensor]:
     """Features (B, T, n, k) of n branches to their logits: (B, C) or (B, T, C) each."""
-    table = positions(longest, heads.dim).to(x.device)[: x.shape[1], None] if heads.positions else 0.0
+    # Looked up by number, as a slice of a constant would be one in a graph.
+    numbers = torch.arange(mask.shape[1], device=x.device)
+    table = positions(longest, heads.dim).to(x)[numbers, None] if heads.positions else 0.0
     x = F.gelu(x + table) if heads.positions_first else F.gelu(x) + table
     x = x.permute(2, 0, 1, 3)
     weights = heads.weights
     if heads.kind == "attention":
-        x = F.gelu(_attention(x, mask, weights, "attention.", heads.heads))
+        x = F.gelu(_attention(x, mask, weights, "attention.", heads))
     for number in range(heads.layers):
         own = f"encoder.{number}."
-        x = x + _attention(_norm(x, weights, own + "norm1."), mask, weights, own + "self_attn.", heads.heads)
-        hidden = heads.activation(_linear(_norm(x, weights, own + "norm2."), weights, own + "linear1."))
+        x = x + _attention(_norm(x, weights, own + "norm1.", heads.dim), mask, weights, own + "self_attn.", heads)
+        hidden = heads.activation(_linear(_norm(x, weights, own + "norm2.", heads.dim), weights, own + "linear1."))
         x = x + _linear(hidden, weights, own + "linear2.")
     rows = [pooled(one, mask, "mean") if heads.level == "text" else one for one in x.unbind()]
     return [F.linear(own, weight, bias) for own, (weight, bias) in zip(rows, heads.linear, strict=True)]
 
 
-def _attention(x: Tensor, mask: Tensor, weights: Mapping[str, Tensor], own: str, heads: int) -> Tensor:
+def _attention(x: Tensor, mask: Tensor, weights: Mapping[str, Tensor], own: str, heads: HeadStack) -> Tensor:
     """Self-attention within each text, (n, B, T, k) to the same; no token sees padding."""
-    width = x.shape[-1] // heads
+    width = heads.dim // heads.heads
     query, key, value = (
-        part.unflatten(3, (heads, width)).transpose(2, 3)  # (n, B, heads, T, width)
+        part.unflatten(3, (heads.heads, width)).transpose(2, 3)  # (n, B, heads, T, width)
         for part in _affine(x, weights[own + "in_proj_weight"], weights[own + "in_proj_bias"]).chunk(3, -1)
     )
     scores = query @ key.transpose(3, 4) * width**-0.5
@@ -153,11 +155,11 @@ def _attention(x: Tensor, mask: Tensor, weights: Mapping[str, Tensor], own: str,
     return _linear((shares @ value).transpose(2, 3).flatten(3), weights, own + "out_proj.")
 
 
-def _norm(x: Tensor, weights: Mapping[str, Tensor], own: str) -> Tensor:
+def _norm(x: Tensor, weights: Mapping[str, Tensor], own: str, dim: int) -> Tensor:
     weight, bias = weights[own + "weight"], weights[own + "bias"]
     if len(weight) == 1:
-        return F.layer_norm(x, x.shape[-1:], weight[0], bias[0])
-    return F.layer_norm(x, x.shape[-1:]) * weight[:, None, None] + bias[:, None, None]
+        return F.layer_norm(x, (dim,), weight[0], bias[0])
+    return F.layer_norm(x, (dim,)) * weight[:, None, None] + bias[:, None, None]
 
 
 def _linear(x: Tensor, weights: Mapping[str, Tensor], own: str) -> Tensor:

@@ -74,7 +74,8 @@ class ScalarMix(SideBranch):
 
     def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
         shares = torch.softmax(self.s, 0)
-        rows = [F.layer_norm(states[i], states[i].shape[-1:]) if self.config.layer_norm else states[i] for i in self.layers]
+        width = (self.trunk.hidden_size,)
+        rows = [F.layer_norm(states[i], width) if self.config.layer_norm else states[i] for i in self.layers]
         mixed = torch.stack([share * own for share, own in zip(shares, rows, strict=True)]).sum(0)
         return self.head.dense(self.gamma * mixed, mask)
 

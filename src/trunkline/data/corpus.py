@@ -18,7 +18,8 @@ Unit = tuple[int, int]  # character span, end exclusive
 
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _WORD = rf"(?:(?!{_CJK})[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d])+"  # with combining marks and joiners: they do not end a word
-_UNIT = regex.compile(rf"{_CJK}|{_WORD}(?:['\u2019]{_WORD})*|(?!\s)\X")
+WORDS = rf"{_CJK}|{_WORD}(?:['\u2019]{_WORD})*|(?!\s)\X"  # what `segment` finds, as the regex library and Oniguruma read it
+_UNIT = regex.compile(WORDS)
 
 
 class View(NamedTuple):

@@ -86,7 +86,7 @@ def save_adapters(
         place = temporary / top
         write_head(place, written, parts[top].name, tuner.home, model_name=known)
         code = loading(tuner, name, folder.name, *(hub or (public_name(trunk.name, None), None)))
-        write_card(temporary, "adapters", by, head, trunk, title or folder.name, facts or {}, code)
+        write_card(temporary, "adapters", by, head.output.level, trunk, title or folder.name, facts or {}, code)
         _check_read({temporary / inner: stored for inner, stored in parts.items()}, place, written, tuner, folder)
 
 

@@ -36,7 +36,7 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
     if not isinstance(tuned, TunedTrunk):
         raise BadInput(
             f"{where}: its method {branch.method.name} is a side branch, which no other library can load; "
-            "expected a branch of a method that changes the trunk"
+            "expected a branch of a method that changes the trunk, or --format onnx (export_onnx)"
         )
     if any(True for _ in branch.criterion.parameters()):
         raise BadInput(f"{where}: its task has a CRF, which no other library can load; expected one without")

@@ -10,7 +10,6 @@ import yaml
 
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import hub_place, public_name
-from trunkline.tuners.plain import PlainHead
 
 TAGS = {"text": "text-classification", "unit": "token-classification"}
 
@@ -19,14 +18,17 @@ def write_card(
     folder: Path,
     library: str,
     loaded_by: str,
-    head: PlainHead,
+    level: str,
     trunk: Trunk,
     title: str,
     facts: Mapping[str, Mapping[str, Any]],
     code: Sequence[str],
 ) -> None:
-    """README.md: what it is, which classes load it, by which lines of Python, and tables of the given facts."""
-    about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[head.output.level], "tags": ["trunkline"]}
+    """README.md: what it is, which classes load it, by which lines of Python, and tables of the given facts.
+
+    `level` is the head's: "text" or "unit".
+    """
+    about: dict[str, Any] = {"library_name": library, "pipeline_tag": TAGS[level], "tags": ["trunkline"]}
     if place := hub_place(trunk.name, trunk.revision):
         about["base_model"] = place[0]
     lines = [f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {title}\n"]
@@ -34,7 +36,7 @@ def write_card(
     lines.append("\n".join(["```python", *code, "```\n"]))
     for section, values in facts.items():
         rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(values))
-        lines.append(f"## {section.capitalize()}\n\n| | |\n|---|---|\n{rows}\n")
+        lines.append(f"## {section[:1].upper() + section[1:]}\n\n| | |\n|---|---|\n{rows}\n")
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -88,7 +88,7 @@ def save_adapter(
         kind = AUTO[head.output.level]
         by = f"{kind.__name__}` and `PeftModel"
         code = loading(head, labels, folder.name, *known, problem_type=problem_type)
-        write_card(temporary, "peft", by, head, trunk, title or folder.name, facts or {}, code)
+        write_card(temporary, "peft", by, head.output.level, trunk, title or folder.name, facts or {}, code)
 
         def load() -> nn.Module:
             fresh = kind.from_pretrained(trunk.folder, num_labels=head.output.size, local_files_only=True, dtype=torch.float32)

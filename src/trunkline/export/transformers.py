@@ -76,7 +76,7 @@ def save_model(
         tokenizer.save_pretrained(temporary)
         kind = AUTO[head.output.level]
         code = loading(head.output.level, folder.name)
-        write_card(temporary, "transformers", kind.__name__, head, trunk, title or folder.name, facts or {}, code)
+        write_card(temporary, "transformers", kind.__name__, head.output.level, trunk, title or folder.name, facts or {}, code)
         compare(trunk, tuned, head, lambda: kind.from_pretrained(temporary, local_files_only=True), folder, units)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,7 +39,7 @@ class Traceable(Runs, Protocol):
 
 
 @dataclass
-class _WrittenOut:
+class WrittenOut:
     """A copy of a trunk over the same tensors that writes out its attention; other threads may run the trunk meanwhile."""
 
     model: Any
@@ -49,7 +49,7 @@ class _WrittenOut:
     call_options: dict[str, Any]
 
     @classmethod
-    def of(cls, trunk: Traceable) -> _WrittenOut:
+    def of(cls, trunk: Traceable) -> WrittenOut:
         tensors = (*trunk.model.parameters(), *trunk.model.buffers())
         model = copy.deepcopy(trunk.model, {id(tensor): tensor for tensor in tensors})
         model.set_attn_implementation("eager")
@@ -103,19 +103,38 @@ def export(trunk: Traceable, names: Collection[str], layers: Collection[int], pa
         TrunklineError: torch cannot export this trunk.
     """
     kept, order = tuple(sorted(layers)), tuple(names)
-    outputs = [output_name(layer) for layer in kept]
-    free = {name: {0: "texts", 1: "tokens"} for name in (*order, *outputs)}
+    outputs = {output_name(layer): {0: "texts", 1: "tokens"} for layer in kept}
+    write_graph(_States(WrittenOut.of(trunk), kept, order), trunk, order, outputs, path)
+    return Exported(path, order, kept)
+
+
+def write_graph(
+    module: nn.Module, trunk: Traceable, names: Sequence[str], outputs: Mapping[str, Mapping[int, str]], path: Path
+) -> None:
+    """Write the graph of `module` to the file `path`.
+
+    Args:
+        module: of the inputs `names` of `trunk`, in order; it returns a tuple.
+        trunk: that it runs, as `WrittenOut`.
+        names: of the inputs, (texts, tokens) each.
+        outputs: by name, in order, the axes whose length is free, and what that is called.
+        path: a file that is not there yet.
+
+    Raises:
+        TrunklineError: torch cannot export it.
+    """
+    free = {name: {0: "texts", 1: "tokens"} for name in names} | {name: dict(axes) for name, axes in outputs.items()}
     # A graph may be made in the middle of a batch, within the context in which branches compute.
     with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
         # The exporter by tracing is deprecated for the one by torch.export, which does not follow hooks.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                _States(_WrittenOut.of(trunk), kept, order).eval(),
-                tuple(_sample(trunk, name) for name in order),
+                module.eval(),
+                tuple(_sample(trunk, name) for name in names),
                 str(path),
-                input_names=list(order),
-                output_names=outputs,
+                input_names=list(names),
+                output_names=list(outputs),
                 dynamic_axes=free,
                 dynamo=False,
                 opset_version=OPSET,
@@ -123,7 +142,6 @@ def export(trunk: Traceable, names: Collection[str], layers: Collection[int], pa
         except Exception as error:  # whatever an exporter meets that it does not know
             what = (str(error) or type(error).__name__).splitlines()[0]
             raise TrunklineError(f"{trunk.architecture}: torch cannot export its graph ({what[:200]})") from error
-    return Exported(path, order, kept)
 
 
 def _sample(trunk: Traceable, name: str) -> Tensor:
