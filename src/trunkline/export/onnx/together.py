@@ -88,7 +88,7 @@ def open_together(paths: Any, trunk: str | Trunk | None = None) -> Together:
 
 def _opened(folders: list[Path], trunk: Trunk) -> dict[str, Branch]:
     """The branches by name, each checked against the trunk."""
-    branches = open_branches(folders, trunk, "cpu")[1]
+    branches = open_branches(folders, trunk, "cpu").branches
     first = next(iter(branches.values()))
     for branch in branches.values():
         if (branch.trunk.stack, branch.trunk.weights) != (first.trunk.stack, first.trunk.weights):

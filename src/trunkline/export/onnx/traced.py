@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from trunkline.branches.dense import DenseGroup
 from trunkline.branches.fold import SideBranch
-from trunkline.errors import BadInput
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.source import Source
 from trunkline.states.live import ReceiveRows
@@ -23,6 +21,7 @@ from trunkline.trunk.backends.graph import WrittenOut, write_graph
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.stream import run_layers
 from trunkline.tuners import TunedTrunk
+from trunkline.tuners.merged import merged_model
 from trunkline.tuners.peft import Shared
 from trunkline.tuners.prompt import Before
 
@@ -52,14 +51,9 @@ class Traced:
         """
         model, taps = trunk.model, trunk.taps
         if isinstance(source, TunedTrunk):
-            model = source.in_float32()
-            if any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in model.modules()):
-                if not source.tuner.merges:
-                    raise BadInput(
-                        f"method {source.tuner.config.name}: adds layers that cannot be merged into the trunk's weights, so "
-                        "that it is no part of a graph"
-                    )
-                model = source.tuner.merge(model)
+            # What no library has added (adapters are modules like any other) is traced as it is.
+            of_peft = any(isinstance(module, (BaseTunerLayer, Before, Shared)) for module in source.model.modules())
+            model = merged_model(source) if of_peft else source.in_float32()
             taps = find_taps(model, trunk.stack)
         return cls(
             model,
