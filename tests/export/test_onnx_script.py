@@ -20,11 +20,13 @@ from trunkline.tasks.spans import find_spans, tag_names
 from trunkline.tasks.token import TokenCriterion
 
 LETTERS = st.text("ab I'_-,.é\u0301ñ映画かカ한\U0001f642\u200d\r\n\u2019 0٣", max_size=12)
+# The two libraries have other versions of Unicode.
+ASSIGNED = st.characters(max_codepoint=0x8FF, exclude_categories=["Cn", "Co", "Cs"])
 TASK = {"words": WORDS, "labels": tag_names(["x", "y"]), "temperature": 1.0}
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.one_of(LETTERS, st.text(st.characters(codec="utf-8", max_codepoint=0x8FF), max_size=12)))
+@given(st.one_of(LETTERS, st.text(ASSIGNED, max_size=12)))
 def test_words_are_those_of_segment(text):
     assert words_of(text, TASK) == segment(text)
 
