@@ -31,7 +31,8 @@ def engine(bundle):
 
 @pytest.fixture(scope="module")
 def client(engine):
-    return TestClient(create_app(engine))
+    with TestClient(create_app(engine)) as client:
+        yield client
 
 
 def test_predictions_are_those_of_the_bundle(client, bundle):

@@ -234,11 +234,7 @@ def _corpus_of(texts: Sequence[Place]) -> Corpus:
     return Corpus(Table("texts", {"text": read}), read, None, units)
 
 
-def present(finished: Finished) -> dict[str, list[dict[str, Any]]]:
-    """The prediction of each branch for each text of `finished`."""
-    found = {}
-    for name in finished.names:
-        branch = finished.planned.branches[name]
-        decoded = branch.decode(finished.logits[name], finished.offsets[name])
-        found[name] = branch.task.present(decoded, finished.corpus)
-    return found
+def present(finished: Finished, name: str) -> list[dict[str, Any]]:
+    """The prediction of a branch for each text of `finished`."""
+    branch = finished.planned.branches[name]
+    return branch.task.present(branch.decode(finished.logits[name], finished.offsets[name]), finished.corpus)

@@ -232,11 +232,11 @@ class Engine:
             texts, finished = some
             try:
                 for one in finished:
-                    began = time.perf_counter()
-                    for name, shown in present(one).items():
-                        for text, prediction in zip(one.texts, shown, strict=True):
+                    for name in one.names:
+                        began = time.perf_counter()
+                        for text, prediction in zip(one.texts, present(one, name), strict=True):
                             text.job.predictions[text.number][name] = prediction
-                    self.observe(Presented(one.names, len(one.texts), time.perf_counter() - began))
+                        self.observe(Presented(name, len(one.texts), time.perf_counter() - began))
             except Exception as error:
                 for text in texts:
                     _fail(text.job, _told(error))

@@ -95,7 +95,7 @@ def error_response(error: Exception) -> Response:
 def validation_sentence(error: ValidationError) -> str:
     """The first thing that is wrong with a body, in one sentence without what it holds."""
     found = error.errors(include_url=False)
-    first = found[0]
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # rather than the key it is meant as
     kind = first["type"]
     if kind == "json_invalid":
         return f"the body: found no valid JSON ({_json_problem(first)}), expected an object"

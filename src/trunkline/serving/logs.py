@@ -50,7 +50,7 @@ def json_logs(level: int = logging.INFO, stream: TextIO | None = None) -> Iterat
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(WAITING)
     listener = logging.handlers.QueueListener(waiting, handler)
     through = _Untouched(waiting)
-    loggers = [logging.getLogger(name) for name in ("trunkline", "uvicorn")]
+    loggers = [logging.getLogger(name) for name in ("trunkline", "uvicorn", "python_multipart")]
     before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
     for one in loggers:
         one.handlers, one.propagate = [through], False

@@ -65,9 +65,8 @@ class Metrics:
                 self.padding.inc(event.padded - event.tokens)
                 self.trunk_seconds.observe(event.seconds)
             case Presented():
-                for name in event.branches:
-                    self.branch_seconds.labels(name).observe(event.seconds / len(event.branches))
-                    self.branch_texts.labels(name).inc(event.texts)
+                self.branch_seconds.labels(event.branch).observe(event.seconds)
+                self.branch_texts.labels(event.branch).inc(event.texts)
 
     def forget(self, branch: str) -> None:
         """Leave out a branch that was removed."""

@@ -27,9 +27,9 @@ class Computed:
 
 @dataclass(frozen=True)
 class Presented:
-    """The logits of some branches for some texts were decoded."""
+    """The logits of a branch for some texts were decoded."""
 
-    branches: tuple[str, ...]
+    branch: str
     texts: int
     seconds: float
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from trunkline.serving.routes import health, metrics, page, predict, tasks
+from trunkline.serving.routes import changes, health, metrics, page, predict, tasks
 from trunkline.serving.service import Service
 
-ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (predict.router, tasks.router, health.router, metrics.router, page.router)
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
+    predict.router,
+    tasks.router,
+    changes.router,
+    health.router,
+    metrics.router,
+    page.router,
+)
