@@ -17,7 +17,7 @@ import torch
 from everykind import TEXTS, bundle_of_every_kind
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
-from trunkline.data.corpus import segment
+from trunkline.data.corpus import build_corpus, segment
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model.bundle import Bundle
@@ -413,3 +413,57 @@ def test_what_is_opened_is_a_folder(tmp_path, monkeypatch):
         with pytest.raises(BadInput) as error:
             Bundle.open(given)
         assert str(error.value) == sentence
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_what_is_changed_of_the_right_answers_is_told_as_for_files(bundle):
+    text = "play a song of Abba"
+    spans = [(0, 3, "x"), (5, 6, "x"), (5, 11, "x"), (7, 9, "x"), (17, 40, "x"), (40, 44, "x")]
+    whole = Table(
+        "rows.jsonl", {"text": [text], "spans": [[dict(zip(("start", "end", "label"), s, strict=True)) for s in spans]]}
+    )
+    task = bundle.branches["chained"].task
+    with pytest.warns(UserWarning) as said:
+        bundle.only("chained").score([text], [spans])
+    told = [str(one.message) for one in said]
+    assert told == task.findings(build_corpus(whole, text="text", units=True)) and len(told) >= 4
+    assert "2 of the 6 spans of 't' not on word edges: every word that is touched was taken." in told
+    with pytest.warns(UserWarning) as said:
+        found = bundle.only("topics").score(TEXTS, [["p", None], ["q", np.nan], ["r", "r"], []])
+    assert [str(one.message) for one in said] == [
+        "1 labels of 't' stand twice in one list, and count once.", "2 labels of 't' are blank, and left out."
+    ]  # fmt: skip
+    assert found == bundle.only("topics").score(TEXTS, [["p"], ["q"], ["r"], []])
+
+
+def test_answers_and_texts_of_other_indexes_are_refused_as_by_fit(bundle):
+    texts = pd.Series(TEXTS, index=[3, 1, 2, 0])
+    sentence = (
+        "are Series with different indexes, expected the same one: a DataFrame of both joins them by it, and .to_numpy() of "
+        "each leaves it out"
+    )
+    mood = pd.Series(list("abca"))
+    for labels, name in (
+        ({"mood": mood}, "labels of mood"),
+        (pd.DataFrame({"mood": mood}), "labels"),
+        ({"stars": [1, 2, 3, 4], "mood": mood}, "labels of mood"),
+    ):
+        with pytest.raises(BadInput) as error:
+            bundle.score(texts, labels)
+        assert str(error.value) == f"score: 'texts' and '{name}' {sentence}"
+    assert bundle.score(texts.to_numpy(), {"mood": mood}) == bundle.score(texts, {"mood": mood.set_axis(texts.index)})
+    with pytest.raises(BadInput, match="score: 'labels of mood' and 'labels of stars' are Series with different indexes"):
+        bundle.score(TEXTS, {"mood": mood, "stars": pd.Series([1.0, 2, 3, 4], index=[3, 1, 2, 0])})
+
+
+def test_a_multilabel_task_is_scored_on_the_columns_that_it_was_trained_on(bundle):
+    frame = pd.DataFrame({"r": [1, 0, 1, 0], "p": [True, False, False, True], "mood": list("abca")})
+    found = bundle.score(TEXTS, frame)
+    assert found["columns"] == bundle.score(TEXTS, {"columns": [["r", "p"], [], ["r"], ["p"]]})["columns"]
+    assert found == bundle.score(TEXTS, dict(frame)) and list(found) == ["mood", "columns"]
+    only = bundle.only("columns")
+    assert only.score(TEXTS, frame[["p", "r"]]) == {"columns": found["columns"]}
+    with pytest.raises(BadInput, match="labels: branch: unknown name 'r'"):
+        bundle.score(TEXTS, frame[["r"]])
+    with pytest.raises(BadInput, match="labels row 2: column 'p' holds '7', expected 0 or 1"):
+        bundle.score(TEXTS, {"r": [0, 1, 0, 1], "p": [0, 7, 1, 1]})

@@ -179,7 +179,7 @@ def _is_dataset(value: Any) -> bool:
 def _of_mapping(given: Mapping[Any, Any], source: str) -> dict[str, list]:
     _refuse_twice(given, source)
     columns = {str(name): values_of(values, f"{source}: column {shown(name)}", "a list") for name, values in given.items()}
-    _refuse_indexes(given, source)
+    refuse_indexes(given, source)
     first, *others = columns.items()
     for name, values in others:
         if len(values) != len(first[1]):
@@ -190,14 +190,19 @@ def _of_mapping(given: Mapping[Any, Any], source: str) -> dict[str, list]:
     return columns
 
 
-def _refuse_indexes(given: Mapping[Any, Any], source: str) -> None:
-    """Raise BadInput for Series whose indexes differ: pandas would join them by index, and their places mean nothing."""
+def refuse_indexes(given: Mapping[Any, Any], source: str, what: str = "columns ") -> None:
+    """Raise BadInput for Series whose indexes differ: pandas would join them by index, and their places mean nothing.
+
+    Args:
+        given: by name, Series or frames, and values without an index.
+        source: opens the message, which calls the values by `what` and their names.
+    """
     series = [(name, values.index) for name, values in given.items() if hasattr(values, "iloc") and hasattr(values, "index")]
     for name, index in series[1:]:
         if not series[0][1].equals(index):
             raise BadInput(
-                f"{source}: columns {shown(series[0][0])} and {shown(name)} are Series with different indexes, expected the "
-                "same one: a DataFrame of both joins them by it, and .to_numpy() of each leaves it out"
+                f"{source}: {what}{shown(series[0][0], not what)} and {shown(name, not what)} are Series with different "
+                "indexes, expected the same one: a DataFrame of both joins them by it, and .to_numpy() of each leaves it out"
             )
 
 

@@ -17,7 +17,7 @@ from trunkline.model.opening import open_branches
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
 from trunkline.model.precision import Computing
-from trunkline.model.scoring import answers_of, wanted
+from trunkline.model.scoring import answers_of, refuse_other_indexes, wanted
 from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
 from trunkline.tasks.labels import Reading, UnseenLabels
@@ -295,9 +295,10 @@ class Bundle:
         Args:
             texts: what to read, in order.
             labels: the right answer of each text (None where there is none), or such a list by branch, in a mapping or as the
-                columns of a data frame; only these branches are scored. A label for a sequence task, a list of labels or a
-                vector of 0 and 1 for a multilabel task, a number for a regression, and for a token task a tag for each word or
-                spans as (start, end, label).
+                columns of a data frame; only these branches are scored. The columns of 0 and 1 that a multilabel task was
+                trained on stand for its branch. Series and frames have one index. A label for a sequence task, a list of
+                labels or a vector of 0 and 1 for a multilabel task, a number for a regression, and for a token task a tag for
+                each word or spans as (start, end, label).
             pairs: as of `predict`, likewise `units`.
             unseen_labels: whether labels that a branch was not trained on "count" as errors, with a warning, or "refuse".
             empty_texts: whether blank texts are left out with a warning ("skip"), refused, or scored as any other ("read").
@@ -308,7 +309,8 @@ class Bundle:
             By branch, metrics by name; for `labels` that are no mapping, the metrics of the only branch.
 
         Warns:
-            UserWarning: how many texts are blank, have no right answer, or have labels that a branch was not trained on.
+            UserWarning: how many texts are blank, have no right answer, or have labels that a branch was not trained on; how
+                many spans or labels were changed or dropped, in the sentences that `evaluate` has for them.
 
         Raises:
             BadInput: as `predict`; labels that do not fit the texts or the tasks; no text at all.
@@ -317,6 +319,7 @@ class Bundle:
             raise BadInput("texts: found one string, expected a list of strings")
         if unseen_labels not in (known := get_args(UnseenLabels)):
             raise unknown_name("unseen_labels", unseen_labels, known)
+        refuse_other_indexes(texts, labels, pairs)
         texts, units, _ = texts_and_units(texts, units, self._plan.reads_words)
         by_branch = isinstance(labels, Mapping) or is_table_like(labels)
         answers = answers_of(labels, self.branches, len(texts))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trunkline.data.memory import is_table_like, table_of, values_of
+from trunkline.data.label_sets import indicators
+from trunkline.data.memory import is_table_like, refuse_indexes, table_of, values_of
 from trunkline.errors import BadInput, listed, unknown_name
 from trunkline.model.arguments import Asked
+from trunkline.model.branch import Branch
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion
 from trunkline.tasks import Targets
@@ -17,19 +19,23 @@ from trunkline.tasks.labels import Reading, UnknownLabel
 NAMES = "the numbers of a ClassLabel become labels by its int2str"
 
 
-def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, list[Any]]:
+def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[str, list[Any]]:
     """Return the right answers by branch, as a program gives them to be scored: by branch, or alone for the only one.
 
     Args:
-        labels: a list with an answer for each text, or a mapping of branch to such a list, also a frame or another table.
-        names: of all branches.
+        labels: a list with an answer for each text, or a mapping of branch to such a list, also a frame or another table. The
+            columns of 0 and 1 that a multilabel task was trained on stand for its branch.
+        branches: all of them, by name.
         count: of the texts.
 
     Raises:
         BadInput: a branch that is not there, a list alone for several branches, or one of another length.
     """
+    names = list(branches)
     if is_table_like(labels):
         labels = table_of(labels, "labels").columns
+    if isinstance(labels, Mapping):
+        labels = _together(labels, branches)
     if not isinstance(labels, Mapping):
         if len(names) != 1:
             expected = f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8)})"
@@ -43,6 +49,26 @@ def answers_of(labels: Any, names: Collection[str], count: int) -> dict[str, lis
         if len(found[name]) != count:
             raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")
     return found
+
+
+def _together(labels: Mapping[Any, Any], branches: Mapping[str, Branch]) -> Mapping[Any, Any]:
+    """The answers by branch, where some are in the columns of 0 and 1, one for each label, that a task was trained on."""
+    for name, branch in branches.items():
+        held = branch.task.columns()
+        own = branch.task.kind == "multilabel" and isinstance(branch.task.config.labels, list)
+        if not own or name in labels or not all(column in labels for column in held):
+            continue
+        table = table_of({column: labels[column] for column in held}, "labels")
+        sets = indicators(table, held, missing=branch.task.config.missing)
+        labels = {key: answers for key, answers in labels.items() if key not in held or key in branches} | {name: sets}
+    return labels
+
+
+def refuse_other_indexes(texts: Any, labels: Any, pairs: Any = None) -> None:
+    """Raise BadInput for texts and answers whose indexes differ, as `fit` does for columns."""
+    by_branch = isinstance(labels, Mapping) and not is_table_like(labels)
+    own = {f"labels of {name}": values for name, values in labels.items()} if by_branch else {"labels": labels}
+    refuse_indexes({"texts": texts, "pairs": pairs, **own}, "score", "")
 
 
 @dataclass
@@ -76,13 +102,19 @@ def wanted(plan: Plan, given: Asked, whole: Portion, answers: Mapping[str, list[
         if task.answers.units:
             _check_tags(name, own, rows, [len(units) for units in corpus.units or ()], given.units is None)
         try:
-            targets = task.targets_of(own, corpus, reading)
+            reader, held = task.with_answers(own, corpus)
+            targets = reader.targets(held, reading)
         except UnknownLabel as error:
             if _numbers(own) and not any(map(str.isdecimal, task.labels)):
                 raise UnknownLabel(f"{error}; {NAMES}") from None
             raise
         absent = int((~targets.present).sum()) if targets.offsets is None else sum(one is None for one in own)
-        said = [*_not_scored(len(given.texts) - len(rows)), *_without(name, absent), *task.unseen_labels(targets)]
+        said = [
+            *_not_scored(len(given.texts) - len(rows)),
+            *_without(name, absent),
+            *task.unseen_labels(targets),
+            *reader.changes(held),
+        ]
         found.targets[name], found.said = targets, found.said | dict.fromkeys(said)
     return found
 

@@ -119,6 +119,10 @@ class Task(ABC):
 
     def findings(self, corpus: Corpus) -> list[str]:
         """Return what of the annotation of `corpus` could not be taken as it is, a sentence each."""
+        return self.changes(corpus)
+
+    def changes(self, corpus: Corpus) -> list[str]:
+        """Return which of the answers of `corpus` are changed or dropped in rows that are not skipped, a sentence each."""
         return []
 
     def label_findings(self, corpus: Corpus) -> list[str]:
@@ -232,16 +236,12 @@ class Task(ABC):
         return targets
 
     @abstractmethod
-    def targets_of(self, answers: list[Any], corpus: Corpus, reading: Reading = STRICT) -> Targets:
-        """Return what is right for `corpus`, whose table holds no answers, where a program gives one for each text.
+    def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
+        """Return the task that reads answers of a program, and `corpus`, whose table holds none, with them.
 
         Args:
             answers: labels, lists of labels or 0/1 vectors, numbers, lists of tags or of spans; None where a text has none.
             corpus: the texts, for a task at unit level with their units. Its table's source opens the messages.
-            reading: what becomes of labels that the task does not have.
-
-        Raises:
-            BadInput: an unknown label where it is refused, or a wrong type.
         """
 
     def strata(self, corpus: Corpus) -> list[str] | None:

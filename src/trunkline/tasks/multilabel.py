@@ -173,14 +173,23 @@ class MultilabelTask(Task):
                 f"a separator means none of the labels;{more} {missing_hint([''])} makes them missing values, and skips "
                 "these rows."
             )
-        if label_sets.vector_length(corpus.table, config.labels, config.missing) is None:
-            lists = [cell for cell in cells if isinstance(cell, list)]
-            blank = sum(is_missing(part) or (isinstance(part, str) and not part.strip()) for cell in lists for part in cell)
-            kept = sum(len(row or ()) for cell, row in zip(cells, rows, strict=True) if isinstance(cell, list))
-            if twice := sum(map(len, lists)) - blank - kept:
-                found.append(f"{twice:,} labels of {self.name!r} stand twice in one list, and count once.")
-            if blank:
-                found.append(f"{blank:,} labels of {self.name!r} are blank, and left out.")
+        return found + self.changes(corpus)
+
+    def changes(self, corpus: Corpus) -> list[str]:
+        config, found = self.config, list[str]()
+        if (
+            not isinstance(config.labels, str)
+            or label_sets.vector_length(corpus.table, config.labels, config.missing) is not None
+        ):
+            return found
+        rows, cells = self._rows(corpus), columns.cells(corpus.table, config.labels, missing=config.missing)
+        lists = [cell for cell in cells if isinstance(cell, list)]
+        blank = sum(is_missing(part) or (isinstance(part, str) and not part.strip()) for cell in lists for part in cell)
+        kept = sum(len(row or ()) for cell, row in zip(cells, rows, strict=True) if isinstance(cell, list))
+        if twice := sum(map(len, lists)) - blank - kept:
+            found.append(f"{twice:,} labels of {self.name!r} stand twice in one list, and count once.")
+        if blank:
+            found.append(f"{blank:,} labels of {self.name!r} are blank, and left out.")
         return found
 
     def label_findings(self, corpus: Corpus) -> list[str]:
@@ -249,10 +258,10 @@ class MultilabelTask(Task):
     def for_loss(self, targets: Targets) -> Targets:
         return dataclasses.replace(targets, values=targets.values[:, : self.outputs])
 
-    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
+    def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
         config = self.config.model_copy(update={"labels": "labels", "separator": None})
         twin = MultilabelTask(self.name, config, self.labels, self.learned)
-        return twin.targets(corpus.holding({"labels": [self._named(answer) for answer in answers]}), reading)
+        return twin, corpus.holding({"labels": [self._named(answer) for answer in answers]})
 
     def _named(self, answer: Any) -> Any:
         """The labels that a vector of 0 and 1 says, one for each label in order; anything else as it is."""

@@ -133,8 +133,8 @@ class RegressionTask(Task):
         space.refuse_unlabelled(bool(present.any()), corpus, self.columns())
         return Targets(np.where(present, numbers, 0.0), present)
 
-    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
-        return self.targets(corpus.holding({self.config.target: answers}), reading)
+    def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
+        return self, corpus.holding({self.config.target: answers})
 
     def strata(self, corpus: Corpus) -> list[str]:
         numbers = _numbers(self.name, self.config, corpus)

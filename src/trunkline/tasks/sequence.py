@@ -207,8 +207,8 @@ class SequenceTask(Task):
     def for_loss(self, targets: Targets) -> Targets:
         return dataclasses.replace(targets, present=targets.present & (targets.values < len(self.labels)))
 
-    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
-        return self.targets(corpus.holding({self.config.label: answers}), reading)
+    def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
+        return self, corpus.holding({self.config.label: answers})
 
     def strata(self, corpus: Corpus) -> list[str]:
         return [label or "" for label in _labels(self.name, self.config, corpus)]

@@ -237,11 +237,14 @@ class TokenTask(Task):
 
     def findings(self, corpus: Corpus) -> list[str]:
         present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
-        column, spans = self.config.tags or self.config.spans or "", _span_column(self.name, self.config, corpus)
-        skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
-        return skipped + (spans.findings(corpus, self.types) if spans is not None else [])
+        column = self.config.tags or self.config.spans or ""
+        return space.skipped(self.name, corpus, [column], present, self.config.missing) + self.changes(corpus)
 
-    def targets_of(self, answers: list[Any], corpus: Corpus, reading: space.Reading = space.STRICT) -> Targets:
+    def changes(self, corpus: Corpus) -> list[str]:
+        spans = _span_column(self.name, self.config, corpus)
+        return [] if spans is None else spans.findings(corpus, self.types)
+
+    def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
         """Answers are lists of tags, one for each unit, or of spans as (start, end, label) or with these keys."""
         own: dict[str, Any] = {"tokens": None, "tags": None, "spans": None, "offsets": "characters"}
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
@@ -252,7 +255,7 @@ class TokenTask(Task):
             own |= {"spans": "spans"}
             held = {"spans": [[_span(part) for part in one] if isinstance(one, list) else one for one in answers]}
         twin = TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned)
-        return twin.targets(corpus.holding(held), reading)
+        return twin, corpus.holding(held)
 
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
