@@ -103,7 +103,7 @@ def temporary_name(path: Path, kind: Literal["tmp", "old"]) -> Path:
     return path.with_name(f".{path.name}.trunkline-{secrets.token_hex(4)}.{kind}")
 
 
-def _lock(handle: int) -> bool | None:
+def hold(handle: int) -> bool | None:
     """Hold an open file or folder until it is closed; False if somebody else does, None on a disk without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +128,7 @@ def temporary_beside(path: Path, kind: Literal["tmp", "old"], *, folder: bool) -
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         with suppress(FileNotFoundError):
             handle = os.open(temporary, os.O_RDONLY)
-            if _lock(handle) is not False and temporary.exists():
+            if hold(handle) is not False and temporary.exists():
                 break  # else somebody who clears this place was quicker than the lock
             os.close(handle)
     try:
@@ -250,7 +250,7 @@ def _abandoned(left: Path, *, without_locks: bool = False) -> bool:
     with suppress(OSError):
         handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            return without_locks if (found := _lock(handle)) is None else found
+            return without_locks if (found := hold(handle)) is None else found
         finally:
             os.close(handle)
     return False

@@ -39,12 +39,20 @@ def output_file(path: Path) -> Iterator[IO[bytes]]:
             sync(target.parent)
 
 
+def replaced_by(path: Path) -> Path | None:
+    """Return the regular file that `output_file` makes or replaces for `path`, links followed; None for a pipe or a device."""
+    if _descriptor(path) is not None or (path.exists() and not path.is_file()):
+        return None
+    return Path(os.path.realpath(path))
+
+
 def _opened(path: Path, stack: ExitStack) -> tuple[Path | None, IO[bytes]]:
     """The regular file that is to be replaced, if `path` means one, and the file to write into."""
-    descriptor = _descriptor(path)
-    if descriptor is not None or (path.exists() and not path.is_file()):
+    target = replaced_by(path)
+    if target is None:
+        descriptor = _descriptor(path)
         return None, stack.enter_context(open(path if descriptor is None else os.dup(descriptor), "wb"))
-    path = Path(os.path.realpath(path))
+    path = target
     before = path.stat() if path.exists() else None
     if before is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

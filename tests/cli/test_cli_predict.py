@@ -94,7 +94,7 @@ def test_csv_in_and_out(trained, tmp_path):
 def test_a_small_chunk_gives_the_same_answers(trained, tmp_path, monkeypatch):
     write_jsonl(tmp_path / "new.jsonl", made_up(25, seed=9))
     whole = lines(done("predict", trained, "-i", "new.jsonl"))
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 4)
     parts = lines(done("predict", trained, "-i", "new.jsonl"))
     assert [row["id"] for row in parts] == list(range(25))
     for one, other in zip(whole, parts, strict=True):  # other batches, so other rounding
@@ -104,25 +104,46 @@ def test_a_small_chunk_gives_the_same_answers(trained, tmp_path, monkeypatch):
 def test_a_column_that_comes_too_late_for_the_csv_header_is_refused(trained, tmp_path, monkeypatch):
     rows = [{"text": row["text"]} for row in made_up(8, seed=9)]
     write_jsonl(tmp_path / "new.jsonl", [*rows[:6], {**rows[6], "late": 1}, rows[7]])
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 4)
     sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.csv")
     assert "'late'" in sentence and not (tmp_path / "out.csv").exists()
 
 
 def test_a_chunk_is_written_before_the_next_one_is_read(trained, tmp_path, monkeypatch):
-    """A broken line far down does not keep the rows before it from coming out: nothing is held back."""
+    """An array that breaks far down does not keep the rows before it from coming out: nothing is held back."""
     rows = made_up(8, seed=9)
-    write_jsonl(tmp_path / "new.jsonl", rows)
-    with open(tmp_path / "new.jsonl", "a") as file:
-        file.write("{broken\n")
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 4)
+    (tmp_path / "new.json").write_text("[" + ", ".join(json.dumps(row) for row in rows) + ",\n{broken\n]")
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 4)
     from clitools import invoke
 
-    result = invoke("predict", trained / "branches" / "mood", "-i", "new.jsonl")
-    assert result.exit_code == 2 and "new.jsonl line 9" in result.stderr
+    result = invoke("predict", trained / "branches" / "mood", "-i", "new.json")
+    assert result.exit_code == 2 and "new.json line 2" in result.stderr
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == list(range(8))
-    assert "line 9" in fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.jsonl")
-    assert [path.name for path in tmp_path.iterdir()] == ["new.jsonl"]  # no half file
+    assert "line 2" in fails(2, "predict", trained / "branches" / "mood", "-i", "new.json", "-o", "out.jsonl")
+    parts = ".out.jsonl.trunkline-parts"  # no half file; the predictions are there for a file that is mended
+    assert sorted(path.name for path in tmp_path.iterdir()) == [parts, "new.json"]
+    (tmp_path / "new.json").write_text(json.dumps(rows))
+    told = json.loads(done("predict", trained / "branches" / "mood", "-i", "new.json", "-o", "out.jsonl", "--json").stdout)
+    assert told["resumed_rows"] == 8 and (tmp_path / "out.jsonl").read_text() == result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.json", "out.jsonl"]
+
+
+def test_a_row_that_cannot_be_read_has_an_error_in_its_place(trained, tmp_path):
+    mood, rows = trained / "branches" / "mood", [json.dumps(row) for row in made_up(5, seed=9)]
+    (tmp_path / "new.jsonl").write_text("\n".join([*rows[:2], "{broken", *rows[2:], '{"text": 7, "id": 5}']))
+    told = json.loads(done("predict", mood, "-i", "new.jsonl", "--json").stdout)
+    found = told["predictions"]
+    assert (told["rows"], told["bad_rows"]) == (7, 2) and [row["id"] for row in found] == [0, 1, None, 2, 3, 4, 5]
+    right = lines(done("predict", mood, input="\n".join(row["text"] for row in made_up(5, seed=9))))
+    assert [row["mood"] for row in found if "error" not in row] == [row["mood"] for row in right]
+    assert [row["mood"] for row in (found[2], found[6])] == [{"label": None, "score": None}] * 2 and found[6]["text"] == 7
+    assert found[2]["error"].startswith("new.jsonl line 3 column 2: broken JSON")
+    assert found[6]["error"] == "new.jsonl line 7: column 'text' holds a number, expected a string"
+    said = "2 rows cannot be read, so they have no prediction and their error instead: new.jsonl line 3 column 2: broken JSON"
+    assert told["findings"][0].startswith(said) and told["findings"][0].endswith("; also new.jsonl line 7.")
+    assert lines(done("predict", mood, input=b"a film\ncaf\xe9\n"))[1]["error"].startswith("stdin line 2: byte 4")
+    (tmp_path / "bad.jsonl").write_text("{broken\n" * 3)
+    assert "bad.jsonl line 1" in fails(2, "predict", mood, "-i", "bad.jsonl", "-o", "out.jsonl")
 
 
 def test_json_is_one_object(trained, tmp_path):
@@ -176,7 +197,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert found in fails(2, "predict", trained, "-i", "new.csv")
     assert "did you mean 'review'?" in fails(2, "predict", trained, "-i", "new.csv", "--column", "reviews")
     assert "did you mean 'new.csv'?" in fails(2, "predict", trained, "-i", "mew.csv")
-    assert "stdin line 2: byte 4 is not UTF-8" in fails(2, "predict", trained, input=b"fine\ncaf\xe9\n")
+    assert "stdin line 1: byte 4 of the line (0xe9) is not UTF-8" in fails(2, "predict", trained, input=b"caf\xe9\n")
     assert "a file to write" in fails(2, "predict", trained, "-t", "x", "-o", "nowhere/out.jsonl")
     assert "given twice" in fails(2, "predict", trained / "branches" / "mood", trained / "branches" / "mood", "-t", "x")
     (tmp_path / "broken").mkdir()

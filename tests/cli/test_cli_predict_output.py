@@ -54,7 +54,7 @@ def odd_columns(tmp_path):
 
 
 def test_parquet_keeps_columns_of_any_type_that_only_pass_through(trained, odd_columns, monkeypatch):
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 2)
     done("predict", trained, "-i", "odd.parquet", "-o", "out.parquet")
     found = pq.read_table("out.parquet")
     for name in odd_columns.column_names:
@@ -92,7 +92,7 @@ def test_parquet_output_of_mixed_values(trained, tmp_path, monkeypatch):
     write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "odd": value, "n": 1} for value in values])
     done("predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.parquet")
     assert pq.read_table("out.parquet").column("odd").to_pylist() == ["1", "a", "[2]", None, '{"b": 1}']
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 2)
     write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "n": value} for value in (1, 2, "SECRET words")])
     sentence = fails(2, "predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "late.parquet")
     assert "column 'n' holds values that are not of the type of the first rows (int64)" in sentence and "SECRET" not in sentence
@@ -101,7 +101,7 @@ def test_parquet_output_of_mixed_values(trained, tmp_path, monkeypatch):
 
 
 def test_a_lone_surrogate_is_written_to_parquet_as_to_csv(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 1)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 1)
     values = [("a\ud800", ["b", "\udfff"], {"k": "\ud800"}), ("a\udc00b", ["\udc01"], {"k": "\udc02"})]
     write_jsonl(tmp_path / "new.jsonl", [{"text": "a film", "one": one, "many": many, "nested": n} for one, many, n in values])
     done("predict", trained / "branches" / "mood", "-i", "new.jsonl", "-o", "out.parquet")
@@ -187,7 +187,7 @@ def test_the_input_is_never_replaced(trained, tmp_path):
     os.link(tmp_path / "new.jsonl", tmp_path / "hard.jsonl")
     for output in ("new.jsonl", tmp_path / "new.jsonl", "link.jsonl", "hard.jsonl"):
         sentence = fails(2, "predict", trained, "-i", "new.jsonl", "-o", output)
-        assert "the file of --input as --output too" in sentence
+        assert "found the input as the output too" in sentence
     assert (tmp_path / "new.jsonl").read_bytes() == before
 
 
@@ -286,7 +286,7 @@ def test_what_a_reader_left_out_is_told(trained, tmp_path):
 
 
 def test_words_and_predicted_tags_are_written_as_columns_and_read_again(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("trunkline.cli.predict.CHUNK", 2)
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 2)
     city = trained / "branches" / "city"
     write_jsonl(tmp_path / "new.jsonl", [{"text": text} for text in (*TEXTS[:4], " ", "")])
     done("predict", city, "new.jsonl", "-o", "out.conll")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +28,8 @@ from trunkline.cli.common import (
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
-    from trunkline.data.table import Table
+    from trunkline.data.chunks import Chunks
     from trunkline.model.rows import Row
-
-CHUNK = 1024  # texts that are in memory at a time: enough for batches of equal length
 
 
 @guarded
@@ -96,7 +92,8 @@ def predict(
 ) -> dict[str, Any]:
     """Predict with any number of branches of one trunk, all in the same pass.
 
-    Texts come from --text, from --input, or line by line from standard input. Rows keep their order and their own columns.
+    Texts come from --text, from --input, or line by line from standard input. Rows keep their order and their own columns. A
+    row that cannot be read gets an error in place of predictions. With --output, the same command resumes what was stopped.
 
     [bold]Examples[/]
 
@@ -114,71 +111,65 @@ def predict(
     with loading():
         from trunkline.model.columns import column_roles, likely_texts
         from trunkline.model.decision import checked_confidence
-    columns = column_roles(column or ())
+        from trunkline.serving.bulk import Options, check_output, predict_rows, predict_to_file
+    options = Options(column_roles(column or ()), scores, empty.value, min_confidence)
     checked_confidence(min_confidence, where="--min-confidence")
-    tables = _chunks(text, source, input_form)
-    first = next(tables, None)  # whatever is wrong with the input is found before the trunk is loaded
+    chunks = _chunks(text, source, input_form)
+    first = chunks.first()  # whatever is wrong with the input is found before the trunk is loaded
     from trunkline.data.writing import output_format
 
     chosen = output_format(output, form)
     if as_json and output is None and (chosen.form.flat or chosen.form.tagged):
         raise BadInput(f"found --json with --format {form} and no --output, expected one format for standard output")
     if output is not None:
-        _check_output(output, source)
+        check_output(output, source)
     with err().status("loading the trunk"), loading():
         from trunkline.model.bundle import Bundle
-        from trunkline.model.noticed import Noticed
         from trunkline.model.rows import OutputNames, check_tagged, merged, separators_of, writing
-        from trunkline.model.tables import predict_table
 
         bundle = Bundle.open(
             branches,
             trunk=trunk,
             backend=backend,
             dtype=dtype,
-            allow_precision_change=allow_precision_change and (first is None or likely_texts(first, columns) or True),
+            allow_precision_change=allow_precision_change
+            and (first is None or likely_texts(first.table, options.columns) or True),
         )
     for sentence in bundle.findings:
         tell(sentence)
     check_tagged(chosen, bundle.branches)
-    tagged = chosen.form.tagged
-    began, rows, noticed = time.monotonic(), 0, Noticed()
+    began = time.monotonic()
     readable = bool(text) and not as_json and output is None and form is None and _on_terminal()
     collected: list[Row] = []
-    with ExitStack() as stack:
-        names = OutputNames(chosen.form.flat, (lambda sentence: None) if tagged else tell)
-        if output is None and (as_json or readable):
-            write: Callable[[list[Row]], Any] = lambda rows: collected.extend(names.renamed(rows))  # noqa: E731
+    # Bars and results would write over each other on one terminal.
+    with _progress(shown=output is not None or as_json or not sys.stdout.isatty()) as progress:
+        if output is not None:
+            done = predict_to_file(bundle, chunks, output, chosen, options, say=tell, progress=progress)
         else:
-            from trunkline.outputs import output_file
-
-            file = _Stdout() if output is None else stack.enter_context(output_file(output))
-            types = first.types if first is not None else None
-            write = stack.enter_context(writing(file, chosen, names, types, separators_of(bundle.branches)))
-        # Bars and results would write over each other on one terminal.
-        count = stack.enter_context(_counter(shown=output is not None or as_json or not sys.stdout.isatty()))
-        options: dict[str, Any] = {"empty_texts": empty.value, "noticed": noticed, "words": tagged}
-        options["min_confidence"] = min_confidence
-        for table in itertools.chain([first] if first is not None else [], tables):
-            write(predict_table(bundle, table, columns, scores, **options))
-            rows += len(table)
-            count(len(table))
+            names = OutputNames(chosen.form.flat, (lambda sentence: None) if chosen.form.tagged else tell)
+            if as_json or readable:
+                sink: Any = nullcontext(lambda rows: collected.extend(names.renamed(rows)))
+            else:
+                types = first.table.types if first is not None else None
+                sink = writing(_Stdout(), chosen, names, types, separators_of(bundle.branches))
+            with sink as write:
+                done = predict_rows(bundle, chunks, write, options, words=chosen.form.tagged, progress=progress)
     seconds = time.monotonic() - began
     if readable:
         from trunkline.cli.answers import show_answers
 
         show_answers(out(), [row.own["text"] for row in collected], [row.answers for row in collected])
-    for sentence in noticed.sentences():
+    for sentence in done.findings:
         tell(sentence)
     if output is not None:
-        tell(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {output} in {seconds:.1f} s")
-    told: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), "branches": list(bundle.branches)}
-    told["findings"] = [*bundle.findings, *noticed.sentences()]
+        tell(f"wrote {done.rows:,} {'row' if done.rows == 1 else 'rows'} to {output} in {seconds:.1f} s")
+    told: dict[str, Any] = {"rows": done.rows, "bad_rows": done.bad_rows, "seconds": round(seconds, 3)}
+    told |= {"branches": list(bundle.branches), "findings": [*bundle.findings, *done.findings]}
     if output is not None:
-        return {**told, "output": str(output)}
+        return {**told, "resumed_rows": done.resumed_rows, "output": str(output)}
     from trunkline.data.values.written import plain
 
-    return {**told, "predictions": [plain(merged(row)) for row in collected] if as_json else []}
+    return {**told, "predictions": [plain(merged(row, names.error)) for row in collected] if as_json else []}
 
 
 def _with_input(branches: list[Path], texts: list[str] | None, source: str | None) -> tuple[list[Path], str | None]:
@@ -191,17 +182,6 @@ def _with_input(branches: list[Path], texts: list[str] | None, source: str | Non
     if texts or source is not None:
         raise BadInput(f"found {last} and {'--text' if texts else '--input'}, expected one input")
     return others, str(last)
-
-
-def _check_output(output: Path, source: str | None) -> None:
-    """Raise BadInput where nothing can be written, or where the input itself would be replaced."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise BadInput(f"{output}: expected a file to write in a folder that exists")
-    given = Path(source).expanduser() if source not in (None, "-") else None
-    if given is not None and given.is_file() and output.exists() and output.samefile(given):
-        raise BadInput(
-            f"{output}: found the file of --input as --output too, expected another one; the input is never replaced"
-        )
 
 
 def _on_terminal() -> bool:
@@ -221,45 +201,26 @@ class _Stdout(io.RawIOBase):
         return len(data)
 
 
-def _chunks(texts: list[str] | None, source: str | None, form: str | None) -> Iterator[Table]:
-    """The input as tables of at most CHUNK rows."""
+def _chunks(texts: list[str] | None, source: str | None, form: str | None) -> Chunks:
+    """The input."""
+    from trunkline.data.chunks import file_chunks, line_chunks, text_chunks
+    from trunkline.serving import bulk
+
     if texts and source:
         raise BadInput("found both --text and --input, expected one of them")
     if form is not None and source in (None, "-"):
         raise BadInput("found --input-format and no file, expected --input FILE")
     if texts:
-        from trunkline.data.columns import clean
-        from trunkline.data.table import Table
-
-        return iter([Table("--text", {"text": [clean(text) for text in texts]})])
+        return text_chunks(texts, "--text")
     if source is None and sys.stdin.isatty():
         raise BadInput("no texts: give --text, --input FILE, or lines on standard input")
     if source in (None, "-"):
-        return _stdin()
-    from trunkline.data.sources import read_chunks
-
-    return read_chunks(source, CHUNK, format=form, otherwise="text")
+        return line_chunks(sys.stdin.buffer, bulk.CHUNK, "stdin")
+    return file_chunks(source, bulk.CHUNK, format=form, otherwise="text")
 
 
-def _stdin() -> Iterator[Table]:
-    """Lines of stdin, each a text."""
-    from trunkline.data.table import Table
+def _progress(shown: bool) -> Any:
+    """The bar of rows done, or nothing."""
+    from trunkline.trackers.streaming import streaming
 
-    numbered = enumerate(sys.stdin.buffer, start=1)
-    while part := list(itertools.islice(numbered, CHUNK)):
-        lines = []
-        for number, raw in part:
-            try:
-                lines.append(raw.decode("utf-8").rstrip("\r\n"))
-            except UnicodeDecodeError as error:
-                raise BadInput(f"stdin line {number}: byte {error.start + 1} is not UTF-8, expected UTF-8") from None
-        yield Table("stdin", {"text": lines}, [number for number, _ in part])
-
-
-def _counter(shown: bool) -> Any:
-    """The bar of texts done, or nothing."""
-    from contextlib import nullcontext
-
-    from trunkline.trackers.progress import counting
-
-    return counting(err(), "predicting", None) if shown else nullcontext(lambda more: None)
+    return streaming(err(), "predicting") if shown else nullcontext()

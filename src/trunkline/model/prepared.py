@@ -24,6 +24,7 @@ from trunkline.model.noticed import Noticed
 from trunkline.model.portions import row_ranges
 from trunkline.model.rows import Row
 from trunkline.model.views import corpus_for, unreadable, views
+from trunkline.tasks import Task
 
 Answer = dict[str, dict[str, Any]]  # the prediction of every branch for a row
 
@@ -65,21 +66,15 @@ class Prepared:
             scores: give the score of every label, not only of those chosen.
             min_confidence: what a branch is less confident of gets no answer (see `withheld` in decision.py).
         """
-        answers: list[Answer] = [nothing(bundle) for _ in range(self.size)]
-        tasks = {name: branch.task for name, branch in bundle.branches.items()}
+        answers = [nothing(bundle, scores, min_confidence) for _ in range(self.size)]
         for one in self.questions:
             texts = one.corpus.texts
-            found = bundle.only(one.names).predict_written(texts, one.corpus.pairs, units=one.corpus.units) if texts else []
+            asked = bundle if len(one.names) == len(bundle.branches) else bundle.only(one.names)
+            found = asked.predict_written(texts, one.corpus.pairs, units=one.corpus.units) if texts else []
             for row, answer in zip(one.rows, found, strict=True):
-                answers[row].update(answer)
-        return [
-            {
-                name: _rounded({key: part for key, part in given.items() if scores or key != "scores"})
-                for name, parts in row.items()
-                if (given := withheld(tasks[name], parts, min_confidence))
-            }
-            for row in answers
-        ]
+                for name, parts in answer.items():
+                    answers[row][name] = _shown(bundle.branches[name].task, parts, scores, min_confidence)
+        return answers
 
     def rows(self, answers: list[Answer], words: bool = False) -> list[Row]:
         """Return the rows of the output.
@@ -102,9 +97,15 @@ class Prepared:
         return rows
 
 
-def nothing(bundle: Bundle) -> Answer:
-    """The prediction of every branch for a row that none of them reads: its parts are None."""
-    return {name: dict.fromkeys(branch.task.parts) for name, branch in bundle.branches.items()}
+def nothing(bundle: Bundle, scores: bool = False, min_confidence: float | None = None) -> Answer:
+    """The prediction of every branch for a row that none of them reads, as `Prepared.ask` gives it: its parts are None."""
+    tasks = {name: branch.task for name, branch in bundle.branches.items()}
+    return {name: _shown(task, dict.fromkeys(task.parts), scores, min_confidence) for name, task in tasks.items()}
+
+
+def _shown(task: Task, parts: Mapping[str, Any], scores: bool, min_confidence: float | None) -> dict[str, Any]:
+    given = withheld(task, parts, min_confidence)
+    return _rounded({key: part for key, part in given.items() if scores or key != "scores"})
 
 
 def prepare(
