@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from trunkline.cli import app
 from trunkline.training.result import run_of_branch
+from trunkline.trunk.speeds import compiles
 
 
 def fit_made_up(tiny_overrides, config):
@@ -56,12 +57,20 @@ def test_a_regression_gives_a_number_and_has_no_labels(trained):
     assert line.split() == ["labels", "a", "number"]
 
 
-def test_a_trunk_shows_its_shape_and_fingerprint(trained):
+def test_a_trunk_shows_its_shape_fingerprint_and_speeds(trained, monkeypatch):
+    times = {"torch fp32": 8.0, "torch bf16": 80.0, "onnx fp32": 5.0, "openvino fp32": 4.0, "openvino int8": 2.0}
+    monkeypatch.setattr("trunkline.trunk.speeds.measured", lambda *given, **how: times)
+    monkeypatch.setattr("trunkline.trunk.load.pick_dtype", lambda *given: "fp32")
     described = json.loads((trained / "branches" / "mood" / "branch.json").read_text())["trunk"]
     facts = json.loads(done("info", described["name"], "--json").stdout)
     assert facts["architecture"] == "bert" and facts["layers"] == 3 and facts["hidden_size"] == 32
     assert (facts["weights"], facts["tokenizer"]) == (described["weights"], described["tokenizer"])
     assert facts["max_length"] == 64
+    if not compiles():
+        assert "speeds" not in facts
+        return
+    assert facts["speeds"] == {"torch fp32": 1, "torch bf16": 0.1, "onnx fp32": 1.6, "openvino fp32": 2, "openvino int8": 4}
+    assert len(facts["findings"]) == 2 and "4.0 times as fast" in facts["findings"][1]
     text = done("info", described["name"]).stdout
     assert "3 of width 32" in text and described["weights"] in "".join(text.split())
 

@@ -122,6 +122,7 @@ def _trunk(name: str) -> dict[str, Any]:
     from trunkline.trunk.aliases import ALIASES
     from trunkline.trunk.load import load_trunk
     from trunkline.trunk.source import looks_like_path
+    from trunkline.trunk.speeds import TAKES, advice, compiles, speeds
 
     path = Path(name).expanduser()
     if looks_like_path(name) and not path.exists():
@@ -131,7 +132,12 @@ def _trunk(name: str) -> dict[str, Any]:
         raise nothing_known(path)
     with err().status("loading the trunk"):
         trunk = load_trunk(name)
-        return trunk_facts(trunk)
+        facts = trunk_facts(trunk)
+    if not compiles():
+        return facts
+    with err().status(f"timing the backends, once for this processor ({TAKES})"):
+        found = speeds(trunk)
+    return {**facts, "speeds": found, "findings": advice(trunk, found)}
 
 
 def _show_branch(facts: dict[str, Any], console: Console) -> None:
@@ -194,3 +200,11 @@ def _show_trunk(facts: dict[str, Any], console: Console) -> None:
             }
         )
     )
+    if facts.get("speeds"):
+        made = show.table("backend", "dtype", ">against torch in fp32")
+        for name, ratio in facts["speeds"].items():
+            made.add_row(*name.split(), f"{ratio:.2f}x")
+        console.print(made)
+        tell("Times of one block of this trunk's shape, 16 texts of 64 tokens, on this machine.")
+    for finding in facts.get("findings", ()):
+        tell(f"note: {finding}")

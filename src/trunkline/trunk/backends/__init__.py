@@ -65,7 +65,7 @@ def find_backend(name: str, precision: str) -> Backend:
     found = backends.get(name, key="backend")
     if precision not in found.precisions:
         raise BadInput(f"{precision!r}: backend {name} has {_listed(found.precisions)}", key="dtype")
-    needed = [*found.packages, *([found.quantiser] if precision == "int8" and found.quantiser else [])]
+    needed = _needed(found, precision)
     if missing := [package for package in needed if importlib.util.find_spec(package) is None]:
         raise BadInput(
             f"{name!r} was requested, but {' and '.join(missing)} is not installed; install it with pip install "
@@ -75,9 +75,13 @@ def find_backend(name: str, precision: str) -> Backend:
     return found
 
 
-def installed(name: str) -> bool:
+def installed(name: str, precision: str = "fp32") -> bool:
     """Whether the packages that a known backend runs with are there; torch always is."""
-    return name == "torch" or all(importlib.util.find_spec(package) for package in backends.get(name).packages)
+    return name == "torch" or all(importlib.util.find_spec(package) for package in _needed(backends.get(name), precision))
+
+
+def _needed(backend: Backend, precision: str) -> list[str]:
+    return [*backend.packages, *([backend.quantiser] if precision == "int8" and backend.quantiser else [])]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -45,8 +45,7 @@ class OpenVino:
         openvino, model = _openvino(), _read(exported)
         if precision == "int8":
             assert ranges is not None
-            batch = {name: np.ones((1, 4), dtype=np.int64) for name in exported.inputs}
-            model = _quantised(model, [batch])
+            model = _quantised(model, [_any_batch(model)])
             _replace(model, ranges)
         openvino.save_model(model, folder / FILE, compress_to_fp16=False)
 
@@ -116,6 +115,17 @@ class _Lent:
 
 def _read(exported: Exported) -> Any:
     return _openvino().Core().read_model(exported.path)
+
+
+def _any_batch(model: Any) -> Inputs:
+    """A text of four tokens, whatever the model reads of it."""
+    batch = {}
+    for one in model.inputs:
+        sizes = [
+            size.get_length() if size.is_static else free for size, free in zip(one.partial_shape, (1, 4, 4), strict=False)
+        ]
+        batch[one.any_name] = np.ones(sizes, dtype=one.element_type.to_dtype())
+    return batch
 
 
 def _quantised(model: Any, batches: list[Inputs]) -> Any:
