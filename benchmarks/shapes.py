@@ -12,8 +12,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from trunkline.branches import methods
 from trunkline.data.table import Table
-from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.branch import Branch
 from trunkline.model.part import build_branch
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.tasks import kinds
 from trunkline.trunk import Trunk, load_trunk
 

@@ -9,8 +9,9 @@ from tiny import WORDS
 from trunkline.branches import methods
 from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
-from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.branch import Branch
 from trunkline.model.part import build_branch
+from trunkline.model.trunk_ref import TrunkRef
 
 TEXTS = [" ".join(WORDS[i : i + n]) for i, n in enumerate([3, 50, 1, 20, 7, 33, 12, 2, 45])]
 

@@ -11,9 +11,10 @@ from tiny import tiny_bert
 from trunkline.branches import methods
 from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
-from trunkline.model.branch import Branch, TrunkRef
+from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.part import build_branch
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.tasks import Task
 from trunkline.trunk.load import load_trunk
 

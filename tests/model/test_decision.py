@@ -17,6 +17,7 @@ from trunkline.export.branch import facts
 from trunkline.model.branch import load_branch, save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.decision import Decision
+from trunkline.model.relabel import relabel
 
 LABELLED = ("mood", "flag", "topics", "columns", "slots", "chained")
 
@@ -123,6 +124,8 @@ def test_a_decision_is_saved_read_and_refused_where_it_does_not_fit(plain, tmp_p
     save_branch(hot["mood"], tmp_path / "mood")
     again = load_branch(tmp_path / "mood")
     assert again.decision == hot["mood"].decision
+    relabel(tmp_path / "mood", {"a": "good"})
+    assert load_branch(tmp_path / "mood").decision == again.decision
     save_branch(plain.branches["mood"], tmp_path / "without")
     assert "decision" not in json.loads((tmp_path / "without/branch.json").read_text())
     assert load_branch(tmp_path / "without").decision is None

@@ -13,9 +13,10 @@ from trunkline.branches import methods
 from trunkline.errors import BadInput
 from trunkline.model import precision
 from trunkline.model.approach import approach_of
-from trunkline.model.branch import Branch, TrunkRef, save_branch
+from trunkline.model.branch import Branch, save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.precision import Sample
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.trunk.load import load_trunk
 
 pytest.importorskip("openvino")

@@ -15,8 +15,9 @@ from tasktools import corpus_of, fitted
 from trunkline.branches import methods
 from trunkline.errors import BadInput
 from trunkline.files import cache_dir
-from trunkline.model.branch import Branch, TrunkRef, load_branch, save_branch
+from trunkline.model.branch import Branch, load_branch, save_branch
 from trunkline.model.part import build_branch
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.states.live import LiveStates
 from trunkline.states.store import StatesStore, build_store
 from trunkline.trunk.load import load_trunk

@@ -8,7 +8,7 @@ weights. Nothing else is read, nothing is unpickled, and whatever does not fit i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trunkline.branches import LayerState, SideBranch, TrunkShape, methods
+from trunkline.branches import LayerState, SideBranch, methods
 from trunkline.errors import BadInput, TrunklineError, clipped
 from trunkline.files import atomic_directory, safe_name
 from trunkline.inputs.batching import Layout
@@ -29,62 +29,11 @@ from trunkline.model.decision import Decision, decode, probabilities, score
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import named_weights
 from trunkline.model.source import Source
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.saved import Bounded, Weights
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion, Decoded, Targets, Task, kinds
-from trunkline.trunk.architectures import StackName
-from trunkline.trunk.compiled import precision_name
 from trunkline.trunk.load import Trunk, load_trunk
-
-
-@dataclass(frozen=True)
-class TrunkRef:
-    """The trunk that a branch belongs to, with the four sha256 of its fingerprint; older branches have two of them."""
-
-    name: str
-    revision: str | None
-    stack: StackName
-    dtype: str  # of the trunk's computation that the branch was trained on
-    weights: str
-    tokenizer: str
-    num_layers: int
-    hidden_size: int
-    config: str | None = None
-    tokenizer_settings: str | None = None
-    backend: str = "torch"
-    ranges: dict[str, tuple[float, float]] | None = None  # of int8: its calibration (trunk/backends/openvino.py)
-
-    @property
-    def precision(self) -> str:
-        """As `Trunk.precision`."""
-        return precision_name(self.dtype, self.ranges)
-
-    @classmethod
-    def of(cls, trunk: Trunk) -> TrunkRef:
-        print_ = trunk.fingerprint
-        return cls(
-            trunk.name,
-            trunk.revision,
-            trunk.stack,
-            trunk.dtype,
-            print_.weights,
-            print_.tokenizer,
-            trunk.num_layers,
-            trunk.hidden_size,
-            print_.config,
-            print_.tokenizer_settings,
-            trunk.backend,
-            None if trunk.compiled is None or trunk.compiled.ranges is None else dict(trunk.compiled.ranges),
-        )
-
-    def described(self) -> dict[str, Any]:
-        """As branch.json has it: without what earlier versions do not know, where it is as it was for them."""
-        later = {"backend": "torch", "ranges": None}
-        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
-
-    @property
-    def shape(self) -> TrunkShape:
-        return TrunkShape(self.num_layers, self.hidden_size)
 
 
 @dataclass(repr=False)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.model.branch import Branch, TrunkRef, load_branch
+from trunkline.model.branch import Branch, load_branch
 from trunkline.model.compiling import compiled_copy
 from trunkline.model.folders import branch_folders
 from trunkline.model.plan import Plan, named
 from trunkline.model.precision import Computing, Sample, agreements, described
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.trunk.backends import Ranges, backends, find_backend, installed
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
