@@ -33,6 +33,7 @@ class JsonRoute(APIRoute):
         remember(model)
 
         async def handle(request: Request) -> Response:
+            request.app.state.service.refuse_early()
             return await endpoint(request=request, body=await read_json(request, model))
 
         return handle

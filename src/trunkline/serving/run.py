@@ -39,16 +39,18 @@ def check_installed() -> None:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; BadInput where the address is not there or is in use."""
     where = f"{host} port {port}"
+    if not 0 <= port <= 65535:
+        raise BadInput(f"{where}: no such port, expected one from 0 to 65535")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise BadInput(f"{where}: no address to listen on ({getattr(error, 'strerror', None) or error})") from None
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(address)
         made.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         made.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise BadInput(f"{where}: in use by another program; --port names another one, 0 takes any that is free") from None

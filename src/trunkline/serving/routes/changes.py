@@ -73,7 +73,7 @@ def router(service: Service) -> APIRouter:
     @made.delete(
         "/v1/tasks/{name:path}",
         status_code=204,
-        responses=errors(403, 404, 503),
+        responses=errors(403, 404, 422, 503),
         operation_id="delete_task",
         summary="Remove a task",
     )

@@ -49,7 +49,7 @@ def router(service: Service) -> APIRouter:
 def as_request(body: PredictRequest, service: Service) -> Request:
     """What the engine is asked; BadInput where keys do not go together."""
     if (body.text is None) == (body.texts is None):
-        raise BadInput(f"found {'both' if body.text is not None else 'neither'} text and texts, expected one of them")
+        raise BadInput(f"found {'text and texts' if body.text is not None else 'neither text nor texts'}, expected one of them")
     if body.text is not None and body.pairs is not None:
         raise BadInput("found pairs with text, expected pair")
     if body.texts is not None and body.pair is not None:

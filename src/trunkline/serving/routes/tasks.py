@@ -26,7 +26,7 @@ def router(service: Service) -> APIRouter:
     @made.get(
         "/v1/tasks/{name:path}",
         response_model=TaskFacts,
-        responses=errors(404),
+        responses=errors(404, 422),
         operation_id="show_task",
         summary="Describe a task",
     )
