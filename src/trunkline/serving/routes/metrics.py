@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from trunkline.serving.bodies import off_loop
 from trunkline.serving.metrics import CONTENT_TYPE
@@ -17,8 +17,8 @@ def router(service: Service) -> APIRouter:
 
     @made.get(
         "/metrics",
-        response_class=PlainTextResponse,
-        responses=errors(),
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
         operation_id="metrics",
         summary="What the server did, for Prometheus",
     )
