@@ -10,10 +10,11 @@ from trunkline.tasks import Task
 from trunkline.tasks.label_types import in_type, type_of_labels
 
 COLUMNS = {
-    "whole numbers": ([2, 10, 2], [10, 2]),
-    "beside a missing one": ([2.0, None, 10.0], [10, 2]),
+    "whole numbers": ([10, 2, -1, -20], [-20, -1, 2, 10]),
+    "beside a missing one": ([2.0, None, 10.0], [2, 10]),
     "truth values": ([True, False, None], [False, True]),
-    "strings of digits": (["2", "10", "2"], ["10", "2"]),
+    "strings of digits": (["2", "10", "2"], ["2", "10"]),
+    "beside a word": (["2", "10", "x"], ["10", "2", "x"]),
     "codes": (["01", "02", None], ["01", "02"]),
     "of several types": ([1, "a", 2], ["1", "2", "a"]),
     "truth values and numbers": ([True, 2, 3], ["2", "3", "true"]),
@@ -38,6 +39,7 @@ def test_a_label_of_the_list_that_is_no_number_keeps_them_strings():
 
 def test_lists_of_numbers_are_typed_and_vectors_and_columns_are_names():
     listed = fitted("multilabel", corpus_of(labels=[[3, 7], [], None, [7]]), labels="labels")
+    assert fitted("multilabel", corpus_of(labels=[[10, 3], [7]]), labels="labels").classes == [3, 7, 10]
     assert listed.classes == [3, 7] and Task.from_state("t", listed.state()).classes == [3, 7]
     shown = {"labels": ["7"], "scores": {"3": 0.25, "7": 0.75}}
     assert listed.in_own_type(shown) == {"labels": [7], "scores": {3: 0.25, 7: 0.75}}

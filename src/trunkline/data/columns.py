@@ -123,11 +123,16 @@ def labels(table: Table, name: str, where: str = "", *, missing: Missing = None)
     """Return a column of labels as strings: a string is itself, a whole number its digits, a truth value true or false.
 
     A label is what it is in any format that a data frame is saved in: see values/label_spelling.py. Blank ones are missing. A
-    list of one label, as annotation tools write choices, is that label.
+    list of one label, as annotation tools write choices, is that label. Strings that a program gave are labels as they stand.
     """
-    values = cells(table, name, where, missing)
+    exact = name in table.strings
+    values = table.column(name, where) if exact else cells(table, name, where, missing)
 
     def parse() -> list[str | None]:
+        if exact:
+            absent = _absent(missing)
+            given = [None if absent(value) or not value.strip() else clean(value) for value in values]
+            return spelled_alike(given, keep_missing=not usual(missing), exact=True)
         amounts = _are_amounts(values)
         out: list[str | None] = []
         for row, value in enumerate(values):

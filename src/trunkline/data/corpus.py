@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
@@ -53,9 +53,10 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def holding(self, columns: dict[str, list]) -> Corpus:
-        """The same texts with these columns beside them, each with a value for every text."""
-        table = Table(self.table.source, columns, self.table.lines, self.table.files, self.table.rows)
+    def holding(self, columns: dict[str, list], strings: Collection[str] = ()) -> Corpus:
+        """The same texts with these columns beside them, each with a value for every text; `strings` as of a table."""
+        own = self.table
+        table = Table(own.source, columns, own.lines, own.files, own.rows, strings=frozenset(strings))
         return Corpus(table, self.texts, self.pairs, self.units)
 
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:

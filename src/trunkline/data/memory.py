@@ -12,9 +12,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from trunkline.data.columns import labels
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.table import Table
 from trunkline.data.values.spans import with_spans
@@ -79,17 +81,33 @@ def table_of(given: Any, source: str) -> Table:
     table = Table(source, columns, index=_index_of(given) if _is_frame(given) else None)
     if not len(table):
         raise BadInput(f"{source}: no rows found, expected at least one")
-    return with_spans(in_sentences(table) if is_token_per_row(table) else table)  # as of a file
+    table = with_spans(in_sentences(table) if is_token_per_row(table) else table)  # as of a file
+    return replace(table, strings=frozenset(name for name, values in table.columns.items() if _are_strings(values)))
+
+
+def _are_strings(values: list) -> bool:
+    """Whether a column holds strings alone, and missing values."""
+    return any(value is not None for value in values) and all(value is None or type(value) is str for value in values)
 
 
 def digest_of(table: Table) -> str:
-    """sha256 (hex) of the columns of a table: their names and, in order, their values."""
+    """sha256 (hex) of the columns of a table: names, values in order, and strings that are kept as they stand."""
     from trunkline.data.values.written import plain as as_json  # here, as it loads pyarrow
 
     digest = hashlib.sha256()
     for name, values in table.columns.items():
         digest.update(json.dumps([name, as_json(values)], ensure_ascii=True).encode())
+        if name in table.strings and _spelled_otherwise(table, name):  # as of other data in earlier versions
+            digest.update(b"as given")
     return digest.hexdigest()
+
+
+def _spelled_otherwise(table: Table, name: str) -> bool:
+    """Whether a file with the same strings would have other labels in this column."""
+    try:
+        return labels(table, name) != labels(replace(table, strings=frozenset()), name)
+    except BadInput:
+        return True
 
 
 def refuse_mark(source: str) -> None:

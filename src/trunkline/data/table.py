@@ -42,6 +42,8 @@ class Table:
         them, as they are about the source.
     index (Sequence[object] | None): what the data frame that it was made of calls each row, where not by its place.
     headings (Mapping[str, str]): what columns are called in the source that stand here under another name.
+    strings (frozenset[str]): columns of Python strings that a program gave, which are labels as they stand: in a file, which
+        has no types, "True" and "1.0" may be other spellings of true and 1.
     unread (tuple[Unread, ...]): rows that are missing here as they could not be read, of a reader that does not stop there; in
         order. `select` leaves them out.
     """
@@ -56,6 +58,7 @@ class Table:
     headings: Mapping[str, str] = field(default_factory=dict)
     index: Sequence[object] | None = None
     unread: tuple[Unread, ...] = ()
+    strings: frozenset[str] = frozenset()
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsing: Any = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -163,6 +166,7 @@ class Table:
             self.findings,
             self.headings,
             None if self.index is None else pick(self.index),
+            strings=self.strings,
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})

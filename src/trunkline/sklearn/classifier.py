@@ -13,9 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from trunkline.data import columns
 from trunkline.data.memory import plain
-from trunkline.data.table import Table
 from trunkline.errors import BadInput
 from trunkline.model.decision import thresholds_of
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
@@ -158,17 +156,14 @@ def _is_lists(y: Any) -> bool:
 
 
 def _names(classes: np.ndarray) -> list[str]:
-    """The labels as the branch names them: as a file would, where that tells them apart."""
+    """The labels as the branch names them."""
     names = [
         str(one).lower() if isinstance(one, bool) else str(int(one)) if isinstance(one, float) else str(one)
         for one in classes.tolist()
     ]
     if not all(name.strip() for name in names):
         raise BadInput("y: found an empty string as a label, expected labels with a name")
-    # "1.0" and "1", or "True" and "true", are one label in a file.
-    return (
-        names if columns.labels(Table("y", {TASK: names}), TASK, missing=[]) == names else [f"label {name}" for name in names]
-    )
+    return names
 
 
 def _column(name: str) -> str:

@@ -17,6 +17,7 @@ from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alone
 from trunkline.data.values.missing import is_listed, missing_hint, spells_missing
 from trunkline.errors import BadInput, listed, shown
+from trunkline.tasks.label_types import in_type
 
 
 def _as_text(value: Any) -> Any:
@@ -154,6 +155,8 @@ class Numbering:
         return found
 
     def _number(self, row: int, label: str) -> int:
+        if label not in self.numbers and (known := spelled_alone(label)) in self.numbers:  # a string of a program
+            self.numbers[label] = self.numbers[known]
         if label not in self.numbers:
             error = unknown_in_row(self.table, row, self.column, label, self.labels)
             if not self.reading.count:
@@ -197,9 +200,14 @@ def _digits(label: str) -> list[str]:
 
 
 def label_space(seen: Iterable[str], listed: list[str] | None, key: str) -> list[str]:
-    """Return the labels in order: as `listed` by the user, else sorted. BadInput for a list that is not a set."""
+    """Return the labels in order: as `listed` by the user, else sorted, whole numbers as numbers.
+
+    Raises:
+        BadInput: a list that is not a set.
+    """
     if listed is None:
-        return sorted(set(seen))
+        labels = set(seen)
+        return sorted(labels, key=int) if None not in in_type(labels, "int") else sorted(labels)
     if twice := [label for label, n in Counter(listed).items() if n > 1]:
         raise BadInput(key=key, found=f"{shown(twice[0])} twice", expected="each label once")
     return list(listed)
@@ -215,6 +223,18 @@ def named_weights(setting: Any, labels: list[str], key: str) -> list[float] | No
             raise unknown_label("", label, labels).at("", key)
         weights[number[label]] = float(weight)
     return weights
+
+
+def of_two_types(task: str, values: Iterable[Any], labels: Sequence[str | None]) -> list[str]:
+    """Return a sentence for labels that stand in the data both as strings and as other values, such as "1" and 1."""
+    types: dict[str, set[bool]] = {}
+    for value, label in zip(values, labels, strict=True):
+        if label is not None:
+            types.setdefault(label, set()).add(isinstance(value, str))
+    if not (both := sorted(label for label, found in types.items() if len(found) > 1)):
+        return []
+    said = f"{task!r}: {len(both):,} labels stand in the data both as strings and as numbers or truth values, and count as one"
+    return [f"{said}: {listed(both, 8, whole=True)}." if may_name(list(types)) else f"{said}."]
 
 
 def rarest_labels(rows: Sequence[Collection[str] | None]) -> list[str]:

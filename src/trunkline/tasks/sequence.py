@@ -125,8 +125,10 @@ class SequenceTask(Task):
         return space.skipped(self.name, corpus, self.columns(), present, self.config.missing)
 
     def label_findings(self, corpus: Corpus) -> list[str]:
-        counts = Counter(label for label in _labels(self.name, self.config, corpus) if label is not None)
-        return space.doubtful(self.name, counts, self.config.missing, self.config.label_list)
+        found = _labels(self.name, self.config, corpus)
+        counts = Counter(label for label in found if label is not None)
+        two_types = space.of_two_types(self.name, corpus.table.columns[self.config.label], found)
+        return two_types + space.doubtful(self.name, counts, self.config.missing, self.config.label_list)
 
     @classmethod
     def fit(cls, name: str, config: SequenceConfig, corpus: Corpus) -> SequenceTask:
@@ -208,7 +210,9 @@ class SequenceTask(Task):
         return dataclasses.replace(targets, present=targets.present & (targets.values < len(self.labels)))
 
     def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
-        return self, corpus.holding({self.config.label: answers})
+        given = [answer for answer in answers if answer is not None]
+        as_they_stand = all(isinstance(answer, str) for answer in given) and not set(self.labels).isdisjoint(given)
+        return self, corpus.holding({self.config.label: answers}, [self.config.label] if as_they_stand else ())
 
     def strata(self, corpus: Corpus) -> list[str]:
         return [label or "" for label in _labels(self.name, self.config, corpus)]

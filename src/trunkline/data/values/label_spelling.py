@@ -11,18 +11,22 @@ _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.0+)?(?:Z|\+00:00)?)?")
 
 
-def spelled_alike(labels: list[str | None], keep_missing: bool = False) -> list[str | None]:
+def spelled_alike(labels: list[str | None], keep_missing: bool = False, exact: bool = False) -> list[str | None]:
     """Return the labels of a column as they are spelled in any format, None where missing; the same list if nothing changes.
 
     Where all are true or false, as ``true`` and ``false`` (JSON has these, CSV ``True`` and ``TRUE``); where all are whole
     numbers, without the ``.0`` that a missing one beside them brings; times as ``2020-01-31 10:00:00``, and as days where all
-    are at midnight. Where all are numbers, the spellings of missing values become None unless `keep_missing`.
+    are at midnight. With `exact` none is spelled otherwise. Where all are numbers, the spellings of missing values become None
+    unless `keep_missing`.
     """
     there = {label for label in labels if label is not None}
     sure = {label for label in there if not spells_missing(label)}
     if not sure:
         return labels
-    if all(label.lower() in ("true", "false") for label in sure):
+    new: dict[str, str] = {}
+    if exact:
+        pass
+    elif all(label.lower() in ("true", "false") for label in sure):
         new = {label: label.lower() for label in sure}
     elif wholes := _all(_WHOLE, sure):
         new = {label: match[1] for label, match in wholes.items()}
