@@ -61,6 +61,66 @@ def test_a_header_that_is_a_row_is_said_and_not_shown(columns):
     assert not any(name in str(error.value) for name in columns)
 
 
+ANSWERS = [
+    "I liked the staff and the food, thank you very much.",
+    "Too slow.",
+    None,
+    "Could you open on Sundays? It would help.",
+]
+RATED, CHOSEN = ["4", "5", "3", "5"], ["yes", "no", None, "yes"]
+QUESTIONS = [
+    "What would you like to tell us? (optional)",
+    "Is there anything else that you would like us to know?",
+    "Was gefällt Ihnen an unserem Angebot besonders gut? *",
+    "Q7. Please describe in your own words what went wrong",
+    "Which of these do you use most often? [Other]",
+    "Please tell us more about the reason for your rating",
+    "Any other comments, suggestions or ideas that you would like to share with the team (required)",
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"Respondent ID": ["1000817", "1000818", "1000819", "1000820"], "Start time": ["01.03.2025 10:15"] * 4},
+        {"column 1": ["1", "2", "3", "4"], "Stars": RATED, "Would you recommend us?": CHOSEN},
+        {"Price": ["Price", None, "Price", "Price"], "How likely are you to recommend us to a friend (0-10)": RATED},
+        {"What should we improve first in your opinion, and why?": ANSWERS[::-1], "Region": ["01", "02", "11", "02"]},
+        {"Wave 2": ["12", "7", "9", "3"], "Q1": CHOSEN},
+    ],
+)
+def test_a_long_question_is_a_header(question, others):
+    table = Table("survey.csv", {**others, question: ANSWERS})
+    assert not table.lacks_header()
+    assert set(others) <= set(table.listable())
+
+
+@pytest.mark.parametrize("question", [one for one in QUESTIONS if "reason" not in one and "describe" not in one])
+def test_a_question_alone_is_a_header_where_the_texts_are_none(question):
+    assert not Table("survey.csv", {question: ANSWERS}).lacks_header()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("I really do not know what to do with this thing", "anger"), ("So good", "joy"), ("No, not that again", "anger"),
+         ("This is what I had been waiting for all along", "joy"), ("Why would anyone do such a thing to me", "anger")],
+        [("17", "I really do not know what to do with this thing"), ("18", "It is fine, but I have seen better ones")],
+        [("2024-03-01", "I really do not know what to do with this thing"), ("2024-03-02", "It is fine, I guess, thanks")],
+        [("How did serfdom develop in and then leave Russia ?", "DESC"), ("What films featured the character Popeye ?", "ENTY"),
+         ("How can I find a list of celebrities ' real names ?", "DESC"), ("What is the full form of .com ?", "ABBR")],
+        [("I really do not know what to do with this thing",), ("It is fine, but I have seen better ones",)],
+        [("0.25", "r_17", "would you please tell me what this is for?"), ("-1.5", "r_18", "why is it that it never works?")],
+        [("0", "id8", "NO_QUERY", "a film that is not at all what I was hoping for"), ("4", "id9", "NO_QUERY", "so good, all"),
+         ("0", "id10", "NO_QUERY", "never, never and never again, I say")],
+    ],
+)  # fmt: skip
+def test_a_first_row_of_data_is_no_header(rows):
+    table = Table("x.csv", {name: [row[place] for row in rows[1:]] for place, name in enumerate(rows[0])})
+    assert table.lacks_header() and table.listable() == []
+
+
 @pytest.mark.parametrize(
     ("columns", "hidden"),
     [

@@ -126,6 +126,13 @@ def test_offsets_in_utf_16_are_recognised_and_read_on_demand():
     shown = task.present(task.criterion().decode(certain(targets, task.outputs), targets.offsets), corpus)
     assert {(row["spans"][0]["text"], len(row["spans"])) for row in shown} == {("Oslo", 1)}  # offsets are of characters again
     assert all(text[row["spans"][0]["start"] :].startswith("Oslo") for text, row in zip(texts, shown, strict=True))
+    again = corpus_of(units=True, text=texts, spans=[row["spans"] for row in shown])  # what was written is read in characters
+    assert task.targets(again).values.tolist() == targets.values.tolist()
+    assert task.findings(again) == [
+        "the offsets of 't' are read as characters, as the texts of its spans show, and not as `offsets: utf-16`."
+    ]
+    quoting = [[{**utf16(text, "Oslo"), "text": "Oslo"}] for text in texts]  # of a browser's tool that quotes the text as well
+    assert task.targets(corpus_of(units=True, text=texts, spans=quoting)).values.tolist() == targets.values.tolist()
     with pytest.raises(ValidationError, match="belongs to spans"):
         TokenConfig(tokens="a", tags="b", offsets="utf-16")
 

@@ -15,6 +15,10 @@ LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 _NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a header has one of them more often than not
 _LOOKED_AT = 100  # values of a column
 _TEXT_LENGTH = 6  # a name is not taken for a text where texts are this many times as long, on average
+# A question with what forms put behind it, such as "(optional)" or "*"; or a number that forms put before their questions.
+_ITEM = re.compile(
+    r"\?[\"'\u201d\u2019]?\s*(\*|[(\[].*[)\]])?$|\((optional|required)\)$|^(Q|Question )?[0-9]{1,3}[.):] ", re.IGNORECASE
+)
 _NAMELESS = re.compile(r"column ([1-9][0-9]*)")  # what readers call a column without a name
 
 
@@ -100,7 +104,8 @@ class Table:
         if self.lacks_header():
             return []
         own = [name for name in self.columns if self.headings.get(name, name) == name]
-        return [name for name in own if not _reads_like_a_text(name, self.columns[name])]
+        asked = {name for name in own if len(own) > 1 and _asks(name, self.columns[name])}
+        return [name for name in own if name in asked or not _reads_like_a_text(name, self.columns[name])]
 
     def lists_all(self) -> bool:
         """Whether `listable` has every column of the source."""
@@ -138,16 +143,24 @@ class Table:
         return replace(self, columns={**self.columns, **columns}, types=types)
 
     def lacks_header(self) -> bool:
-        """Whether the names of the columns look like a row: one is a text like those below it, or a value of its column.
+        """Whether the names of the columns look like a row: one recurs in its column, or is a text like those below it.
 
-        A long name above short values is the question of a survey.
+        A long name above short values is the question of a survey; so is one that is a question where the texts below are
+        none. Among other columns a long name counts only if one of their names looks like a value too.
         """
         if _NAMES & {name.lower() for name in self.columns}:
             return False
-        return any(
-            values.count(name) > 1 or ((len(name) > LONGEST_NAME or name.count(" ") >= MOST_BLANKS) and _as_long(name, values))
+        if any(values.count(name) > 1 and not _ticked(name, values) for name, values in self.columns.items()):
+            return True
+        texts = {name for name, values in self.columns.items() if _is_long(name) and _as_long(name, values)}
+        if not any(not _asks(name, self.columns[name]) for name in texts):
+            return False
+        others = [
+            (name, values)
             for name, values in self.columns.items()
-        )
+            if name not in texts and not self._is_unnamed(name) and any(value is not None for value in values[:_LOOKED_AT])
+        ]
+        return not others or any(_like_a_value(name, values) for name, values in others)
 
     def select(self, rows: Iterable[int]) -> Table:
         """Return the table of the given rows (0-based), in that order."""
@@ -175,11 +188,44 @@ class Table:
 
 def _reads_like_a_text(name: str, values: list) -> bool:
     """Whether a name has several words, as the values below it have, and is not much shorter."""
-    texts = [value for value in values[:_LOOKED_AT] if isinstance(value, str)]
+    texts = [value for value in values[:_LOOKED_AT] if isinstance(value, str) and any(map(str.isalpha, value))]  # no dates
     if " " not in name.strip() or not texts or _NAMELESS.fullmatch(name):
         return False
     mean_length, mean_blanks = (sum(map(count, texts)) / len(texts) for count in (len, lambda text: text.count(" ")))
     return mean_blanks >= 0.5 and mean_length <= _TEXT_LENGTH * len(name) and not name.istitle()
+
+
+def _ticked(name: str, values: list) -> bool:
+    """Whether a column holds nothing but its own name and blanks, as surveys write an option that was chosen."""
+    return None in values and all(value is None or value == name for value in values)
+
+
+def _is_long(name: str) -> bool:
+    return len(name) > LONGEST_NAME or name.count(" ") >= MOST_BLANKS
+
+
+def _asks(name: str, values: list) -> bool:
+    """Whether a name is a question, or the item of a form, while few of the texts below it are."""
+    texts = [value for value in values[:_LOOKED_AT] if isinstance(value, str)]
+    return _ITEM.search(name.strip()) is not None and 4 * sum(_ITEM.search(text.strip()) is not None for text in texts) < len(
+        texts
+    )
+
+
+def _like_a_value(name: str, values: list) -> bool:
+    """Whether the name of a column is one of its values, or is written as half of them are: a number, a date, a code."""
+    some = [str(value) for value in values[:_LOOKED_AT] if value is not None]
+    if name in some or name in values:
+        return not _ticked(name, values)
+    if not any(character.isdecimal() for character in name):
+        return False
+    shape = _shape(name)
+    return 2 * sum(_shape(value) == shape for value in some) >= len(some)
+
+
+def _shape(text: str) -> str:
+    """A text with each number as 0, and each run of letters as a: two dates written alike have the same."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"[0-9]+", "0", re.sub(r"[+-]?[0-9]+[.,][0-9]+", "0", text)))
 
 
 def _as_long(name: str, values: list) -> bool:

@@ -137,6 +137,10 @@ def prepare(
     if not columns and noticed.only:
         columns = {"text": noticed.only}
     noticed.read.update(dict.fromkeys(table.findings))
+    for name, branch in bundle.branches.items():
+        if (counted := getattr(branch.task.config, "offsets", "characters")) != "characters":
+            said = f"the offsets of {name!r} in the predictions count characters, while those of its training data were read as"
+            noticed.read[f"{said} {counted}."] = None
     table = _with_columns(bundle, table, columns or {}, noticed)
     for part in _portions(table):
         own = table.select(part) if len(part) < len(table) else table

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus, Unit
-from trunkline.data.values.offsets import Counted, Span, in_characters, likely_cause
+from trunkline.data.values.offsets import Counted, Span, in_characters, likely_cause, quoted_in_characters
 from trunkline.data.values.tags import REASONS, Placed, spans_to_tags
 from trunkline.errors import listed
 from trunkline.tasks.labels import may_name
@@ -32,10 +32,18 @@ class SpanColumn:
     def spans(self, corpus: Corpus) -> list[list[Span] | None]:
         """Return the spans of each text, their offsets in characters; None where a row has no list of them."""
         given = columns.span_lists(corpus.table, self.name, f"tasks.{self.task}.spans", missing=self.missing)
+        counted: Counted = "characters" if self.in_characters(corpus) else self.counted
         return [
-            None if own is None else in_characters(own, text, self.counted)
-            for own, text in zip(given, corpus.texts, strict=True)
+            None if own is None else in_characters(own, text, counted) for own, text in zip(given, corpus.texts, strict=True)
         ]
+
+    def in_characters(self, corpus: Corpus) -> bool:
+        """Whether the spans say that their offsets count characters though the config says otherwise: predictions do."""
+        if self.counted == "characters":
+            return False
+        cells = columns.cells(corpus.table, self.name, missing=self.missing)
+        lists = [(cell, text) for cell, text in zip(cells, corpus.texts, strict=True) if isinstance(cell, list)]
+        return quoted_in_characters(lists, self.counted)
 
     def placed(self, corpus: Corpus) -> list[Placed | None]:
         """Return the tags that the spans of each text become, and what became of the spans."""
@@ -54,6 +62,11 @@ class SpanColumn:
         gone = sorted({label for row in placed for _, label in row.lost} - kept.keys())
         of = f"of the {kept.total() + lost.total():,} spans of {self.task!r}"
         found: list[str] = []
+        if self.in_characters(corpus):
+            found.append(
+                f"the offsets of {self.task!r} are read as characters, as the texts of its spans show, and not as "
+                f"`offsets: {self.counted}`."
+            )
         if widened := sum(row.widened for row in placed):
             found.append(f"{widened:,} {of} not on word edges: every word that is touched was taken.")
         if trimmed := sum(row.trimmed for row in placed):

@@ -167,7 +167,10 @@ def test_a_file_without_a_header_is_refused_without_its_texts():
     rows = Table("x.csv", {"SECRET one": [f"SECRET {i}" for i in range(20)], "good": cycle(["bad", "good"], 20)})
     with pytest.raises(BadInput, match=r"x\.csv: the names of the columns look like a row of data; expected a header") as error:
         guess_columns(rows)
-    assert "SECRET" not in str(error.value)
+    assert "SECRET" not in str(error.value) and "if this is the header, name the column of the texts" in str(error.value)
+    assert (
+        guess_columns(rows, "SECRET one").tasks == guess_columns(rows, named=["good"]).tasks
+    )  # never refused once it is named
     with pytest.raises(
         BadInput, match=r"x\.csv: found no column that looks like a task among its 2 columns, expected"
     ) as error:

@@ -44,8 +44,10 @@ def guess_columns(
         BadInput: no column looks like a text, or none like a task: then a config has to say it. It gives the reasons. Or a
             named column has values that are neither labels nor numbers.
     """
-    if table.lacks_header():
-        raise BadInput(f"{table.source}: {NO_HEADER}")
+    if text is None and not named and table.lacks_header():
+        raise BadInput(
+            f"{table.source}: {NO_HEADER}; if this is the header, name the column of the texts, as --text does in fit"
+        )
     listable = frozenset(table.listable())
 
     def called(column: str | None) -> str:

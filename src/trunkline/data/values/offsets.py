@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 Counted = Literal["characters", "utf-16", "bytes"]
 Span = tuple[int, int, str]  # start, end exclusive, label
@@ -42,6 +42,28 @@ def in_characters(spans: Sequence[Span], text: str, counted: str) -> list[Span]:
         return at if at < 0 else bisect_left(edges, at) if at <= edges[-1] else len(text) + at - edges[-1]
 
     return [(begin(first), end(last), label) for first, last, label in spans]
+
+
+def quoted_in_characters(rows: Iterable[tuple[Sequence[Any], str]], counted: str) -> bool:
+    """Whether spans that quote their own text, as those of `predict` do, show that their offsets count characters.
+
+    Args:
+        rows: the spans of each text, as objects, and the text.
+        counted: the unit that the offsets are said to be counted in: more of the quotations must stand elsewhere with it.
+    """
+    right = wrong = 0
+    for spans, text in rows:
+        if text.isascii():
+            continue
+        for span in spans:
+            if isinstance(span, dict) and isinstance(quoted := span.get("text"), str):
+                start, end = span.get("start"), span.get("end")
+                if type(start) is not int or type(end) is not int:
+                    continue
+                ((first, last, _),) = in_characters([(start, end, "")], text, counted)
+                right += text[start:end] == quoted
+                wrong += text[first:last] == quoted
+    return right > wrong
 
 
 def _shifted(start: int, end: int) -> Callable[[Sequence[Span], str], list[Span]]:
