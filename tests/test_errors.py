@@ -77,6 +77,9 @@ def test_names_that_are_listed_are_few_and_no_texts():
     sentence = str(unknown_name("here", "xyz", names))
     assert len(sentence) < 500 and "(30,001 in all)" in sentence and "somebody" not in sentence
     assert shown("BookRestaurant") == "'BookRestaurant'" and shown("New York") == "'New York'" and shown(7) == "'7'"
+    named = "Which of these do you use: app or website"
+    assert shown(named, whole=True) == "'Which of these do you ... app or website'"
+    assert shown(named[:40], whole=True) == repr(named[:40])
     assert shown("my name is Ann Smith") == "'my name ...'" and shown("一二三四五六七八九十一二三") == "'一二三四五六七八...'"
 
 

@@ -66,7 +66,7 @@ def shown(value: object, whole: bool = False) -> str:
     """
     text = str(value)
     if whole:
-        return repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+        return repr(text if len(text) <= LONGEST else f"{text[:22]}...{text[-15:]}")  # names often differ at their end alone
     return repr(text if len(text) <= 12 or _NAME.fullmatch(text) else text[:8] + "...")
 
 

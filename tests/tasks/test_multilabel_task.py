@@ -272,9 +272,27 @@ def test_what_is_skipped_or_taken_for_none_is_counted():
     task = fitted("multilabel", ticks, labels=["a", "b", "c"])
     assert task.targets(ticks).present.tolist() == [True, True, True, False]
     assert task.findings(ticks) == [
-        "1 of 4 rows has no value in one of the columns 'a', 'b', 'c', and is skipped by 't'.",
+        "1 of 4 rows has no value in column 'c', and is skipped by 't'. "
+        "One blank skips a row; `blanks: 0` in the task reads a blank as 0.",
         "4 blank cells of 't' count as 0, in columns that hold nothing but 1 and blanks.",
     ]
+    long = "Mentions: staff and "
+    holes = corpus_of(
+        **{f"{long}prices of the menu": ["1", None, "0", "n/a"], f"{long}places in the city": ["0", None, "1", "1"]}
+    )
+    names = [name for name in holes.table.columns if name != "text"]
+    task = fitted("multilabel", holes, labels=names)
+    assert task.targets(holes).present.tolist() == [True, False, True, False]
+    assert task.findings(holes)[0].startswith(
+        "2 of 4 rows have no value in one of 2 columns ('Mentions: staff and prices of the menu' 2, "
+        "'Mentions: staff and places in the city' 1), 1 of them 'n/a', and are skipped by 't'. One blank skips a row;"
+    )
+    task = fitted("multilabel", holes, labels=names, blanks=0)
+    assert task.targets(holes).values.tolist() == [[True, False], [False, False], [False, True], [False, True]]
+    assert task.targets(holes).present.all()
+    assert task.findings(holes) == ["3 blank cells of 't' count as 0, as `blanks: 0` says."]
+    with pytest.raises(ValidationError, match="belongs to labels that lists columns of 0 and 1"):
+        MultilabelConfig(labels="labels", blanks=0)
     lists = corpus_of(labels=[["a", "a", "", "b", None], ["b", "a"], None, []])
     assert fitted("multilabel", lists, labels="labels").findings(lists) == [
         "1 of 4 rows has no value in column 'labels', and is skipped by 't'. "

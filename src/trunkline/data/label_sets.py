@@ -101,10 +101,19 @@ def _set_of(
     return list(dict.fromkeys(one for one in found if one and not one.isspace()))
 
 
-def indicators(table: Table, names: Sequence[str], where: str = "", *, missing: Missing = None) -> list[list[str] | None]:
+def indicators(
+    table: Table, names: Sequence[str], where: str = "", *, missing: Missing = None, zero: bool = False
+) -> list[list[str] | None]:
     """Return label lists from 0/1 columns, each named by its label; a row that misses one of them is missing.
 
     In a column that has no 0, only 1 and blanks, a blank is a 0; so it is in one of blanks alone beside such a column.
+
+    Args:
+        table: that holds the columns.
+        names: of the columns.
+        where: what asks for them.
+        missing: the strings that are listed as missing values.
+        zero: a blank is a 0 in every column.
     """
 
     def holds(name: str, row: int, word: str | None) -> bool | None:
@@ -122,8 +131,8 @@ def indicators(table: Table, names: Sequence[str], where: str = "", *, missing: 
         ticked |= {name for name, words in held.items() if ticked and set(words) == {None}}
         out: list[list[str] | None] = []
         for row in range(len(table)):
-            known = all(held[name][row] is not None or name in ticked for name in names)
+            known = zero or all(held[name][row] is not None or name in ticked for name in names)
             out.append([name for name in names if held[name][row]] if known else None)
         return out
 
-    return table.parsed(("indicators", tuple(names), policy(missing)), parse)
+    return table.parsed(("indicators", tuple(names), policy(missing), zero), parse)

@@ -15,7 +15,7 @@ from trunkline.data.columns import label_of
 from trunkline.data.corpus import Corpus
 from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alone
-from trunkline.data.values.missing import is_listed, missing_hint, spells_missing
+from trunkline.data.values.missing import is_listed, is_missing, missing_hint, spells_missing
 from trunkline.errors import BadInput, listed, shown
 from trunkline.tasks.label_types import in_type
 
@@ -270,10 +270,29 @@ def skipped(
     spelled = Counter(
         str(cell).strip() for cell in cells if is_listed(cell, words) or (isinstance(cell, str) and spells_missing(cell))
     )
-    of = table.named(columns[0]) if len(columns) == 1 else f"one of the columns {listed(columns, 8)}"
+    of = (
+        table.named(columns[0])
+        if len(columns) == 1
+        else f"one of {len(columns):,} columns ({_blanks(table, columns, gone, words)})"
+    )
     such = "".join(f", {count:,} of them {shown(word)}" for word, count in spelled.most_common(4))
     have, are = ("has", "is") if len(gone) == 1 else ("have", "are")
     return [f"{len(gone):,} of {len(present):,} rows {have} no value in {of}{such}, and {are} skipped by {task!r}."]
+
+
+def _blanks(table: Table, columns: Sequence[str], rows: Sequence[int], words: Collection[str]) -> str:
+    """The columns in which `rows` have no value, those with the most first, and in how many of them each has none."""
+    counts = Counter({name: sum(_absent(table.columns[name][row], words) for row in rows) for name in columns})
+    found = [f"{shown(name, whole=True)} {count:,}" for name, count in counts.most_common(8) if count]
+    return ", ".join(found) + (", ..." if sum(map(bool, counts.values())) > 8 else "")
+
+
+def _absent(value: Any, words: Collection[str]) -> bool:
+    return (
+        is_missing(value)
+        or is_listed(value, words)
+        or (isinstance(value, str) and (not value.strip() or spells_missing(value)))
+    )
 
 
 def doubtful(

@@ -31,12 +31,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class MultilabelConfig(TaskConfig):
     """`{kind: multilabel, labels: COLUMN}` of lists, vectors or strings (with `separator`); `labels: [COLUMNS]` of 0 and 1."""
 
-    LATER: ClassVar[tuple[str, ...]] = (*TaskConfig.LATER, "label_list")
+    LATER: ClassVar[tuple[str, ...]] = (*TaskConfig.LATER, "label_list", "blanks")
 
     kind: Literal["multilabel"] = "multilabel"
     labels: str | Annotated[list[str], Field(min_length=1)]
     label_list: space.LabelList | None = None  # all labels in the order wanted: of vectors, their places
     separator: Annotated[str, Field(min_length=1)] | None = None
+    blanks: Literal["missing", 0] = "missing"  # what a blank cell of columns of 0 and 1 is
     threshold: Literal["tuned", "per_label"] | Share = "tuned"
     class_weights: space.ClassWeights = "none"  # of a label's positives
 
@@ -44,6 +45,8 @@ class MultilabelConfig(TaskConfig):
     def _listed_once(self) -> MultilabelConfig:
         if self.label_list is not None and not isinstance(self.labels, str):
             raise ValueError("label_list names the labels of one column, but labels lists columns, which name their labels")
+        if self.blanks == 0 and isinstance(self.labels, str):
+            raise ValueError("blanks was given, but it belongs to labels that lists columns of 0 and 1")
         return self
 
 
@@ -152,12 +155,22 @@ class MultilabelTask(Task):
         return _label_rows(self.name, self.config, corpus, self.labels)
 
     def findings(self, corpus: Corpus) -> list[str]:
-        rows, config = self._rows(corpus), self.config
-        found = space.skipped(self.name, corpus, self.columns(), [row is not None for row in rows], config.missing)
+        rows, config, named = self._rows(corpus), self.config, self.columns()
+        read = [
+            columns.labels(corpus.table, name, missing=config.missing) for name in named if not isinstance(config.labels, str)
+        ]
+        # A blank skips a row only in a column that has a 0.
+        zeros = [
+            name for name, cells in zip(named, read, strict=False) if label_sets.NO & {str(cell).lower() for cell in cells}
+        ]
+        found = space.skipped(self.name, corpus, zeros or named, [row is not None for row in rows], config.missing)
         if not isinstance(config.labels, str):
-            read = [columns.labels(corpus.table, name, missing=config.missing) for name in config.labels]
             blank = sum(row is not None and cell is None for one in read for row, cell in zip(rows, one, strict=True))
-            if blank:
+            if found:
+                found = [f"{found[0]} One blank skips a row; `blanks: 0` in the task reads a blank as 0."]
+            if blank and config.blanks == 0:
+                found.append(f"{blank:,} blank cells of {self.name!r} count as 0, as `blanks: 0` says.")
+            elif blank:
                 found.append(
                     f"{blank:,} blank cells of {self.name!r} count as 0, in columns that hold nothing but 1 and blanks."
                 )
@@ -326,7 +339,8 @@ def _label_rows(name: str, config: MultilabelConfig, corpus: Corpus, names: list
     """Return the labels of each row; `names` are those of the places of vectors."""
     where = f"tasks.{name}.labels"
     if not isinstance(config.labels, str):
-        return label_sets.indicators(corpus.table, config.labels, where, missing=config.missing)
+        zero = config.blanks == 0
+        return label_sets.indicators(corpus.table, config.labels, where, missing=config.missing, zero=zero)
     return label_sets.label_sets(
         corpus.table, config.labels, where, separator=config.separator, names=names, missing=config.missing
     )

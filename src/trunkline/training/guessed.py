@@ -94,8 +94,12 @@ def commented(guess: Guess, train: str, rows: int, name: str, form: str | None =
         amounts = bool(own) and own[0] in columns and columns[own[0]].amounts
         lines += [f"  # {line}" for line in _alternatives(section, amounts)]
         lines.append(_entry(task, section))
-    if guess.together:
-        lines.append(f"  # {guess.together}")
+    if guess.joined:
+        lines.append("  # To make the columns of 0 and 1 the labels of one task, remove their tasks above and uncomment this.")
+        if any("blanks" in section for section in guess.joined.values()):
+            lines.append("  # blanks: 0 reads a blank as 0; without it every row with a blank is skipped.")
+        block = yaml.safe_dump(guess.joined, sort_keys=False, allow_unicode=True, width=10**9)
+        lines += [f"  # {line}" for line in block.splitlines()]
     unused = [decision for decision in guess.decisions if decision.role == "unused"]
     lines += [f"  # {decision.sentence}" for decision in unused]
     lines += [

@@ -247,6 +247,24 @@ def test_columns_of_zeros_and_ones_may_be_one_task():
     section = yaml.safe_load(found.together.partition("tasks: ")[2])
     assert section == {"labels": {"kind": "multilabel", "labels": ["joy", "very calm"]}} and len(found.tasks) == 3
     assert guess(mood=cycle(["a", "b"], 60), joy=zeros["joy"], size=cycle([1, 2], 60)).together == ""
+    gone = {"joy": (3, 4), "very calm": (4,)}
+    holes = {name: [None if i in gone[name] else v for i, v in enumerate(zeros[name])] for name in zeros}
+    found = guess(**holes)
+    assert found.joined == {"labels": {"kind": "multilabel", "labels": ["joy", "very calm"], "blanks": 0}}
+    assert found.together.endswith("(`blanks: 0` reads a blank as 0; without it 2 of the 60 rows, which have one, are skipped)")
+    config = commented(found, "x.csv", 60, "x.yaml")
+    assert "amounts rather than names" not in config  # of 0 and 1
+    block = config[config.index("  # labels:") :].partition("\n\n")[0]
+    assert yaml.safe_load(block.replace("# ", "")) == found.joined  # uncommented
+
+
+def test_a_column_without_a_name_is_not_said_to_be_called_like_an_id():
+    said = guess(
+        **{"column 2": list(range(60)), "Unnamed: 3": list(range(60)), "row_id": list(range(60))}, mood=cycle("ab", 60)
+    )
+    reasons = {decision.column: decision.why for decision in said.decisions}
+    assert reasons["column 2"] == reasons["Unnamed: 3"] == "it has no name in the header, as an index that was saved"
+    assert reasons["row_id"] == "its name looks like that of an id"
 
 
 def test_only_numbers_are_said_to_be_perhaps_amounts():

@@ -122,11 +122,12 @@ def guess_columns(
         unused = {name: decision.why for name, decision in made.items() if decision.role == "unused"}
         raise _none(table, "looks like a task", "one, or a config", unused)
     decisions = [
-        replace(made[name], listable=name in listable, amounts=looks[name].numbers is not None)
+        replace(made[name], listable=name in listable, amounts=not {0.0, 1.0}.issuperset(looks[name].numbers or ()))
         for name in table.columns
         if name in made
     ]
-    return Guess(text, pair, tasks, decisions, _together(looks, tasks))
+    together, joined = _together(looks, tasks)
+    return Guess(text, pair, tasks, decisions, together, joined)
 
 
 def _types(tags: Tags, look: Look) -> str:
@@ -135,21 +136,21 @@ def _types(tags: Tags, look: Look) -> str:
     return f"; {types:,} type{'s' * (types != 1)} of span in {look.n:,} rows" if types else ""
 
 
-def _together(looks: Mapping[str, Look], tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """What to say of several columns of 0 and 1, each a task of its own: that they may be labels of one task."""
+def _together(looks: Mapping[str, Look], tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, dict[str, Any]]]:
+    """What to say of several columns of 0 and 1, each a task of its own: that they may be labels of one task; and that task."""
     own = {name: str(task["label"]) for name, task in tasks.items() if task["kind"] == "sequence"}
     found = [name for name in own.values() if looks[name].truths or set(looks[name].numbers or ()) == {0.0, 1.0}]
     if len(found) < 2:
-        return ""
-    name = task_name("labels", [task for task, column in own.items() if column not in found])
-    section = yaml.safe_dump(
-        {name: {"kind": "multilabel", "labels": found}},
-        default_flow_style=True,
-        sort_keys=False,
-        allow_unicode=True,
-        width=10**9,
-    ).strip()
-    return f"{len(found)} columns hold 0 and 1; to make them the labels of one task, give in a config tasks: {section}"
+        return "", {}
+    rows = len(looks[found[0]].table)
+    blank = rows - len(set.intersection(*(set(looks[name].rows) for name in found)))
+    section: dict[str, Any] = {"kind": "multilabel", "labels": found} | ({"blanks": 0} if blank else {})
+    joined = {task_name("labels", [task for task, column in own.items() if column not in found]): section}
+    written = yaml.safe_dump(joined, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9).strip()
+    said = f"{len(found)} columns hold 0 and 1; to make them the labels of one task, give in a config tasks: {written}"
+    if blank:
+        said += f" (`blanks: 0` reads a blank as 0; without it {blank:,} of the {rows:,} rows, which have one, are skipped)"
+    return said, joined
 
 
 def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, str]:

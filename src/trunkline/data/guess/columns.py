@@ -45,7 +45,7 @@ def one_column(look: Look, text: str | None) -> Made:
     if look.distinct == 1:
         return unused("it has the same value in every row")
     if look.named_as_id:
-        return unused("its name looks like that of an id")
+        return unused(look.why_id)
     if look.name.lower() in DIVISION:
         return unused("its name is that of a split")
     if look.numbers is not None:

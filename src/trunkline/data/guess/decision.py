@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.errors import shown
@@ -26,7 +26,7 @@ class Decision:
 
     role: text, text_pair, tokens, a task kind, or unused; why: the rest of a sentence; task: its name, where it is one;
     listable: whether messages may show the name of the column whole (`Table.listable`); amounts: whether the values
-    are numbers.
+    are numbers other than 0 and 1.
     """
 
     column: str
@@ -53,6 +53,7 @@ class Guess:
     tasks (dict[str, dict]): task name -> what stands under `tasks:` in a config.
     decisions (list[Decision]): one per column, in the order of the table.
     together (str): a sentence on columns that may be the labels of one task; empty where there are none.
+    joined (dict[str, dict]): that task under its name, as in `tasks`.
     """
 
     text: str | None
@@ -60,6 +61,7 @@ class Guess:
     tasks: dict[str, dict[str, Any]]
     decisions: list[Decision]
     together: str = ""
+    joined: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:

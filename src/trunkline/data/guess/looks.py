@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.data import columns, label_sets
-from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id
+from trunkline.data.guess.names import TEXT_NAMES, names_codes, names_id, names_nothing
 from trunkline.data.table import Table
 from trunkline.data.values.label_spelling import spelled_alike
 from trunkline.data.values.missing import is_missing, spells_missing
@@ -119,6 +119,12 @@ class Look:
     @property
     def named_as_id(self) -> bool:
         return names_id(self.name)
+
+    @property
+    def why_id(self) -> str:
+        """Why a column is taken for an id by its name; the rest of a sentence."""
+        unnamed = names_nothing(self.name)
+        return "it has no name in the header, as an index that was saved" if unnamed else "its name looks like that of an id"
 
     @property
     def label_like(self) -> bool:

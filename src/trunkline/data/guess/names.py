@@ -39,6 +39,11 @@ def names_id(name: str) -> bool:
     return not name.strip() or _ID.fullmatch(name) is not None or _ID.fullmatch(name.lower()) is not None
 
 
+def names_nothing(name: str) -> bool:
+    """Whether a column has no name of its own, but one that a reader has made for it."""
+    return not name.strip() or re.fullmatch(r"column \d+|unnamed: \d+.*", name.lower()) is not None
+
+
 def names_classes(name: str) -> bool:
     """Whether a column is called like one of classes, so that whole numbers in it are classes too."""
     return _CLASS.fullmatch(name.lower()) is not None

@@ -41,7 +41,7 @@ def why_no_text(look: Look) -> str:
     if not look.n:
         return "no row has a value"
     if look.named_as_id:
-        return "its name looks like that of an id"
+        return look.why_id
     if look.lists:
         return "its values are lists"
     if look.numbers is not None or not look.strings:
