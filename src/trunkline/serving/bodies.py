@@ -21,7 +21,7 @@ HEAVY = 1 << 15  # bytes of a body from which on it is not parsed in the thread 
 
 
 class JsonRoute(APIRoute):
-    """A route whose endpoint is given the request and, as `body`, its JSON as the model that its annotation names.
+    """A route whose endpoint is given the request, what its path names and, as `body`, its JSON as the annotated model.
 
     FastAPI documents it as it does any route; the body itself is read here: with this package's limits and sentences, in one
     step from bytes to the model, and in another thread where it is large.
@@ -34,7 +34,7 @@ class JsonRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             request.app.state.service.refuse_early()
-            return await endpoint(request=request, body=await read_json(request, model))
+            return await endpoint(request=request, body=await read_json(request, model), **request.path_params)
 
         return handle
 
@@ -47,7 +47,8 @@ async def read_json(request: Request, model: type[M]) -> M:
         Gone: the client closed the connection before it was sent.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    unsaid = not kind and "origin" not in request.headers  # as Triton's client; a browser says where its page is from
+    if not unsaid and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         # what a page of another site may send without asking first is refused, too
         raise Refused(415, "bad_input", "found no header Content-Type: application/json, expected it")
     try:

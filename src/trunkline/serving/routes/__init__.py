@@ -9,7 +9,17 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from trunkline.serving.routes import changes, health, metrics, page, predict, tasks
+from trunkline.serving.routes import (
+    changes,
+    embeddings_inference,
+    health,
+    huggingface,
+    metrics,
+    open_inference,
+    page,
+    predict,
+    tasks,
+)
 from trunkline.serving.service import Service
 
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
@@ -19,4 +29,7 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     health.router,
     metrics.router,
     page.router,
+    embeddings_inference.router,
+    huggingface.router,
+    open_inference.router,
 )
