@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from everykind import every_kind
-from test_export import learned
 
 from trunkline.branches import methods
 from trunkline.model.branch import Branch, TrunkRef, save_branch
@@ -63,6 +62,8 @@ def write_branch(trunk: Trunk, folder: Path, task: str, method: dict[str, Any] |
 
 def write_tuned(zoo: Any, folder: Path, method: str, precision: str = "fp32", name: str = "bert", **config: Any) -> Path:
     """Save a branch whose method changes the trunk, with the plain head."""
+    from test_export import learned  # beside the tests that use this
+
     trunk, tuned, head = learned(zoo, name, "text", method, precision=precision, **config)
     task = every_kind()["mood"]
     task.name = "mood"
