@@ -186,6 +186,18 @@ def test_a_changed_trunk_is_exported_with_its_branch(zoo, tmp_path, method, prec
         ]
 
 
+@pytest.mark.slow
+def test_a_side_branch_on_bf16_states_tells_how_many_answers_stay(zoo, tmp_path):
+    trunk = trunk_of(zoo, "bert", dtype="bf16")
+    folders = [write_branch(trunk, tmp_path, task, precision="bf16") for task in ("mood", "stars")]
+    made = export_onnx(folders, tmp_path / "out", texts=TEXTS)
+    assert made.agreement["mood"].trained_in == "bf16" and made.agreement["mood"].own_texts == 5
+    own = Bundle.open(folders, device="cpu").predict_written(TEXTS)
+    found = Graph(tmp_path / "out").predict(TEXTS)
+    same = sum(one["mood"]["label"] == other["mood"]["label"] for one, other in zip(found, own, strict=True))
+    assert made.agreement["mood"].own_same == same >= 4 and len(made.findings) == 2
+
+
 def refused(paths, out, **options) -> str:
     with pytest.raises(BadInput) as caught:
         export_onnx(paths, out, **options)

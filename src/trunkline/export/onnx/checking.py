@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,14 @@ def compare(together: Together, folder: Path, corpus: Corpus, *, exact: bool, wh
     Raises:
         TrunklineError: they are not, or the graph gives what is no number.
     """
-    graph = Graph(folder)
+    graph = _opened(folder, where)
     expected, own = _by_torch(together, corpus), _in_own_precision(together, corpus)
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in together.branches}
     largest = dict.fromkeys(together.branches, 0.0)
     for begin in range(0, len(corpus), BATCH):
         some = slice(begin, begin + BATCH)
-        try:
+        with _running(where):
             read, logits = graph.logits(corpus.texts[some], None if corpus.pairs is None else corpus.pairs[some])
-        except Exception as error:  # of onnxruntime, which has kinds of its own
-            what = (str(error) or type(error).__name__).splitlines()[0][:200]
-            raise TrunklineError(f"{where}: onnxruntime cannot run the graph ({what}); nothing was written") from error
         for (name, task), rows in zip(graph.about["tasks"].items(), logits, strict=True):
             for number, (text, one, x) in enumerate(zip(corpus.texts[some], read, rows, strict=True), start=begin):
                 found = of_words(x, words_of(text, task), one) if "words" in task else x
@@ -101,6 +99,21 @@ def compare(together: Together, folder: Path, corpus: Corpus, *, exact: bool, wh
             *((_trained_in(branch), len(trained), _count(answers[name], trained, scale)) if trained is not None else ()),
         )
     return agreements
+
+
+def _opened(folder: Path, where: Path) -> Graph:
+    with _running(where):
+        return Graph(folder)
+
+
+@contextmanager
+def _running(where: Path) -> Iterator[None]:
+    """Say in one sentence what onnxruntime, which has kinds of error of its own, does not run."""
+    try:
+        yield
+    except Exception as error:
+        what = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise TrunklineError(f"{where}: onnxruntime cannot run the graph ({what}); nothing was written") from error
 
 
 def _by_torch(together: Together, corpus: Corpus) -> dict[str, tuple[list[np.ndarray], list[dict[str, Any]]]]:

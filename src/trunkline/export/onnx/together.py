@@ -76,10 +76,12 @@ def open_together(paths: Any, trunk: str | Trunk | None = None) -> Together:
         BadInput: no branch, or branches that cannot be in one graph: the sentence says why.
         TrunklineError: the trunk cannot be found.
     """
-    places = [Path(paths)] if isinstance(paths, str | Path) else [Path(getattr(one, "path", one)) for one in paths]
-    folders = [folder for place in places for folder in branch_folders(place)]
+    given = [paths] if isinstance(paths, str | Path) or hasattr(paths, "path") else paths
+    folders = [folder for one in given for folder in branch_folders(Path(getattr(one, "path", one)))]
     if not folders:
         raise BadInput("no branch given; expected at least one branch or run directory")
+    if isinstance(trunk, Trunk) and ((trunk.precision, trunk.compiled) != ("fp32", None) or trunk.device.type != "cpu"):
+        trunk = str(trunk.folder)
     loaded = trunk if isinstance(trunk, Trunk) else _trunk_of(load_branch(folders[0], trunk, device="cpu"), trunk)
     found = _opened(folders, loaded)
     _check(found)
