@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import BackendName, Debug, Json, TrunkName, err, guarded, out, print_json, tell
+from trunkline.cli.common import (
+    BackendName,
+    Debug,
+    Json,
+    PrecisionChange,
+    TrunkDtype,
+    TrunkName,
+    err,
+    guarded,
+    out,
+    print_json,
+    tell,
+)
 from trunkline.errors import BadInput
 
+if TYPE_CHECKING:
+    from trunkline.model.bundle import Bundle
+
 EXAMPLE = "play some jazz"
+
+
+def _advice(bundle: Bundle) -> list[str]:
+    """What would compute the trunk faster on this machine: measured by the first server, and then known."""
+    from trunkline.trunk.speeds import TAKES, advice, compiles, speeds
+
+    if not compiles():
+        return []
+    with err().status(f"measuring once what this machine computes fastest, {TAKES}"):
+        return advice(bundle.trunk, speeds(bundle.trunk))
 
 
 @guarded
@@ -67,6 +92,8 @@ def serve(
     ] = False,
     trunk: TrunkName = None,
     backend: BackendName = None,
+    dtype: TrunkDtype = None,
+    allow_precision_change: PrecisionChange = False,
     at_start: Json = False,  # not as_json: the object is printed when requests are taken, and not at the end
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -114,8 +141,12 @@ def serve(
             from trunkline.serving.engine import Engine, Limits
             from trunkline.serving.logs import json_logs
 
-            bundle = Bundle.open(branches, trunk=trunk, backend=backend)
+            bundle = Bundle.open(
+                branches, trunk=trunk, backend=backend, dtype=dtype, allow_precision_change=allow_precision_change
+            )
             engine = Engine(bundle, Limits(queue_tokens=queue_tokens, batch_tokens=batch_tokens))
+        for sentence in [*bundle.findings, *_advice(bundle)]:
+            tell(sentence)
         address = run.address_of(listening)
 
         def started() -> None:
