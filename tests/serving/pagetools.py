@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import threading
@@ -73,11 +74,27 @@ def watched(browser, **settings):
     made.check()
 
 
+def opened(page, address):
+    """Open the page and wait for its tasks."""
+    page.goto(address)
+    page.locator(EVERY_TASK).first.wait_for()
+
+
+def said(page, pattern):
+    """Wait until the page says this in its place for errors."""
+    page.locator("#error", has_text=re.compile(pattern)).wait_for()
+
+
 def task(name, kind="sequence", labels=("a", "b"), **facts):
     """A task as `GET /v1/tasks` has it."""
     facts = {"max_length": 64, "pairs": False, "layers": {"0": 0.25, "2": 0.75}, "card": f"# {name}\n", **facts}
     labels = list(labels) if labels else None
     return {"name": name, "kind": kind, "labels": labels, "method": "m", "trainable_parameters": 9, "metrics": {}, **facts}
+
+
+def labelled(label, score=0.9):
+    """The answer of a sequence task with the labels `label` and b."""
+    return {"label": label, "score": score, "scores": {label: score, "b": 1 - score}}
 
 
 def answer(prediction, **facts):

@@ -5,7 +5,7 @@ import { layerChart } from "./layers.js";
 import { events } from "./marks.js";
 
 const SHOWN = 5; // labels of a task that are seen at once
-const HUES = 8; // colours of entities in page.css
+const HUES = 12; // colours of spans in page.css
 
 /** The card of a task. `show` puts an answer into it, `clear` empties it, `sentence` says the answer in words. */
 export class AnswerCard {
@@ -127,6 +127,7 @@ class ScoreRow {
 /** Spans marked in the text. */
 class Marked {
   constructor(task) {
+    this.labels = task.labels ?? [];
     this.element = make("div", { class: "marked", dir: "auto", tabindex: 0, role: "group", "aria-label": `the text, as ${task.name} marks it` });
   }
 
@@ -148,7 +149,7 @@ class Marked {
       else if ("open" in event) {
         const span = answer.spans[event.open];
         const title = `${span.label} ${percent(span.score)}`;
-        const mark = make("mark", { class: `hue-${hue(span.label)}`, "data-span": event.open, title });
+        const mark = make("mark", { class: `hue-${this.hue(span.label)}`, "data-span": event.open, title });
         stack.at(-1).append(mark);
         stack.push(mark);
       } else {
@@ -158,6 +159,11 @@ class Marked {
       }
     }
     this.element.replaceChildren(root);
+  }
+
+  /** One of the colours, always the same for a label. */
+  hue(label) {
+    return Math.max(0, this.labels.indexOf(label)) % HUES;
   }
 
   clear() {
@@ -211,10 +217,3 @@ const BODIES = {
   token: (task) => new Marked(task),
   regression: () => new Value(),
 };
-
-/** One of the colours, the same for a label at all times. */
-function hue(label) {
-  let sum = 7;
-  for (const character of label) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
-  return sum % HUES;
-}

@@ -14,5 +14,5 @@ export const EXAMPLES = [
   ["A review", "Two hours that I will not get back: a fine cast, and not one line worth saying.", "The film was a pleasure."],
   ["A question", "Why is the sky darker when you look straight up?", "What colour does the sky have?"],
   ["Right to left", "احجز طاولة لأربعة أشخاص في مطعم إيطالي في بوسطن مساء الغد", "أربعة أشخاص يريدون العشاء."],
-  ["A long text", Array(6).fill(LONG.join(" ")).join("\n\n"), "The ferry is always full."],
+  ["A long text", Array(12).fill(LONG.join(" ")).join("\n\n"), "The ferry is always full."],
 ];

@@ -47,9 +47,9 @@ function arrange() {
   byId("pair-part").hidden = !readers.length;
   byId("pair-readers").textContent = readers.length && readers.length < chosen.length ? `for ${readers.join(", ")}` : "";
   byId("chosen").textContent = chosen.length < page.tasks.length ? `${chosen.length} of ${counted(page.tasks.length, "task")}` : "";
-  const alone = chosen.filter((task) => task.kind !== "token").length === 1;
-  byId("answers").classList.toggle("alone", alone); // a card that nothing stands beside has the width of all
-  byId("answers").replaceChildren(...chosen.map((task) => page.cards.get(task.name).element));
+  const [wide, narrow] = [(task) => task.kind === "token", (task) => task.kind !== "token"].map((fits) => chosen.filter(fits));
+  byId("answers").classList.toggle("alone", narrow.length === 1); // a card that nothing stands beside is as wide as all
+  byId("answers").replaceChildren(...[...wide, ...narrow].map((task) => page.cards.get(task.name).element));
 }
 
 const asked = () => page.tasks.filter((task) => !page.off.has(task.name));
