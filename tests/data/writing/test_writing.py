@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trunkline.data.writing import output_format, output_suffixes
+from trunkline.data.writing import output_format, output_suffixes, parquet
 from trunkline.errors import BadInput
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
@@ -95,6 +95,14 @@ def test_parquet_keeps_types(chunks):
     found = pq.read_table(io.BytesIO(written("a.parquet", ROWS, chunks, types)))
     assert found.schema.field("at").type == pa.timestamp("us") and found.column("n").to_pylist() == [1, -7, None]
     assert found.column("big").to_pylist() == [row["big"] for row in ROWS] and math.isnan(found.column("x").to_pylist()[1])
+
+
+def test_rows_are_gathered_to_row_groups_of_parquet(monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 5)
+    found = pq.ParquetFile(io.BytesIO(written("a.parquet", [{"n": number} for number in range(23)], 8)))
+    assert found.metadata.num_row_groups == 4 and found.read().column("n").to_pylist() == list(range(23))
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 1)
+    assert pq.ParquetFile(io.BytesIO(written("a.parquet", ROWS, 3))).metadata.num_row_groups == 3
 
 
 def test_objects_in_parquet_lose_no_key():

@@ -13,9 +13,13 @@ from trunkline.data.values.written import encodable, plain
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
 from trunkline.errors import BadInput, shown
 
+GROUP_ROWS, GROUP_BYTES = 1 << 16, 1 << 25  # of which a row group has about one
+
 
 class ParquetRows:
     """Writes rows to a Parquet file, some at a time; the first ones set its columns and their types.
+
+    They are held until there are enough for a row group: readers are slow on small ones, and the file's end describes each.
 
     Args:
         file (Bytes): where to write.
@@ -25,6 +29,7 @@ class ParquetRows:
         self.file = file
         self.writer: pq.ParquetWriter | None = None
         self.rows = 0
+        self._held: list[pa.Table] = []
 
     def write(self, rows: Sequence[Cells], types: Mapping[str, Any]) -> None:
         """Write rows, some columns of known types; BadInput for what does not fit the columns that the first rows have set."""
@@ -54,14 +59,22 @@ class ParquetRows:
                         f"not of the type of the first rows ({str(kind.type)[:40]}), expected one type, or --format jsonl"
                     ) from None
             table = pa.table(arrays, schema=schema)
-        self.writer.write_table(table)
         self.rows += len(rows)
+        self._held.append(table)
+        if sum(map(len, self._held)) >= GROUP_ROWS or sum(part.nbytes for part in self._held) >= GROUP_BYTES:
+            self._write_group()
 
     def close(self) -> None:
         """Write what ends the file."""
         if self.writer is None:
             self.writer = pq.ParquetWriter(self.file, pa.schema([]))
+        self._write_group()
         self.writer.close()
+
+    def _write_group(self) -> None:
+        if self._held and self.writer is not None:
+            self.writer.write_table(pa.concat_tables(self._held))
+            self._held.clear()
 
 
 def _array(values: list[Any], kind: Any) -> pa.Array:
