@@ -145,6 +145,11 @@ def test_a_decision_is_saved_read_and_refused_where_it_does_not_fit(plain, tmp_p
         with pytest.raises(BadInput) as error:
             load_branch(tmp_path / "mood")
         assert sentence in str(error.value) and "\n" not in str(error.value)
+    save_branch(plain.branches["topics"], tmp_path / "topics")
+    two = Decision(rows=60, temperature=2.0, thresholds=(0.5, 0.4)).model_dump(mode="json")
+    resave(tmp_path / "topics", {**json.loads((tmp_path / "topics/branch.json").read_text()), "decision": two}, 2)
+    with pytest.raises(BadInput, match=r"decision\.thresholds: found 2 for a task of kind multilabel with 3 labels"):
+        load_branch(tmp_path / "topics")
     (tmp_path / "mood/branch.json").write_text(json.dumps(put(described, ("decision", "temperature"), 1.5)))
     with pytest.raises(BadInput, match=r"a setting in it was changed|expected sha256|found sha256"):
         load_branch(tmp_path / "mood")

@@ -136,31 +136,40 @@ def test_tuning_finds_the_best_threshold_for_the_monitored_metric_and_decoding_u
     assert np.array_equal(again.criterion().decode(logits).values, criterion.decode(logits).values)
 
 
-def test_labels_with_enough_positives_have_a_threshold_of_their_own():
+def measured(true, predicted, metric):
+    if metric == "accuracy":
+        return accuracy_score(true, predicted)
+    return f1_score(true, predicted, average=metric[3:], zero_division=0)
+
+
+@pytest.mark.parametrize("metric", ["f1_micro", "f1_macro", "f1_weighted", "accuracy"])
+def test_labels_with_enough_positives_have_a_threshold_of_their_own(metric):
     generator = np.random.default_rng(3)
     logits = (generator.standard_normal((300, 3)) * 2 - 1).astype(np.float32)
     true = generator.random((300, 3)) < 1 / (1 + np.exp(-logits * np.array([1.0, 3.0, 1.0]) - np.array([1.5, -1.0, 0.0])))
     true[:, 2] = np.arange(300) < POSITIVES - 1
-    task = multilabel_task(threshold="per_label")
+    task = multilabel_task(threshold="per_label", metric=metric)
     chosen = task.tune(logits, Targets(true, np.ones(300, bool)))
-    scores = torch.sigmoid(torch.from_numpy(logits)).numpy()
-    own = chosen["thresholds"]
-    assert own[2] == task.learned.threshold == chosen["threshold"] and len({*own}) == 3  # too few to have its own
-    for label in (0, 1):
-        f1 = [f1_score(true[:, label], scores[:, label] >= np.float32(one), zero_division=0) for one in CANDIDATES]
-        assert f1_score(true[:, label], scores[:, label] >= np.float32(own[label])) == pytest.approx(max(f1))
-    found = f1_score(true, scores >= np.array(own, np.float32), average="micro")
-    assert chosen["tuned"] == pytest.approx(found) and chosen["metric"] == "f1_micro"
-    shared = multilabel_task()
-    alone = shared.tune(logits, Targets(true, np.ones(300, bool)))
+    scores, own = torch.sigmoid(torch.from_numpy(logits)).numpy(), np.array(chosen["thresholds"], np.float32)
+    assert chosen["thresholds"][2] == task.learned.threshold == chosen["threshold"] and len({*own}) > 1
+    best = measured(true, scores >= own, metric)
+    assert chosen["tuned"] == pytest.approx(best) and chosen["metric"] == metric
+    assert best > measured(true, scores >= np.float32(chosen["threshold"]), metric)
+    for label in (0, 1):  # no other threshold of one label is better
+        for candidate in CANDIDATES[::4]:
+            other = own.copy()
+            other[label] = candidate
+            assert measured(true, scores >= other, metric) <= best + 1e-12
+    alone = multilabel_task(metric=metric).tune(logits, Targets(true, np.ones(300, bool)))
     assert alone == {key: value for key, value in chosen.items() if key != "thresholds"} | {"tuned": alone["tuned"]}
 
 
-def test_of_equally_good_thresholds_of_a_label_the_one_nearest_the_shared_one_is_taken():
+@pytest.mark.parametrize("metric", ["f1_micro", "f1_macro", "accuracy"])
+def test_of_equally_good_thresholds_of_a_label_the_one_nearest_the_shared_one_is_taken(metric):
     true = np.repeat([[True], [False]], POSITIVES, axis=0)
     scores = np.repeat(np.float32([[0.9], [0.1]]), POSITIVES, axis=0)
-    for shared in (0.02, 0.3, 0.95):
-        [found] = label_thresholds(true, scores, shared)
+    for shared in CANDIDATES[[10, 50, 118]]:
+        [found] = label_thresholds(true, scores, shared, metric)
         right = CANDIDATES[(CANDIDATES > 0.1) & (CANDIDATES <= 0.9)]
         assert found == right[np.abs(right - shared).argmin()]
 

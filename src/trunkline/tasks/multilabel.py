@@ -307,7 +307,7 @@ class MultilabelTask(Task):
         chosen = best_threshold(true, every, self._tuned_for)
         self.learned.threshold = chosen["threshold"]
         if self.config.threshold == "per_label":
-            found = label_thresholds(true[:, : self.outputs], scores, self.learned.threshold)
+            found = label_thresholds(true[:, : self.outputs], scores, self.learned.threshold, self._tuned_for)
             decoded = Decoded(scores >= found.astype(scores.dtype), scores)
             tuned = self.score(decoded, dataclasses.replace(targets, values=true, present=np.ones(len(true), bool)))
             chosen |= {"thresholds": found.tolist(), "tuned": tuned[self._tuned_for]}

@@ -30,21 +30,63 @@ def best_threshold(true: np.ndarray, scores: np.ndarray, metric: str) -> dict[st
     }
 
 
-def label_thresholds(true: np.ndarray, scores: np.ndarray, shared: float) -> np.ndarray:
-    """Return a threshold for each label, fp64 (L,): the one with the best F1 of the label, of equally good ones the nearest to
-    `shared`; `shared` itself for a label with fewer than POSITIVES positive rows, whose best one would be chance.
+def label_thresholds(true: np.ndarray, scores: np.ndarray, shared: float, metric: str) -> np.ndarray:
+    """Return a threshold for each label, fp64 (L,), each the best candidate by `metric` where the others stay as they are.
+
+    Labels take turns from `shared` on until none improves; of equally good candidates the nearest to `shared` is taken. A label
+    with fewer than POSITIVES positive rows keeps `shared`, as its best one would be chance.
 
     Args:
         true: bool (rows, L).
         scores: fp32 (rows, L).
-        shared: the threshold that is best for all labels together.
+        shared: one of CANDIDATES, best for all labels together.
+        metric: as of `threshold_quality`. Averages over labels are best where each label's F1 is.
     """
-    found = np.full(true.shape[1], shared)
-    nearest_first = np.argsort(np.abs(np.log(CANDIDATES / (1 - CANDIDATES)) - np.log(shared / (1 - shared))), kind="stable")
-    for label in np.flatnonzero(true.sum(axis=0) >= POSITIVES):
-        quality = threshold_quality(true[:, [label]], scores[:, [label]], "f1_micro")
-        found[label] = CANDIDATES[nearest_first[quality[nearest_first].argmax()]]
-    return found
+    passed = np.searchsorted(CANDIDATES.astype(scores.dtype), scores, side="right")  # candidates at or below each score
+    begin = int(np.abs(CANDIDATES - shared).argmin())
+    places = np.arange(len(CANDIDATES))
+    nearest_first = np.argsort(np.abs(places - begin), kind="stable")  # candidates are evenly spaced in logits
+    chosen = np.full(true.shape[1], begin)
+    improved = True
+    while improved:
+        improved = False
+        for label in np.flatnonzero(true.sum(axis=0) >= POSITIVES).tolist():
+            quality = _quality_of_label(label, true, passed, chosen, metric)
+            best = int(nearest_first[quality[nearest_first].argmax()])
+            if quality[best] > quality[chosen[label]] + 1e-12:
+                chosen[label], improved = best, True
+    return CANDIDATES[chosen]
+
+
+def _quality_of_label(label: int, true: np.ndarray, passed: np.ndarray, chosen: np.ndarray, metric: str) -> np.ndarray:
+    """Return `metric` for each candidate of one label, (candidates,), up to what does not depend on it.
+
+    Args:
+        label: whose threshold varies.
+        true: bool (rows, L).
+        passed: (rows, L), how many candidates are at or below each score.
+        chosen: (L,) the candidates of all labels now.
+        metric: as of `threshold_quality`.
+    """
+    predicted = passed > chosen
+    if metric == "accuracy":
+        others = predicted != true
+        others[:, label] = False
+        rows = ~others.any(axis=1)  # whose set is right where this label is
+        held, absent = (_reached(passed[rows & (true[:, label] == kind), label]) for kind in (True, False))
+        return held + (rows & ~true[:, label]).sum() - absent
+    right, guessed = _reached(passed[true[:, label], label]), _reached(passed[:, label])
+    if metric != "f1_micro":
+        return 2 * right / (guessed + true[:, label].sum())
+    others = np.delete(predicted, label, axis=1)
+    also_right = (others & np.delete(true, label, axis=1)).sum()
+    return 2 * (also_right + right) / (others.sum() + guessed + true.sum())
+
+
+def _reached(passed: np.ndarray) -> np.ndarray:
+    """How many scores are at or above each candidate, (candidates,), from how many candidates each has passed."""
+    counts = np.bincount(passed, minlength=len(CANDIDATES) + 1)
+    return counts[::-1].cumsum()[::-1][1:]
 
 
 def threshold_quality(true: np.ndarray, scores: np.ndarray, metric: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from trunkline.model.part import Part
 from trunkline.tasks import Targets
 from trunkline.tasks.calibration import abstention_curve, fit_temperature
 
-ROWS = 50  # with a label: from fewer a temperature is too uncertain, and may be worse than none
+ROWS = 50  # with a label: a temperature fitted to fewer does harm more often than good (benchmarks/LOG.md, 2026-11-28)
 
 
 def fit_decision(
