@@ -175,7 +175,7 @@ def test_pairs_and_no_units():
         (
             {"w": [["a"], ["a", 1]]},
             {"text": None, "tokens": "w"},
-            r"x\.csv line 4: column 'w' holds a list, expected a list of strings",
+            r"x\.csv line 4: column 'w' holds a number as value 2 of its list, expected a list of strings",
         ),
         ({"text": ["a", "b"]}, {"text": "txt"}, r"x\.csv: column for data\.text: .*did you mean 'text'"),
         ({"text": ["a", "b"], "q": ["a", None]}, {"text": "text", "text_pair": "q"}, r"x\.csv line 4: no text.* column 'q'"),

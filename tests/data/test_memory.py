@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from trunkline.data.memory import digest_of, is_data, is_splits, refuse_mark, table_of
 from trunkline.data.sources import read_table
@@ -159,3 +160,10 @@ def test_series_of_different_indexes_are_refused_in_a_mapping():
     assert table_of(shuffled, "data.train").columns["label"] == ["z", "y", "x"]
     for held in ({"text": texts, "label": labels.to_numpy()}, {"text": texts, "label": labels.set_axis([0, 1, 2])}):
         assert table_of(held, "data.train").columns["label"] == ["x", "y", "z"]
+
+
+def test_sets_sparse_matrices_and_generators_are_columns():
+    matrix = np.array([[0, 1, 0], [1, 1, 0]])
+    given = {"text": (text for text in ("a", "b")), "topics": [{"x"}, frozenset(("z", "y"))], "held": sparse.csr_matrix(matrix)}
+    assert is_data(given)
+    assert table_of(given, "x").columns == {"text": ["a", "b"], "topics": [["x"], ["y", "z"]], "held": matrix.tolist()}

@@ -20,6 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 from trunkline.data.corpus import build_corpus, segment
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
+from trunkline.model.branch import save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.tables import predict_table
 
@@ -467,3 +468,42 @@ def test_a_multilabel_task_is_scored_on_the_columns_that_it_was_trained_on(bundl
         bundle.score(TEXTS, frame[["r"]])
     with pytest.raises(BadInput, match="labels row 2: column 'p' holds '7', expected 0 or 1"):
         bundle.score(TEXTS, {"r": [0, 1, 0, 1], "p": [0, 7, 1, 1]})
+
+
+def test_branches_are_added_from_where_they_are_saved_and_named_alone_or_together(bundle, tmp_path):
+    save_branch(bundle.branches["mood"], tmp_path / "run" / "branches" / "mood")
+    save_branch(bundle.branches["flag"], tmp_path / "run" / "branches" / "flag")
+    other = bundle.only("stars", "flag")
+    assert list(other.branches) == ["stars", "flag"]
+    other.add("x", tmp_path / "run" / "branches" / "mood")
+    assert other.predict("so good")["x"] == bundle.predict("so good")["mood"]
+    for given, sentence in (
+        (tmp_path / "run", "branch: found 2 branches ('flag', 'mood'), expected one; a path such as run.branches[NAME] is one"),
+        (3, "found int, expected the folder of a branch or of a run, what fit returned, or a list of these"),
+    ):
+        with pytest.raises(BadInput) as error:
+            other.add("y", given)
+        assert str(error.value) == sentence
+    with pytest.raises(BadInput, match="branch: found list, expected the name of one branch"):
+        other.remove(["x"])
+    with pytest.raises(BadInput, match="branch: unknown name 3"):
+        other.only(3)
+    both = Bundle.open(tmp_path / "run" / "branches" / "mood", tmp_path / "run" / "branches" / "flag", trunk=bundle.trunk)
+    assert len(both.branches) == 2
+
+
+def test_a_branch_is_found_by_the_name_of_its_column_where_that_is_clear(bundle):
+    named = Bundle(
+        bundle.trunk,
+        {"Overall_rating": bundle.branches["mood"], "a_b": bundle.branches["flag"], "a_b_2": bundle.branches["flag"]},
+    )
+    assert named.branches["Overall rating"] is bundle.branches["mood"]
+    assert list(named.only("Overall rating").branches) == ["Overall_rating"]
+    found = named.score(TEXTS, pd.DataFrame({"Overall rating": list("abca")}))
+    assert found == named.score(TEXTS, {"Overall_rating": list("abca")}) and found["Overall rating"] == found["Overall_rating"]
+    with pytest.raises(BadInput, match="branch: unknown name 'a b'; did you mean 'a_b'"):
+        named.only("a b")  # or a_b_2
+    with pytest.raises(KeyError, match="no task 'a b', expected one of 'Overall_rating', 'a_b', 'a_b_2'"):
+        named.branches["a b"]
+    with pytest.raises(BadInput, match="labels: found 'Overall_rating' twice"):
+        named.score(TEXTS, {"Overall rating": list("abca"), "Overall_rating": list("abca")})

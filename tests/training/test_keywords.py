@@ -159,6 +159,41 @@ def test_names_of_tasks_that_columns_cannot_be_are_told_and_found_by_the_column(
         run.tasks["rating"]
 
 
+def test_a_column_keeps_its_name_where_another_is_shortened_to_it():
+    for columns in (("a b", "a_b"), ("a_b", "a b")):
+        config = config_of(FRAME[["review"]].assign(**dict.fromkeys(columns, MOODS)), label=list(columns)).config
+        assert {name: task.label for name, task in config.tasks.items()} == {"a_b": "a_b", "a_b_2": "a b"}
+
+
+def test_labels_are_named_by_any_kind_of_list():
+    frame = FRAME.assign(other=MOODS)
+    for names in (pd.Index(["mood", "other"]), np.array(["mood", "other"]), ("mood", "other")):
+        assert config_of(frame, label=names).config.tasks.keys() == {"mood", "other"}
+
+
+@pytest.mark.parametrize(
+    ("given", "keywords", "sentence"),
+    [
+        ({}, {"method": "lora"}, "fit: found an empty mapping, expected a config or data; texts and their labels are given as"),
+        (FRAME, {"validation": 0.5, "test": "50%"}, "validation and test: found shares of 0.5 and 0.5, expected a sum below 1"),
+        (
+            {"tokens": [["a", "b"]] * 20, "tags": [["O", "B-x"]] * 19 + [["O"]]},
+            {},
+            "'tags': data.train row 20 has 1 tags for the 2 strings of 'tokens')",
+        ),
+    ],
+)
+def test_what_is_known_of_the_cause_is_told(given, keywords, sentence):
+    with pytest.raises(BadInput) as error:
+        config_of(given, **keywords)
+    assert sentence in str(error.value)
+
+
+def test_generators_of_texts_and_labels_are_columns():
+    given = {"review": (text for text in TEXTS), "mood": iter(MOODS)}
+    assert config_of(given, method="lora").config.data.train == config_of({"review": TEXTS, "mood": MOODS}).config.data.train
+
+
 def test_findings_are_in_the_result_and_its_repr(tmp_path):
     task = {"monitor": "accuracy", "validation": {"accuracy": 0.5}}
     run = RunResult(tmp_path, {"tasks": {"mood": task}, "cost": {}, "findings": [f"finding {n}." for n in range(9)]})

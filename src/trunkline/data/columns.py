@@ -233,12 +233,21 @@ def token_lists(table: Table, name: str, where: str = "tokens") -> list[list[str
         out: list[list[str] | None] = []
         for row, value in enumerate(values):
             if value is not None and not (isinstance(value, list) and all(isinstance(token, str) for token in value)):
-                objects = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-                raise wrong(table, row, name, value, "a list of strings", "a list of objects, such as spans" if objects else "")
+                raise wrong(table, row, name, value, "a list of strings", _not_strings(value))
             out.append(None if value is None else _same(value, [clean(token) for token in value]))
         return out
 
     return table.parsed(("tokens", name), parse)
+
+
+def _not_strings(value: Any) -> str:
+    """What messages call a value that is no list of strings."""
+    if not isinstance(value, list) or not value:
+        return ""
+    if isinstance(value[0], dict):
+        return "a list of objects, such as spans"
+    place = next(place for place, part in enumerate(value, start=1) if not isinstance(part, str))
+    return f"{kind_of(value[place - 1])} as value {place} of its list"
 
 
 def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list[list[str] | None]:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -131,6 +131,8 @@ def values_of(given: Any, where: str, expected: str) -> list[Any]:
     """
     if isinstance(given, str | bytes | bytearray | Mapping | set | frozenset) or is_table_like(given):
         raise BadInput(f"{where}: found {_name(given)}, expected {expected}")
+    if _is_sparse(given):
+        given = given.toarray()
     if hasattr(given, "to_pylist"):  # Arrow's scalars are no values of Python
         given = given.to_pylist()
     if hasattr(given, "column_name") and hasattr(given, "features"):
@@ -160,6 +162,8 @@ def plain(value: Any) -> Any:
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(part) for part in value), key=str)
     if type(value).__name__ in _ABSENT:
         return None
     if hasattr(value, "dtype") and hasattr(value, "tolist"):  # of numpy: an array, or one of its numbers
@@ -176,7 +180,12 @@ def is_column(value: Any) -> bool:
     """Whether a value of a mapping can be a column."""
     if isinstance(value, str | bytes | Mapping | set | frozenset) or is_table_like(value):
         return False
-    return isinstance(value, Sequence) or hasattr(value, "tolist") or hasattr(value, "to_pylist")
+    return isinstance(value, Sequence | Iterator) or any(hasattr(value, name) for name in ("tolist", "to_pylist", "toarray"))
+
+
+def _is_sparse(value: Any) -> bool:
+    """Whether it is a sparse matrix of scipy, told without importing scipy."""
+    return hasattr(value, "toarray") and hasattr(value, "tocsr")
 
 
 def _is_frame(value: Any) -> bool:

@@ -226,6 +226,8 @@ def _open_trunk(path: Path, ref: TrunkRef, trunk: Trunk | str | None, device: st
     try:
         return load_trunk(name, revision=revision, stack=ref.stack, dtype="fp32", device=place)
     except TrunklineError as error:
+        if error.key == "device":
+            raise
         raise type(error)(f"{path} needs its trunk: {error}; --trunk (trunk=) gives its current location") from None
 
 

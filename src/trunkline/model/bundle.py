@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, overload
 
 from trunkline.data.corpus import Corpus
+from trunkline.data.guess.names import ByTask, task_of_column
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
 from trunkline.model.arguments import EmptyTexts, asked, texts_and_units
 from trunkline.model.branch import Branch
 from trunkline.model.decision import checked_confidence, withheld
-from trunkline.model.opening import open_branches
+from trunkline.model.opening import one_branch, open_branches
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
 from trunkline.model.precision import Computing
@@ -69,12 +70,20 @@ class Bundle:
         """Which branches answer from which pass, as it is now; it is never changed, but replaced when branches are."""
         return self._plan
 
-    def add(self, name: str, branch: Branch) -> None:
+    def add(self, name: str, branch: Any) -> None:
         """Add a branch. Predictions that are running are not affected.
 
+        Args:
+            name: of the branch here.
+            branch: a loaded one, or what `open` loads, if it is one branch.
+
         Raises:
-            BadInput: it belongs to another trunk, or there is one of that name.
+            BadInput: it belongs to another trunk, there is one of that name, or not one branch was given.
         """
+        if not isinstance(name, str):
+            raise BadInput(f"name: found {type(name).__name__}, expected a string, and the branch after it")
+        if not isinstance(branch, Branch):
+            branch = one_branch(branch, self.trunk)
         with self._changing:
             plan = self._plan
             if name in plan.branches:
@@ -102,17 +111,16 @@ class Bundle:
         """
         with self._changing:
             plan = self._plan
-            if name not in plan.branches:
-                raise unknown_name("branch", name, plan.branches, whole=True)
+            name = _known(name, plan)
             left = {other: branch for other, branch in plan.branches.items() if other != name}
             self._plan = Plan(plan.trunks, left, plan.moved)
             return plan.branches[name]
 
-    def only(self, names: str | Iterable[str]) -> Bundle:
+    def only(self, names: str | Iterable[str], *more: str) -> Bundle:
         """The bundle with these branches only, or this one, on the same trunk; BadInput for a name that no branch has."""
-        plan, names = self._plan, [names] if isinstance(names, str) else list(names)
-        if unknown := [name for name in names if name not in plan.branches]:
-            raise unknown_name("branch", unknown[0], plan.branches, whole=True)
+        plan = self._plan
+        names = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        names = [_known(name, plan) for name in (*names, *more)]
         bundle = type(self).__new__(type(self))
         vars(bundle).update(vars(self))
         bundle._changing = threading.Lock()
@@ -143,7 +151,7 @@ class Bundle:
     def open(
         cls,
         paths: Any,
-        *,
+        *more: Any,
         trunk: str | Trunk | None = None,
         device: str = "auto",
         backend: str | None = None,
@@ -154,6 +162,7 @@ class Bundle:
 
         Args:
             paths: one directory or several, or what `fit` returned; branches of the same name are told apart by their folder.
+            more: others like it.
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
             backend: what computes the trunk; by default what the first branch was trained on. A branch that changes its trunk
@@ -168,7 +177,9 @@ class Bundle:
         Raises:
             BadInput: nothing to load, what does not belong together, or another precision that was not allowed.
         """
-        found = open_branches(paths, trunk, device, Computing(backend, dtype, allow_precision_change))
+        found = open_branches(
+            [paths, *more] if more else paths, trunk, device, Computing(backend, dtype, allow_precision_change)
+        )
         bundle = cls(found.trunk, found.branches, found.moved)
         bundle.findings = found.findings
         for sentence in found.findings:
@@ -331,7 +342,7 @@ class Bundle:
         for sentence in right.said:
             warnings.warn(sentence, stacklevel=2)
         found = scores(answered(plan, whole, None, self.stored), right.targets, least)
-        return {name: found[name] for name in answers} if by_branch else next(iter(found.values()))
+        return ByTask({name: found[name] for name in answers}) if by_branch else next(iter(found.values()))
 
     def score_corpus(
         self,
@@ -346,3 +357,12 @@ class Bundle:
         rows = list(range(len(corpus)))
         whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
         return scores(answered(plan, whole, progress, self.stored), targets, min_confidence)
+
+
+def _known(name: Any, plan: Plan) -> str:
+    """The name of a branch, also by that of the column that it is named after. BadInput for one that no branch has."""
+    if not isinstance(name, Hashable):
+        raise BadInput(f"branch: found {type(name).__name__}, expected the name of one branch")
+    if (known := task_of_column(name, plan.branches)) is None:
+        raise unknown_name("branch", name, plan.branches, whole=True)
+    return known

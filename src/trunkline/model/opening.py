@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput, TrunklineError, listed
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.compiling import compiled_copy
 from trunkline.model.folders import branch_folders
@@ -67,6 +67,17 @@ def open_branches(paths: Any, trunk: str | Trunk | None, device: str, computing:
         raise BadInput("no branch given; expected at least one branch or run directory")
     branches = named(loaded)
     return _Opening(branches, trunk, source, device, computing).opened()
+
+
+def one_branch(given: Any, trunk: Trunk) -> Branch:
+    """Load the only branch that `given` names, for a bundle on `trunk`. BadInput for none or several."""
+    folders = [folder for path in _places(given) for folder in branch_folders(path)]
+    if len(folders) != 1:
+        names = listed([folder.name for folder in folders], 8, whole=True) or "none"
+        raise BadInput(
+            f"branch: found {len(folders)} branches ({names}), expected one; a path such as run.branches[NAME] is one"
+        )
+    return load_branch(folders[0], trunk)
 
 
 def _places(given: Any) -> list[Path]:
@@ -154,6 +165,8 @@ class _Opening:
             )
         except TrunklineError as error:
             if given is not None:
+                raise
+            if error.key == "device":
                 raise
             said = f"{self._place(ref)} needs its trunk: {error}; --trunk (trunk=) gives its current location"
             raise type(error)(said) from None

@@ -18,6 +18,7 @@ from typing import Any
 
 from trunkline.branches import BranchGroup
 from trunkline.data.corpus import Corpus
+from trunkline.data.guess.names import ByTask
 from trunkline.errors import BadInput
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
@@ -73,7 +74,7 @@ class Plan:
         self, trunks: Mapping[str, Trunk], branches: Mapping[str, Branch], moved: Mapping[str, Trunk] | None = None
     ) -> None:
         self.trunks = MappingProxyType(dict(trunks))
-        self.branches = MappingProxyType(dict(branches))
+        self.branches = MappingProxyType(ByTask(branches))
         self.moved = MappingProxyType({name: trunk for name, trunk in (moved or {}).items() if name in branches})
         groups: dict[tuple[Any, ...], dict[str, Branch]] = {}
         for name, branch in self.branches.items():

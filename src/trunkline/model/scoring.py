@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trunkline.data.guess.names import task_of_column
 from trunkline.data.label_sets import indicators
 from trunkline.data.memory import is_table_like, refuse_indexes, table_of, values_of
 from trunkline.errors import BadInput, listed, unknown_name
@@ -41,10 +42,12 @@ def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[
             expected = f"a mapping of branch to labels, as there are {len(names)} branches ({listed(list(names), 8)})"
             raise BadInput(f"labels: found {type(labels).__name__}, expected {expected}")
         labels = {next(iter(names)): labels}
-    found = {}
-    for name, own in labels.items():
-        if name not in names:
-            raise unknown_name("labels: branch", name, names)
+    found: dict[str, list[Any]] = {}
+    for given, own in labels.items():
+        if (name := task_of_column(given, names)) is None:
+            raise unknown_name("labels: branch", given, names)
+        if name in found:
+            raise BadInput(f"labels: found {name!r} twice, by its name and by that of its column, expected it once")
         found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
         if len(found[name]) != count:
             raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")

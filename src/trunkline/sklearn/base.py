@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +23,8 @@ from trunkline.model.arguments import texts_of
 from trunkline.model.branch import save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.sklearn.parameters import checked
+from trunkline.terminal import leads
+from trunkline.trackers.progress import shown_from_python
 from trunkline.training.fit import fit
 from trunkline.training.guessed import training_for
 
@@ -182,11 +186,17 @@ class TextEstimator(BaseEstimator):
             "method": self.method,
             "training": training | {key: value for key, value in asked.items() if value is not None},
         }
-        with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
-            try:
-                run = fit(config, run_dir=Path(folder) / "run", progress=bool(self.verbose))
+        shows = shown_from_python() if self.verbose and leads() else nullcontext()
+        with tempfile.TemporaryDirectory(prefix="trunkline-") as folder, shows as display:
+            try:  # `fit` would end with the folder, which does not stay
+                told = [] if display is None else [display]
+                run = fit(config, run_dir=Path(folder) / "run", progress=False, subscribers=told)
+            except BadInput as error:
+                raise BadInput(_of_arguments(str(error))) from None
             except KeyboardInterrupt:  # its sentence is about a checkpoint, which goes with the folder
                 raise KeyboardInterrupt("interrupted; nothing of this fit was kept, another call of fit starts again") from None
+            for line in run.score_lines() if display is not None else ():
+                display.line(line, indent=4)
             bundle = Bundle.open(run.path)
         self.__dict__.pop("branch_path_", None)  # of an earlier fit
         bundle.stored = training.get("states_dtype", "bf16")  # what other folds have stored need not be computed again
@@ -194,7 +204,33 @@ class TextEstimator(BaseEstimator):
         self.validation_scores_ = {
             name: value for name, value in run.tasks[TASK]["validation"].items() if not isinstance(value, dict)
         }
-        self.findings_ = list(run.summary["findings"])
+        self.findings_ = [_of_arguments(finding) for finding in run.summary["findings"]]
+
+
+def _of_arguments(sentence: str) -> str:
+    """A sentence about the config of a fit with the names of an estimator's arguments in it."""
+    sentence = sentence.removeprefix("config: ").replace("data.validation", "validation_fraction")
+    sentence = re.sub(r"data\.train row (\d+)[:,] column 'label'[,:]?", r"y \1:", sentence)
+    return re.sub(r"data\.train(, column 'label')?", lambda match: "y" if match[1] else "X", sentence)
+
+
+def of_objects(rows: list[list[Any]]) -> np.ndarray:
+    """Lists as the elements of an array (rows,), which can be concatenated with another one, as `cross_val_predict` does."""
+    array = np.empty(len(rows), object)
+    for place, row in enumerate(rows):  # lists of one length would be taken for a matrix
+        array[place] = row
+    return array
+
+
+def unmasked(values: Any, absent: Any = None) -> Any:
+    """An array with `absent` where a masked one has no value; anything else as it is."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if not np.ma.is_masked(values):
+        return values.data
+    found = values.data.astype(object if absent is None else np.float64)
+    found[np.ma.getmaskarray(values)] = absent
+    return found
 
 
 def texts_from(X: Any) -> list[str]:
@@ -231,6 +267,7 @@ def _weights(given: Any, count: int) -> np.ndarray | None:
     if given is None:
         return None
     try:
+        given = unmasked(given, np.nan)
         weights = np.full(count, given, np.float64) if np.isscalar(given) else np.asarray(given, np.float64)
     except (TypeError, ValueError):
         raise BadInput("sample_weight: found values that are no numbers, expected one number for each sample") from None

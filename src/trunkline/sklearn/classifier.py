@@ -16,7 +16,7 @@ from sklearn.utils.validation import column_or_1d
 from trunkline.data.memory import plain
 from trunkline.errors import BadInput
 from trunkline.model.decision import thresholds_of
-from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, of_objects, same_length, texts_from, unmasked
 from trunkline.tasks.label_types import type_of_labels
 
 Form = Literal["one", "indicators", "lists"]
@@ -80,15 +80,15 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         held = shares >= np.asarray(thresholds_of(branch.task, branch.decision), shares.dtype)
         if self._form == "indicators":
             return held.astype(int)
-        return [self.classes_[row].tolist() for row in held]
+        return of_objects([self.classes_[row].tolist() for row in held])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of texts whose label, or whose set of labels, is right."""
         if not self.__sklearn_is_fitted__() or self._form == "one":
             return super().score(X, y, sample_weight)
-        found = self.predict(X)
         if self._form == "indicators":
-            return float(accuracy_score(y, found, sample_weight=sample_weight))
+            return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
+        found = self.predict(X).tolist()
         if not _is_lists(y):
             raise BadInput("y: expected a list of labels for each text, as fit was given them")
         same_length(found, true := [{plain(label) for label in row} for row in y])
@@ -111,8 +111,7 @@ def _labels_of(y: Any) -> tuple[Form, np.ndarray, list[Any]]:
     """The form of y, its classes, and for each row the number of its class, or the numbers of those that it has."""
     if y is None:
         raise BadInput(NO_Y)
-    if sparse.issparse(y):
-        y = y.toarray()
+    y = y.toarray() if sparse.issparse(y) else unmasked(y)
     if _is_lists(y):
         _check_types([plain(label) for row in y for label in row])
         found = sorted({plain(label) for row in y for label in row})
@@ -128,6 +127,8 @@ def _labels_of(y: Any) -> tuple[Form, np.ndarray, list[Any]]:
         more = f", as {'is' if len(absent) == 2 else 'are'} {len(absent) - 1:,} more" if len(absent) > 1 else ""
         raise BadInput(f"y: label {absent[0]} is missing (None or NaN){more}, expected a label for each text")
     _check_types(given)
+    if getattr(getattr(y, "dtype", None), "kind", "") == "T":  # numpy's StringDType, which scikit-learn does not know
+        y = np.array(given)
     labels = column_or_1d(y, warn=True)
     check_classification_targets(labels)
     classes, rows = np.unique(labels, return_inverse=True)

@@ -20,6 +20,9 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+_ALSO = {"epochs": "epochs", "learning_rate": "learning_rate", "seed": "random_state"}  # of `training`, and the parameter
+
+
 def checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters with their numbers as Python's own; BadInput for one of another type.
 
@@ -32,4 +35,8 @@ def checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
             raise BadInput(key=name, found=literal(value), expected=expected)
         if isinstance(value, Real) and not isinstance(value, bool):
             found[name] = int(value) if isinstance(value, Integral) else float(value)
+    training = found["training"] or {}
+    for key, name in _ALSO.items():
+        if key in training and (found[name] is not None or key == "seed"):
+            raise BadInput(f"found {key}, which {name}= sets; expected it in one place", key="training")
     return found

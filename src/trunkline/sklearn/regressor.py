@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from trunkline.errors import BadInput
-from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from, unmasked
 
 
 class TextRegressor(RegressorMixin, TextEstimator):
@@ -36,7 +36,7 @@ class TextRegressor(RegressorMixin, TextEstimator):
         if y is None:
             raise BadInput(NO_Y)
         try:
-            numbers = column_or_1d(y, warn=True).astype(np.float64)
+            numbers = column_or_1d(unmasked(y, np.nan), warn=True).astype(np.float64)
         except TypeError:
             raise BadInput("y: found values that are no numbers, expected a number for each text") from None
         if not np.isfinite(numbers).all():

@@ -9,7 +9,7 @@ import numpy as np
 from trunkline.data.memory import values_of
 from trunkline.errors import BadInput
 from trunkline.model.words import joined, tags_of
-from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, of_objects, same_length
 
 _TOKENS = "tokens"
 
@@ -50,11 +50,11 @@ class TokenTagger(TextEstimator):
         self.classes_ = np.array(self._branch.task.labels)
         return self
 
-    def predict(self, X: Any) -> list[list[str]]:
-        """Return a tag in IOB2 for each word of each text."""
+    def predict(self, X: Any) -> np.ndarray:
+        """Return a tag in IOB2 for each word of each text: an array of lists, as tools of scikit-learn concatenate."""
         texts, units = joined(_lists(X, "X", "words"))
         answers = self._fitted().predict(texts, units=units, empty_texts="read")
-        return [tags_of(answer[TASK]["spans"], own) for answer, own in zip(answers, units, strict=True)]
+        return of_objects([tags_of(answer[TASK]["spans"], own) for answer, own in zip(answers, units, strict=True)])
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Return for each text the probability of every tag at each word, fp32 (words, tags), in the order of `classes_`."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from trunkline.data.guess.names import ByTask
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber, metric_name
 from trunkline.files import write_text
@@ -22,7 +23,7 @@ from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
-from trunkline.training.result import ByTask, decision_sentence, read_result, tuned_sentence
+from trunkline.training.result import decision_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -187,6 +188,8 @@ def _fit(
             if main:
                 rundir.drop_checkpoint(path)  # of a run that was killed at its very end
             run.publish(AlreadyFinished(path))
+            told = done.summary.get("findings", [])
+            done.summary["findings"] = [*(one for one in config.memory.findings if one not in told), *told]
             return done
         rundir.check(path, run.identity)
         if main:

@@ -14,6 +14,7 @@ from trunkline.data.guess.decision import columns_of
 from trunkline.data.memory import EXPECTED, holds_texts, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
+from trunkline.data.values.numerals import as_number
 from trunkline.errors import BadInput, shown, unknown_name
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
@@ -53,6 +54,8 @@ def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
     if isinstance(given, RunConfig):
         _refuse(keywords | ({"overrides": overrides} if overrides else {}), "a resolved config")
         return Given(given)
+    if isinstance(given, Mapping) and not given:
+        raise BadInput(f"fit: found an empty mapping, expected a config or data; {AS_MAPPING}")
     if isinstance(given, Mapping) and not is_data(given) and not is_splits(given) and not _has_columns(given):
         _refuse(keywords, "a config")
         return Given(resolve(override(dict(given), overrides), overrides=overrides))
@@ -137,6 +140,9 @@ def _guessed(
             values["data"][split] = splits.get(split) if own is None else own
     if test is False:
         values["data"]["test"] = None
+    shares = [share for share in map(_share, (validation, test)) if share is not None]
+    if len(shares) == 2 and sum(shares) >= 1:
+        raise BadInput(f"validation and test: found shares of {shares[0]:g} and {shares[1]:g}, expected a sum below 1")
     if isinstance(validation, bool):
         raise BadInput(
             f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
@@ -146,6 +152,14 @@ def _guessed(
     config = resolve(values, where, overrides=overrides)
     config.memory.findings += [*guess.remarkable, *filter(None, [guess.together])]
     return Given(config, name or "data", tuple(sentences))
+
+
+def _share(given: Any) -> float | None:
+    """The share of the rows that an argument says, None where it says something else."""
+    if isinstance(given, str) and given.strip().endswith("%"):
+        given = as_number(given.strip()[:-1])
+        return None if given is None else given / 100
+    return given if isinstance(given, float) else None
 
 
 def _no_split(test: Any) -> Any:

@@ -134,6 +134,8 @@ def column_names(names: Any, table: Table) -> list[str]:
     """Return the names of the columns of labels, each once. BadInput for the labels themselves."""
     if names is None:
         return []
+    if getattr(names, "ndim", 0) == 1 and hasattr(names, "tolist"):  # an array, an Index
+        names = names.tolist()
     if isinstance(names, list | tuple):
         if len(names) > len(table.columns):
             raise BadInput(

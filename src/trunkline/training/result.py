@@ -6,22 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.guess.names import task_name
-from trunkline.errors import BadInput, listed
+from trunkline.errors import BadInput
 from trunkline.files import read_object
 from trunkline.model.folders import unfinished
 
 _KEYS = {"identity": str, "trunk": dict, "rows": dict, "tasks": dict, "cost": dict}
-
-
-class ByTask(dict[str, Any]):
-    """What there is of each task, by its name; also found by the name of the column that the task is named after."""
-
-    def __missing__(self, key: object) -> Any:
-        made = task_name(key, ()) if isinstance(key, str) else str(key)
-        if made in self and f"{made}_2" not in self:  # which then may be the one that was meant
-            return self[made]
-        raise KeyError(f"no task {key!r}, expected one of {listed(list(self)) or '(none)'}")
 
 
 def read_result(run: Path) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def guess_columns(
     if sum(name in named for name in ticked) > 1:
         ticked = [name for name in ticked if name in named]
     predicted = _predicted(table, called)
+    exact = {name for name in looks if task_name(name, ()) == name}  # no other column gets the name of one of these
     made: dict[str, Decision] = {}
     tasks: dict[str, dict[str, Any]] = {}
     for name, look in looks.items():
@@ -111,7 +112,7 @@ def guess_columns(
         if task is not None and holds_predictions(name, table.columns):
             made[name] = replace(made[name], why=f"{made[name].why}; it holds predictions")
         if task is not None:
-            own = task_name("labels" if name in ticked else name, tasks)
+            own = task_name("labels", tasks) if name in ticked else task_name(name, [*tasks, *(exact - {name})])
             tasks[own] = task
             made[name] = replace(made[name], task=own if name not in ticked else None)
     if named:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from trunkline.errors import listed
 
 TEXT_NAMES = (
     "text sentence review utterance content body comment message tweet query question document description premise"
@@ -66,6 +69,26 @@ def task_name(column: str, taken: Iterable[str]) -> str:
     while _folded(name) in seen:
         name, number = f"{base}_{number}", number + 1
     return name
+
+
+def task_of_column(name: object, tasks: Collection[str]) -> str | None:
+    """Return the one of `tasks` that is called `name`, or that is named after a column of this name.
+
+    None where there is none, or where several may be meant.
+    """
+    if isinstance(name, str) and name in tasks:
+        return name
+    made = task_name(name, ()) if isinstance(name, str) else str(name)
+    return made if made in tasks and f"{made}_2" not in tasks else None
+
+
+class ByTask(dict[str, Any]):
+    """What there is of each task, by its name; also found by the name of the column that the task is named after."""
+
+    def __missing__(self, key: object) -> Any:
+        if (made := task_of_column(key, self.keys())) is not None:
+            return self[made]
+        raise KeyError(f"no task {key!r}, expected one of {listed(list(self)) or '(none)'}")
 
 
 def _folded(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import WORD_NAMES
 from trunkline.data.values.tags import to_iob2
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, shown
 
 
 @dataclass
@@ -36,6 +36,8 @@ def find_tags(looks: Mapping[str, Look]) -> Tags:
     for tags in lists:
         beside = [look for look in lists if look is not tags and _as_long(look, tags)]
         if not beside:
+            if (trouble := _nearly_beside(tags, lists)) is not None:
+                found.trouble[tags.name] = trouble
             continue
         kinds, wrong = _read(tags)
         found.types[tags.name] = len({kind[2:] for kind in kinds if kind[1:2] == "-"})
@@ -55,6 +57,19 @@ def find_tags(looks: Mapping[str, Look]) -> Tags:
 
 def _as_long(one: Look, other: Look) -> bool:
     return one.n == other.n and all(len(a) == len(b) for a, b in zip(one.there, other.there, strict=True))
+
+
+def _nearly_beside(tags: Look, lists: list[Look]) -> str | None:
+    """Why a column of tags is as long as no other in every row, where it is in most rows of one; None for other columns."""
+    for look in lists:
+        if look is tags or look.rows != tags.rows:
+            continue
+        off = [place for place, (a, b) in enumerate(zip(look.there, tags.there, strict=True)) if len(a) != len(b)]
+        if 10 * len(off) <= tags.n and len(_read(tags)[0]) > 1 and not _read(look)[0]:
+            row, more = off[0], f", and {len(off) - 1:,} more rows differ" if len(off) > 1 else ""
+            sizes = f"{len(tags.there[row])} tags for the {len(look.there[row])} strings of {shown(look.name, whole=True)}"
+            return f"{tags.table.where(tags.rows[row])} has {sizes}{more}"
+    return None
 
 
 def _read(look: Look) -> tuple[set[str], str | None]:
