@@ -195,8 +195,9 @@ class TextEstimator(BaseEstimator):
                 raise BadInput(_of_arguments(str(error))) from None
             except KeyboardInterrupt:  # its sentence is about a checkpoint, which goes with the folder
                 raise KeyboardInterrupt("interrupted; nothing of this fit was kept, another call of fit starts again") from None
-            for line in run.score_lines() if display is not None else ():
-                display.line(line, indent=4)
+            if display is not None:
+                for line in run.score_lines():
+                    display.line(line, indent=4)
             bundle = Bundle.open(run.path)
         self.__dict__.pop("branch_path_", None)  # of an earlier fit
         bundle.stored = training.get("states_dtype", "bf16")  # what other folds have stored need not be computed again
