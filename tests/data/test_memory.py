@@ -167,3 +167,19 @@ def test_sets_sparse_matrices_and_generators_are_columns():
     given = {"text": (text for text in ("a", "b")), "topics": [{"x"}, frozenset(("z", "y"))], "held": sparse.csr_matrix(matrix)}
     assert is_data(given)
     assert table_of(given, "x").columns == {"text": ["a", "b"], "topics": [["x"], ["y", "z"]], "held": matrix.tolist()}
+
+
+def test_parts_of_speech_are_read_as_those_of_a_conll_file(tmp_path):
+    words, parts = [["so", "good"], ["so", "it", "is"]], [["ADV", "ADJ"], ["ADV", "PRON", "_"]]
+    lines = "\n\n".join("\n".join(f"{word} {part}" for word, part in zip(*row, strict=True)) for row in zip(words, parts, strict=True))
+    (tmp_path / "x.conll").write_text(lines + "\n")
+    file = read_table(str(tmp_path / "x.conll"))
+    table = table_of({"tokens": words, "upos": parts}, "data.train")
+    assert table.columns["upos"] == file.columns["tags"] == [["B-ADV", "B-ADJ"], ["B-ADV", "B-PRON", "O"]]
+    assert table.findings == (
+        "the tags in column 'upos' of which none is O: each word was read as a span of its own, as parts of speech are.",
+    )
+    for other in ({"tags": [["B-x", "O"], ["O", "O", "O"]]}, {"labels": [["a", "b"], ["c", "d", "e"]]}, {"lemma": parts}):
+        assert table_of({"tokens": words, **other}, "x").columns == {"tokens": words, **other}
+    both = {"tokens": words, "upos": parts, "ner": [["O", "B-x"], ["O", "O", "O"]]}
+    assert table_of(both, "x").columns == both  # which are to be predicted is not said

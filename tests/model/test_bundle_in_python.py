@@ -507,3 +507,16 @@ def test_a_branch_is_found_by_the_name_of_its_column_where_that_is_clear(bundle)
         named.branches["a b"]
     with pytest.raises(BadInput, match="labels: found 'Overall_rating' twice"):
         named.score(TEXTS, {"Overall rating": list("abca"), "Overall_rating": list("abca")})
+
+
+def test_parts_of_speech_are_answers_of_a_branch_that_has_learned_them(bundle):
+    words = [["so", "good"], ["paris"]]
+    tags = {"slots": [["B-x", "B-y"], ["B-y"]]}
+    assert bundle.score(words, {"slots": [["x", "y"], ["y"]]}) == bundle.score(words, tags)
+    with pytest.raises(BadInput, match="found a word that is no tag"):
+        bundle.score(words, {"slots": [["x", "z"], ["y"]]})
+
+
+def test_the_numbers_of_single_rows_are_not_in_the_repr_of_scores(bundle):
+    found = bundle.score(TEXTS, {"stars": [1.0, 2.0, 3.0, 4.0]})
+    assert "sample" in found["stars"] and "sample" not in repr(found) and "'mae': " in repr(found)

@@ -65,6 +65,9 @@ def test_a_run_on_data_in_memory_is_told_by_their_digest_and_continued_by_the_sa
     shuffled = pd.DataFrame(ROWS, index=[3] * len(ROWS))[list(reversed(ROWS[0]))]  # the same columns in another order
     again = trunkline.fit(mapping(pd.DataFrame(ROWS, index=[3] * len(ROWS)), tiny_trunk_dir), **options)
     assert AlreadyFinished in events and EpochEnded not in events and again.summary == first.summary
+    splits = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS), "extra": datasets.Dataset.from_list(ROWS[:3])})
+    found = trunkline.fit(mapping(splits, tiny_trunk_dir), **options)
+    assert found.findings == ["data.train: its splits 'extra' are not read.", *first.findings]
     changed = [*ROWS[:-1], {**ROWS[-1], "label": "negative" if ROWS[-1]["label"] == "positive" else "positive"}]
     for other in (changed, shuffled):
         with pytest.raises(BadInput, match="contains a run with another config, other data or another trunk"):

@@ -15,6 +15,7 @@ from trunkline.errors import BadInput
 from trunkline.training.fit import RunResult
 from trunkline.training.given import config_of
 from trunkline.training.keywords import overrides_of
+from trunkline.training.loop import Interrupted
 from trunkline.training.prepare import prepare
 
 RANDOM = random.Random(5)
@@ -192,6 +193,17 @@ def test_what_is_known_of_the_cause_is_told(given, keywords, sentence):
 def test_generators_of_texts_and_labels_are_columns():
     given = {"review": (text for text in TEXTS), "mood": iter(MOODS)}
     assert config_of(given, method="lora").config.data.train == config_of({"review": TEXTS, "mood": MOODS}).config.data.train
+
+
+def test_a_stopped_fit_says_that_the_same_call_resumes(monkeypatch, capsys):
+    def stopped(*arguments):
+        raise Interrupted("interrupted after step 3")
+
+    monkeypatch.setattr("trunkline.training.fit._fit", stopped)
+    for progress, said in ((True, "interrupted; a checkpoint was saved, and the same call of fit resumes"), (False, "")):
+        with pytest.raises(Interrupted):
+            trunkline.fit(FRAME, label="mood", progress=progress)
+        assert said in (written := capsys.readouterr().err) and bool(written) == progress
 
 
 def test_findings_are_in_the_result_and_its_repr(tmp_path):

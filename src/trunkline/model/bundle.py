@@ -18,7 +18,7 @@ from trunkline.model.opening import one_branch, open_branches
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
 from trunkline.model.precision import Computing
-from trunkline.model.scoring import answers_of, refuse_other_indexes, wanted
+from trunkline.model.scoring import Metrics, answers_of, refuse_other_indexes, wanted
 from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
 from trunkline.tasks.labels import Reading, UnseenLabels
@@ -342,7 +342,8 @@ class Bundle:
         for sentence in right.said:
             warnings.warn(sentence, stacklevel=2)
         found = scores(answered(plan, whole, None, self.stored), right.targets, least)
-        return ByTask({name: found[name] for name in answers}) if by_branch else next(iter(found.values()))
+        metrics = ByTask({name: Metrics(found[name]) for name in answers})
+        return metrics if by_branch else next(iter(metrics.values()))
 
     def score_corpus(
         self,

@@ -74,6 +74,13 @@ def refuse_other_indexes(texts: Any, labels: Any, pairs: Any = None) -> None:
     refuse_indexes({"texts": texts, "pairs": pairs, **own}, "score", "")
 
 
+class Metrics(dict[str, Any]):
+    """The metrics of a branch by name; the numbers of single rows that a picture needs (`sample`) are not in its repr."""
+
+    def __repr__(self) -> str:
+        return repr({name: value for name, value in self.items() if name != "sample"})
+
+
 @dataclass
 class Wanted:
     """What is right for the texts of a portion, by branch, and what to say of it: each sentence once."""

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from trunkline.data.memory import values_of
+from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput
 from trunkline.model.words import joined, tags_of
 from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, of_objects, same_length
@@ -45,6 +46,10 @@ class TokenTagger(TextEstimator):
         for number, (own, right) in enumerate(zip(words, tags, strict=True), start=1):
             if len(own) != len(right):
                 raise BadInput(f"y: found {len(right)} tags for the {len(own)} words of text {number}, expected one for each")
+            try:
+                to_iob2(right)
+            except BadInput as error:
+                raise BadInput(f"y: text {number}: {error}") from None
         task = {"kind": "token", "tokens": _TOKENS, "tags": TASK, "crf": True}
         self._train({_TOKENS: words, TASK: tags}, task, sample_weight)
         self.classes_ = np.array(self._branch.task.labels)

@@ -250,12 +250,18 @@ class TokenTask(Task):
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
             own |= {"tokens": "tokens", "tags": "tags"}
             words = zip(corpus.texts, units_of(corpus), strict=True)
-            held = {"tokens": [[text[start:end] for start, end in units] for text, units in words], "tags": answers}
+            held = {"tokens": [[text[start:end] for start, end in units] for text, units in words], "tags": [self._tagged(answer) for answer in answers]}
         else:
             own |= {"spans": "spans"}
             held = {"spans": [[_span(part) for part in one] if isinstance(one, list) else one for one in answers]}
         twin = TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned)
         return twin, corpus.holding(held)
+
+    def _tagged(self, answer: Any) -> Any:
+        """Parts of speech as the tags of spans that they were learned as; anything else as it is."""
+        if not isinstance(answer, list) or not all(isinstance(tag, str) and f"B-{tag}" in self.labels for tag in answer):
+            return answer
+        return [f"B-{tag}" for tag in answer]
 
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)

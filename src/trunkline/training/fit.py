@@ -23,6 +23,7 @@ from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
+from trunkline.training.loop import Interrupted
 from trunkline.training.result import decision_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
@@ -161,7 +162,12 @@ def fit(
         if given.sentences:
             Publisher(subscribers)(ColumnsInterpreted(given.sentences))
         where = None if run_dir is None else Path(run_dir)
-        result = _fit(given.config, name or given.name or "run", where, fresh, subscribers, clock)
+        try:
+            result = _fit(given.config, name or given.name or "run", where, fresh, subscribers, clock)
+        except Interrupted:
+            if display is not None:
+                display.line("interrupted; a checkpoint was saved, and the same call of fit resumes")
+            raise
         if display is not None:
             for line in (*result.score_lines(), f"the run is in {result.path}"):
                 display.line(line, indent=4)

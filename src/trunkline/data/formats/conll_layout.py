@@ -15,10 +15,6 @@ from trunkline.errors import BadInput
 
 _NUMBER = re.compile(r"\d+(-\d+|\.\d+)?")  # of a word, of a range of words, of an empty node of CoNLL-U
 _TOKEN_NAMES = {"token", "tokens", "word", "words", "form", "text", "#token", "#word"}
-_TAG_NAMES = {
-    "tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tag", "pos_tags", "upos", "iob", "bio", "chunk",
-    "entity", "ne", "target",
-}  # fmt: skip
 CONLLU_WIDTH, FORM, UPOS, XPOS = 10, 1, 3, 4
 TEXT = "# text = "  # before the text of a sentence
 MOST = 0.9  # share of the values of a column that are tags
@@ -149,7 +145,7 @@ def _is_header(cells: Sequence[str]) -> bool:
         return False
     if first == "id" and second in _TOKEN_NAMES:
         return True
-    return (first in _TOKEN_NAMES and last in _TAG_NAMES) or (first in _TAG_NAMES and last in _TOKEN_NAMES)
+    return (first in _TOKEN_NAMES and last in TAG_NAMES) or (first in TAG_NAMES and last in _TOKEN_NAMES)
 
 
 def is_conll(lines: Sequence[str]) -> bool:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
+
+from trunkline.data.guess.names import WORD_NAMES
+from trunkline.data.table import Table
 
 Scheme = Literal["iob", "underscore", "bare", "io", "pos"]
 
 _PREFIXED = {"iob": re.compile(r"[BIESLUM]-.+", re.DOTALL), "underscore": re.compile(r"[BIESLUM]_.+", re.DOTALL)}
 _BARE = set("BIESLUMO")
 BARE_LABEL = "entity"
+TAG_NAMES = frozenset({
+    "tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tag", "pos_tags", "upos", "iob", "bio", "chunk",
+    "entity", "ne", "target",
+})  # fmt: skip
+MOST_PARTS = 100  # of speech: columns of more different values hold words
 
 EXPECTED: dict[Scheme, str] = {
     "iob": "O or one of B- I- E- S- L- U- and a label",
@@ -67,3 +76,28 @@ def converted(tags: list[str], scheme: Scheme) -> list[str]:
     if scheme == "bare":
         tags = [tag if tag == "O" else f"{tag}-{BARE_LABEL}" for tag in tags]
     return ["I" + tag[1:] if tag.startswith("M-") else tag for tag in tags]
+
+
+def with_parts_of_speech(table: Table) -> Table:
+    """Return a table of lists of words and of parts of speech with the latter as tags of a word each, as of a CoNLL file.
+
+    The same table where no column is called like one of tags, where there are several, or where these are tags of another kind.
+    """
+    words = [name for name in table.columns if name.lower() in WORD_NAMES]
+    lists = {name: values for name, values in table.columns.items() if name.lower() in TAG_NAMES and _of_strings(values)}
+    if len(words) != 1 or len(lists) != 1:
+        return table
+    ((name, values),) = lists.items()
+    counts = Counter(tag for value in values for tag in value or ())
+    plain = len(counts) <= MOST_PARTS and len(counts) < counts.total() and not any(" " in tag or not tag for tag in counts)
+    prefixed = any(form.fullmatch(tag) for form in _PREFIXED.values() for tag in counts)
+    if not plain or prefixed or scheme_of(counts) != "pos":
+        return table
+    tags = [None if value is None else converted(value, "pos") for value in values]
+    return replace(table.replaced({name: tags}), findings=(*table.findings, SAID["pos"].format(f"the tags in {table.named(name)}")))
+
+
+def _of_strings(values: list) -> bool:
+    """Whether a column holds lists of strings, and missing values."""
+    lists = [value for value in values if value is not None]
+    return any(lists) and all(isinstance(value, list) and all(isinstance(tag, str) for tag in value) for value in lists)
