@@ -171,7 +171,9 @@ def test_sets_sparse_matrices_and_generators_are_columns():
 
 def test_parts_of_speech_are_read_as_those_of_a_conll_file(tmp_path):
     words, parts = [["so", "good"], ["so", "it", "is"]], [["ADV", "ADJ"], ["ADV", "PRON", "_"]]
-    lines = "\n\n".join("\n".join(f"{word} {part}" for word, part in zip(*row, strict=True)) for row in zip(words, parts, strict=True))
+    lines = "\n\n".join(
+        "\n".join(f"{word} {part}" for word, part in zip(*row, strict=True)) for row in zip(words, parts, strict=True)
+    )
     (tmp_path / "x.conll").write_text(lines + "\n")
     file = read_table(str(tmp_path / "x.conll"))
     table = table_of({"tokens": words, "upos": parts}, "data.train")

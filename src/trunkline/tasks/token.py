@@ -250,7 +250,10 @@ class TokenTask(Task):
         if any(isinstance(part, str) for answer in answers if isinstance(answer, list) for part in answer[:1]):
             own |= {"tokens": "tokens", "tags": "tags"}
             words = zip(corpus.texts, units_of(corpus), strict=True)
-            held = {"tokens": [[text[start:end] for start, end in units] for text, units in words], "tags": [self._tagged(answer) for answer in answers]}
+            held = {
+                "tokens": [[text[start:end] for start, end in units] for text, units in words],
+                "tags": [self._tagged(answer) for answer in answers],
+            }
         else:
             own |= {"spans": "spans"}
             held = {"spans": [[_span(part) for part in one] if isinstance(one, list) else one for one in answers]}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trunkline.data.formats.conll_tags import SAID, Scheme, in_iob, is_tag, scheme_of
+from trunkline.data.formats.conll_tags import SAID, TAG_NAMES, Scheme, in_iob, is_tag, scheme_of
 from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.notes import Notes
 from trunkline.errors import BadInput

@@ -94,7 +94,9 @@ def with_parts_of_speech(table: Table) -> Table:
     if not plain or prefixed or scheme_of(counts) != "pos":
         return table
     tags = [None if value is None else converted(value, "pos") for value in values]
-    return replace(table.replaced({name: tags}), findings=(*table.findings, SAID["pos"].format(f"the tags in {table.named(name)}")))
+    return replace(
+        table.replaced({name: tags}), findings=(*table.findings, SAID["pos"].format(f"the tags in {table.named(name)}"))
+    )
 
 
 def _of_strings(values: list) -> bool:
