@@ -315,8 +315,9 @@ def test_a_file_after_the_branches_is_the_input(trained, tmp_path):
     assert "new.jsonl: not a run or a branch" in fails(2, "predict", "new.jsonl", mood)
 
 
-def test_the_only_column_of_a_file_is_the_texts(trained, tmp_path):
-    texts = [row["text"] for row in made_up(1500)]  # more than one chunk
+def test_the_only_column_of_a_file_is_the_texts(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.serving.bulk.CHUNK", 20)
+    texts = [row["text"] for row in made_up(50)]  # more than one chunk
     (tmp_path / "new.csv").write_text("Tweet\n" + "".join(f"{text}\n" for text in texts))
     result = done("predict", trained / "branches" / "mood", "new.csv")
     rows = [json.loads(line) for line in result.stdout.splitlines()]

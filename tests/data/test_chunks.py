@@ -174,6 +174,15 @@ def test_the_share_of_a_parquet_file_is_that_of_its_rows(tmp_path):
     assert [text for chunk in chunks for text in chunk.table.columns["text"]] == [row["text"] for row in ROWS]
 
 
+def test_chunks_of_long_lines_have_fewer_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.data.chunks.BYTES", 100_000)
+    for length, size in ((10, 1000), (990, 101), (9_990, 64)):
+        (tmp_path / "x.txt").write_text(("x" * (length - 1) + "\n") * 1000)
+        chunks = file_chunks(str(tmp_path / "x.txt"), 1000, format="text")
+        sizes = [len(chunk) for chunk in chunks]
+        assert sum(sizes) == 1000 and abs(sizes[0] - size) <= 2
+
+
 def test_the_first_chunk_may_be_looked_at_before_all_are_gone_through(tmp_path):
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:5]))
     chunks = file_chunks(str(tmp_path / "x.jsonl"), 2)

@@ -9,13 +9,19 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO
 
 from trunkline.data.columns import clean
 from trunkline.data.formats.text import table_of_lines
+from trunkline.data.reading.lines import HEAD
+from trunkline.data.reading.opened import opened
 from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.sources import read_chunks
 from trunkline.data.table import Table
+from trunkline.errors import BadInput
+
+BYTES, FEWEST = 1 << 24, 64  # of a chunk: its bytes, by the first lines of its file, and its rows all the same
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,22 @@ def file_chunks(source: str, size: int, *, format: str | None = None, otherwise:
 
 def _of_file(source: str, size: int, format: str | None, otherwise: str | None) -> Iterator[Chunk]:
     tolerant, done = Tolerant(), 0
-    for table in read_chunks(source, size, format=format, otherwise=otherwise, tolerant=tolerant):
+    for table in read_chunks(source, _fitting(source, size), format=format, otherwise=otherwise, tolerant=tolerant):
         done += len(table) + len(table.unread)
         yield Chunk(table, tolerant.share(done))
+
+
+def _fitting(source: str, size: int) -> int:
+    """`size`, or fewer rows where a file begins with lines so long that they would take more than BYTES; FEWEST at least."""
+    path = Path(source).expanduser()
+    try:
+        if not path.is_file():
+            return size
+        with opened(path, source) as file:
+            head = file.read(HEAD)
+    except (OSError, BadInput):  # said where it is read
+        return size
+    return min(size, max(FEWEST, BYTES * (head.count(b"\n") or 1) // (len(head) or 1)))
 
 
 def text_chunks(texts: Sequence[str], source: str) -> Chunks:

@@ -27,7 +27,7 @@ from trunkline.outputs import output_file, replaced_by
 from trunkline.serving.identity import identity_of
 from trunkline.serving.parts import Parts, parts_beside
 
-CHUNK = 2048  # rows that are predicted at a time: enough for batches of equal length
+CHUNK = 4096  # rows that are predicted at a time: of short texts 4 to 6 % of a batch is padding then, with 1024 rows 13 to 16 %
 
 Write = Callable[[Sequence[Row]], Any]
 Say = Callable[[str], None]
