@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from pagetools import EVERY_TASK, answer, labelled, marked, opened, pretend, said, task
+from pagetools import EVERY_TASK, answer, labelled, marked, opened, pretend, said, serving, task
 
 pytestmark = pytest.mark.slow
 
@@ -46,8 +46,10 @@ def test_everything_is_reached_and_done_by_keyboard(page, address):
     page.keyboard.type("x")
     page.keyboard.press("Tab")
     page.keyboard.type("y")
-    page.keyboard.press("Control+Enter")
     page.locator("article[data-task=two] .state", has_text="x/y").wait_for()
+    with page.expect_request("**/v1/predict"):  # though nothing has changed
+        page.keyboard.press("Control+Enter")
+    page.locator("#answers[aria-busy=false]").wait_for()
     assert "two: x/y, 90" in page.locator("[aria-live=polite]").text_content()
     page.focus("#options summary")
     page.keyboard.press("Enter")
@@ -159,6 +161,18 @@ def test_tasks_come_and_go_while_the_page_is_open(page, address, engine):
     page.locator("#measured", has_text="tokens").wait_for()
     assert not page.get_by_label("Second text").is_visible()
     assert page.locator("#error").text_content() == ""
+
+
+def test_it_works_under_a_prefix(page, engine):
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from trunkline.serving.http import create_app
+
+    with serving(Starlette(routes=[Mount("/some/prefix", app=create_app(engine))])) as address:
+        opened(page, f"{address}/some/prefix/")
+        page.fill("#text", "so good")
+        page.locator("#measured", has_text="tokens").wait_for()
 
 
 def test_nothing_is_asked_without_a_task_or_a_text(page, address):
