@@ -15,8 +15,10 @@ from tiny_zoo import MODELS
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx import export_onnx
+from trunkline.export.onnx.checking import other_texts
 from trunkline.export.onnx.predict import Graph
-from trunkline.export.onnx.quantising import quantise
+from trunkline.export.onnx.quantising import calibration, quantise
+from trunkline.export.onnx.together import open_together
 from trunkline.model.bundle import Bundle
 
 onnx = pytest.importorskip("onnx")
@@ -113,14 +115,19 @@ def test_what_is_written_tells_labels_and_no_paths(exported, zoo):
     assert "## `mood`: task" in (exported / "README.md").read_text()
 
 
-def test_int8_quantises_the_trunk_and_leaves_the_branches(exported, tmp_path):
+@pytest.mark.slow
+def test_int8_quantises_the_trunk_and_leaves_the_branches(exported, folders, tmp_path):
+    pytest.importorskip("nncf")
     graph = tmp_path / "model.onnx"
     shutil.copy(exported / "model.onnx", graph)
-    quantise(graph)
-    kinds: dict[bool, set] = {True: set(), False: set()}
-    for node in onnx.load(graph).graph.node:
-        kinds[node.name.startswith("/model/")].add(node.op_type)
-    assert "MatMulInteger" in kinds[True] and "MatMulInteger" not in kinds[False] and "MatMul" in kinds[False]
+    quantise(graph, calibration(open_together(folders[:1]), other_texts(False, TEXTS)))
+    kinds: dict[bool, list] = {True: [], False: []}
+    made = onnx.load(graph).graph
+    for node in made.node:
+        if node.op_type in ("MatMul", "Gemm"):
+            source = next((one for one in made.node if node.input[1] in one.output), None)
+            kinds[node.name.startswith("/model/")].append(source is not None and source.op_type == "DequantizeLinear")
+    assert sum(kinds[True]) >= 18 and kinds[False] and not any(kinds[False])  # six maps in each of three blocks
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 

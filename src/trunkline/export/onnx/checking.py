@@ -48,12 +48,23 @@ class Agreement:
 
 def sample(pairs: bool, texts: Sequence[str] | None = None) -> Corpus:
     """Texts to compare on: those given, or some of the embedded data, and all of them as one, which is cut."""
-    if texts is None:
-        found = read_table("snips:test").columns["text"]
-        texts = found[:: max(1, len(found) // TEXTS)][:TEXTS]
-    read = [*texts, " ".join(texts)]
-    second = [*read[1:], read[0]] if pairs else None
-    return Corpus(Table("texts", {"text": read}), read, second, [segment(text) for text in read])
+    texts = _embedded("snips:test") if texts is None else texts
+    return _corpus([*texts, " ".join(texts)], pairs)
+
+
+def other_texts(pairs: bool, texts: Sequence[str] | None = None) -> Corpus:
+    """Texts to calibrate int8 with: those given, or some of the embedded data that `sample` does not have."""
+    return _corpus(_embedded("snips") if texts is None else list(texts), pairs)
+
+
+def _embedded(source: str) -> list[str]:
+    found = read_table(source).columns["text"]
+    return found[:: max(1, len(found) // TEXTS)][:TEXTS]
+
+
+def _corpus(texts: list[str], pairs: bool) -> Corpus:
+    second = [*texts[1:], texts[0]] if pairs else None
+    return Corpus(Table("texts", {"text": texts}), texts, second, [segment(text) for text in texts])
 
 
 def compare(together: Together, folder: Path, corpus: Corpus, *, exact: bool, where: Path) -> dict[str, Agreement]:

@@ -85,7 +85,9 @@ class Graph:
         self.about = json.loads((folder / "decoding.json").read_text("utf-8"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # it cuts texts at the maximum length, and pads
         self.tokenizer.encode_special_tokens = self.about["split_special_tokens"]
-        self.session = onnxruntime.InferenceSession(str(folder / self.about["graph"]))
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1")  # int8 as exact on older processors
+        self.session = onnxruntime.InferenceSession(str(folder / self.about["graph"]), options)
 
     def logits(self, texts: list[str], pairs: list[str] | None = None) -> tuple[list[Any], list[np.ndarray]]:
         """What the tokenizer makes of the texts, and the logits of each task."""

@@ -14,8 +14,9 @@ from trunkline.errors import BadInput, unknown_name
 from trunkline.export.branch import facts
 from trunkline.export.card import write_card
 from trunkline.export.onnx import predict
-from trunkline.export.onnx.checking import Agreement, compare, sample
+from trunkline.export.onnx.checking import Agreement, compare, other_texts, sample
 from trunkline.export.onnx.decoding import DECODING, GRAPH, SCRIPT, TOKENIZER, described
+from trunkline.export.onnx.quantising import calibration, quantise
 from trunkline.export.onnx.together import Together, open_together
 from trunkline.export.onnx.traced import write_whole
 from trunkline.files import atomic_directory, new_folder, write_json
@@ -58,9 +59,9 @@ def export_onnx(
             length, and all of single texts or all of pairs. Side branches, or those that share a trunk changed by a method
             that can be merged into its weights.
         folder: new or empty.
-        dtype: of the trunk's matrix products. int8 is quantised by onnxruntime, weights by channel and activations by batch.
+        dtype: of the trunk's matrix products. int8 is quantised by NNCF.
         trunk: another place where the trunk is found.
-        texts: to compare on; by default some of the embedded data.
+        texts: to compare on, and to calibrate int8 with; by default some of the embedded data, others for each.
 
     Raises:
         BadInput: the branches cannot be in one graph, onnx or onnxruntime is not installed, or something is in the folder.
@@ -69,9 +70,12 @@ def export_onnx(
     place = new_folder(Path(folder))
     if dtype not in (known := get_args(Precision)):
         raise unknown_name("", dtype, known, key="dtype")
-    if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+    needed = ["onnx", "onnxruntime", *(["nncf"] if dtype == "int8" else [])]
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        extras = "onnx,openvino" if "nncf" in missing else "onnx"
         raise BadInput(
-            f"onnx was requested, but {' and '.join(missing)} is not installed; install it with pip install 'trunkline[onnx]'",
+            f"onnx in {dtype} was requested, but {' and '.join(missing)} is not installed; install it with pip install "
+            f"'trunkline[{extras}]'",
             key="format",
         )
     together = open_together(branches, trunk)
@@ -80,9 +84,7 @@ def export_onnx(
     with atomic_directory(place) as temporary:
         write_whole(together.traced, together.modules, together.inputs, together.max_length, temporary / GRAPH)
         if dtype == "int8":
-            from trunkline.export.onnx.quantising import quantise
-
-            quantise(temporary / GRAPH)
+            quantise(temporary / GRAPH, calibration(together, other_texts(together.pairs, texts)))
         _write_tokenizer(together, temporary)
         shutil.copyfile(predict.__file__, temporary / SCRIPT)
         write_json(temporary / DECODING, described(together, dtype, {}))

@@ -201,6 +201,15 @@ def _without_reports() -> Iterator[None]:
                     os.environ[name] = value
 
 
+@contextmanager
+def quiet_nncf() -> Iterator[Any]:
+    """Import NNCF, which within the block prints nothing in this thread."""
+    with _without_reports():
+        import nncf
+    with _quiet():
+        yield nncf
+
+
 _HUSHED: ContextVar[bool] = ContextVar("trunkline_nncf_hushed", default=False)
 
 
