@@ -97,6 +97,11 @@ def ascii_controls(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
+def label_name(label: str) -> str:
+    """Return how a table shows a label: as it is, in quotes where blanks at its ends or its emptiness would not be seen."""
+    return repr(label) if not label or label != label.strip() else ascii_controls(label)
+
+
 def clipped(name: object) -> str:
     """Return how a message shows a key or a name from outside as it stands: one line, and not a long one."""
     text = str(name) if isinstance(name, str) else literal(name)

@@ -169,7 +169,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", [{**row, "mood": "neutral"} for row in made_up(5)])  # none of the branch's labels
     write_jsonl(tmp_path / "bare.jsonl", [{"text": "a film"}])
     assert "give the data to evaluate on" in fails(2, "evaluate", "deep/er/alone")
-    assert "not a run or a branch" in fails(2, "evaluate", "runs/none")
+    assert "no such file or folder" in fails(2, "evaluate", "runs/none")
     assert "not a run or a branch" in fails(2, "evaluate", trained, "new.jsonl", trained)
     assert "'neutral'" in fails(2, "evaluate", trained, "new.jsonl")
     assert "'mood'" in fails(2, "evaluate", trained / "branches" / "mood", "bare.jsonl")

@@ -100,7 +100,15 @@ def test_a_folder_that_is_none_of_the_three_says_so_and_names_a_run_inside(train
     expected = "plain: not a branch, a run or a trunk; expected the folder of one"
     assert fails(2, "info", "plain") == expected
     shutil.copytree(trained, "plain/films-1a2b3c4d")
-    assert fails(2, "info", "plain") == f"{expected}, such as plain/films-1a2b3c4d"
+    (Path("plain") / "begun" / "branches").mkdir(parents=True)
+    begun, films = json.loads(done("info", "plain", "--json").stdout)["runs"]  # a folder of runs lists them
+    assert begun == {"run": "plain/begun", "finished": False, "tasks": {}} and films["run"] == "plain/films-1a2b3c4d"
+    result = json.loads((trained / "result.json").read_text())["tasks"]["mood"]
+    mood = {"metric": result["monitor"], **{split: result[split][result["monitor"]] for split in ("validation", "test")}}
+    assert films["finished"] and films["tasks"]["mood"] == mood
+    shown = done("info", "plain").stdout
+    assert "not finished" in shown and f"{mood['validation']:.4f}" in shown
+    assert fails(2, "info", "./plain/film-1a2b3c4d").endswith("no such file or folder; did you mean plain/films-1a2b3c4d?")
     branches = "plain/films-1a2b3c4d/branches"
     assert fails(2, "info", branches) == f"{expected.replace('plain', branches)}, such as {branches}/city"
     Path("adapter").mkdir()

@@ -190,7 +190,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     (tmp_path / "folder").mkdir()
     write_csv(tmp_path / "new.csv", made_up(5))
     assert "not a run or a branch" in fails(2, "predict", "folder", "-t", "x")
-    assert "not a run or a branch" in fails(2, "predict", "runs/none", "-t", "x")
+    assert "no such file or folder" in fails(2, "predict", "runs/none", "-t", "x")
     assert "--json with --format csv" in fails(2, "predict", trained, "-t", "x", "--json", "--format", "csv")
     assert "both --text and --input" in fails(2, "predict", trained, "-t", "x", "-i", "new.csv")
     found = "new.csv: no column 'text', which holds the texts in training, found 'id', 'review', 'mood', 'score', 'topics'; "

@@ -9,7 +9,9 @@ from rich.console import Console
 from trunkline.cli import show
 from trunkline.cli.answers import show_answers
 from trunkline.cli.common import out
+from trunkline.cli.evaluate import scored_on
 from trunkline.events import metric_name
+from trunkline.trackers.progress import BAR_WIDTH, losses_note, progress_bars
 
 
 def printed(thing, width=80):
@@ -193,3 +195,33 @@ def test_scores_of_two_labels_say_whose_they_are():
     assert "f1 (hate)" in text and "accuracy (" not in text
     assert metric_name("f1_macro", "hate") == "f1_macro" and metric_name("f1", None) == "f1"
     assert len(metric_name("recall", "a label " * 20)) < 60 and "\n" not in metric_name("recall", "a\nb")
+
+
+def test_blanks_at_the_ends_of_labels_are_seen():
+    rows = {label: {"f1": 0.5} for label in ("Yes", "Yes ", " no", "")}
+    said = printed(show.by_label({"by_label": rows}, "t"))
+    assert "'Yes '" in said and "' no'" in said and "''" in said and " Yes " in f" {said}" and "'Yes'" not in said
+
+
+def test_the_losses_that_fit_are_shown_and_the_others_counted():
+    losses = {f"a task called {number}": 1.0 for number in range(9)}
+    for width in range(12, 200):
+        note = losses_note(losses, width)
+        assert len(note) <= max(width, 16) and note.startswith("loss")
+        shown, left = note.count("1.000"), int(note.rpartition("+")[2]) if "+" in note else 0
+        assert shown + left == 9
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    bars = progress_bars(console)
+    bars.add_task("epoch 13/20", total=100, completed=40, note=losses_note(losses, 80 - BAR_WIDTH))
+    (line,) = [line for line in printed(bars.get_renderable()).splitlines() if line.strip()]
+    assert "40%" in line and "epoch 13/20" in line and "1.000" in line and line.count("━") >= 10 and "…" not in line
+
+
+def test_rows_that_differ_name_their_branches():
+    found = {
+        "mood": {"data": "a.csv", "rows": 1200},
+        "city": {"data": "a.csv", "rows": 900},
+        "x": {"data": "a.csv", "rows": 1200},
+    }
+    assert scored_on(found) == ["mood, x: scored on 1,200 rows of a.csv", "city: scored on 900 rows of a.csv"]
+    assert scored_on({"mood": found["mood"]}) == ["scored on 1,200 rows of a.csv"]

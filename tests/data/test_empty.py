@@ -55,3 +55,6 @@ def test_texts_that_may_stand_for_a_missing_one_are_told_and_skipped_where_they_
         kept.columns["text"] == ["a b", "nan", "?", "no"] and skipped is not None and skipped.startswith("2 rows have no text")
     )
     assert doubtful_texts(Table("r.csv", {"text": ["a b", "?"]}), view, None) is None
+    marks = Table("r.csv", {"text": ["a b", "-", "--", " - "]})
+    assert "3 texts are '-' (2) and '--' (1), which often stands for" in (doubtful_texts(marks, view, None) or "")
+    assert without_empty(marks, "skip", view, ["-", "--"])[0].columns["text"] == ["a b"]

@@ -117,3 +117,11 @@ def test_a_bad_tag_is_named_with_its_line():
 )
 def test_other_tables_stay(columns):
     assert not is_token_per_row(Table("x", columns))
+
+
+def test_a_column_may_be_named_as_in_the_file():
+    rows = {"Word": ["a", "b", "c", "d"], "Tag": ["O", "B-x", "O", "B-x"], "Sentence #": ["s1", None, "s2", None]}
+    table = in_sentences(Table("x.csv", rows))
+    assert table.read_as == {"Word": "tokens", "Tag": "tags"} == table.select([0]).read_as
+    with pytest.raises(BadInput, match=r"x\.csv: column for tasks\.t\.tags: 'Tag' is read as 'tags'; expected that name"):
+        table.column("Tag", "tasks.t.tags")

@@ -498,3 +498,13 @@ def test_the_texts_are_no_labels(task, key):
         resolve({"data": data, "tasks": {"t": task}})
     words = {"kind": "multilabel", "labels": "body", "separator": " "}  # the words of a text, on purpose
     assert resolve({"data": data, "tasks": {"t": words}}).tasks["t"].separator == " "
+
+
+def test_an_override_with_null_drops_a_task():
+    values = {
+        "data": {"train": "a.csv"},
+        "tasks": {"a": {"kind": "sequence", "label": "a"}, "b": {"kind": "sequence", "label": "b"}},
+    }
+    assert list(override(values, ["tasks.b.metric=accuracy", "tasks.a=null"])["tasks"]) == ["b"] and len(values["tasks"]) == 2
+    with pytest.raises(BadInput, match=r"override 'tasks\.c=null': tasks\.c: unknown name 'c'; expected one of a, b"):
+        override(values, ["tasks.c=null"])

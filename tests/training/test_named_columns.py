@@ -89,3 +89,9 @@ def test_a_drawn_split_without_a_label_is_named_with_the_reason():
         "data.train: the test split (3 rows drawn from data.train) has no row with a label for task mood, which 2 of all 12 "
         "rows have; expected at least one: more rows with a label, another share, or other data for test"
     )
+
+
+def test_columns_of_a_table_with_a_token_a_row_are_named_as_in_the_file():
+    rows = {"Word": list("abcd"), "Tag": ["O", "B-x", "O", "B-x"], "Sentence #": ["s1", None, "s2", None]}
+    given = [config_of(rows, text=text, label=label).config.tasks for text, label in ((None, "Tag"), ("Word", "tags"))]
+    assert given[0] == given[1] == config_of(rows, label="tags").config.tasks and list(given[0]) == ["tags"]

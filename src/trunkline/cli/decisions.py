@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trunkline.cli.show import table, titled
-from trunkline.errors import ascii_controls
+from trunkline.errors import label_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,7 @@ def tables(labels: Sequence[str], decision: Mapping[str, Any]) -> list[Renderabl
     if decision["thresholds"] is not None:
         made = table("label", ">threshold")
         for label, value in zip(labels, decision["thresholds"], strict=True):
-            made.add_row(Text(ascii_controls(label)), f"{value:.4g}")
+            made.add_row(Text(label_name(label)), f"{value:.4g}")
         found.append(titled("thresholds", made))
     if decision["abstention"]:
         made = table(">min_confidence", ">coverage", ">accuracy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from trunkline.cli.common import (
     out,
     tell,
 )  # fmt: skip
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed
 
 
 class Unseen(StrEnum):
@@ -153,5 +154,17 @@ def _show(results: dict[str, Any], heading: str) -> None:
     for name, found in results.items():
         if by_label := show.by_label(found["metrics"], f"{name} by label"):
             console.print(by_label)
-    for source, rows in {(found["data"], found["rows"]): None for found in results.values()}:
-        tell(f"scored on {rows:,} rows of {source}")
+    for sentence in scored_on(results):
+        tell(sentence)
+
+
+def scored_on(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """On how many rows of what the branches were scored, a sentence for those with the same; named where there are others."""
+    branches: dict[tuple[str, int], list[str]] = {}
+    for name, found in results.items():
+        branches.setdefault((found["data"], found["rows"]), []).append(name)
+    return [
+        (f"{listed(names, 8, quoted=False, whole=True)}: " if len(branches) > 1 else "")
+        + f"scored on {rows:,} rows of {source}"
+        for (source, rows), names in branches.items()
+    ]

@@ -31,16 +31,17 @@ def info(
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
-    """Describe a branch (with the layers it reads), a run or a trunk.
+    """Describe a branch (with the layers it reads), a run or a trunk; or list the runs of a folder.
 
     [bold]Examples[/]
 
     \b
+    trunkline info runs
     trunkline info runs/reviews-1a2b3c4d/branches/stars
     trunkline info runs/reviews-1a2b3c4d --picture reviews.png
     trunkline info minilm
     """
-    from trunkline.model.folders import is_branch_or_run
+    from trunkline.model.folders import is_branch_or_run, runs_in
 
     path = Path(place)
     is_branch = (path / "branch.json").is_file()
@@ -75,6 +76,10 @@ def info(
             for finding in facts.get("findings", ()):
                 tell(f"note: {from_here(finding)}")
             show_run(facts)
+    elif not (path / "config.json").is_file() and (runs := runs_in(path)):
+        facts = {"runs": _summaries(runs)}
+        if not as_json:
+            _show_runs(facts["runs"], out())
     else:
         facts = _trunk(place)
         if not as_json:
@@ -82,6 +87,30 @@ def info(
     if picture is not None and not as_json:
         tell(f"wrote {picture}")
     return facts
+
+
+def _summaries(runs: list[Path]) -> list[dict[str, Any]]:
+    """What is to be said of each run in a list of them."""
+    from trunkline.training.result import run_line
+
+    return [run_line(run) for run in runs]
+
+
+def _show_runs(runs: list[dict[str, Any]], console: Console) -> None:
+    from rich.text import Text
+
+    from trunkline.cli import show
+    from trunkline.errors import ascii_controls
+
+    made = show.table("run", "task", "metric", ">validation", ">test")
+    for run in runs:
+        name = ascii_controls(run["run"])
+        if not run["finished"]:
+            made.add_row(Text(name, style="bold"), Text("not finished", style="dim"))
+        for row, (task, found) in enumerate(run["tasks"].items()):
+            scores = [show.number(found.get(split)) for split in ("validation", "test")]
+            made.add_row(Text("" if row else name, style="bold"), Text(ascii_controls(task)), Text(found["metric"]), *scores)
+    console.print(made)
 
 
 def _draw(place: str, summary: dict[str, Any], picture: Path) -> str:
@@ -118,7 +147,7 @@ def _all_layers(facts: dict[str, Any]) -> dict[int, float]:
 
 def _trunk(name: str) -> dict[str, Any]:
     from trunkline.model.facts import trunk_facts
-    from trunkline.model.folders import nothing_known
+    from trunkline.model.folders import not_there, nothing_known
     from trunkline.trunk.aliases import ALIASES
     from trunkline.trunk.load import load_trunk
     from trunkline.trunk.source import looks_like_path
@@ -126,7 +155,7 @@ def _trunk(name: str) -> dict[str, Any]:
 
     path = Path(name).expanduser()
     if looks_like_path(name) and not path.exists():
-        raise BadInput(f"{name}: no such file or folder; expected a branch, a run or a trunk")
+        raise not_there(name, "a branch, a run or a trunk")
     of_a_trunk = ("*config.json", "*.safetensors", "tokenizer*")  # where one of these lies, what the trunk lacks is told
     if name not in ALIASES and path.is_dir() and not any(True for pattern in of_a_trunk for _ in path.glob(pattern)):
         raise nothing_known(path)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trunkline.cli.common import UNLIMITED
-from trunkline.errors import ascii_controls
+from trunkline.errors import ascii_controls, label_name
 from trunkline.events import metric_name
 from trunkline.states.budget import readable
 from trunkline.training.result import decision_sentence, tuned_sentence, weighs_layers
@@ -105,7 +105,7 @@ def by_label(metrics: Mapping[str, Any], title: str) -> RenderableType | None:
     names = list(next(iter(rows.values())))
     made = table("label", *(f">{name}" for name in names))
     for label, values in rows.items():
-        made.add_row(Text(ascii_controls(label)), *(number(values[name]) for name in names))
+        made.add_row(Text(label_name(label)), *(number(values[name]) for name in names))
     return titled(title, made)
 
 

@@ -72,7 +72,7 @@ def doubtful_texts(table: Table, view: View, missing: Sequence[str] | None) -> s
         value.strip()
         for values in columns
         for value in values
-        if isinstance(value, str) and spells_missing(value) and any(map(str.isalpha, value))
+        if isinstance(value, str) and spells_missing(value) and value.strip() != "?"  # which people do write as a text
     )
     if missing == [] or not (found := Counter({word: count for word, count in found.items() if word not in (missing or ())})):
         return None

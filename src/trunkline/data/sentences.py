@@ -74,9 +74,9 @@ def in_sentences(table: Table) -> Table:
     said = f"{counted(len(table), 'row')} with a token each were read as {counted(len(sentences), 'sentence')}: {named}."
     firsts = [rows[0] for rows in sentences]
     taken = table.select(firsts)
-    return Table(
-        table.source, columns, taken.lines, taken.files, taken.rows, findings=(*table.findings, said, *notes.sentences)
-    )
+    read_as = {name: own for name, own in ((shape.word, "tokens"), (main, "tags")) if name not in columns}
+    said_too = (*table.findings, said, *notes.sentences)
+    return Table(table.source, columns, taken.lines, taken.files, taken.rows, findings=said_too, read_as=read_as)
 
 
 def _free(name: str, taken: dict[str, list]) -> str:

@@ -48,6 +48,7 @@ class Table:
     headings (Mapping[str, str]): what columns are called in the source that stand here under another name.
     strings (frozenset[str]): columns of Python strings that a program gave, which are labels as they stand: in a file, which
         has no types, "True" and "1.0" may be other spellings of true and 1.
+    read_as (Mapping[str, str]): columns of the source that are not here, and those here that hold their values in another form.
     unread (tuple[Unread, ...]): rows that are missing here as they could not be read, of a reader that does not stop there; in
         order. `select` leaves them out.
     """
@@ -61,6 +62,7 @@ class Table:
     findings: tuple[str, ...] = ()
     headings: Mapping[str, str] = field(default_factory=dict)
     index: Sequence[object] | None = None
+    read_as: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[Unread, ...] = ()
     strings: frozenset[str] = frozenset()
     _parsed: dict[Hashable, list] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -83,6 +85,8 @@ class Table:
             opening = f"{self.source}: column" + (f" for {where}" if where else "")
             if self.lacks_header():
                 raise BadInput(f"{opening}: unknown name {name!r}, and {NO_HEADER}")
+            if name in self.read_as:
+                raise BadInput(f"{opening}: {name!r} is read as {self.read_as[name]!r}; expected that name")
             raise self._unknown(opening, name)
         return self.columns[name]
 
@@ -180,6 +184,7 @@ class Table:
             self.headings,
             None if self.index is None else pick(self.index),
             strings=self.strings,
+            read_as=self.read_as,
         )
         with self._parsing:
             chosen._parsed.update({key: pick(values) for key, values in self._parsed.items()})
@@ -256,4 +261,5 @@ def concatenate(tables: Sequence[Table]) -> Table:
         [table.source for table in tables for _ in range(len(table))],
         [row for table in tables for row in table.rows or range(1, len(table) + 1)] if lines is None else None,
         findings=tuple(f"{table.source}: {finding}" for table in tables for finding in table.findings),
+        read_as=first.read_as,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,7 +41,24 @@ def unfinished(run: Path) -> BadInput:
 
 def no_branch(path: Path | str) -> BadInput:
     """The error for what is named as a run or a branch and is none."""
+    if not Path(path).exists():
+        return not_there(path, "a run or a branch")
     return BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
+
+
+def not_there(path: Path | str, expected: str) -> BadInput:
+    """The error for a path at which there is nothing; it names the nearest branch or run beside it."""
+    place = Path(path).expanduser()
+    beside = {entry.name: entry for entry in sorted(place.parent.glob("[!.]*")) if is_branch_or_run(entry)}
+    near = difflib.get_close_matches(place.name, beside, n=1, cutoff=0.5)
+    near = near or [name for name in beside if place.name and name.startswith(place.name)][:1]
+    hint = f"did you mean {beside[near[0]]}?" if near else f"expected {expected}"
+    return BadInput(f"{path}: no such file or folder; {hint}")
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs that lie in a folder, by name."""
+    return sorted(entry for entry in folder.glob("[!.]*") if (entry / "config.yaml").is_file() or (entry / "branches").is_dir())
 
 
 def is_branch_or_run(path: Path) -> bool:

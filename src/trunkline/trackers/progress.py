@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from trunkline.errors import listed
 from trunkline.events import (
@@ -38,18 +40,32 @@ from trunkline.trackers.wording import counted, described, duration
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
+BAR_WIDTH = 42  # characters of the epoch, the shortest bar, the percentage and the time beside the losses
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
+
+
+def losses_note(losses: Mapping[str, float], width: int) -> str:
+    """The losses of as many tasks as fit into a number of characters, and how many more there are."""
+    note = "loss"
+    for count, (name, loss) in enumerate(losses.items()):
+        more = f"  +{len(losses) - count - 1}" if count + 1 < len(losses) else ""
+        part = f"{'  ' if count else ' '}{name} {loss:.3f}"
+        if cell_len(note + part + more) > width:
+            return f"{note}  +{len(losses) - count}" if count else f"loss {loss:.3f}{more}"
+        note += part
+    return note
 
 
 def progress_bars(console: Console) -> Progress:
     """Bars that vanish when done; nothing at all where the console is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None, table_column=Column(min_width=10, max_width=40, ratio=1)),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
+        expand=True,
         transient=True,
         disable=not (console.is_terminal and leads()),
     )
@@ -242,8 +258,8 @@ class FitProgress:
         done = event.epoch * event.batches + event.batch
         self.bars.update(self._bar, description=f"epoch {event.epoch + 1}/{epochs}", completed=done)
         if not self.bars.disable and time.monotonic() - self._looked > REFRESH:
-            note = "  ".join(f"{name} {float(loss):.3f}" for name, loss in event.losses.items())
-            self.bars.update(self._bar, note=f"loss {note}")
+            losses = {name: float(loss) for name, loss in event.losses.items()}
+            self.bars.update(self._bar, note=losses_note(losses, self.console.width - BAR_WIDTH))
             self._looked = time.monotonic()
 
     @__call__.register

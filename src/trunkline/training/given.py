@@ -15,7 +15,7 @@ from trunkline.data.memory import EXPECTED, holds_texts, is_column, is_data, is_
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.data.values.numerals import as_number
-from trunkline.errors import BadInput, shown, unknown_name
+from trunkline.errors import BadInput, shown
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
 from trunkline.training.keywords import AS_MAPPING, column_name, column_names, overrides_of, refuse_texts
@@ -112,6 +112,8 @@ def _guessed(
     said = override({"data": {}}, [one for one in overrides if one.startswith("data.")])["data"]
     if text is not None:
         text = column_name(text, "text")
+        text = None if table.read_as.get(text) == "tokens" else text  # the words of tags, which are found by themselves
+    if text is not None:
         table.column(text, "text")
     elif said.get("text") in table.columns:
         text = said["text"]
@@ -148,8 +150,7 @@ def _guessed(
             f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
         )
     where = source if isinstance(source, str) else "config"
-    values = _without_dropped(override(values, overrides), list(values["tasks"]), str(where))
-    config = resolve(values, where, overrides=overrides)
+    config = resolve(override(values, overrides), where, overrides=overrides)
     config.memory.findings += [*guess.remarkable, *filter(None, [guess.together])]
     return Given(config, name or "data", tuple(sentences))
 
@@ -167,17 +168,6 @@ def _no_split(test: Any) -> Any:
     if test is True:
         raise BadInput("test: found True, expected data, a share such as '10%', or False for no test split")
     return None if test is False else test
-
-
-def _without_dropped(values: dict[str, Any], found: Sequence[str], where: str) -> dict[str, Any]:
-    """The values of a config without the tasks that overrides have set to null. BadInput for one that was not there."""
-    dropped = [name for name, task in values["tasks"].items() if task is None] if isinstance(values["tasks"], dict) else []
-    for name in dropped:
-        if name not in found:
-            raise unknown_name(where, name, found, f"tasks.{name}", whole=True)
-    return (
-        values | {"tasks": {name: task for name, task in values["tasks"].items() if name not in dropped}} if dropped else values
-    )
 
 
 def _words(missing: str | Sequence[str]) -> list[str]:
@@ -203,7 +193,7 @@ def _with_tasks(table: Table, text: str | None, missing: Missing) -> Guess:
 
 def _restricted(table: Table, text: str | None, label: Any, missing: Missing) -> Guess:
     """A guess about all columns, or about those named as labels."""
-    names = column_names(label, table)
+    names = [table.read_as.get(name, name) for name in column_names(label, table)]
     for name in names:
         if table.column(name, "label") and name == text:
             raise BadInput(f"label: found {name!r}, which is the column of the texts; expected another one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, unknown_name
 from trunkline.model.checking import DEEPEST, number, read_yaml
 
 MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a batch: one or the other
@@ -14,10 +14,14 @@ MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a 
 def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
     """Return a copy of `values` with every `key.sub=value` applied in turn; values are read as YAML.
 
+    A task that is set to null is dropped.
+
     Raises:
-        BadInput: no such pair, not YAML, or one that undoes another by replacing the section that it has set a key of.
+        BadInput: no such pair, not YAML, no such task to drop, or
+            one that undoes another by replacing the section that it has set a key of.
     """
     values = _copied(values)
+    known_tasks = list(values["tasks"]) if isinstance(values.get("tasks"), dict) else []
     for count, text in enumerate(overrides):
         key, equals, value = text.partition("=")
         if not equals or not key:
@@ -40,6 +44,10 @@ def override(values: dict[str, Any], overrides: list[str] | tuple[str, ...]) -> 
         if last in ("method", "trunk") and not parents and isinstance(parsed, str):
             parsed = {"name": parsed}
         place[last] = parsed
+        if parents == ["tasks"] and parsed is None:  # drops the task
+            if last not in known_tasks:
+                raise unknown_name(f"override {text!r}", last, known_tasks, key, whole=True)
+            del place[last]
         _replace_measure(place, key, parsed, overrides[:count])
     return values
 

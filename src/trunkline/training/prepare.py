@@ -181,7 +181,8 @@ def _untaught(task: Task, targets: Targets) -> str | None:
     )
     have = "has" if len(labels) == 1 else "have"
     said = f"train: {len(labels)} of the {task.name!r} labels {have} no training examples"
-    return f"{said}: {named}." if may_name(task.labels) else f"{said}."
+    columns = isinstance(getattr(task.config, "labels", None), list)  # these are named in the config, and no texts
+    return f"{said}: {named}." if columns or may_name(task.labels) else f"{said}."
 
 
 def _weigh_rows(train: Split, column: str) -> None:

@@ -85,6 +85,20 @@ def run_of_branch(branch: Path) -> dict[str, Any] | None:
     return {**facts, "name": f"{folder.parents[1].name}/{folder.name}", "tasks": alone, "transfer": ()}
 
 
+def run_line(run: Path) -> dict[str, Any]:
+    """What a list of runs says of one: whether it is finished, and the monitored score of each task on validation and test."""
+    try:
+        found = read_result(run)["tasks"]
+    except BadInput:
+        return {"run": str(run), "finished": False, "tasks": {}}
+    tasks = {}
+    for name, task in found.items():
+        metric = str(task.get("monitor", ""))
+        scores = {split: task[split].get(metric) for split in ("validation", "test") if isinstance(task.get(split), dict)}
+        tasks[name] = {"metric": metric, **scores}
+    return {"run": str(run), "finished": True, "tasks": tasks}
+
+
 def run_facts(path: Path) -> dict[str, Any]:
     """Return a run's summary with its directories as they are now: it may have been moved."""
     facts = read_result(path)

@@ -97,7 +97,15 @@ def test_a_stream_of_values_is_what_json_wrote(tmp_path, monkeypatch, rows, inde
     [
         ('[{"a": 1},\n {"a": }]', r"x\.json line 2 column 8: broken JSON"),
         ('[{"a": 1}\n {"a": 2}]', r"x\.json line 2 column 2: broken JSON \(expected ',' or '\]'\)"),
-        ('[{"a": 1}, {"a": "cut', r"x\.json line 1 column 18: broken JSON \(Unterminated string"),
+        ('[{"a": 1}, {"a": "cut', r"x\.json line 1 column 18: broken JSON \(the file ends inside a string\)"),
+        (
+            '{"a": 1}\n{"a": "cut\n{"a": 3}',
+            r"line 2 column 7: broken JSON \(the line ends inside a string\), expected one JSON",
+        ),
+        ('{"a": 1}\n{"a": 1, "b"\n{"a": 3}', r"line 2 column 13: broken JSON \(the line ends too early\)"),
+        ('{"a": 1}\n{"a": 1 "b": 2}', r"line 2 column 9: broken JSON \(a comma is missing between two values\)"),
+        ('{"a": 1}\n{"a": }', r"line 2 column 7: broken JSON \(a value is missing\)"),
+        ('{"a": 1}\n{"a": 1} 2', r"line 2 column 10: broken JSON \(something follows the value\)"),
         ('[{"a": 1}', r"line 1 column 10: broken JSON"),
         ('[{"a": 1}] {"a": 2}', r"line 1 column 12: broken JSON \(something follows the array\)"),
         ('[{"a": 1}, 7]', r"x\.json row 2: found a number, expected JSON objects, such as"),

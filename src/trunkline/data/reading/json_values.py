@@ -73,15 +73,49 @@ def _whole(line: str) -> bool:
     return True
 
 
+def _error_of(text: str) -> json.JSONDecodeError | None:
+    """What is wrong with a line without its end: where something is missing there, the error is of its last character."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error
+    return None
+
+
 def _parse(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
+        error = _error_of(line.rstrip(_BLANK)) or error
+        cut = error.pos >= len(line.rstrip(_BLANK))
         raise BadInput(
-            f"{where} column {error.colno}: broken JSON ({error.msg}), expected one JSON object a line{_hint(error.msg)}"
+            f"{where} column {error.colno}: broken JSON ({_why(error.msg, 'line', cut)}), expected one JSON object a "
+            f"line{_hint(error.msg)}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error) from None
+
+
+# What the json module says, as it is said in a message; by the beginning of its own words.
+_REASONS = {
+    "Expecting value": "a value is missing",
+    "Expecting property name": "a key is missing",
+    "Expecting ':'": "a colon is missing after a key",
+    "Expecting ','": "a comma is missing between two values",
+    "Illegal trailing comma": "a comma stands before a closing bracket",
+    "Extra data": "something follows the value",
+    "Invalid control character": "a tab or another control character in a string",
+    "Invalid \\": "a backslash in a string that begins no escape",
+}
+
+
+def _why(message: str, unit: str, ends: bool) -> str:
+    """What is wrong with a JSON text, in words; `unit` is what ends there, where it `ends` too early."""
+    if message.startswith("Unterminated string"):
+        return f"the {unit} ends inside a string"
+    if ends:
+        return f"the {unit} ends too early"
+    return next((said for own, said in _REASONS.items() if message.startswith(own)), message)
 
 
 def _hint(message: str) -> str:
@@ -168,4 +202,5 @@ class _Stream:
     def broken(self, message: str, position: int | None = None) -> BadInput:
         line, column = self.place(self.position if position is None else position)
         where = f"{self.source} line {line} column {column + 1}"
-        return BadInput(f"{where}: broken JSON ({message}), expected JSON objects{_hint(message)}")
+        ends = position is not None and position >= len(self.text.rstrip(_BLANK))
+        return BadInput(f"{where}: broken JSON ({_why(message, 'file', ends)}), expected JSON objects{_hint(message)}")
