@@ -35,7 +35,7 @@ def locate(source: str, base: Path) -> str:
     if source.partition(":")[0] in embedded_names():
         return source
     path = base / Path(source).expanduser()
-    if colon and not path.exists() and (base / Path(folder).expanduser()).is_dir():
+    if colon and not path.exists() and (base / Path(folder).expanduser()).exists():
         return f"{(base / Path(folder).expanduser()).resolve()}:{split}"
     return str(path.resolve()) if path.exists() or _looks_like_path(source) else source
 
@@ -47,7 +47,7 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
         source (str | list[str]): one of, in this order,
             ``"snips"`` or ``"snips:test"``: an embedded set, its train split or the one named (a file of that name is
             ``"./snips"``); a path to a file in one of the formats of formats/; a folder saved by `datasets`, with ``:split``
-            where it has splits; ``"owner/name[:split][@revision]"`` on the hub.
+            where it has splits; a workbook with ``:sheet``; ``"owner/name[:split][@revision]"`` on the hub.
             A list of these is read as one; all must have the same columns.
         base (Path): what relative paths are relative to.
         format (str | None): of the files, where their suffix does not say it.
@@ -160,6 +160,8 @@ def _read(source: str, base: Path, format: str | None) -> Table:
     path = base / Path(folder).expanduser()
     if path.is_dir():
         return _saved(path, folder, split)
+    if path.is_file() and (known := format_of(path)) is not None and known.part is not None:
+        return known.part(path, source, split)
     if path.is_file():
         raise BadInput(f"{source}: a file has no splits, found {split!r} after its name, expected the name alone")
     match = _HUB.fullmatch(source)

@@ -170,8 +170,11 @@ def _own_name(source: str) -> str:
 
 def relative(source: str, folder: Path) -> str:
     """A source as a config in `folder` names it."""
-    path = Path(source).expanduser()
+    path, part = Path(source).expanduser(), ""
     if not path.exists():
-        return source  # an embedded or hub name
+        file, colon, name = source.rpartition(":")
+        path, part = Path(file).expanduser(), f":{name}"
+        if not colon or not path.exists():
+            return source  # an embedded or hub name
     found = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    return found if found.startswith("..") or "/" in found or "." in found else f"./{found}"
+    return (found if found.startswith("..") or "/" in found or "." in found else f"./{found}") + part

@@ -6,8 +6,10 @@ import datetime
 import pandas as pd
 import pytest
 
-from trunkline.data.sources import read_chunks, read_table
+from trunkline.data.guess import guess_columns
+from trunkline.data.sources import locate, read_chunks, read_table
 from trunkline.errors import BadInput
+from trunkline.training.guessed import relative
 
 
 def without(monkeypatch, package):
@@ -56,11 +58,41 @@ def test_empty_rows_columns_and_sheets_of_a_workbook(tmp_path, book):
     table = read_table("x.xlsx", base=tmp_path)
     assert table.columns == {"text": ["a", "b"], "label": [1, None]} and list(table.rows) == [3, 5]
     assert table.findings == (
-        "1 sheet not read, only 'Sheet'; save another as a file of its own.",
+        f"1 sheet not read ('second'), only 'Sheet'; {table.source}:second as the source reads 'second'.",
         "1 row left out, as every cell is empty.",
         "1 cell with an error such as #N/A read as missing.",
     )
     assert [piece.columns for piece in read_chunks("x.xlsx", 9, base=tmp_path)] == [table.columns]
+
+
+def test_a_sheet_is_chosen_by_its_name_and_a_title_is_no_header(tmp_path, book):
+    book.active.title = "Read me"
+    book.active.append(["Feedback of the first quarter"])
+    book.active.append(["Written by a program"])
+    titled, plain = book.create_sheet("All data"), book.create_sheet("Plain")
+    for row in (["Feedback Q1"], ["draft"], [], ["ID", "Feedback", "Score"], [1, "so good", 2.5], [2, "too slow", 1]):
+        titled.append(row)
+    for row in (["text"], ["so good", "yes"], ["too slow", "no"], ["fine", "yes"]):  # the second column has no name
+        plain.append(row)
+    book.save(tmp_path / "x.xlsx")
+    cover = read_table("x.xlsx", base=tmp_path)
+    said = "2 sheets not read ('All data', 'Plain'), only 'Read me'; 'x.xlsx:All data' as the source reads 'All data'."
+    assert cover.columns == {"Feedback of the first quarter": ["Written by a program"]} and cover.findings == (said,)
+    with pytest.raises(BadInput, match=r"found no column that looks like .*; 2 sheets not read \('All data', 'Plain'\)"):
+        guess_columns(cover)
+    source = locate("x.xlsx:All data", tmp_path)
+    table = read_table(source)
+    assert source == str(tmp_path / "x.xlsx:All data") and relative(source, tmp_path) == "x.xlsx:All data"
+    assert table.columns == {"ID": [1, 2], "Feedback": ["so good", "too slow"], "Score": [2.5, 1]} and list(table.rows) == [
+        5,
+        6,
+    ]
+    assert table.findings == ("2 rows left out above row 4, which looks like the header.",)
+    assert [piece.columns for piece in read_chunks(source, 9)] == [table.columns]
+    rest = read_table("x.xlsx:Plain", base=tmp_path)
+    assert list(rest.columns) == ["text", "column 2"] and "if it is a title and row 2 the header" in rest.findings[0]
+    with pytest.raises(BadInput, match=r"x\.xlsx:all data: sheet: unknown name 'all data'; did you mean 'All data'\?"):
+        read_table("x.xlsx:all data", base=tmp_path)
 
 
 def test_a_token_a_row_in_a_workbook(tmp_path, book):

@@ -25,6 +25,8 @@ class Format:
     tolerant (Callable[[Path, str, int, Tolerant], Iterator[Table]] | None): `chunks` that do not stop at a row that cannot be
         read, which is among the `unread` of its table; None where no row can be told from the next then.
     count (Callable[[Path], int] | None): the number of rows, where that is known without reading them.
+    part (Callable[[Path, str, str], Table] | None): path, the name that messages use and that of a part, such as a sheet, to
+        its table; None where files have no parts. The source is ``FILE:PART`` then.
     """
 
     suffixes: tuple[str, ...]
@@ -34,6 +36,7 @@ class Format:
     content: Callable[[list[str]], bool] | None = None
     tolerant: Callable[[Path, str, int, Tolerant], Iterator[Table]] | None = None
     count: Callable[[Path], int] | None = None
+    part: Callable[[Path, str, str], Table] | None = None
 
 
 formats: Registry[Format] = Registry("data format", __name__)

@@ -1,11 +1,15 @@
-"""Excel workbooks (.xlsx) through openpyxl, the extra ``xlsx``: the first sheet that is not empty, its first row the header."""
+"""Excel workbooks (.xlsx) through openpyxl, the extra ``xlsx``: the first sheet that is not empty, or the one named behind a
+colon (``book.xlsx:Data``). Its first row is the header, or one below a title.
+"""
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,21 @@ from trunkline.data.formats import Format, formats
 from trunkline.data.reading.notes import Notes
 from trunkline.data.reading.parts import parts
 from trunkline.data.table import Table
-from trunkline.errors import BadInput, shown
+from trunkline.errors import BadInput, listed, shown, unknown_name
 
 ERRORS = frozenset(("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"))  # of formulas
+HEAD = 20  # rows from which it is told which is the header
 _Row = tuple[int, tuple[Any, ...]]  # its number in the sheet, and its cells
 
 
-def read(path: Path, source: str) -> Table:
-    """Return the table of a workbook. Cells keep their types: numbers, truth values, dates; of formulas it is their value."""
+def read(path: Path, source: str, name: str | None = None) -> Table:
+    """Return the table of a workbook, of the sheet `name` where one is given.
+
+    Cells keep their types: numbers, truth values, dates; of formulas it is their value.
+    """
     notes = Notes()
     with _workbook(path, source) as book:
-        sheet, header = _sheet(book, notes)
+        sheet, header = _sheet(book, notes, source, name)
         rows = list(_below(sheet, header, notes))
         return _table(_names(header, rows, source), rows, source, notes)
 
@@ -32,7 +40,7 @@ def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     """Yield the same as tables of at most `size` rows; the sheet is read twice, as any of its rows may be the longest."""
     notes = Notes()
     with _workbook(path, source) as book:
-        sheet, header = _sheet(book, notes)
+        sheet, header = _sheet(book, notes, source)
         names = _names(header, _below(sheet, header, Notes()), source)
         for part, last in parts(_below(sheet, header, notes), size):
             yield _table(names, part, source, notes if last else None)
@@ -63,19 +71,56 @@ def _workbook(path: Path, source: str) -> Iterator[Any]:
         book.close()
 
 
-def _sheet(book: Any, notes: Notes) -> tuple[Any, _Row]:
-    """The first sheet that is not empty, None if all are, and its first row that is not."""
-    full: list[tuple[Any, _Row]] = []
+def _sheet(book: Any, notes: Notes, source: str, name: str | None = None) -> tuple[Any, _Row]:
+    """The sheet of that name, else the first that is not empty, None if all are; and the row that is its header.
+
+    Raises:
+        BadInput: no sheet has that name.
+    """
+    if name is not None and name not in (titles := [sheet.title for sheet in book.worksheets]):
+        raise unknown_name(f"{source}: sheet", name, titles, whole=True)
+    full: list[tuple[Any, list[_Row]]] = []
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # what a file says of its own size may be wrong
-        for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-            if any(map(_there, row)):
-                full.append((sheet, (number, row)))
-                break
+        rows = enumerate(sheet.iter_rows(values_only=True), start=1)
+        if (name is None or name == sheet.title) and (
+            head := list(islice((row for row in rows if any(map(_there, row[1]))), HEAD))
+        ):
+            full.append((sheet, head))
+    if not full:
+        return None, (0, ())
     if len(full) > 1:
-        title = shown(full[0][0].title, whole=True)
-        notes.add(f"{{}} not read, only {title}; save another as a file of its own.", "sheet", len(full) - 1)
-    return full[0] if full else (None, (0, ()))
+        title, others = shown(full[0][0].title, whole=True), [sheet.title for sheet, _ in full[1:]]
+        notes.add(
+            f"{{}} not read ({listed(others, 5, whole=True)}), only {title}; "
+            f"{shlex.quote(f'{source}:{others[0]}')} as the source reads {shown(others[0], whole=True)}.",
+            "sheet",
+            len(others),
+        )
+    return full[0][0], _header(full[0][1], notes)
+
+
+def _header(head: list[_Row], notes: Notes) -> _Row:
+    """The row with the names of the columns, of the first rows that are not empty: one with several names below a title."""
+    place = next((i for i, (_, row) in enumerate(head) if _filled(row) > 1), 0)
+    below = head[place + 1 :]
+    if place == 0 or 2 * sum(_filled(row) > 1 for _, row in below) <= len(below):
+        return head[0]
+    number, row = head[place]
+    names = [cell for cell in row if _there(cell)]
+    apart = number - head[place - 1][0] > 1
+    typed = any(_there(cell) and not isinstance(cell, str) for _, cells in below for cell in cells)
+    if all(isinstance(cell, str) for cell in names) and len(set(names)) == len(names) and (apart or typed):
+        notes.add(f"{{}} left out above row {number}, which looks like the header.", "row", place)
+        return head[place]
+    notes.say(
+        f"row {head[0][0]} is read as the header; if it is a title and row {number} the header, delete the rows above that."
+    )
+    return head[0]
+
+
+def _filled(row: tuple[Any, ...]) -> int:
+    return sum(map(_there, row))
 
 
 def _there(cell: Any) -> bool:
@@ -109,4 +154,4 @@ def _names(header: _Row, rows: Iterable[_Row], source: str) -> list[str]:
     return names
 
 
-formats.register("xlsx")(Format((".xlsx", ".xlsm"), read, chunks, compressed=False))
+formats.register("xlsx")(Format((".xlsx", ".xlsm"), read, chunks, compressed=False, part=read))

@@ -175,4 +175,5 @@ def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> Ba
     given = [f"{listed(own, 8, whole=True)}: {why}" for why, own in alike.items()][:MOST_REASONS]
     among = listed(names, 10, whole=True) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
     said = f"found no column that {what} among {among}, expected {expected}"
-    return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else ""))
+    read = f"; {' '.join(table.findings[:2]).rstrip('.')}" if table.findings else ""  # it may be another sheet that was meant
+    return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else "") + read)
