@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.errors import LONGEST, BadInput, TrunklineError, clipped, listed, literal, shown, unknown_name
+from trunkline.errors import LONGEST, LONGEST_NAME, BadInput, TrunklineError, clipped, listed, literal, shown, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_names_that_are_listed_are_few_and_no_texts():
     sentence = str(unknown_name("here", "xyz", names))
     assert len(sentence) < 500 and "(30,001 in all)" in sentence and "somebody" not in sentence
     assert shown("BookRestaurant") == "'BookRestaurant'" and shown("New York") == "'New York'" and shown(7) == "'7'"
-    named = "Which of these do you use: app or website"
-    assert shown(named, whole=True) == "'Which of these do you ... app or website'"
-    assert shown(named[:40], whole=True) == repr(named[:40])
+    named = "Which of these do you use at least once a month: the app or the website"
+    assert shown(named, whole=True) == "'Which of these do you use at least on...e app or the website'"
+    assert shown(named[:60], whole=True) == repr(named[:60])
     assert shown("my name is Ann Smith") == "'my name ...'" and shown("一二三四五六七八九十一二三") == "'一二三四五六七八...'"
 
 
 def test_what_is_known_to_be_a_name_is_shown_whole():
     names = ["Customer Utterance", "brand new account", "Größe der Wohnung"]
-    assert shown(names[0], whole=True) == "'Customer Utterance'" and len(shown("long " * 99, whole=True)) == LONGEST + 2
+    assert shown(names[0], whole=True) == "'Customer Utterance'" and len(shown("long " * 99, whole=True)) == LONGEST_NAME + 2
     assert listed(names, whole=True) == "'Customer Utterance', 'brand new account', 'Größe der Wohnung'"
     assert str(unknown_name("here", "xyz", names[:1], whole=True)).endswith("expected one of Customer Utterance")

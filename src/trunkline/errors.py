@@ -15,6 +15,7 @@ from typing import Self
 
 LISTED = 30  # names that a message lists at most
 LONGEST = 40  # characters of a config's value that a message shows: enough to find it again
+LONGEST_NAME = 60  # characters of a name, such as the header of a column
 _NAME = re.compile(r"[\w.:/+-]{1,40}", re.ASCII)
 
 
@@ -66,7 +67,9 @@ def shown(value: object, whole: bool = False) -> str:
     """
     text = str(value)
     if whole:
-        return repr(text if len(text) <= LONGEST else f"{text[:22]}...{text[-15:]}")  # names often differ at their end alone
+        return repr(
+            text if len(text) <= LONGEST_NAME else f"{text[:37]}...{text[-20:]}"
+        )  # names often differ at their end alone
     return repr(text if len(text) <= 12 or _NAME.fullmatch(text) else text[:8] + "...")
 
 
@@ -99,7 +102,7 @@ def ascii_controls(text: str) -> str:
 
 def label_name(label: str) -> str:
     """Return how a table shows a label: as it is, in quotes where blanks at its ends or its emptiness would not be seen."""
-    return repr(label) if not label or label != label.strip() else ascii_controls(label)
+    return repr(label) if not label or label != label.strip(" ") else ascii_controls(label)
 
 
 def clipped(name: object) -> str:

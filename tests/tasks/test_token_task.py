@@ -12,6 +12,7 @@ from trunkline.data.corpus import build_corpus
 from trunkline.data.table import Table
 from trunkline.data.values.tags import spans_to_tags
 from trunkline.errors import BadInput, TrunklineError
+from trunkline.model.prepared import told_offsets
 from trunkline.tasks import Task
 from trunkline.tasks.labels import Reading
 from trunkline.tasks.token import TokenConfig, rules
@@ -131,6 +132,8 @@ def test_offsets_in_utf_16_are_recognised_and_read_on_demand():
     assert task.findings(again) == [
         "the offsets of 't' are read as characters, as the texts of its spans show, and not as `offsets: utf-16`."
     ]
+    said = "the offsets of 'b' in the predictions count characters, while those of its training data count utf-16."
+    assert told_offsets({"a": fitted("token", corpus, spans="spans"), "b": task}) == [said]
     quoting = [[{**utf16(text, "Oslo"), "text": "Oslo"}] for text in texts]  # of a browser's tool that quotes the text as well
     assert task.targets(corpus_of(units=True, text=texts, spans=quoting)).values.tolist() == targets.values.tolist()
     with pytest.raises(ValidationError, match="belongs to spans"):

@@ -137,14 +137,21 @@ def prepare(
     if not columns and noticed.only:
         columns = {"text": noticed.only}
     noticed.read.update(dict.fromkeys(table.findings))
-    for name, branch in bundle.branches.items():
-        if (counted := getattr(branch.task.config, "offsets", "characters")) != "characters":
-            said = f"the offsets of {name!r} in the predictions count characters, while those of its training data were read as"
-            noticed.read[f"{said} {counted}."] = None
+    noticed.read.update(dict.fromkeys(told_offsets({name: branch.task for name, branch in bundle.branches.items()})))
     table = _with_columns(bundle, table, columns or {}, noticed)
     for part in _portions(table):
         own = table.select(part) if len(part) < len(table) else table
         yield _prepared(bundle, own, renamed_columns(bundle.branches, own, columns or {}), empty_texts, noticed, tolerant)
+
+
+def told_offsets(tasks: Mapping[str, Task]) -> list[str]:
+    """A sentence for each task whose own data count offsets in another unit than predictions do."""
+    counted = {name: getattr(task.config, "offsets", "characters") for name, task in tasks.items()}
+    return [
+        f"the offsets of {name!r} in the predictions count characters, while those of its training data count {unit}."
+        for name, unit in counted.items()
+        if unit != "characters"
+    ]
 
 
 def _only_column(bundle: Bundle, table: Table) -> str:

@@ -38,7 +38,9 @@ def described(data: Mapping[str, Any]) -> list[str]:
     unit = "" if data.get("unit", "row") == "row" else f" ({data['unit']}s)"
     if labels := data.get("labels", {}).get("train"):
         order = sorted(labels, key=lambda label: -labels[label])
-        shown = [f"{repr(clipped(label)) if label != label.strip() else clipped(label)} {labels[label]:,}" for label in order]
+        shown = [
+            f"{repr(clipped(label)) if label != label.strip(' ') else clipped(label)} {labels[label]:,}" for label in order
+        ]
         if len(shown) > MOST_LABELS:
             half = MOST_LABELS // 2
             few = f"the most frequent {', '.join(shown[:half])}; the rarest {', '.join(shown[-half:])}"
