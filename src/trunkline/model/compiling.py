@@ -8,7 +8,6 @@ from trunkline.trunk.backends import Ranges
 from trunkline.trunk.compiled import CompiledTrunk
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import Source
-from trunkline.tuners.merged import merged_model
 from trunkline.tuners.tuned import TunedTrunk
 
 
@@ -24,6 +23,8 @@ def compiled_copy(tuned: TunedTrunk, backend: str, dtype: str, ranges: Ranges | 
     Raises:
         BadInput: the method cannot be merged, or the backend is unknown, not installed, or without this precision.
     """
+    from trunkline.tuners.merged import merged_model  # peft takes most of a second, and most predictions need none of it
+
     trunk = tuned.trunk
     place = Source(trunk.name, trunk.revision, trunk.folder)
     made = Trunk(
