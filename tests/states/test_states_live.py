@@ -75,3 +75,21 @@ def test_nothing_is_copied_where_nothing_is_padded_and_rows_come_while_the_pass_
         assert [pointer for _, _, pointer in received] == made
         live.feed(np.array([0, 2]), [1], lambda layer, rows: received.append((layer, rows.shape, rows.data_ptr())))
         assert received[-1][1] == (10, 8) and received[-1][2] != made[-1]
+
+
+def test_a_compiled_trunk_meets_few_lengths(tiny_trunk_dir, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    plain, compiled = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu"), load_trunk(tiny_trunk_dir, backend="onnx")
+    seen, run = set(), type(compiled.compiled).run
+    monkeypatch.setattr(
+        type(compiled.compiled),
+        "run",
+        lambda self, inputs, *given: seen.add(inputs["input_ids"].shape[1]) or run(self, inputs, *given),
+    )
+    encoded = plain.encode([" ".join(["good"] * n) for n in range(1, 30)])
+    for sequences in ([0], [5], [6, 6], [2, 12], [28]):
+        found, expected = {}, {}
+        LiveStates(compiled, encoded).feed(np.array(sequences), [3], found.__setitem__)
+        LiveStates(plain, encoded).feed(np.array(sequences), [3], expected.__setitem__)
+        torch.testing.assert_close(found[3], expected[3], atol=1e-4, rtol=1e-4)
+    assert seen == {8, 16, 32}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trunkline.inputs.encoded import Encoded
     from trunkline.trunk.load import Trunk
 
+ROUNDED = 8  # tokens; for each shape that is new to it, OpenVINO makes kernels, which takes as long as a short pass
+
 ReceiveRows = Callable[[int, Tensor], None]  # layer number, its rows (N, K): the real tokens of a batch, no padding
 
 
@@ -66,10 +68,12 @@ class LiveStates:
         """
         sequences = np.asarray(sequences)
         lengths = self.lengths[sequences]
-        inputs = self._trunk.collate(self._encoded, sequences)
+        rounded = () if self._trunk.compiled is None else (ROUNDED,)
+        inputs = self._trunk.collate(self._encoded, sequences, *rounded)
+        mask = inputs["attention_mask"]
         # The mask says where the real tokens are, so it does not matter on which side the trunk pads.
-        padded = len(lengths) > 0 and bool((lengths != lengths.max()).any())
-        real = inputs["attention_mask"].flatten().nonzero().squeeze(1) if padded else None
+        padded = bool((lengths != mask.shape[1]).any())
+        real = mask.flatten().nonzero().squeeze(1) if padded else None
 
         def pack(layer: int, state: Tensor) -> None:
             rows = state.reshape(-1, state.shape[-1])
