@@ -46,14 +46,14 @@ def no_branch(path: Path | str) -> BadInput:
     return BadInput(f"{path}: not a run or a branch; expected a directory that `trunkline fit` has written")
 
 
-def not_there(path: Path | str, expected: str) -> BadInput:
+def not_there(path: Path | str, expected: str, what: str = "file or folder") -> BadInput:
     """The error for a path at which there is nothing; it names the nearest branch or run beside it."""
     place = Path(path).expanduser()
     beside = {entry.name: entry for entry in sorted(place.parent.glob("[!.]*")) if is_branch_or_run(entry)}
     near = difflib.get_close_matches(place.name, beside, n=1, cutoff=0.5)
     near = near or [name for name in beside if place.name and name.startswith(place.name)][:1]
     hint = f"did you mean {beside[near[0]]}?" if near else f"expected {expected}"
-    return BadInput(f"{path}: no such file or folder; {hint}")
+    return BadInput(f"{path}: no such {what}; {hint}")
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -72,7 +72,7 @@ def not_a_branch(path: Path) -> BadInput:
     if inside:
         return BadInput(f"{path}: a run; expected one of its branches, such as {inside[0]}")
     if not path.exists():
-        return BadInput(f"{path}: no such folder; expected that of a branch or of a run")
+        return not_there(path, "that of a branch or of a run", "folder")
     return BadInput(
         f"{path}: not a branch or a run; expected a folder with branch.json and weights.safetensors, or that of a run"
         f"{_such(path)}"

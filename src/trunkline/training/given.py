@@ -127,7 +127,7 @@ def _guessed(
     if method is not None:
         values["method"] = method if method != METHOD["name"] else METHOD
     sentences = [*table.sourced_findings(), *guess.sentences, *filter(None, [guess.together])]
-    sentences += (f"{shown(name)} is read as data.{key}." for name, key in aside.items())
+    sentences += (f"{shown(name, whole=True)} is read as data.{key}." for name, key in aside.items())
     if tasks is not None:
         values["tasks"] = tasks
     splits: dict[str, Any] = {}

@@ -135,6 +135,14 @@ def test_quotes_after_a_backslash_are_named(tmp_path):
         read_table(str(tmp_path / "x.csv"))
 
 
+def test_a_title_above_the_header_is_told(tmp_path):
+    table = read(tmp_path / "x.csv", "Feedback Q1,,\n,,\nID,Text,Mood\n1,so good,a\n")
+    assert (
+        table.findings[0] == "the header, line 1, names one of 3 columns; if it is a title, delete the lines above the header."
+    )
+    assert not read(tmp_path / "x.csv", ",Text,Mood\n1,so good,a\n").findings
+
+
 def test_lone_marks_in_a_header_of_one_column_change_nothing(tmp_path):
     (tmp_path / "x.csv").write_text("text;label\na;1;x\nb\n")
     with pytest.raises(BadInput, match="line 1: the header is one cell with ';' in it, expected cells separated by commas"):

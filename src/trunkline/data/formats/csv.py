@@ -39,7 +39,7 @@ def rows_to_table(rows: Iterable[Row], source: str, notes: Notes | None = None) 
     fewer cells than the header, and for a column name given twice.
     """
     rows, notes = iter(rows), notes or Notes()
-    names = _header(rows, source)
+    names = _header(rows, source, notes)
     return _table(names, list(_filled(rows, names, source, notes)), source, notes)
 
 
@@ -51,16 +51,20 @@ def rows_to_tables(
     Where it is `tolerant`, a row with more or fewer cells is left out as one that cannot be read.
     """
     rows, notes = iter(rows), notes or Notes()
-    names = _header(rows, source)
+    names = _header(rows, source, notes)
     for part, last in parts(_filled(rows, names, source, notes, tolerant), size):
         yield _table(names, part, source, notes if last else None)
 
 
-def _header(rows: Rows, source: str) -> list[str]:
+def _header(rows: Rows, source: str, notes: Notes) -> list[str]:
     """Take the first row that is not empty as the names of the columns; none where there is no row."""
     line, cells = next(((line, cells) for line, cells in rows if isinstance(cells, BadInput) or any(cells)), (1, []))
     if isinstance(cells, BadInput):
         raise cells
+    if len(cells) > 2 and sum(map(bool, map(str.strip, cells))) == 1:
+        notes.say(
+            f"the header, line {line}, names one of {len(cells)} columns; if it is a title, delete the lines above the header."
+        )
     names = [name.strip() or f"column {i + 1}" for i, name in enumerate(cells)]
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
