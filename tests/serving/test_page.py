@@ -106,7 +106,7 @@ def test_spans_of_any_kind_cover_their_own_characters(page, address):
 
 def test_texts_labels_and_cards_stay_text(page, address):
     card = (
-        "# x\n\n"
+        "---\nlicense: <b>none</b>\n---\n# words\n\n## Part <i>one</i>\n\n"
         + "\n\n".join(HOSTILE)
         + "\n\n[link](javascript:alert(4)) ![p](http://example.com/p.png)\n\n|<b>a</b>|\n|-|\n|`<i>`|\n"
     )
@@ -135,6 +135,8 @@ def test_texts_labels_and_cards_stay_text(page, address):
     page.locator("[data-card=words] summary").click()
     page.locator("[data-card=words] .card", has_text=HOSTILE[0]).wait_for()
     assert page.locator("[data-card=words] code").all_text_contents() == ["<i>"]
+    assert page.locator("[data-card=words]").get_by_role("heading").all_text_contents() == ["Part <i>one</i>"]
+    assert page.locator("[data-card=words]").get_by_text("license").count() == 0
     page.fill("#text", HOSTILE[1])
     said(page, re.escape(HOSTILE[0]))
     assert page.locator("img, svg, a:not(.skip), iframe, b, i").count() == 0

@@ -9,7 +9,7 @@ const ITEM = /^\s*(?:[-*+]|\d+[.)])\s+(.*)$/;
 const ROW = /^\s*\|.*\|\s*$/;
 const RULE = /^\s*\|[\s:|]*-[\s:|-]*\|\s*$/;
 
-/** Elements for a card. Its front matter is left out, and a first heading that is `title`; the others come below the page's own, from h4 on. */
+/** Elements for a card. Its front matter is left out, and a first heading that is `title`; the others come below the page's own, from h3 on. */
 export function rendered(card, title) {
   const lines = withoutFrontMatter(card.split(/\r?\n/));
   const first = lines.findIndex((line) => line.trim());
@@ -32,7 +32,7 @@ export function rendered(card, title) {
       found.push(make("pre", { tabindex: 0 }, make("code", {}, code.join("\n"))));
     } else if (heading) {
       at++;
-      found.push(make(`h${Math.min(6, heading[1].length + 3)}`, {}, ...inline(heading[2])));
+      found.push(make(`h${Math.min(6, Math.max(3, heading[1].length + 1))}`, {}, ...inline(heading[2])));
     } else if (ITEM.test(line)) {
       const ordered = /^\s*\d/.test(line);
       const items = run((other) => ITEM.test(other), (other) => make("li", {}, ...inline(ITEM.exec(other)[1])));
