@@ -462,6 +462,10 @@ def test_a_multilabel_task_is_scored_on_the_columns_that_it_was_trained_on(bundl
     found = bundle.score(TEXTS, frame)
     assert found["columns"] == bundle.score(TEXTS, {"columns": [["r", "p"], [], ["r"], ["p"]]})["columns"]
     assert found == bundle.score(TEXTS, dict(frame)) and list(found) == ["mood", "columns"]
+    vectors = pd.DataFrame({"q": [1, 0, 1, 0], "r": [0, 0, 1, 1], "p": [0, 1, 0, 0]})  # of a task that was trained on lists
+    assert bundle.only("topics").score(TEXTS, vectors) == bundle.only("topics").score(
+        TEXTS, {"topics": [["q"], ["p"], ["q", "r"], ["r"]]}
+    )
     only = bundle.only("columns")
     assert only.score(TEXTS, frame[["p", "r"]]) == {"columns": found["columns"]}
     with pytest.raises(BadInput, match="labels: branch: unknown name 'r'"):

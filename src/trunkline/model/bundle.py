@@ -306,8 +306,8 @@ class Bundle:
         Args:
             texts: what to read, in order.
             labels: the right answer of each text (None where there is none), or such a list by branch, in a mapping or as the
-                columns of a data frame; only these branches are scored. The columns of 0 and 1 that a multilabel task was
-                trained on stand for its branch. Series and frames have one index. A label for a sequence task, a list of
+                columns of a data frame; only these branches are scored. Columns of 0 and 1, one for each label of a
+                multilabel task, stand for its branch. Series and frames have one index. A label for a sequence task, a list of
                 labels or a vector of 0 and 1 for a multilabel task, a number for a regression, and for a token task a tag for
                 each word or spans as (start, end, label).
             pairs: as of `predict`, likewise `units`.

@@ -24,8 +24,8 @@ def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[
     """Return the right answers by branch, as a program gives them to be scored: by branch, or alone for the only one.
 
     Args:
-        labels: a list with an answer for each text, or a mapping of branch to such a list, also a frame or another table. The
-            columns of 0 and 1 that a multilabel task was trained on stand for its branch.
+        labels: a list with an answer for each text, or a mapping of branch to such a list, also a frame or another table.
+            Columns of 0 and 1, one for each label of a multilabel task, stand for its branch.
         branches: all of them, by name.
         count: of the texts.
 
@@ -55,11 +55,10 @@ def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[
 
 
 def _together(labels: Mapping[Any, Any], branches: Mapping[str, Branch]) -> Mapping[Any, Any]:
-    """The answers by branch, where some are in the columns of 0 and 1, one for each label, that a task was trained on."""
+    """The answers by branch, where those of a multilabel task are in columns of 0 and 1, one for each of its labels."""
     for name, branch in branches.items():
-        held = branch.task.columns()
-        own = branch.task.kind == "multilabel" and isinstance(branch.task.config.labels, list)
-        if not own or name in labels or not all(column in labels for column in held):
+        held = branch.task.labels
+        if branch.task.kind != "multilabel" or name in labels or not all(column in labels for column in held):
             continue
         table = table_of({column: labels[column] for column in held}, "labels")
         sets = indicators(table, held, missing=branch.task.config.missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +52,10 @@ def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None
             found.append(OwnTest(own, None))
             continue
         changed = _changed(group, result)
-        if changed and (kept := _with_empty(config, tasks, number)) and not _changed(kept, result):
-            group, changed = kept, None
+        if changed and (
+            before := next((one for one in _read_before(config, tasks, number) if not _changed(one, result)), None)
+        ):
+            group, changed = before, None
         if changed and isinstance(group.data.test, float):
             raise BadInput(
                 f"{run}: its data has changed ({changed}), so the share drawn for its test may contain training rows; "
@@ -87,9 +89,18 @@ def _changed(group: Prepared, result: Mapping[str, Any]) -> str | None:
     return "other rows or another order, or read in another way by an earlier version"
 
 
-def _with_empty(config: RunConfig, tasks: Collection[str], number: int) -> Prepared | None:
-    """The same group as versions read it that kept rows without a text; None where they could not."""
-    try:
-        return prepare(config, only=tasks, keep_empty=True)[number]
-    except BadInput:
-        return None
+def _read_before(config: RunConfig, tasks: Collection[str], number: int) -> Iterator[Prepared]:
+    """The same group as earlier versions read it: these kept rows without a text, and sorted whole numbers as strings."""
+    for keep_empty in (False, True):
+        try:
+            group = prepare(config, only=tasks, keep_empty=keep_empty)[number]
+            yield group
+            sections = dict(config.tasks)
+            for name, task in group.tasks.items():
+                if getattr(sections[name], "label_list", ()) is None and (before := sorted(task.own_labels)) != task.own_labels:
+                    sections[name] = sections[name].model_copy(update={"label_list": before})
+            if sections != config.tasks:
+                older = config.model_copy(update={"tasks": sections})
+                yield prepare(older, only=tasks, keep_empty=keep_empty)[number]
+        except BadInput:  # not in this way
+            continue
