@@ -28,6 +28,7 @@ def few(monkeypatch):
     monkeypatch.setattr("trunkline.export.onnx.checking.TEXTS", 4)
 
 
+@pytest.mark.slow
 def test_a_run_becomes_one_graph(run, few):
     facts = json.loads(done("export", run, "--format", "onnx", "--output", "all", "--json").stdout)
     assert facts["format"] == "onnx" and facts["tasks"] == {"mood": "sequence", "stars": "regression"}
