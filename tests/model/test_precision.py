@@ -106,6 +106,12 @@ def test_what_is_allowed_is_checked_on_texts_and_reported(saved):
     wider.add("later", Bundle.open(saved("later", "probe", "bf16"), device="cpu").branches["later"])
     used = {name: (one.trunk.dtype, one.trunk.backend) for one in wider._plan.passes for name in one.branches}
     assert used == {"narrow": ("fp32", "onnx"), "later": ("bf16", "torch")}
+    for replaced, read in (("later", ("fp32", "onnx")), ("narrow", ("bf16", "torch"))):  # others read what they did before
+        wider.replace(replaced, wider.branches["later"])
+        [(dtype, backend)] = {
+            (one.trunk.dtype, one.trunk.backend) for one in wider._plan.passes for name in one.branches if name == "narrow"
+        }
+        assert (dtype, backend) == read
 
 
 def test_int8_is_calibrated_on_the_sample(saved, monkeypatch):

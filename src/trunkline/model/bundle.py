@@ -100,7 +100,8 @@ class Bundle:
             plan = self._plan
             if name not in plan.branches:
                 raise unknown_name("branch", name, plan.branches, whole=True)
-            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch})
+            moved = {other: trunk for other, trunk in plan.moved.items() if other != name}  # the new one reads its own
+            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch}, moved)
             return plan.branches[name]
 
     def remove(self, name: str) -> Branch:
