@@ -272,6 +272,26 @@ def test_metrics_and_logs_tell_no_text(engine, caplog):
     assert "paris" not in text + json.dumps(lines) and "film" not in text + json.dumps(lines)
 
 
+def test_a_request_is_a_span_of_its_trace(engine, monkeypatch):
+    exporting = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    exporter, provider = exporting.InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    client = client_of(engine)
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    client.post("/v1/predict", json={"text": "paris"}, headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+    client.get("/secret/paris?q=paris")
+    predicted, other = exporter.get_finished_spans()
+    assert predicted.name == "POST /v1/predict" and f"{predicted.context.trace_id:032x}" == trace_id
+    attributes = dict(predicted.attributes)
+    assert attributes["http.response.status_code"] == 200 and attributes["trunkline.tokens"] > 2
+    assert other.name == "GET other" and "paris" not in str([predicted.to_json(), other.to_json()])
+
+
 def test_an_error_is_logged_without_its_words():
     try:
         raise ValueError("about paris")

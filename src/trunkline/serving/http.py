@@ -41,6 +41,8 @@ def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own spans and logs, where it has some, hold what clients put into addresses, and errors' words: tracing.py
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
     for make in ROUTERS:
