@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
+from trunkline.trunk.aliases import ALIASES
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import public_name
 
@@ -45,7 +46,7 @@ class Catalogue:
 
 def trunk_name(trunk: Trunk) -> str:
     """What clients may know a trunk by: no path of this machine."""
-    return public_name(trunk.name, trunk.revision)
+    return trunk.name if trunk.name in ALIASES else public_name(trunk.name, trunk.revision)
 
 
 def task_facts(name: str, branch: Branch) -> dict[str, Any]:
