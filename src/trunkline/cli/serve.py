@@ -129,7 +129,7 @@ def serve(
         timeout=timeout,
         tokens=queue_tokens,
     )
-    listening = run.listen(host, port)
+    listening = run.bind(host, port)
     try:
         if not run.is_loopback(listening) and not settings.covered and not without_keys:
             raise BadInput(

@@ -36,8 +36,8 @@ def check_installed() -> None:
         raise BadInput(f"serving needs the package {missing[0]}, which is not installed; pip install 'trunkline[serve]'")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; BadInput where the address is not there or is in use."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket for an address, which listens once requests are taken; BadInput where the address is not there or is in use."""
     where = f"{host} port {port}"
     if not 0 <= port <= 65535:
         raise BadInput(f"{where}: no such port, expected one from 0 to 65535")
@@ -49,7 +49,6 @@ def listen(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(address)
-        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
@@ -82,7 +81,7 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket, started:
 
     Args:
         engine: closed by the caller.
-        listening: of `listen`; it is closed.
+        listening: of `bind`; it is closed.
         started: called once requests are taken.
     """
     import uvicorn
@@ -120,6 +119,7 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket, started:
         ws="none",
         lifespan="off",
         log_config=None,
+        backlog=BACKLOG,
         access_log=False,
         proxy_headers=False,
         server_header=False,

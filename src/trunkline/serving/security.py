@@ -17,7 +17,8 @@ from trunkline.serving.errors import Refused, error_response
 from trunkline.serving.page import PAGES
 from trunkline.serving.settings import Settings
 
-OPEN = frozenset({"/livez"}) | PAGES  # what asks for no key: the files of the page are the same everywhere, and it asks for one
+OPEN = frozenset({"/livez"}) | PAGES  # what is read without a key: the files of the page are the same everywhere
+READS = frozenset({"GET", "HEAD"})
 CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
 LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
 
@@ -42,7 +43,7 @@ class Gate:
         changes = scope["method"] in ("PUT", "DELETE", "PATCH")
         try:
             self._check_host(headers.get(b"host", b""))
-            if scope["path"] not in OPEN:
+            if scope["path"] not in OPEN or scope["method"] not in READS:
                 self._check_key(headers.get(b"authorization", b""), changes)
             limit = self.settings.upload_bytes if changes else self.settings.body_bytes
             length = self._check_body(headers, limit)
