@@ -165,7 +165,7 @@ def test_what_it_cannot_serve_ends_with_one_sentence(branch, tmp_path, monkeypat
     assert "--without-keys" in refused(branch, "--host", "0.0.0.0", "--port", 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert "in use by another program" in refused(branch, "--port", other.getsockname()[1])
-    assert "not a run or a branch" in refused(tmp_path / "none")
+    assert "expected a run or a branch" in refused(tmp_path / "none")
     assert "--branches: found no folder" in refused(branch, "--branches", tmp_path / "none")
     (tmp_path / "keys").write_text("short\n")
     assert "keys line 1" in refused(branch, "--keys", tmp_path / "keys")
