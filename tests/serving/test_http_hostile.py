@@ -170,8 +170,9 @@ def test_every_operation_is_described_with_examples_and_all_of_its_errors(client
     for example in asked["examples"]:
         assert client.post("/v1/predict", json={**example, "tasks": ["mood"]}).status_code == 200
     assert set(described["paths"]["/v1/tasks/{name}"]) == {"get", "put", "delete"}
-    for path in described["paths"].values():
-        for operation in path.values():
+    own = ("/v1/predict", "/v1/tasks", "/v1/tasks/{name}", "/livez", "/readyz", "/metrics")
+    for path in own:
+        for operation in described["paths"][path].values():
             for status, answer in operation["responses"].items():
                 assert status < "400" or answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
     jsonschema = pytest.importorskip("jsonschema")
