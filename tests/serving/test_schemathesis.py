@@ -28,7 +28,8 @@ def answered(app, examples):
     def ask(case):
         response = case.call(headers=ADMIN)
         statuses[response.status_code] += 1
-        if response.status_code >= 500:
+        own = isinstance(case.body, dict) and "timeout" in case.body  # what it asks for itself may be too short
+        if response.status_code >= 500 and not (own and response.status_code == 504):
             wrong.append((case.operation.label, response.status_code, response.text[:200]))
 
     drawn = settings(max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=HEALTH)
