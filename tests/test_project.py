@@ -214,7 +214,7 @@ def test_every_imported_library_is_declared():
             for module in {module.split(".")[0] for module in modules} - {*sys.stdlib_module_names, "trunkline"}:
                 declared = {canonicalize_name(name) for name in providers.get(module, [module])}
                 # an optional library may only be imported where it is used; the HTTP server, as a whole, is
-                always = core | serve if "serving" in path.parts else core
+                always = core | serve if "http" in path.parts else core
                 assert declared & (always if id(node) in top_level else extras), f"{path.relative_to(ROOT)} imports {module}"
 
 

@@ -111,15 +111,15 @@ def serve(
     """
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch
-    from trunkline.serving import run
+    from trunkline.serving.http import run
 
     run.check_installed()
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         raise no_branch(bad[0])
     if folder is not None and not folder.is_dir():
         raise BadInput(f"--branches: found no folder {folder}, expected one")
-    from trunkline.serving.keys import Keys, from_environment
-    from trunkline.serving.settings import Settings
+    from trunkline.serving.http.keys import Keys, from_environment
+    from trunkline.serving.http.settings import Settings
 
     settings = Settings(
         keys=Keys(keys, from_environment("TRUNKLINE_KEYS"), "TRUNKLINE_KEYS"),
@@ -139,7 +139,7 @@ def serve(
         with err().status("loading the trunk"), loading():
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
-            from trunkline.serving.logs import json_logs
+            from trunkline.serving.http.logs import json_logs
 
             bundle = Bundle.open(
                 branches, trunk=trunk, backend=backend, dtype=dtype, allow_precision_change=allow_precision_change

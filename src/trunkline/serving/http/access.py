@@ -1,0 +1,69 @@
+"""Around all of the app: each request is timed, counted and logged, and an error that nobody foresaw becomes an answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trunkline.serving.http.errors import as_refused, error_response
+from trunkline.serving.http.metrics import Metrics
+from trunkline.serving.http.tracing import Tracer
+
+log = logging.getLogger("trunkline.serving.http.access")
+trouble = logging.getLogger("trunkline.serving")
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked all the time: logged where they fail
+
+
+class Access:
+    """Times, counts and logs requests; of their content it takes nothing but how many texts and tokens there were."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer) -> None:
+        self.app, self.metrics, self.tracer = app, metrics, tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        told: dict[str, Any] = scope.setdefault("trunkline", {})
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with self.tracer.span(scope) as span:
+            try:
+                await self.app(scope, receive, sending)
+            except Exception as error:
+                trouble.error("a request failed", exc_info=error)
+                if not status:
+                    await error_response(as_refused(error))(scope, receive, sending)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = route_of(scope)
+            span.end(method, route, status, told)
+        seconds = time.perf_counter() - began
+        self.metrics.requests.labels(method, route, status).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
+        if (queued := told.get("queued")) is not None:
+            self.metrics.queue_seconds.observe(queued)
+        if route not in QUIET or status >= 400:
+            facts = {key: told[key] for key in ("texts", "tokens") if key in told}
+            log.info("request", extra={"facts": {"method": method, "route": route, "status": status} | facts | _ms(seconds)})
+
+
+def _ms(seconds: float) -> dict[str, float]:
+    return {"ms": round(1000 * seconds, 2)}
+
+
+def route_of(scope: Scope) -> str:
+    """The address as the routes have it, without what a client put into it; "other" for one that there is not."""
+    route = scope.get("route")
+    path = getattr(route, "path", None)
+    return path if isinstance(path, str) and path else "other"

@@ -1,0 +1,63 @@
+"""The HTTP server as an ASGI app: routes over one engine, behind checks of host, key and size."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+import trunkline
+from trunkline.errors import TrunklineError
+from trunkline.serving.engine import Engine
+from trunkline.serving.http.access import Access
+from trunkline.serving.http.errors import error_response, of_status
+from trunkline.serving.http.metrics import Metrics
+from trunkline.serving.http.routes import ROUTERS
+from trunkline.serving.http.security import Gate
+from trunkline.serving.http.service import Service
+from trunkline.serving.http.settings import Settings
+from trunkline.serving.http.tracing import tracer
+
+SAID = "Many text tasks over one pass of one trunk."
+DEFAULT = Settings()
+
+
+def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
+    """An app that answers from `engine`; the caller closes the engine after the app.
+
+    Args:
+        engine: what answers.
+        settings: limits, keys and hosts.
+    """
+    metrics = Metrics()
+    metrics.watch(engine)
+    service = Service(engine, settings, metrics)
+    app = FastAPI(
+        title="Trunkline",
+        version=trunkline.__version__,
+        description=SAID,
+        openapi_url="/openapi.json",
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # FastAPI's own spans and logs, where it has some, hold what clients put into addresses, and errors' words: tracing.py
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.service = service
+    for make in ROUTERS:
+        app.include_router(make(service))
+    app.add_exception_handler(TrunklineError, _failed)
+    app.add_exception_handler(HTTPException, _of_router)
+    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Access, metrics=metrics, tracer=tracer())  # the last one added is the outermost
+    return app
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+async def _of_router(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return error_response(of_status(error.status_code, error.headers))

@@ -1,0 +1,78 @@
+"""Bodies of requests, read as JSON within limits, and answers written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, get_type_hints
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from trunkline.serving.http.errors import Gone, Refused, remember, validation_sentence
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+HEAVY = 1 << 15  # bytes of a body from which on it is not parsed in the thread of the event loop
+
+
+class JsonRoute(APIRoute):
+    """A route whose endpoint is given the request, what its path names and, as `body`, its JSON as the annotated model.
+
+    FastAPI documents it as it does any route; the body itself is read here: with this package's limits and sentences, in one
+    step from bytes to the model, and in another thread where it is large.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[..., Awaitable[Response]] = self.endpoint
+        model: type[BaseModel] = get_type_hints(endpoint)["body"]
+        remember(model)
+
+        async def handle(request: Request) -> Response:
+            request.app.state.service.refuse_early()
+            return await endpoint(request=request, body=await read_json(request, model), **request.path_params)
+
+        return handle
+
+
+async def read_json(request: Request, model: type[M]) -> M:
+    """The body as a model.
+
+    Raises:
+        Refused: it is no JSON, or not what the model describes; the sentence says where.
+        Gone: the client closed the connection before it was sent.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    unsaid = not kind and "origin" not in request.headers  # as Triton's client; a browser says where its page is from
+    if not unsaid and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        # what a page of another site may send without asking first is refused, too
+        raise Refused(415, "bad_input", "found no header Content-Type: application/json, expected it")
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise Gone("the connection was closed before the body was sent") from None
+    return await off_loop(len(body) > HEAVY, parse, body, model)
+
+
+def parse(body: bytes, model: type[M]) -> M:
+    """JSON as a model; Refused where it is none."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        sentence = validation_sentence(error)
+        status = 400 if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid" else 422
+    raise Refused(status, "bad_input", sentence)
+
+
+async def off_loop(heavy: bool, work: Callable[..., T], *given: Any) -> T:
+    """Do some work, in a thread of the pool where it is `heavy`."""
+    return await run_in_threadpool(work, *given) if heavy else work(*given)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(to_json(value), status, media_type="application/json")

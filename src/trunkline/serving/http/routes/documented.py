@@ -1,0 +1,32 @@
+"""How `/openapi.json` describes errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trunkline.serving.http.errors import ErrorAnswer
+
+_RETRY = {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}}
+_SAID: dict[int, tuple[str, Any]] = {
+    400: ("No JSON, or a broken request.", {}),
+    401: ("A key is asked for, and none, or another one, was shown.", {}),
+    403: ("Asks for an admin key.", {}),
+    404: ("There is none of that name.", {}),
+    408: ("The body did not come in time.", {}),
+    413: ("More than the limits allow.", {}),
+    415: ("Another content type than the one expected, or a compressed body.", {}),
+    422: ("Well formed, and not usable.", {}),
+    429: ("The queue is full.", _RETRY),
+    500: ("Computing failed.", {}),
+    503: ("The server is being stopped.", _RETRY),
+    504: ("Not answered in time.", {}),
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers that an operation may refuse with, besides those of every operation."""
+    return {
+        status: {"model": ErrorAnswer, "description": said, **({"headers": headers} if headers else {})}
+        for status, (said, headers) in _SAID.items()
+        if status in (400, 401, *statuses)
+    }

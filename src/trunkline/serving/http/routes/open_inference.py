@@ -1,0 +1,152 @@
+"""The Open Inference Protocol (KServe, Triton), version 2, over HTTP: texts in as BYTES, answers out as JSON in BYTES.
+
+Each task is a model. Its inputs are `text` and, where it reads pairs, `pair`; its output `prediction` has the JSON object of
+`POST /v1/predict` for each text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+import trunkline
+from trunkline.errors import BadInput
+from trunkline.model.branch import Branch
+from trunkline.serving.http.bodies import JsonRoute, json_response
+from trunkline.serving.http.routes.documented import errors
+from trunkline.serving.http.routes.other_clients import answers
+from trunkline.serving.http.routes.tasks import unknown_task
+from trunkline.serving.http.service import Service
+from trunkline.serving.http.shaping import Shape
+
+PLATFORM = "trunkline"
+SHAPE = Shape(scores=True)
+
+
+class Tensor(BaseModel):
+    """Texts, one for each element."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    shape: Annotated[list[int], Field(min_length=1, max_length=2)]
+    datatype: Literal["BYTES"]
+    data: list[str] | list[list[str]]
+    parameters: dict[str, Any] | None = None
+
+    def texts(self) -> list[str]:
+        """The elements, in order; BadInput where `shape` is another one."""
+        flat = [one for row in self.data for one in (row if isinstance(row, list) else [row])]
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        if size != len(flat) or min(self.shape) < 0:
+            raise BadInput(f"inputs: found {len(flat)} elements, expected those of a tensor of shape {self.shape}")
+        return flat
+
+
+class Wanted(BaseModel):
+    """An output that is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferRequest(BaseModel):
+    """Texts for one task."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["play some jazz"]}]}]
+        },
+    )
+    id: str | None = None
+    inputs: Annotated[list[Tensor], Field(min_length=1, max_length=2)]
+    outputs: list[Wanted] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+def router(service: Service) -> APIRouter:
+    """The routes of the protocol."""
+    made, infer = (
+        APIRouter(tags=["Open Inference Protocol"]),
+        APIRouter(route_class=JsonRoute, tags=["Open Inference Protocol"]),
+    )
+
+    @made.get("/v2", operation_id="v2_server", summary="Describe the server", responses=errors())
+    async def server() -> dict[str, Any]:
+        """Name, version and extensions."""
+        return {"name": PLATFORM, "version": trunkline.__version__, "extensions": []}
+
+    @made.get("/v2/health/live", operation_id="v2_live", summary="Whether the server lives", responses=errors())
+    async def live() -> dict[str, bool]:
+        """As /livez, for those with a key."""
+        return {"live": service.engine.alive}
+
+    @made.get("/v2/health/ready", operation_id="v2_ready", summary="Whether requests are taken", responses=errors(503))
+    async def ready() -> Response:
+        """As /readyz."""
+        return json_response({"ready": service.ready}, 200 if service.ready else 503)
+
+    @made.get(
+        "/v2/models/{name:path}/ready", operation_id="v2_model_ready", summary="Whether a task is served", responses=errors(404)
+    )
+    async def model_ready(name: str) -> dict[str, Any]:
+        """A task that is served is ready."""
+        _branch(service, name)
+        return {"name": name, "ready": service.ready}
+
+    @made.get("/v2/models/{name:path}", operation_id="v2_model", summary="Describe a task", responses=errors(404))
+    async def model(name: str) -> dict[str, Any]:
+        """Its inputs and its output."""
+        return _described(name, _branch(service, name))
+
+    @infer.post(
+        "/v2/models/{name:path}/infer",
+        operation_id="v2_infer",
+        summary="Predict, by one task",
+        responses=errors(404, 408, 413, 415, 422, 429, 500, 503, 504),
+    )
+    async def inferred(request: HttpRequest, name: str, body: InferRequest) -> Response:
+        """An object of JSON for each text."""
+        branch = _branch(service, name)
+        given = {tensor.name: tensor.texts() for tensor in body.inputs}
+        expected = [tensor["name"] for tensor in _described(name, branch)["inputs"]]
+        if sorted(given) != sorted(expected) or len(given) < len(body.inputs):
+            raise BadInput(f"inputs: found {len(body.inputs)}, expected those called {' and '.join(expected)}")
+        if body.outputs is not None and any(wanted.name != "prediction" for wanted in body.outputs):
+            raise BadInput("outputs: found another one, expected prediction")
+        task, found = await answers(service, request, name, given["text"], given.get("pair"))
+        data = [to_json(SHAPE.answer(task, one)).decode() for one in found]
+        output = {"name": "prediction", "shape": [len(data)], "datatype": "BYTES", "data": data}
+        made_id = {} if body.id is None else {"id": body.id}
+        return json_response({"model_name": name, **made_id, "outputs": [output]})
+
+    both = APIRouter()
+    both.include_router(infer)
+    both.include_router(made)
+    return both
+
+
+def _branch(service: Service, name: str) -> Branch:
+    branch = service.engine.branches.get(name)
+    if branch is None:
+        raise unknown_task()
+    return branch
+
+
+def _described(name: str, branch: Branch) -> dict[str, Any]:
+    inputs = ["text", "pair"] if branch.text_pair is not None else ["text"]
+    return {
+        "name": name,
+        "versions": [],
+        "platform": PLATFORM,
+        "inputs": [{"name": one, "datatype": "BYTES", "shape": [-1]} for one in inputs],
+        "outputs": [{"name": "prediction", "datatype": "BYTES", "shape": [-1]}],
+    }

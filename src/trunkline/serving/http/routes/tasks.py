@@ -1,0 +1,45 @@
+"""`/v1/tasks`: which tasks are served."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from trunkline.serving.http.bodies import json_response, off_loop
+from trunkline.serving.http.cards import Catalogue
+from trunkline.serving.http.errors import Refused
+from trunkline.serving.http.models import TaskFacts, TasksAnswer
+from trunkline.serving.http.routes.documented import errors
+from trunkline.serving.http.service import Service
+
+
+def router(service: Service) -> APIRouter:
+    """The routes of tasks."""
+    made, catalogue = APIRouter(tags=["tasks"]), Catalogue()
+
+    @made.get("/v1/tasks", response_model=TasksAnswer, responses=errors(), operation_id="list_tasks", summary="List the tasks")
+    async def list_tasks() -> Response:
+        """The trunk and all tasks that are served, with their model cards."""
+        bundle = service.engine.bundle
+        return json_response(await off_loop(True, catalogue.of_bundle, bundle))
+
+    @made.get(
+        "/v1/tasks/{name:path}",
+        response_model=TaskFacts,
+        responses=errors(404, 422),
+        operation_id="show_task",
+        summary="Describe a task",
+    )
+    async def show_task(name: str) -> Response:
+        """One task, with its model card."""
+        branch = service.engine.branches.get(name)
+        if branch is None:
+            raise unknown_task()
+        return json_response(await off_loop(True, catalogue.of_branch, name, branch))
+
+    return made
+
+
+def unknown_task() -> Refused:
+    """The refusal for a name that no task has."""
+    return Refused(404, "not_found", "there is no task of that name; GET /v1/tasks lists those that there are")

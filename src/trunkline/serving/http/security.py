@@ -1,0 +1,160 @@
+"""What every request has to pass before a route sees it: its Host, its key, the size and the form of its body.
+
+It wraps the app as ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html), which costs little per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trunkline.serving.http.errors import Refused, error_response
+from trunkline.serving.http.page import PAGES
+from trunkline.serving.http.settings import Settings
+
+OPEN = frozenset({"/livez"}) | PAGES  # what is read without a key: the files of the page are the same everywhere
+READS = frozenset({"GET", "HEAD"})
+CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
+LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
+
+
+class Gate:
+    """Refuses what no route should see.
+
+    A key is shown as `Authorization: Bearer KEY`, or as the password of Basic authentication, by which browsers ask for it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        changes = scope["method"] in ("PUT", "DELETE", "PATCH")
+        try:
+            self._check_host(headers.get(b"host", b""))
+            if scope["path"] not in OPEN or scope["method"] not in READS:
+                self._check_key(headers.get(b"authorization", b""), changes)
+            limit = self.settings.upload_bytes if changes else self.settings.body_bytes
+            length = self._check_body(headers, limit)
+        except Refused as refused:
+            await _linger(headers, receive)
+            await error_response(refused)(scope, receive, send)
+            return
+        seconds = self.settings.upload_seconds if changes else self.settings.body_seconds
+        body = Body(receive, limit, seconds) if length is None or length > 0 else None
+        try:
+            await self.app(scope, body.receive if body is not None else receive, send)
+        except Refused as refused:  # of Body, where no route made an answer of it
+            await error_response(refused)(scope, receive, send)
+
+    def _check_host(self, host: bytes) -> None:
+        hosts = self.settings.hosts
+        if hosts is None:
+            return
+        name = host.decode("latin-1").strip().lower()
+        name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+        if name not in hosts:
+            raise Refused(403, "unauthorized", "the header Host names another host than this one", close=True)
+
+    def _check_key(self, authorization: bytes, changes: bool) -> None:
+        settings = self.settings
+        if not settings.covered and not changes:
+            return
+        key = shown_key(authorization)
+        admin = settings.admin_keys.hold(key)
+        known = settings.keys.hold(key) | admin
+        if settings.covered and not known:
+            raise Refused(
+                401,
+                "unauthorized",
+                "expected a key that this server knows, in the header Authorization: Bearer KEY",
+                {"www-authenticate": CHALLENGES},
+            )
+        if changes and not admin:
+            sentence = "only an admin key may change which tasks are served"
+            if not settings.admin_keys.given:
+                sentence += "; none was given when the server was started"
+            raise Refused(403, "unauthorized", sentence)
+
+    def _check_body(self, headers: Mapping[bytes, bytes], limit: int) -> int | None:
+        """The length of the body, None where the request does not say."""
+        coding = headers.get(b"content-encoding", b"").strip().lower()
+        if coding not in (b"", b"identity"):
+            raise Refused(415, "bad_input", "found a compressed body, expected one as it is", close=True)
+        stated = headers.get(b"content-length")
+        if stated is None:
+            return None if b"transfer-encoding" in headers else 0
+        if not stated.isdigit() or len(stated) > 18:
+            raise Refused(400, "bad_input", "the header Content-Length: found no number, expected one", close=True)
+        if int(stated) > limit:
+            raise too_large(limit)
+        return int(stated)
+
+
+class Body:
+    """The body of a request, which may be no longer than a limit, and has to be there in time."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self._receive, self._limit, self._left = receive, limit, limit
+        self._seconds, self._until = seconds, time.monotonic() + seconds
+        self._more = True
+
+    async def receive(self) -> Message:
+        """The next part; then, when the client closes the connection, that."""
+        if not self._more:
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._until - time.monotonic())
+        except TimeoutError:
+            raise Refused(408, "timeout", f"the body was not there within {self._seconds:g} s", close=True) from None
+        self._left -= len(message.get("body", b""))
+        self._more = message["type"] == "http.request" and message.get("more_body", False)
+        if self._left < 0:
+            if self._more:
+                await _linger({}, self._receive)
+            raise too_large(self._limit)
+        return message
+
+
+def too_large(limit: int) -> Refused:
+    """The refusal of a body that is longer than `limit` bytes."""
+    return Refused(413, "too_large", f"the body: found more than {limit} bytes, expected at most so many", close=True)
+
+
+def shown_key(authorization: bytes) -> str:
+    """The key in a header Authorization; empty where there is none."""
+    scheme, _, value = authorization.decode("latin-1").strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+async def _linger(headers: Mapping[bytes, bytes], receive: Receive) -> None:
+    """Read the rest of a body, for a moment: a client that still writes it would not come to read the answer."""
+    if b"expect" in headers:  # it waits to be told to send it
+        return
+    until = time.monotonic() + LINGER
+    try:
+        while (left := until - time.monotonic()) > 0:
+            message = await asyncio.wait_for(receive(), left)
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+    except TimeoutError:
+        return

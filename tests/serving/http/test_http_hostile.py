@@ -1,0 +1,184 @@
+"""Whatever is sent is answered with a 4xx of one sentence without the text, and the next request is served."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bundletools import make
+from starlette.testclient import TestClient
+from tiny import tiny_bert
+
+from trunkline.model.bundle import Bundle
+from trunkline.serving.engine import Engine
+from trunkline.serving.http.app import create_app
+from trunkline.trunk.load import load_trunk
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    trunk = load_trunk(tiny_bert(tmp_path_factory.mktemp("trunk") / "tiny-bert"), dtype="fp32", device="cpu")
+    branches = {"mood": make(trunk, "sequence"), "slots": make(trunk, "token"), "pair": make(trunk, "sequence", text_pair="b")}
+    with (
+        Engine(Bundle(trunk, branches)) as engine,
+        TestClient(create_app(engine), raise_server_exceptions=False) as client,
+    ):
+        yield client
+
+
+MOOD = {"tasks": ["mood"]}
+SECRET = "sesame"  # in texts that are refused: no answer repeats it
+
+BROKEN = {
+    "nothing": b"",
+    "a blank": b" ",
+    "half an object": b'{"text": "sesame',
+    "a comma too much": b'{"text": "sesame",}',
+    "single quotes": b"{'text': 'sesame'}",
+    "two values": b'{"text": "a"} {"text": "sesame"}',
+    "not UTF-8": b'{"text": "sesame\xff"}',
+    "UTF-16": '{"text": "sesame"}'.encode("utf-16"),
+    "a byte order mark": b'\xef\xbb\xbf{"text": "sesame"}',
+    "half a surrogate pair": b'{"text": "sesame \\ud800"}',
+    "a control character": b'{"text": "sesame\x00"}',
+    "deep lists": b'{"texts": ' + b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "a number of many digits": b'{"text": "sesame", "top_k": ' + b"9" * 100_000 + b"}",
+    "another number of many digits": b'{"text": "sesame", "timeout": ' + b"9" * 100_000 + b"}",
+    "NaN": b'{"text": "sesame", "threshold": nan}',
+}
+UNFIT = {
+    "null": b"null",
+    "a list": b'["sesame"]',
+    "a string": b'"sesame"',
+    "a number": b"1",
+    "true": b"true",
+    "Infinity": b'{"text": "sesame", "min_confidence": Infinity}',
+    "a huge number": b'{"text": "sesame", "top_k": 1e400}',
+    "an empty key": b'{"text": "a", "": "sesame"}',
+    "a text as a key": b'{"text": "a", "open, sesame!": 1}',
+    "a key of 1 MB": b'{"text": "a", "' + b"sesame" * 170_000 + b'": 1}',
+}
+TYPES = {
+    "no text": {},
+    "null texts": {"text": None},
+    "both": {"text": "sesame", "texts": ["sesame"]},
+    "a number as text": {"text": 1},
+    "an object as text": {"text": {"sesame": "sesame"}},
+    "a string as texts": {"texts": "sesame"},
+    "null in texts": {"texts": ["a", None]},
+    "nested texts": {"texts": [[["sesame"]]]},
+    "words for a task of texts": {"texts": [["open", "sesame"]], **MOOD},
+    "a pair for texts": {"texts": ["a"], "pair": "sesame"},
+    "pairs for a text": {"text": "a", "pairs": ["sesame"]},
+    "too few pairs": {"texts": ["a", "b"], "pairs": ["sesame"], "tasks": ["pair"]},
+    "pairs that nobody reads": {"texts": ["a"], "pairs": ["sesame"], **MOOD},
+    "no pairs": {"text": "sesame", "tasks": ["pair"]},
+    "units outside": {"text": "sesame", "units": [[[0, 99]]], "tasks": ["slots"]},
+    "units backwards": {"text": "sesame", "units": [[[3, 1]]], "tasks": ["slots"]},
+    "units below 0": {"text": "sesame", "units": [[[-3, 1]]], "tasks": ["slots"]},
+    "units of three": {"text": "sesame", "units": [[[0, 1, 2]]], "tasks": ["slots"]},
+    "huge units": {"text": "sesame", "units": [[[0, 10**30]]], "tasks": ["slots"]},
+    "units for too many": {"text": "sesame", "units": [[], []], "tasks": ["slots"]},
+    "an unknown task": {"text": "a", "tasks": ["mod"]},
+    "a path as task": {"text": "a", "tasks": ["../../etc/passwd"]},
+    "a task of 1 MB": {"text": "a", "tasks": ["a" * 1_000_000]},
+    "a repeated task": {"text": "a", "tasks": ["mood", "mood"]},
+    "no tasks": {"text": "a", "tasks": []},
+    "null as a task": {"text": "a", "tasks": [None]},
+    "top_k 0": {"text": "a", "top_k": 0, **MOOD},
+    "top_k as text": {"text": "a", "top_k": "3", **MOOD},
+    "top_k 1.5": {"text": "a", "top_k": 1.5, **MOOD},
+    "scores as text": {"text": "a", "scores": "true", **MOOD},
+    "a threshold without use": {"text": "a", "threshold": 0.5, **MOOD},
+    "a threshold over 1": {"text": "a", "threshold": 1.01, **MOOD},
+    "a timeout of 0": {"text": "a", "timeout": 0, **MOOD},
+    "another way for long texts": {"text": "a", "long_texts": "sesame", **MOOD},
+    "a long text refused": {"text": "sesame " * 100, "long_texts": "refuse", **MOOD},
+    "a blank text refused": {"text": " ", "empty_texts": "refuse", **MOOD},
+}
+LARGE = {
+    "1 MB of one character": {"text": "a" * 1_000_000, **MOOD},
+    "10,000 texts": {"texts": ["a"] * 10_000, **MOOD},
+    "5 MB": {"text": "sesame " * 720_000, **MOOD},
+    "a second text of 1 MB": {"text": "a", "pair": "a" * 1_000_000, "tasks": ["pair"]},
+    "many words": {"texts": [["sesame"] * 40_000] * 10, "tasks": ["slots"]},
+}
+
+
+def refused(client, status, body):
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/v1/predict", content=body, headers=headers)
+    assert answer.status_code == status, answer.text[:300]
+    told = answer.json()
+    assert set(told) == {"error", "error_type"} and told["error_type"] == ("too_large" if status == 413 else "bad_input")
+    assert 10 < len(told["error"]) < 300 and "\n" not in told["error"] and SECRET not in told["error"]
+    served = client.post("/v1/predict", json={"text": "so good", **MOOD})
+    assert served.status_code == 200 and served.json()["predictions"][0]["mood"]["label"] in ("a", "b", "c")
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_json_is_refused(client, body):
+    refused(client, 400, body)
+
+
+@pytest.mark.parametrize("body", UNFIT.values(), ids=UNFIT)
+def test_other_json_is_refused(client, body):
+    refused(client, 422, body)
+
+
+@pytest.mark.parametrize("body", TYPES.values(), ids=TYPES)
+def test_what_cannot_be_answered_is_refused(client, body):
+    refused(client, 422, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("body", LARGE.values(), ids=LARGE)
+def test_what_is_too_large_is_refused(client, body):
+    refused(client, 413, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00", "\u202e\u0000\ufffe", "\U0001f600" * 500, "a" * 100_000, "\u0301" * 1000, "[MASK] [SEP] <s> {{7*7}}"]
+)
+def test_odd_texts_are_answered(client, text):
+    answer = client.post("/v1/predict", json={"texts": [text, "so good"], "tasks": ["mood", "slots"]})
+    assert answer.status_code == 200, answer.text[:300]
+    first, second = answer.json()["predictions"]
+    assert (first["mood"]["label"] is None) == (not text) and second["mood"]["label"] is not None
+
+
+def test_other_addresses_and_methods(client):
+    for method, path, status in [
+        ("GET", "/v1/predict", 405), ("TRACE", "/v1/predict", 405), ("SESAME", "/v1/tasks", 405), ("GET", "/v1/sesame", 404),
+        ("GET", "/v1/tasks/", 404), ("GET", "/v1/tasks/..%2f..%2fetc%2fpasswd", 404), ("GET", "/v1/tasks/%00", 404),
+        ("GET", "/page/..%2f..%2fapi.js", 404), ("GET", "/docs", 404),
+    ]:  # fmt: skip
+        answer = client.request(method, path)
+        assert answer.status_code == status, (method, path)
+        assert answer.json()["error"] and SECRET not in answer.text
+    assert "POST" in client.get("/v1/predict").headers["allow"]
+
+
+def test_every_operation_is_described_with_examples_and_all_of_its_errors(client):
+    described = client.get("/openapi.json").json()
+    predict = described["paths"]["/v1/predict"]["post"]
+    assert set(predict["responses"]) == {"200", *map(str, (400, 401, 408, 413, 415, 422, 429, 500, 503, 504))}
+    schemas = described["components"]["schemas"]
+    asked = schemas["PredictRequest"]
+    assert predict["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/PredictRequest")
+    assert asked["additionalProperties"] is False
+    for example in asked["examples"]:
+        assert client.post("/v1/predict", json={**example, "tasks": ["mood"]}).status_code == 200
+    assert set(described["paths"]["/v1/tasks/{name}"]) == {"get", "put", "delete"}
+    own = ("/v1/predict", "/v1/tasks", "/v1/tasks/{name}", "/livez", "/readyz", "/metrics")
+    for path in own:
+        for operation in described["paths"][path].values():
+            for status, answer in operation["responses"].items():
+                assert status < "400" or answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
+    jsonschema = pytest.importorskip("jsonschema")
+    answered = client.post(
+        "/v1/predict", json={"texts": ["so good", ""], "tasks": ["mood", "slots"], "scores": True, "layers": True}
+    )
+    tasks = client.get("/v1/tasks")
+    for value, name in ((answered.json(), "PredictAnswer"), (tasks.json(), "TasksAnswer")):
+        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": described["components"]})

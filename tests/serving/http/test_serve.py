@@ -1,0 +1,178 @@
+"""`trunkline serve` as a process of its own, on loopback: clients that misbehave, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from bundletools import make
+from clitools import invoke
+from tiny import tiny_bert
+
+from trunkline.model.branch import save_branch
+from trunkline.trunk.load import load_trunk
+
+LONG = 0.4  # seconds that a batch takes with the text SLOW in it
+SLOW = "slow"
+
+
+@pytest.fixture(scope="module")
+def branch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    trunk = load_trunk(tiny_bert(folder / "tiny-bert"), dtype="fp32", device="cpu")
+    made = make(trunk, "sequence")
+    made.task.name = "mood"
+    save_branch(made, folder / "mood")
+    return folder / "mood"
+
+
+def run_server(folder, branch):
+    """In a process of its own: the command, with its output in files, and a trunk that is slow where it is asked to be."""
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
+    from trunkline.serving.http import connection, engine
+    from trunkline.trunk import speeds
+
+    run = engine.run_batch
+
+    def slow(texts, *rest):
+        if any(text.job.asked.texts[text.number] == SLOW for text in texts):
+            time.sleep(LONG)
+        return run(texts, *rest)
+
+    engine.run_batch, connection.HEAD_SECONDS = slow, 0.2
+    speeds.compiles = lambda: False  # nothing is measured
+    sys.argv = ["trunkline", "serve", str(branch), "--port", "0", "--json"]
+    from trunkline.cli import main
+
+    main()
+
+
+@pytest.fixture
+def server(processes, branch, tmp_path):
+    """The process, and its port."""
+    process = processes.Process(target=run_server, args=(tmp_path, branch))
+    process.start()
+    try:
+        while process.is_alive() and "}" not in (tmp_path / "out").read_text() if (tmp_path / "out").exists() else True:
+            time.sleep(0.02)
+        started = json.loads((tmp_path / "out").read_text())
+        assert started["tasks"] == ["mood"] and started["address"].startswith("http://127.0.0.1:")
+        yield process, int(started["address"].rpartition(":")[2])
+    finally:
+        process.kill()
+        process.join()
+
+
+def ask(port, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def post(length, body):
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    return head.encode() + body
+
+
+def say(port, data, *, close=False):
+    """Send bytes, and return all that comes until the server closes the connection; or close it oneself."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(data)
+        if close:
+            return b""
+        found = b""
+        while part := connection.recv(1 << 16):
+            found += part
+        return found
+
+
+def metric(port, name):
+    return next((line.split()[-1] for line in ask(port, "/metrics")[1].splitlines() if line.startswith(name)), None)
+
+
+def until(reached):
+    end = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp_path):
+    process, port = server
+    assert ask(port, "/v1/predict", {"text": "so good"})[0] == 200
+    # heads that are none, too long, or never end
+    for data, status in [
+        (b"no http at all\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 66_000, 431),
+        (b"GET / HTTP/1.1\r\nHo", 408),
+        (b"", 408),
+    ]:
+        answer = say(port, data)
+        assert answer.startswith(b"HTTP/1.1 %d " % status), (data[:40], answer[:80])
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    # a body that is longer than its head says is another request, and no valid one
+    assert say(port, post(2, b'{}{"text": "a"}')).startswith(b"HTTP/1.1 400 ")
+    # one that is shorter than it says, of a client that goes away
+    say(port, post(100, b'{"text"'), close=True)
+    assert ask(port, "/v1/predict", {"text": "so good"})[0] == 200
+    # clients that do not wait: the one in the queue is dropped from it
+    first = threading.Thread(target=ask, args=(port, "/v1/predict", {"text": SLOW}))
+    first.start()
+    until(lambda: metric(port, "trunkline_queue_requests") == "1.0")
+    body = json.dumps({"texts": ["so good"] * 100}).encode()
+    say(port, post(len(body), body), close=True)
+    until(lambda: metric(port, 'trunkline_requests_total{method="POST",route="/v1/predict",status="499"}'))
+    first.join()
+    until(lambda: metric(port, "trunkline_queue_requests") == "0.0")
+    # told to end, it answers what is there, and takes no more
+    answers = []
+    last = threading.Thread(target=lambda: answers.append(ask(port, "/v1/predict", {"text": SLOW})))
+    last.start()
+    until(lambda: metric(port, "trunkline_queue_requests") == "1.0")
+    os.kill(process.pid, signal.SIGTERM)
+    until(lambda: ask(port, "/readyz")[0] == 503)
+    assert ask(port, "/v1/predict", {"text": "a"})[0] == 503 and ask(port, "/livez")[0] == 200
+    last.join()
+    process.join(20)
+    assert answers[0][0] == 200 and json.loads(answers[0][1])["predictions"][0]["mood"]["label"]
+    assert process.exitcode == 0
+    lines = (tmp_path / "err").read_text().splitlines()
+    assert {json.loads(line)["status"] for line in lines if '"request"' in line} >= {200, 499, 503}
+    assert "so good" not in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+def test_what_it_cannot_serve_ends_with_one_sentence(branch, tmp_path, monkeypatch):
+    def refused(*arguments):
+        result = invoke("serve", *map(str, arguments))
+        assert result.exit_code == 2, result.output
+        assert result.stderr.count("\n") == 1 and result.stderr.startswith("trunkline: ")
+        return result.stderr
+
+    assert "--without-keys" in refused(branch, "--host", "0.0.0.0", "--port", 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "in use by another program" in refused(branch, "--port", other.getsockname()[1])
+    assert "expected a run or a branch" in refused(tmp_path / "none")
+    assert "--branches: found no folder" in refused(branch, "--branches", tmp_path / "none")
+    (tmp_path / "keys").write_text("short\n")
+    assert "keys line 1" in refused(branch, "--keys", tmp_path / "keys")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "branch.json").write_bytes((branch / "branch.json").read_bytes())
+    (broken / "weights.safetensors").write_bytes(b"\x80\x04pickle")
+    assert "cannot be read as safetensors" in refused(broken, "--port", 0)
+    monkeypatch.setattr("trunkline.serving.http.run.MODULES", ("fastapi", "no_such_module"))
+    assert "pip install 'trunkline[serve]'" in refused(branch)
