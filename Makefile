@@ -62,8 +62,8 @@ clean:
 
 # The stamps .venv/.demo and .venv/.dev say that a set-up ended well; they are gone while one is under way. A .venv that a
 # set-up left unfinished, or that was made in another folder (a copied or moved checkout), is made anew.
-.venv/.demo: EXTRAS := minilm
-.venv/.dev: EXTRAS := minilm,dev
+.venv/.demo: EXTRAS := minilm,serve
+.venv/.dev: EXTRAS := minilm,serve,dev
 .venv/.demo .venv/.dev: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Trunkline needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1 || true); name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
