@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -101,8 +102,9 @@ def test_pairs_are_read_by_the_tasks_that_read_pairs(bundle, singles):
         assert same(answer.predictions, alone(bundle, texts, pairs=pairs))
         assert answer.predictions[1]["pair"]["label"] is None and answer.predictions[1]["mood"]["label"] is not None
         assert same(engine.answer(Request(texts, tasks=["mood"])).predictions, alone(bundle, texts, ["mood"]))
+        assert "pair" not in engine.answer(Request(texts)).predictions[0]  # the others can answer
         with pytest.raises(BadInput, match="pairs: found none"):
-            engine.submit(Request(texts))
+            engine.submit(Request(texts, tasks=["pair", "mood"]))
         with pytest.raises(BadInput, match="found second texts"):
             engine.submit(Request(texts, pairs, tasks=["mood"]))
 
@@ -180,6 +182,58 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(singles, monkeypatch):
         held.free.set()
         assert len(first.result(30).predictions) == 27
         assert engine.answer(Request(TEXTS[:1])).predictions
+
+
+def test_the_queue_counts_tokens_once_they_are_known(singles, monkeypatch):
+    held = Held(monkeypatch)
+    with Engine(singles, Limits(queue_tokens=300)) as engine:
+        first = engine.submit(Request("a film"))
+        assert held.reached.wait(30)
+        texts = ["! " * 100, "!" * 100]  # 100 tokens each for 100 and 200 characters
+        waiting = [engine.submit(Request(text, tasks=["slots"])) for text in texts]
+        while len(engine._waiting) < 2:
+            time.sleep(0.01)
+        counted = sum(singles.trunk.encode([text], max_length=12, windows=True).lengths.sum() for text in texts)
+        assert engine.admission.queued == counted + first_tokens(singles) > 200
+        with pytest.raises(Overloaded):
+            engine.submit(Request("a " * 200))
+        held.free.set()
+        assert all(future.result(30).predictions for future in [first, *waiting])
+        assert engine.admission.queued == engine.admission.requests == 0
+
+
+def first_tokens(singles):
+    """Tokens of "a film" in the passes of all tasks."""
+    return sum(int(one.trunk.encode(["a film"], max_length=one.cut.max_length).lengths.sum()) for one in singles.plan.passes)
+
+
+def test_nothing_waits_for_what_takes_long_to_decode(singles, monkeypatch):
+    free, show = threading.Event(), engines.present
+
+    def slow(finished, name):
+        if finished.slow:
+            assert free.wait(30)
+        return show(finished, name)
+
+    monkeypatch.setattr(engines, "present", slow)
+    with Engine(singles) as engine:
+        long = engine.submit(Request("! " * 2000, tasks=["slots", "mood"]))
+        assert engine.answer(Request("so good")).predictions and not long.done()
+        gone = engine.submit(Request("! " * 2000, tasks=["slots"]))
+        gone.cancel()
+        free.set()
+        assert same(long.result(30).predictions, alone(singles, ["! " * 2000], ["slots", "mood"]))
+
+
+def test_a_refused_text_leaves_the_count_of_others_right(singles):
+    with Engine(singles) as engine:
+        counts = [engine.answer(Request(text)).tokens for text in TEXTS[:2]]
+        for _ in range(5):
+            refused = engine.submit(Request(TEXTS[1], long_texts="refuse"))
+            others = [engine.submit(Request(text)) for text in TEXTS[:2]]
+            assert [other.result(30).tokens for other in others] == counts
+            with pytest.raises(BadInput):
+                refused.result(30)
 
 
 def test_an_expired_or_cancelled_request_is_not_computed(singles, monkeypatch):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from trunkline.serving.request import Closed, Overloaded
+from trunkline.serving.request import Closed, Overloaded, Room
 
-TOKENS_A_CHARACTER = 0.3  # of English and most European languages, until texts have been counted
-FORGETTING = 0.9  # share of an old estimate that stays with each new value
+TOKENS_A_CHARACTER = 0.3  # of English and most European languages; what a request is counted with until it has been tokenised
+FORGETTING = 0.9  # share of earlier measurements that stays with each new one
 LONGEST_WAIT = 60.0  # seconds that a caller is told to wait, at most
 
 
@@ -22,21 +22,18 @@ class Admission:
         self.limit = limit
         self.queued = 0
         self.requests = 0
-        self._rate = 0.0  # tokens that leave in a second
-        self._share = TOKENS_A_CHARACTER
+        self._tokens = self._computing = self._decoding = (
+            0.0  # what was done, and the seconds that each took; earlier counts less
+        )
         self._open = True
         self._changed = threading.Condition()
 
-    def estimated(self, characters: int, texts: int) -> int:
-        """Tokens of texts of so many characters that are read, special ones included."""
-        return int(characters * self._share) + 2 * texts + 1
+    @staticmethod
+    def estimated(characters: int, texts: int) -> int:
+        """Tokens of texts of so many characters that are read, special ones included, as far as can be said unseen."""
+        return int(characters * TOKENS_A_CHARACTER) + 2 * texts + 1
 
-    def counted(self, characters: int, tokens: int) -> None:
-        """Texts of so many characters have so many tokens."""
-        if characters:
-            self._share = FORGETTING * self._share + (1 - FORGETTING) * tokens / characters
-
-    def enter(self, tokens: int) -> None:
+    def enter(self, tokens: int) -> Room:
         """Take up room for a request; a request alone may take up more than there is.
 
         Raises:
@@ -50,28 +47,45 @@ class Admission:
                 raise Overloaded(self.seconds(self.queued + tokens - self.limit))
             self.queued += tokens
             self.requests += 1
+            return Room(tokens)
+
+    def counted(self, room: Room, tokens: int) -> None:
+        """A request has so many tokens, as is known once it has been tokenised."""
+        with self._changed:
+            if room.taken:
+                self.queued += tokens - room.tokens
+                room.tokens = tokens
 
     def refuse_if_full(self) -> None:
         """Raise Overloaded where there is no room for any request; what is cheap to know before one has been read."""
         if self.queued >= self.limit:
             raise Overloaded(self.seconds(self.queued - self.limit + 1))
 
-    def leave(self, tokens: int) -> None:
+    def leave(self, room: Room) -> None:
         """Give back the room of a request that is done."""
         with self._changed:
-            self.queued -= tokens
-            self.requests -= 1
-            self._changed.notify_all()
+            if room.taken:
+                room.taken = False
+                self.queued -= room.tokens
+                self.requests -= 1
+                self._changed.notify_all()
 
     def computed(self, tokens: int, seconds: float) -> None:
-        """So many tokens were computed in so many seconds."""
-        if seconds > 0:
-            rate = tokens / seconds
-            self._rate = rate if not self._rate else FORGETTING * self._rate + (1 - FORGETTING) * rate
+        """The trunk and the branches have read so many tokens in so many seconds."""
+        with self._changed:
+            self._tokens = FORGETTING * self._tokens + tokens
+            self._computing = FORGETTING * self._computing + seconds
+            self._decoding *= FORGETTING
+
+    def decoded(self, seconds: float) -> None:
+        """Decoding has taken so many seconds."""
+        with self._changed:
+            self._decoding += seconds
 
     def seconds(self, tokens: int) -> float:
-        """In how many seconds so many tokens will have been computed, from 0 to LONGEST_WAIT."""
-        return min(LONGEST_WAIT, tokens / self._rate) if self._rate else 1.0
+        """In how many seconds so many tokens will have been answered, from 0 to LONGEST_WAIT."""
+        busy = max(self._computing, self._decoding)  # one goes on beside the other
+        return min(LONGEST_WAIT, tokens * busy / self._tokens) if self._tokens else 1.0
 
     def close(self, timeout: float | None) -> bool:
         """Let no more in, and wait until all have left; whether they have."""

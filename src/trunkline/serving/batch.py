@@ -23,6 +23,7 @@ from trunkline.serving.lower import KeepingStates, KeptStates
 from trunkline.serving.slab import Place, Slab
 from trunkline.states.live import Feed, LiveStates
 
+MANY_WORDS = 1024  # of one text
 GROUPS = 16  # of branches that not every text of a batch asks for, kept stacked for the next batch
 
 
@@ -36,6 +37,11 @@ class Finished:
     corpus: Corpus
     logits: Mapping[str, np.ndarray]
     offsets: Mapping[str, np.ndarray | None]
+
+    @property
+    def slow(self) -> bool:
+        """Whether decoding may take long: a chain of tags is decoded word by word."""
+        return any(own is not None and bool((np.diff(own) > MANY_WORDS).any()) for own in self.offsets.values())
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Many callers, one pass: requests are admitted, tokenised, put into batches with others, computed and presented.
 
-Three threads, each of which takes what has come since it last looked: one tokenises, one computes (the only one that runs the
-trunk, so there is one for each device), one decodes and presents. A request sees the plan of branches as it was when the
-request came; branches are added, replaced and removed by replacing the plan as a whole.
+Threads, each of which takes what has come since it last looked: one tokenises, one computes (the only one that runs the trunk,
+so there is one for each device), one decodes, and one decodes what takes long, which nothing else then waits for. A request has
+the plan of branches as it was when the request came; branches are added, replaced and removed by replacing the plan as a whole.
 """
 
 from __future__ import annotations
@@ -65,8 +65,15 @@ class Engine:
         self._changing = threading.Lock()  # of branches
         self._arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: Waiting[Place] = Waiting(limits.batch_tokens, limits.delay, keep=self._keep)
-        self._computed: queue.SimpleQueue[tuple[list[Place], list[Finished]] | None] = queue.SimpleQueue()
-        loops = {"tokenise": self._tokenise, "compute": self._compute, "present": self._present}
+        self._counting = threading.Lock()  # of the answers that are missing
+        self._computed: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self._slow: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        loops: dict[str, Callable[[], None]] = {
+            "tokenise": self._tokenise,
+            "compute": self._compute,
+            "present": partial(self._present, self._computed),
+            "present-slow": partial(self._present, self._slow),
+        }
         self._threads = [threading.Thread(target=loop, name=f"trunkline-{name}", daemon=True) for name, loop in loops.items()]
         for thread in self._threads:
             thread.start()
@@ -110,10 +117,10 @@ class Engine:
             any(plan.branches[name].task.answers.units for name in names),
         )
         characters = sum(map(plan.weight, given.texts)) + sum(map(plan.weight, given.pairs or ()))
-        job = Job(request, given, plan, names, self.admission.estimated(characters, len(given.texts)))
+        room = self.admission.enter(self.admission.estimated(characters, len(given.texts)))
+        job = Job(request, given, plan, names, room)
         job.predictions = [{name: dict.fromkeys(plan.branches[name].task.parts) for name in names} for _ in given.texts]
-        self.admission.enter(job.reserved)
-        job.future.add_done_callback(lambda future: self.admission.leave(job.reserved))
+        job.future.add_done_callback(lambda future: self.admission.leave(room))
         self._arrived.put(job)
         return job.future
 
@@ -198,7 +205,8 @@ class Engine:
                     _fail(job, _told(error))
                 return
             tokens = sum(text.tokens for text in texts)
-            self.admission.counted(part.characters, tokens)
+            for job in {job for job, _ in part.rows if not job.untokenised}:
+                self.admission.counted(job.room, job.tokens)
             self._waiting.put(texts)
             self.observe(Tokenised(len(texts), tokens, time.perf_counter() - began))
             return
@@ -211,6 +219,7 @@ class Engine:
                 text.job.first_batch = text.job.first_batch or now
             self._run(texts, groups)
         self._computed.put(None)
+        self._slow.put(None)
 
     def _run(self, texts: list[Place], groups: Groups) -> None:
         try:
@@ -224,26 +233,37 @@ class Engine:
                 self._run([text for text in texts if text.job is job], groups)
             return
         self.admission.computed(measured.tokens, measured.seconds)
-        self._computed.put((texts, finished))
-        self.observe(Computed(measured.texts, measured.tokens, measured.padded, measured.seconds))
-
-    def _present(self) -> None:
-        while (some := self._computed.get()) is not None:
-            texts, finished = some
-            try:
-                for one in finished:
-                    for name in one.names:
-                        began = time.perf_counter()
-                        for text, prediction in zip(one.texts, present(one, name), strict=True):
-                            text.job.predictions[text.number][name] = prediction
-                        self.observe(Presented(name, len(one.texts), time.perf_counter() - began))
-            except Exception as error:
-                for text in texts:
-                    _fail(text.job, _told(error))
+        with self._counting:
             for text in texts:
                 text.job.remaining -= 1
-                if text.job.remaining == 0:
-                    self._finish(text.job)
+            for one in finished:
+                for text in one.texts:
+                    text.job.remaining += 1
+        for one in finished:
+            (self._slow if one.slow else self._computed).put(one)
+        self.observe(Computed(measured.texts, measured.tokens, measured.padded, measured.seconds))
+
+    def _present(self, computed: queue.SimpleQueue[Finished | None]) -> None:
+        while (one := computed.get()) is not None:
+            if all(text.job.dropped for text in one.texts):
+                continue
+            try:
+                for name in one.names:
+                    began = time.perf_counter()
+                    for text, prediction in zip(one.texts, present(one, name), strict=True):
+                        text.job.predictions[text.number][name] = prediction
+                    seconds = time.perf_counter() - began
+                    self.admission.decoded(seconds)
+                    self.observe(Presented(name, len(one.texts), seconds))
+            except Exception as error:
+                for text in one.texts:
+                    _fail(text.job, _told(error))
+            with self._counting:
+                for text in one.texts:
+                    text.job.remaining -= 1
+                done = {text.job for text in one.texts if text.job.remaining == 0}
+            for job in done:
+                self._finish(job)
 
     def _finish(self, job: Job) -> None:
         now = time.monotonic()
@@ -276,7 +296,8 @@ def _characters(job: Job, number: int) -> int:
 
 def _names(plan: Plan, request: Request) -> tuple[str, ...]:
     if request.tasks is None:
-        return tuple(plan.branches)
+        reading = {name for one in plan.passes if one.pairs for name in one.branches} if request.pairs is None else set()
+        return tuple(name for name in plan.branches if name not in reading) or tuple(plan.branches)
     asked_for = set(request.tasks)
     if unknown := sorted(asked_for - set(plan.branches)):
         raise unknown_name("task", unknown[0], plan.branches, whole=True)

@@ -25,7 +25,7 @@ class Request:
         texts: one text, or a list of texts; a text may be a list of its words where a task tags words.
         pairs: the second text of each, where a task reads pairs.
         units: character spans (start, end) of the words of each text, in order.
-        tasks: names of branches; None for all.
+        tasks: names of branches; None for all, but for those that read pairs where there are none and others can answer.
         empty_texts: as of `Bundle.predict`.
         long_texts: what tasks at text level make of a text that is longer than a branch reads: "cut" reads what the branch
             was trained to read; "windows" reads all of it as overlapping windows, whose logits are averaged, each weighted by
@@ -79,18 +79,32 @@ class Closed(TrunklineError):
 
 
 @dataclass(eq=False)
+class Room:
+    """What a request takes up of the queue."""
+
+    tokens: int
+    taken: bool = True
+
+
+@dataclass(eq=False)
 class Job:
-    """A request on its way. One thread at a time works on it; `lock` of the engine guards what several would touch."""
+    """A request on its way.
+
+    Attributes:
+        untokenised: texts that have not been tokenised yet.
+        remaining: answers that are missing: of each text before it is computed, then of each text by each group of branches.
+    """
 
     request: Request
     asked: Asked
     plan: Plan
     names: tuple[str, ...]
-    reserved: int  # tokens of the queue that it takes up
+    room: Room
     began: float = field(default_factory=time.monotonic)
     future: Future[Answer] = field(default_factory=Future)
     predictions: list[dict[str, dict[str, Any]]] = field(default_factory=list)
-    remaining: int = 0  # texts without an answer yet
+    untokenised: int = 0
+    remaining: int = 0
     tokens: int = 0
     long_texts: set[int] = field(default_factory=set)
     first_batch: float | None = None

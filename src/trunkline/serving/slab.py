@@ -70,14 +70,16 @@ class Part:
             tokens += np.bincount(encoded.text_of, encoded.lengths, len(texts)).astype(np.int64)
             longest = np.maximum(longest, np.maximum.reduceat(encoded.lengths, encoded.first_sequence()))
             longer |= encoded.longer
+        long = [(job, number) for row, (job, number) in enumerate(self.rows) if longer[row]]
+        for job, number in long:  # before anything is counted, as the rest is tokenised again then
+            if job.request.long_texts == "refuse":
+                raise TooLong(job, number, min(cut.max_length for _, cut, _ in self.passes))
+        for job, number in long:
+            job.long_texts.add(number)
         found = []
         for row, (job, number) in enumerate(self.rows):
-            if longer[row]:
-                if job.request.long_texts == "refuse":
-                    least = min(cut.max_length for _, cut, _ in self.passes)
-                    raise TooLong(job, number, least)
-                job.long_texts.add(number)
             job.tokens += int(tokens[row])
+            job.untokenised -= 1
             place = Place(job, number, slab, row)
             found.append(Text(place, int(longest[row]), int(tokens[row]), kind=id(job.plan)))
         return found
@@ -97,7 +99,7 @@ class TooLong(BadInput):
 def parts(jobs: Iterable[Job], characters: Callable[[Job, int], int]) -> Iterator[Part]:
     """Divide the texts of requests into parts that can be tokenised together, each of about CHARACTERS.
 
-    It counts in `Job.remaining` how many answers each request needs.
+    It counts in `Job.untokenised` and `Job.remaining` how many of them each request has.
     """
     open_parts: dict[Hashable, Part] = {}
     full: list[Part] = []
@@ -117,6 +119,7 @@ def parts(jobs: Iterable[Job], characters: Callable[[Job, int], int]) -> Iterato
                     full.append(part)
                 part.rows.append((job, number))
                 part.characters += characters(job, number)
+                job.untokenised += 1
                 job.remaining += 1
     yield from full
 
