@@ -328,7 +328,7 @@ def test_what_cannot_be_learned_from_is_one_sentence(model, X, y, weights, sente
         ({"method": "probes"}, "method.name: unknown name 'probes'; did you mean 'probe'?"),
         ({"training": {"epoch": 3}}, "training.epoch: unknown name 'epoch'"),
         ({"epochs": 0}, "training.epochs: found 0"),
-        ({"validation_fraction": 2.0}, "data.validation: found 2.0, a share must lie between 0% and 100%"),
+        ({"validation_fraction": 2.0}, "validation_fraction: found 2.0, a share must lie between 0% and 100%"),
         ({"epochs": "3"}, "epochs: found '3', expected a whole number or None"),
         ({"epochs": 2.5}, "epochs: found 2.5, expected a whole number or None"),
         ({"epochs": True}, "epochs: found true, expected a whole number or None"),

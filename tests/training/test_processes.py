@@ -146,6 +146,7 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(processes, tiny_trunk_dir,
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_a_build_may_take_longer_than_a_collective_and_the_dtype_is_one(processes, tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1)

@@ -133,7 +133,10 @@ def test_joint_tasks_share_one_trunk(tiny_trunk_dir, rows, tmp_path):
     assert set(result.cost["trained_parameters"]) == {"mood+stars"}
 
 
-@pytest.mark.parametrize(("regime", "passes"), [("joint", 1), ("sequential", 1), ("separate", 2)])
+@pytest.mark.parametrize(
+    ("regime", "passes"),
+    [("joint", 1), pytest.param("sequential", 1, marks=pytest.mark.slow), pytest.param("separate", 2, marks=pytest.mark.slow)],
+)
 def test_branches_of_one_changed_trunk_share_its_passes(regime, passes, tiny_trunk_dir, rows, tmp_path, monkeypatch):
     result = fit(tuned(tiny_trunk_dir, rows, "lora", regime=regime, epochs=1), run_dir=tmp_path / "run")
     texts = read_table(str(rows)).columns["text"][:8]
@@ -149,7 +152,9 @@ def test_branches_of_one_changed_trunk_share_its_passes(regime, passes, tiny_tru
     assert len(called) == passes * len(texts) and len(set(called)) == passes
 
 
-@pytest.mark.parametrize("mixing", ["proportional", "sqrt", "temperature", "uniform"])
+@pytest.mark.parametrize(
+    "mixing", ["proportional", "temperature", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sqrt", "uniform"))]
+)
 def test_joint_tasks_may_take_turns(mixing, tiny_trunk_dir, rows, tmp_path):
     tasks = ("mood", "stars")
     values = tuned(tiny_trunk_dir, rows, "full", tasks, regime="joint", epochs=5, mixing=mixing, loss_weights="uncertainty")

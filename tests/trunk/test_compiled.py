@@ -110,6 +110,7 @@ def test_int8_is_near_and_depends_on_the_ranges_alone(tiny_trunk):
     assert not torch.equal(states(trunk, [0, 1, 2, 3], layers, other.run)[2], found[2])
 
 
+@pytest.mark.slow
 def test_int8_states_of_a_text_do_not_depend_on_its_batch_or_on_the_layers_beside(tiny_trunk):
     trunk = tiny_trunk("bert")
     compiled = calibrated(trunk)
