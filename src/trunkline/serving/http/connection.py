@@ -71,8 +71,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(400, "the request is no valid HTTP")
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Go on with the same protocol, as a server may (RFC 9110 section 7.8): the parser stops behind the head, and would take
-        the body for another request, so that a new one is told how long the body is.
+        """Go on with the same protocol, as a server may (RFC 9110 section 7.8): the parser stops behind the head, and would
+        take the body for another request, so that a new one is told how long the body is.
         """
         framing = [name + b": " + value for name, value in self.headers if name in _FRAMING]
         self.parser = httptools.HttpRequestParser(self)
