@@ -38,7 +38,8 @@ def run_server(folder, branch):
     """In a process of its own: the command, with its output in files, and a trunk that is slow where it is asked to be."""
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
-    from trunkline.serving.http import connection, engine
+    from trunkline.serving import engine
+    from trunkline.serving.http import connection
     from trunkline.trunk import speeds
 
     run = engine.run_batch
