@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from bundletools import make
@@ -11,6 +12,7 @@ from tiny import tiny_bert
 
 from trunkline.model.bundle import Bundle
 from trunkline.serving.engine import Engine
+from trunkline.serving.http import bodies, errors
 from trunkline.serving.http.app import create_app
 from trunkline.trunk.load import load_trunk
 
@@ -115,6 +117,7 @@ def refused(client, status, body):
     assert 10 < len(told["error"]) < 300 and "\n" not in told["error"] and SECRET not in told["error"]
     served = client.post("/v1/predict", json={"text": "so good", **MOOD})
     assert served.status_code == 200 and served.json()["predictions"][0]["mood"]["label"] in ("a", "b", "c")
+    return told["error"]
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
@@ -135,6 +138,61 @@ def test_what_cannot_be_answered_is_refused(client, body):
 @pytest.mark.parametrize("body", LARGE.values(), ids=LARGE)
 def test_what_is_too_large_is_refused(client, body):
     refused(client, 413, json.dumps(body).encode())
+
+
+SMALL_BUT_MANY = {  # a body of few bytes whose work is large
+    "numbers as texts": ({"texts": [1] * 100_000}, 422, "texts[0]: found a number, expected a string or a list"),
+    "empty lists": (b'{"texts": [' + b"[]," * 300_000 + b"[]]}", 413, "elements"),
+    "words that are numbers": ({"texts": [[1] * 100_000]}, 422, "texts[0]: found a list, expected a string"),
+    "unknown keys": ({"text": "a"} | {f"k{number}": 1 for number in range(50_000)}, 422, "50000 errors"),
+    "unknown tasks": ({"text": "a", "tasks": [f"k{number}" for number in range(50_000)]}, 422, "at most the 3 that are served"),
+    "units": (
+        {"text": "abc", "units": [[[0, 0]] * 20_000], "tasks": ["slots"]},
+        422,
+        "units[0]: found 20000, expected at most 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("body, status, said", SMALL_BUT_MANY.values(), ids=SMALL_BUT_MANY)
+def test_only_the_first_of_many_errors_is_looked_at(client, body, status, said, monkeypatch):
+    counts = []
+
+    def first(error, of=errors.validation_sentence):
+        counts.append(error.error_count())
+        return of(error)
+
+    monkeypatch.setattr(bodies, "validation_sentence", first)
+    assert said in refused(client, status, body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert all(count <= 3 or count == 50_000 for count in counts)
+
+
+def test_elements_are_counted_outside_of_strings():
+    bodies.check_elements(json.dumps({"texts": ['\\",[{\\\\', "[" * 1000]}).encode(), 3)
+    with pytest.raises(errors.Refused):
+        bodies.check_elements(json.dumps({"texts": ["a", "b", '"']}).encode(), 3)
+
+
+def test_a_large_body_is_worked_on_in_another_thread(client, monkeypatch):
+    """Its parsing, its checks and its submission: the event loop serves others meanwhile."""
+    threads, engine = {}, client.app.state.service.engine
+    for place, name, work in ((bodies, "parse", bodies.parse), (engine, "submit", engine.submit)):
+
+        def noted(*given, name=name, of=work):
+            threads[name] = threading.current_thread().name
+            return of(*given)
+
+        monkeypatch.setattr(place, name, noted)
+    loop = {}
+
+    async def livez(scope, receive, send, of=client.app.middleware_stack):
+        loop[scope["path"]] = threading.current_thread().name
+        await of(scope, receive, send)
+
+    monkeypatch.setattr(client.app, "middleware_stack", livez)
+    for size, apart in ((10, False), (40_000, True)):
+        assert client.post("/v1/predict", json={"text": "a" * size, **MOOD}).status_code == 200
+        assert all((name != loop["/v1/predict"]) == apart for name in threads.values()), (threads, loop)
 
 
 @pytest.mark.parametrize(

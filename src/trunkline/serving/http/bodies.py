@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, get_type_hints
 
@@ -17,7 +18,8 @@ from trunkline.serving.http.errors import Gone, Refused, remember, validation_se
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-HEAVY = 1 << 15  # bytes of a body from which on it is not parsed in the thread of the event loop
+HEAVY = 1 << 15  # bytes of a body from which on it is not worked on in the thread of the event loop
+_STRING = re.compile(rb'"[^"]*"?')
 
 
 class JsonRoute(APIRoute):
@@ -55,7 +57,30 @@ async def read_json(request: Request, model: type[M]) -> M:
         body = await request.body()
     except ClientDisconnect:
         raise Gone("the connection was closed before the body was sent") from None
-    return await off_loop(len(body) > HEAVY, parse, body, model)
+    service = request.app.state.service
+    request.state.heavy = len(body) > HEAVY
+    if not request.state.heavy:
+        return parse(body, model)
+    async with service.parsing:
+        await off_loop(True, check_elements, body, service.settings.elements)
+        return await off_loop(True, parse, body, model)
+
+
+def is_heavy(request: Request) -> bool:
+    """Whether the body that was read is so large that what is done with it is done in another thread."""
+    return bool(request.state.heavy)
+
+
+def check_elements(body: bytes, limit: int) -> None:
+    """Refused where JSON has more elements and keys than `limit`; it is counted before it is parsed, which takes longer."""
+    marks = (b",", b"[", b"{")
+    if sum(map(body.count, marks)) <= limit:
+        return
+    bare = _STRING.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
+    if sum(map(bare.count, marks)) > limit:
+        raise Refused(
+            413, "too_large", f"the body: found more than {limit} elements of lists and keys, expected at most so many"
+        )
 
 
 def parse(body: bytes, model: type[M]) -> M:
@@ -64,7 +89,8 @@ def parse(body: bytes, model: type[M]) -> M:
         return model.model_validate_json(body)
     except ValidationError as error:
         sentence = validation_sentence(error)
-        status = 400 if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid" else 422
+        invalid = error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
+        status = 400 if invalid else 422
     raise Refused(status, "bad_input", sentence)
 
 

@@ -16,6 +16,7 @@ from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.serving.request import Closed, Expired, Overloaded
 
 ErrorType = Literal["bad_input", "unauthorized", "not_found", "too_large", "overloaded", "timeout", "unavailable", "internal"]
+MANY = 100  # errors of a body, beyond which they are not looked at
 _KEY = re.compile(r"[\w.-]{1,40}", re.ASCII)
 _PLACE = re.compile(r"[a-z_]{1,30}")
 
@@ -94,6 +95,8 @@ def error_response(error: Exception) -> Response:
 
 def validation_sentence(error: ValidationError) -> str:
     """The first thing that is wrong with a body, in one sentence without what it holds."""
+    if error.error_count() > MANY:  # lists end at their first error
+        return f"the body: found {error.error_count()} errors, expected the keys that /openapi.json lists"
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # rather than the key it is meant as
     kind = first["type"]

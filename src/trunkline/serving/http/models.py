@@ -9,8 +9,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 Absent = SkipJsonSchema[None]  # null is taken as absent
 Share = Annotated[float, Field(ge=0, le=1)]
-Words = list[str]
-Unit = tuple[int, int]
+_FIRST = Field(fail_fast=True)  # nothing is said of a list but the first thing that is wrong with it
+Texts = Annotated[list[str], _FIRST]
+Unit = Annotated[tuple[int, int], _FIRST]
 
 _ONE_OF: dict[str, Any] = {"oneOf": [{"required": ["text"]}, {"required": ["texts"]}]}
 _ASKED: list[Any] = [
@@ -30,15 +31,17 @@ class PredictRequest(BaseModel):
         extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra={**_ONE_OF, "examples": _ASKED}
     )
     text: str | Absent = Field(None, description="One text.")
-    texts: list[str | Words] | Absent = Field(
-        None, description="Several texts. Where a task tags words, a text may be a list of its words."
+    texts: Annotated[list[str | Texts], _FIRST] | Absent = Field(
+        None, description="Several texts; where a task tags words, strings or lists of words, not both."
     )
     pair: str | Absent = Field(None, description="The second text of `text`, where a task reads pairs.")
-    pairs: list[str] | Absent = Field(None, description="The second text of each of `texts`, where a task reads pairs.")
-    units: list[list[Unit]] | Absent = Field(
+    pairs: Texts | Absent = Field(None, description="The second text of each of `texts`, where a task reads pairs.")
+    units: Annotated[list[Annotated[list[Unit], _FIRST]], _FIRST] | Absent = Field(
         None, description="For each text, the character spans [start, end] of its words, for tasks that tag words."
     )
-    tasks: Annotated[list[str], Field(min_length=1)] | Absent = Field(None, description="Names of tasks; absent: all.")
+    tasks: Annotated[list[str], Field(min_length=1, fail_fast=True)] | Absent = Field(
+        None, description="Names of tasks; absent: all."
+    )
     scores: bool = Field(False, description="Add the score of every label.")
     top_k: Annotated[int, Field(ge=1)] | Absent = Field(None, description="Add the scores of so many best labels.")
     threshold: Share | Absent = Field(

@@ -9,13 +9,16 @@ from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
+from trunkline.errors import BadInput
 from trunkline.model.branch import Branch
 from trunkline.serving.engine import Engine
+from trunkline.serving.http.bodies import off_loop
 from trunkline.serving.http.errors import Gone, Refused, stopping
 from trunkline.serving.http.metrics import Metrics
 from trunkline.serving.http.settings import Settings
 from trunkline.serving.request import Answer, Expired, Request
 
+PARSING = 2  # large bodies that are parsed at a time: as objects they take many times their bytes
 SOON = 0.02  # seconds that an answer is waited for before the connection is watched, too
 
 
@@ -25,12 +28,14 @@ class Service:
     Attributes:
         stopping: set once the server is about to end; predictions are refused from then on.
         changing: held while the branches are changed.
+        parsing: held while a large body is parsed.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
         self.engine, self.settings, self.metrics = engine, settings, metrics
         self.stopping = False
         self.changing = asyncio.Lock()
+        self.parsing = asyncio.Semaphore(PARSING)
 
     @property
     def ready(self) -> bool:
@@ -49,11 +54,14 @@ class Service:
         self.engine.admission.refuse_if_full()
 
     def check(self, request: Request) -> None:
-        """Raise Refused where a request is larger than the limits."""
+        """Raise Refused where a request is larger than the limits, BadInput where it has more units than characters."""
         limits = self.settings
         texts, pairs = request.texts, request.pairs or ()
         if (count := len(texts)) > limits.texts:
             raise Refused(413, "too_large", f"texts: found {count}, expected at most {limits.texts}")
+        for number, (text, units) in enumerate(zip(texts, request.units or (), strict=False)):
+            if isinstance(text, str) and len(units) > len(text):
+                raise BadInput(f"units[{number}]: found {len(units)}, expected at most {len(text)}, one for each character")
         total = 0
         for what, some in (("texts", texts), ("pairs", pairs)):
             for number, text in enumerate(some):
@@ -69,8 +77,8 @@ class Service:
         if (tokens := self.engine.admission.estimated(read, count)) > limits.tokens:
             raise Refused(413, "too_large", f"texts: found about {tokens} tokens, expected at most {limits.tokens}")
 
-    async def answer(self, http: HttpRequest, request: Request) -> Answer:
-        """Let the engine answer a request whose body has been read.
+    async def answer(self, http: HttpRequest, request: Request, heavy: bool = False) -> Answer:
+        """Let the engine answer a request whose body has been read; one that is `heavy` is checked in another thread.
 
         Raises:
             Expired: its timeout has passed.
@@ -79,7 +87,7 @@ class Service:
         """
         if self.stopping:
             raise stopping()
-        waiting = asyncio.wrap_future(self.engine.submit(request))
+        waiting = asyncio.wrap_future(await off_loop(heavy, self.engine.submit, request))
         timeout = request.timeout if request.timeout is not None else self.settings.timeout
         gone: asyncio.Task[None] | None = None
         try:

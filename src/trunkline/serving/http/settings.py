@@ -23,6 +23,7 @@ class Settings:
         upload_bytes: of the body of an upload of a branch.
         body_seconds: until a body has to be there.
         upload_seconds: until an upload has to be there.
+        elements: elements of lists and keys of objects in a body, in all.
         texts: of a request.
         characters: of a text, and of its second text.
         tokens: of a request, as far as they can be told from its characters.
@@ -39,6 +40,7 @@ class Settings:
     upload_bytes: int = 1 << 30
     body_seconds: float = 20.0
     upload_seconds: float = 600.0
+    elements: int = 1 << 18
     texts: int = 1024
     characters: int = 200_000
     tokens: int = 65_536

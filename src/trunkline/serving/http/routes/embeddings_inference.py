@@ -15,14 +15,14 @@ from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.other_clients import answers, only_task, ranked
 from trunkline.serving.http.service import Service
 
-Sequence = Annotated[list[str], Field(min_length=1, max_length=2)]
+Sequence = Annotated[list[str], Field(min_length=1, max_length=2, fail_fast=True)]
 
 
 class PredictBody(BaseModel):
     """A text, a list of one text or of a text and its second one, or a batch of such lists."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"inputs": "play some jazz"}]})
-    inputs: str | Sequence | Annotated[list[Sequence], Field(min_length=1)]
+    inputs: str | Sequence | Annotated[list[Sequence], Field(min_length=1, fail_fast=True)]
     raw_scores: bool = Field(False, description="Not to be had: the scores are probabilities.")
     truncate: bool | None = Field(False, description="Cut texts that are too long; they are refused otherwise.")
     truncation_direction: str | None = Field(None, description="Of the task's own tokenizer; not to be chosen.")

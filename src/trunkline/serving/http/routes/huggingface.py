@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from trunkline.errors import BadInput
 from trunkline.serving.http.bodies import JsonRoute, json_response
+from trunkline.serving.http.models import Texts
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.other_clients import answers, only_task, ranked
 from trunkline.serving.http.service import Service
@@ -31,7 +32,7 @@ class Parameters(BaseModel):
     top_k: Annotated[int, Field(ge=1)] | None = None
     function_to_apply: str | None = None
     aggregation_strategy: str | None = None
-    ignore_labels: list[str] | None = None
+    ignore_labels: Texts | None = None
     stride: int | None = None
 
 
@@ -39,7 +40,7 @@ class Inputs(BaseModel):
     """A text or several."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"inputs": "play some jazz"}]})
-    inputs: str | list[str]
+    inputs: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
     parameters: Parameters | None = None
 
 

@@ -18,6 +18,7 @@ import trunkline
 from trunkline.errors import BadInput
 from trunkline.model.branch import Branch
 from trunkline.serving.http.bodies import JsonRoute, json_response
+from trunkline.serving.http.models import Texts
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.other_clients import answers
 from trunkline.serving.http.routes.tasks import unknown_task
@@ -33,9 +34,9 @@ class Tensor(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    shape: Annotated[list[int], Field(min_length=1, max_length=2)]
+    shape: Annotated[list[int], Field(min_length=1, max_length=2, fail_fast=True)]
     datatype: Literal["BYTES"]
-    data: list[str] | list[list[str]]
+    data: Texts | Annotated[list[Texts], Field(fail_fast=True)]
     parameters: dict[str, Any] | None = None
 
     def texts(self) -> list[str]:
@@ -67,8 +68,8 @@ class InferRequest(BaseModel):
         },
     )
     id: str | None = None
-    inputs: Annotated[list[Tensor], Field(min_length=1, max_length=2)]
-    outputs: list[Wanted] | None = None
+    inputs: Annotated[list[Tensor], Field(min_length=1, max_length=2, fail_fast=True)]
+    outputs: Annotated[list[Wanted], Field(fail_fast=True)] | None = None
     parameters: dict[str, Any] | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from trunkline.errors import BadInput
-from trunkline.serving.http.bodies import off_loop
+from trunkline.serving.http.bodies import is_heavy, off_loop
 from trunkline.serving.http.routes.tasks import unknown_task
 from trunkline.serving.http.service import Service, facts
 from trunkline.serving.request import Request
@@ -30,8 +30,9 @@ async def answers(
     asked = Request(texts, pairs, None, [name], "refuse", "refuse" if long_texts == "refuse" else "cut", service.timeout(None))
     told = facts(http)
     told["texts"] = len(texts)
-    await off_loop(len(texts) > MANY, service.check, asked)
-    answer = await service.answer(http, asked)
+    heavy = is_heavy(http) or len(texts) > MANY
+    await off_loop(heavy, service.check, asked)
+    answer = await service.answer(http, asked, heavy)
     told.update(tokens=answer.tokens, queued=answer.queued, computed=answer.computed)
     return answer.branches[name].task, [row[name] for row in answer.predictions]
 

@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from trunkline.errors import BadInput
-from trunkline.serving.http.bodies import JsonRoute, json_response, off_loop
+from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, off_loop
 from trunkline.serving.http.cards import trunk_name
 from trunkline.serving.http.models import PredictAnswer, PredictRequest
 from trunkline.serving.http.routes.documented import errors
@@ -33,13 +33,13 @@ def router(service: Service) -> APIRouter:
     )
     async def predict(request: HttpRequest, body: PredictRequest) -> Response:
         """Answer for texts, by every task or by some, in one pass of the trunk."""
-        asked, heavy = as_request(body, service), len(body.texts or ()) > MANY
+        asked, heavy = as_request(body, service), is_heavy(request) or len(body.texts or ()) > MANY
         shape = Shape(body.scores, body.top_k, body.threshold, body.min_confidence)
         shape.check(service.engine.branches, body.tasks)
         told = facts(request)
         told["texts"] = len(asked.texts)
         await off_loop(heavy, service.check, asked)
-        answer = await service.answer(request, asked)
+        answer = await service.answer(request, asked, heavy)
         told.update(tokens=answer.tokens, queued=answer.queued, computed=answer.computed)
         return await off_loop(heavy, _response, service, answer, shape, body.layers)
 
@@ -54,6 +54,8 @@ def as_request(body: PredictRequest, service: Service) -> Request:
         raise BadInput("found pairs with text, expected pair")
     if body.texts is not None and body.pair is not None:
         raise BadInput("found pair with texts, expected pairs")
+    if body.tasks is not None and len(body.tasks) > (served := len(service.engine.branches)):
+        raise BadInput(f"tasks: found {len(body.tasks)}, expected at most the {served} that are served")
     if body.tasks is not None and len(set(body.tasks)) < len(body.tasks):
         raise BadInput("tasks: found one more than once, expected each once")
     return Request(
