@@ -58,6 +58,7 @@ UNFIT = {
     "Infinity": b'{"text": "sesame", "min_confidence": Infinity}',
     "a huge number": b'{"text": "sesame", "top_k": 1e400}',
     "an empty key": b'{"text": "a", "": "sesame"}',
+    "a word as a key": b'{"text": "a", "sesame": 1}',
     "a text as a key": b'{"text": "a", "open, sesame!": 1}',
     "a key of 1 MB": b'{"text": "a", "' + b"sesame" * 170_000 + b'": 1}',
 }
@@ -85,6 +86,7 @@ TYPES = {
     "an unknown task": {"text": "a", "tasks": ["mod"]},
     "a path as task": {"text": "a", "tasks": ["../../etc/passwd"]},
     "a task of 1 MB": {"text": "a", "tasks": ["a" * 1_000_000]},
+    "a text as task": {"text": "a", "tasks": ["sesame; sesame"]},
     "a repeated task": {"text": "a", "tasks": ["mood", "mood"]},
     "no tasks": {"text": "a", "tasks": []},
     "null as a task": {"text": "a", "tasks": [None]},
@@ -209,6 +211,7 @@ def test_other_addresses_and_methods(client):
     for method, path, status in [
         ("GET", "/v1/predict", 405), ("TRACE", "/v1/predict", 405), ("SESAME", "/v1/tasks", 405), ("GET", "/v1/sesame", 404),
         ("GET", "/v1/tasks/", 404), ("GET", "/v1/tasks/..%2f..%2fetc%2fpasswd", 404), ("GET", "/v1/tasks/%00", 404),
+        ("GET", "/v1/tasks/mood%0a", 404), ("GET", "/livez%0A", 404), ("GET", "/%0a", 404), ("POST", "/v1/predict%0a", 404),
         ("GET", "/page/..%2f..%2fapi.js", 404), ("GET", "/docs", 404),
     ]:  # fmt: skip
         answer = client.request(method, path)

@@ -108,6 +108,17 @@ def test_a_file_without_usable_keys_is_refused_at_start(tmp_path, content):
         Keys(tmp_path)
 
 
+def test_a_file_of_keys_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "keys").write_text("first-key\n", "utf-8-sig")
+    assert Keys(tmp_path / "keys").hold("first-key")
+
+
+def test_probes_may_ask_for_the_head_alone(engine):
+    client = client_of(engine)
+    for path in ("/livez", "/readyz"):
+        assert client.head(path).status_code == 200
+
+
 def test_keys_of_the_environment(monkeypatch):
     monkeypatch.setenv("OWN_KEYS", "first-key, second-key\nthird-key")
     keys = Keys(None, from_environment("OWN_KEYS"))
@@ -136,9 +147,28 @@ def test_only_names_of_this_machine_are_answered_on_loopback(engine):
     client = TestClient(create_app(engine, settings))
     for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"):
         assert client.get("/v1/tasks", headers={"Host": host}).status_code == 200
-    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "[::2]", "", "localhost@evil.example"):
+    for host in (
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+        "[::2]",
+        "",
+        "localhost@evil.example",
+        "localhost:80@evil.example",
+        "localhost:a",
+        "[::1]evil.example",
+        "[::1]:80@evil.example",
+    ):
         answer = client.get("/v1/tasks", headers={"Host": host})
         assert answer.status_code == 403 and "Host" in answer.json()["error"]
+    two = client.get("/v1/tasks", headers=[("Host", "localhost"), ("Host", "localhost")])
+    assert two.status_code == 400 and "found 2" in two.json()["error"]
+    for path, version, hosts, status in (
+        ("/livez", "1.0", [], 200), ("/livez", "1.1", [], 403), ("/v1/tasks", "1.0", [], 403),
+        ("/livez", "1.0", [(b"host", b"evil.example")], 403),
+    ):  # fmt: skip
+        wanted = {"path": path, "http_version": version, "method": "GET", "headers": hosts}
+        assert asyncio.run(called(client.app, body(then=None), **wanted)) == status, (path, version, hosts)
     for host, port in (("no.such.host.invalid", 0), ("127.0.0.1", 99999), ("203.0.113.7", 0), ("a" * 300, 0)):
         with pytest.raises(BadInput, match=r"no address|no such port|cannot be"):
             bind(host, port)
@@ -176,7 +206,7 @@ def test_a_body_has_a_limit_whatever_its_head_says(engine):
     assert client.post("/v1/predict", json={"text": "a"}).status_code == 200
 
 
-async def called(app, receive, *, length=None, path="/v1/predict"):
+async def called(app, receive, *, path="/v1/predict", **more):
     """The status of a request whose body `receive` brings."""
     sent = []
 
@@ -187,6 +217,7 @@ async def called(app, receive, *, length=None, path="/v1/predict"):
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": path,
         "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers, "server": ("a", 1),
+        **more,
     }  # fmt: skip
     await app(scope, receive, send)
     return sent[0]["status"]

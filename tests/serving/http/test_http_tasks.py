@@ -100,7 +100,7 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
         ({"branch": "run/branches/one"}, "found the name"),
         ({"branch": "run"}, "tasks one, two"),
         ({"branch": 3}, "branch: found a number, expected a string"),
-        ({"folder": "slots"}, "unknown key 'folder'"),
+        ({"folder": "slots"}, "found an unknown key; expected one of branch"),
         (files(foreign), "the upload: trained on"),
         ({**own, "weights": pickle.dumps({"a": 1})}, "weights.safetensors: cannot be read as safetensors"),
         ({**own, "weights": own["weights"][:-10]}, "weights.safetensors: "),
@@ -120,9 +120,7 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
     assert client.post("/v1/predict", json={"text": TEXTS[0]}).json()["predictions"] == before
 
 
-@pytest.mark.parametrize(
-    "name", ["..%2fslots", "..%5cslots", "%2e%2e%2fx", ".hidden", "a%20b", "%00", "a%2fb", "a" * 300, "-x"]
-)
+@pytest.mark.parametrize("name", ["..%2fslots", "..%5cslots", "%2e%2e%2fx", ".hidden", "a%20b", "a%2fb", "a" * 300, "-x"])
 def test_a_name_that_leads_elsewhere_is_refused(client, name):
     answer = client.put(f"/v1/tasks/{name}", json={"branch": "slots"})
     assert answer.status_code == 422 and answer.json()["error"].startswith("the name of the task: found")

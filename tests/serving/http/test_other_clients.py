@@ -116,6 +116,20 @@ def test_predict_of_text_embeddings_inference(address, alone):
     assert ask("mood", TEXTS[1], truncate=True).status_code == 200
 
 
+def test_refusals_repeat_nothing(address):
+    tensor = {"name": "text", "shape": [1234567], "datatype": "BYTES", "data": ["1234567"]}
+    for path, asked in (
+        ("/models/mood", {"inputs": []}),
+        ("/models/mood", {"inputs": "a", "parameters": {"function_to_apply": "1234567"}}),
+        ("/models/slots", {"inputs": "a", "1234567": 1}),
+        ("/v2/models/mood/infer", {"inputs": [tensor]}),
+        ("/v2/models/mood/infer", {"inputs": [tensor], "outputs": [{"name": "1234567"}]}),
+        ("/v1/predict", {"text": "a", "tasks": ["1234567"]}),
+    ):
+        refused = httpx.post(f"{address}{path}", json=asked)
+        assert refused.status_code == 422 and "1234567" not in refused.text, (path, asked)
+
+
 def test_the_open_inference_protocol(address, alone):
     triton = pytest.importorskip("tritonclient.http", reason="needs the package tritonclient")
     client = triton.InferenceServerClient(address.removeprefix("http://"))

@@ -128,8 +128,8 @@ def _unknown_key(key: str, known: tuple[str, ...]) -> str:
     if not _KEY.fullmatch(key):
         return "the body: found an unknown key, expected the keys that /openapi.json lists"
     if not known:
-        return f"the body: unknown key {key!r}, expected the keys that /openapi.json lists"
-    return str(unknown_name("", key, known)).replace("unknown name", "the body: unknown key", 1)
+        return "the body: found an unknown key, expected the keys that /openapi.json lists"
+    return "the body: found an unknown key; " + str(unknown_name("", key, known)).partition("; ")[2]
 
 
 def _json_problem(error: Any) -> str:

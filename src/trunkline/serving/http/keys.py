@@ -89,7 +89,7 @@ def _read(file: Path) -> Digests:
     if file.stat().st_size > LARGEST:
         raise BadInput(f"{file}: found more than {LARGEST} bytes, expected a key a line")
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise BadInput(f"{file}: cannot be read ({type(error).__name__}); expected a key a line") from None
     found = {number: line.strip() for number, line in enumerate(lines, start=1)}

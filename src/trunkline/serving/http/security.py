@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 import time
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trunkline.serving.http.errors import Refused, error_response
+from trunkline.serving.http.errors import Refused, error_response, of_status
 from trunkline.serving.http.page import PAGES
 from trunkline.serving.http.settings import Settings
 
 OPEN = frozenset({"/livez"}) | PAGES  # what is read without a key: the files of the page are the same everywhere
 READS = frozenset({"GET", "HEAD"})
 CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
 
 
@@ -40,12 +43,17 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
         changes = scope["method"] in ("PUT", "DELETE", "PATCH")
         try:
-            self._check_host(headers.get(b"host", b""))
-            if scope["path"] not in OPEN or scope["method"] not in READS:
+            reads_open = scope["path"] in OPEN and scope["method"] in READS
+            if hosts or not reads_open or scope["http_version"] != "1.0":  # probes that speak HTTP/1.0 may name no host
+                self._check_host(hosts)
+            if not reads_open:
                 self._check_key(headers.get(b"authorization", b""), changes)
             limit = self.settings.upload_bytes if changes else self.settings.body_bytes
+            if _CONTROL.search(scope["path"]):  # the routes would take a name for that without the line end behind it
+                raise of_status(404)
             length = self._check_body(headers, limit)
         except Refused as refused:
             await _linger(headers, receive)
@@ -58,13 +66,14 @@ class Gate:
         except Refused as refused:  # of Body, where no route made an answer of it
             await error_response(refused)(scope, receive, send)
 
-    def _check_host(self, host: bytes) -> None:
+    def _check_host(self, given: list[bytes]) -> None:
+        if len(given) > 1:
+            raise Refused(400, "bad_input", f"the header Host: found {len(given)}, expected one", close=True)
         hosts = self.settings.hosts
         if hosts is None:
             return
-        name = host.decode("latin-1").strip().lower()
-        name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
-        if name not in hosts:
+        found = _HOST.fullmatch(given[0].decode("latin-1").strip().lower() if given else "")
+        if found is None or found[1] not in hosts:
             raise Refused(403, "unauthorized", "the header Host names another host than this one", close=True)
 
     def _check_key(self, authorization: bytes, changes: bool) -> None:

@@ -14,6 +14,7 @@ def router(service: Service) -> APIRouter:
     """The routes of probes."""
     made = APIRouter(tags=["health"])
 
+    @made.head("/livez", include_in_schema=False)
     @made.get("/livez", response_model=Health, responses={**errors(503)}, operation_id="livez", summary="Is it alive")
     async def livez() -> Health:
         """Whether the process works; it is to be started again where it does not. It asks for no key."""
@@ -21,6 +22,7 @@ def router(service: Service) -> APIRouter:
             raise Refused(503, "unavailable", "a thread of the engine has ended", {"retry-after": "1"})
         return Health(status="alive")
 
+    @made.head("/readyz", include_in_schema=False)
     @made.get("/readyz", response_model=Health, responses=errors(503), operation_id="readyz", summary="Does it take requests")
     async def readyz() -> Health:
         """Whether requests are taken: not any more once the server is being stopped."""

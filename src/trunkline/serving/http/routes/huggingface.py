@@ -73,7 +73,7 @@ def _shown(task: Task, prediction: dict[str, Any], parameters: Parameters) -> li
     if task.kind != "token":
         wanted = parameters.function_to_apply
         if wanted not in (None, APPLIED.get(task.kind)):
-            raise BadInput(f"parameters.function_to_apply: found {wanted}, expected {APPLIED.get(task.kind)}")
+            raise BadInput(f"parameters.function_to_apply: found another one, expected {APPLIED.get(task.kind, 'none')}")
         return ranked(task, prediction, parameters.top_k)
     if parameters.aggregation_strategy == "none":
         raise BadInput("parameters.aggregation_strategy: found none, expected another one, as the answers are spans of words")

@@ -46,7 +46,7 @@ class Tensor(BaseModel):
         for extent in self.shape:
             size *= extent
         if size != len(flat) or min(self.shape) < 0:
-            raise BadInput(f"inputs: found {len(flat)} elements, expected those of a tensor of shape {self.shape}")
+            raise BadInput(f"inputs: found {len(flat)} elements, expected as many as its shape says")
         return flat
 
 

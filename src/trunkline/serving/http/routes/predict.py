@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from trunkline.errors import BadInput
+from trunkline.errors import BadInput, listed
 from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, off_loop
 from trunkline.serving.http.cards import trunk_name
 from trunkline.serving.http.models import PredictAnswer, PredictRequest
@@ -56,6 +56,9 @@ def as_request(body: PredictRequest, service: Service) -> Request:
         raise BadInput("found pair with texts, expected pairs")
     if body.tasks is not None and len(body.tasks) > (served := len(service.engine.branches)):
         raise BadInput(f"tasks: found {len(body.tasks)}, expected at most the {served} that are served")
+    if body.tasks is not None and not set(body.tasks) <= set(service.engine.branches):
+        known = listed(sorted(service.engine.branches), quoted=False, whole=True)
+        raise BadInput(f"tasks: found a name that no task has, expected some of {known}")
     if body.tasks is not None and len(set(body.tasks)) < len(body.tasks):
         raise BadInput("tasks: found one more than once, expected each once")
     return Request(
