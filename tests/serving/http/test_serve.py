@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ def run_server(folder, branch):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
     from trunkline.serving import engine
     from trunkline.serving.http import connection
+    from trunkline.serving.http import run as running
     from trunkline.trunk import speeds
 
     run = engine.run_batch
@@ -49,7 +51,7 @@ def run_server(folder, branch):
             time.sleep(LONG)
         return run(texts, *rest)
 
-    engine.run_batch, connection.HEAD_SECONDS = slow, 0.2
+    engine.run_batch, connection.HEAD_SECONDS, running.CLOSING = slow, 0.2, 1.0
     speeds.compiles = lambda: False  # nothing is measured
     sys.argv = ["trunkline", "serve", str(branch), "--port", "0", "--json"]
     from trunkline.cli import main
@@ -144,6 +146,8 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
     last = threading.Thread(target=lambda: answers.append(ask(port, "/v1/predict", {"text": SLOW})))
     last.start()
     until(lambda: metric(port, "trunkline_queue_requests") == "1.0")
+    stalled = socket.create_connection(("127.0.0.1", port), timeout=20)
+    stalled.sendall(post(100, b'{"text"'))
     os.kill(process.pid, signal.SIGTERM)
     until(lambda: ask(port, "/readyz")[0] == 503)
     assert ask(port, "/v1/predict", {"text": "a"})[0] == 503 and ask(port, "/livez")[0] == 200
@@ -151,9 +155,32 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
     process.join(20)
     assert answers[0][0] == 200 and json.loads(answers[0][1])["predictions"][0]["mood"]["label"]
     assert process.exitcode == 0
+    with stalled, stalled.makefile("rb") as read:
+        told = read.read()
+    assert told.startswith(b"HTTP/1.1 503 ") and json.loads(told.partition(b"\r\n\r\n")[2])["error_type"] == "unavailable"
     lines = (tmp_path / "err").read_text().splitlines()
     assert {json.loads(line)["status"] for line in lines if '"request"' in line} >= {200, 499, 503}
     assert "so good" not in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_while_it_computes(server):
+    process, port = server
+    texts = {"texts": [SLOW] * 100, "tasks": ["mood"]}
+
+    def asking():
+        with contextlib.suppress(OSError):
+            ask(port, "/v1/predict", texts)
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    until(lambda: metric(port, "trunkline_queue_requests") == "1.0")
+    os.kill(process.pid, signal.SIGTERM)
+    until(lambda: ask(port, "/readyz")[0] == 503)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(20)
+    thread.join()
+    assert process.exitcode == 128 + signal.SIGTERM
 
 
 def test_what_it_cannot_serve_ends_with_one_sentence(branch, tmp_path, monkeypatch):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trunkline.serving.http.errors import as_refused, error_response
+from trunkline.serving.http.errors import as_refused, error_response, stopping
 from trunkline.serving.http.metrics import Metrics
 from trunkline.serving.http.tracing import Tracer
 
@@ -45,6 +46,10 @@ class Access:
                 trouble.error("a request failed", exc_info=error)
                 if not status:
                     await error_response(as_refused(error))(scope, receive, sending)
+            except asyncio.CancelledError:  # the server ends, and a body is still coming or computing takes too long
+                if status or not scope["app"].state.service.stopping:
+                    raise
+                await error_response(stopping())(scope, receive, sending)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = route_of(scope)
             span.end(method, route, status, told)

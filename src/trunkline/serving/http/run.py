@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -103,6 +104,10 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket, started:
             ending = Ending(self, app, settings.drain_seconds)
 
             def handle(number: int, frame: FrameType | None) -> None:
+                if ending.begun:  # the engine's threads may be in the middle of a batch: nothing waits for them
+                    listening.close()
+                    os._exit(128 + number)
+                ending.begun = True
                 loop.call_soon_threadsafe(ending.begin)
 
             before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -135,18 +140,15 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket, started:
 
 
 class Ending:
-    """The end of a server: at the first signal it refuses new requests, and ends when those that are there are answered, or
-    have had their time; at the second one it ends at once.
-    """
+    """The end of a server: it refuses new requests, and ends when those that are there are answered, or have had their time."""
 
     def __init__(self, server: object, app: FastAPI, seconds: float) -> None:
         self._server, self._app, self._seconds = server, app, seconds
         self._task: asyncio.Task[None] | None = None
+        self.begun = False  # set by the first signal
 
     def begin(self) -> None:
-        if self._task is not None:
-            self._server.should_exit = self._server.force_exit = True  # type: ignore[attr-defined]
-            return
+        """Refuse new requests, and end once the others are answered; in the event loop."""
         self._app.state.service.stopping = True
         self._task = asyncio.get_running_loop().create_task(self._drain())
 
