@@ -245,6 +245,35 @@ def test_a_body_that_does_not_come_is_not_waited_for(engine):
     assert engine.admission.requests == 0
 
 
+def test_bodies_that_are_not_finished_have_a_limit_in_all(engine):
+    app = create_app(engine, Settings(held_bytes=1000))
+    half, rest = b'{"text": "' + b"a" * 590, b'"}'
+
+    async def three():
+        came, goes = asyncio.Event(), asyncio.Event()
+
+        parts = [half, rest]
+
+        async def receive():
+            if not parts:
+                await asyncio.sleep(60)
+            if len(parts) == 1:
+                came.set()
+                await goes.wait()
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        first = asyncio.create_task(called(app, receive))
+        await came.wait()
+        second = await called(app, whole())
+        goes.set()
+        return await first, second, await called(app, whole())
+
+    def whole():
+        return body(half, rest, then=lambda: asyncio.sleep(60))
+
+    assert asyncio.run(three()) == (200, 429, 200)
+
+
 def test_a_client_that_goes_away_costs_nothing_more(bundle, monkeypatch):
     held = Held(monkeypatch)
 

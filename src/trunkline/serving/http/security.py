@@ -34,6 +34,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
+        self.held = Held(settings.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -60,11 +61,14 @@ class Gate:
             await error_response(refused)(scope, receive, send)
             return
         seconds = self.settings.upload_seconds if changes else self.settings.body_seconds
-        body = Body(receive, limit, seconds) if length is None or length > 0 else None
+        body = Body(receive, limit, seconds, None if changes else self.held) if length is None or length > 0 else None
         try:
             await self.app(scope, body.receive if body is not None else receive, send)
         except Refused as refused:  # of Body, where no route made an answer of it
             await error_response(refused)(scope, receive, send)
+        finally:
+            if body is not None:
+                body.release()
 
     def _check_host(self, given: list[bytes]) -> None:
         if len(given) > 1:
@@ -111,10 +115,21 @@ class Gate:
         return int(stated)
 
 
-class Body:
-    """The body of a request, which may be no longer than a limit, and has to be there in time."""
+class Held:
+    """Counts the bytes of all bodies that are in memory; no more than `limit` are taken in."""
 
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit, self.bytes = limit, 0
+
+
+class Body:
+    """The body of a request, which may be no longer than a limit, and has to be there in time.
+
+    Its bytes are counted in `held`, if that is given, until `release` is called.
+    """
+
+    def __init__(self, receive: Receive, limit: int, seconds: float, held: Held | None = None) -> None:
+        self._held, self._own = held, 0
         self._receive, self._limit, self._left = receive, limit, limit
         self._seconds, self._until = seconds, time.monotonic() + seconds
         self._more = True
@@ -127,13 +142,31 @@ class Body:
             message = await asyncio.wait_for(self._receive(), self._until - time.monotonic())
         except TimeoutError:
             raise Refused(408, "timeout", f"the body was not there within {self._seconds:g} s", close=True) from None
-        self._left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._left -= size
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         if self._left < 0:
             if self._more:
                 await _linger({}, self._receive)
             raise too_large(self._limit)
+        if self._held is not None:
+            if self._held.bytes + size > self._held.limit:
+                raise Refused(
+                    429,
+                    "overloaded",
+                    "the bodies of other requests fill the memory for them; try again in 1 s",
+                    {"retry-after": "1"},
+                    close=True,
+                )
+            self._held.bytes += size
+            self._own += size
         return message
+
+    def release(self) -> None:
+        """Its bytes are held no more."""
+        if self._held is not None:
+            self._held.bytes -= self._own
+            self._own = 0
 
 
 def too_large(limit: int) -> Refused:

@@ -23,6 +23,7 @@ class Settings:
         upload_bytes: of the body of an upload of a branch.
         body_seconds: until a body has to be there.
         upload_seconds: until an upload has to be there.
+        held_bytes: of the bodies of all requests that are there at a time, uploads aside, which are held on disk.
         elements: elements of lists and keys of objects in a body, in all.
         texts: of a request.
         characters: of a text, and of its second text.
@@ -40,6 +41,7 @@ class Settings:
     upload_bytes: int = 1 << 30
     body_seconds: float = 20.0
     upload_seconds: float = 600.0
+    held_bytes: int = 256 << 20
     elements: int = 1 << 18
     texts: int = 1024
     characters: int = 200_000
