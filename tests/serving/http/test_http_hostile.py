@@ -145,7 +145,7 @@ def test_what_is_too_large_is_refused(client, body):
 SMALL_BUT_MANY = {  # a body of few bytes whose work is large
     "numbers as texts": ({"texts": [1] * 100_000}, 422, "texts[0]: found a number, expected a string or a list"),
     "empty lists": (b'{"texts": [' + b"[]," * 300_000 + b"[]]}", 413, "elements"),
-    "words that are numbers": ({"texts": [[1] * 100_000]}, 422, "texts[0]: found a list, expected a string"),
+    "words that are numbers": ({"texts": [[1] * 100_000]}, 422, "texts[0][0]: found a number, expected a string"),
     "unknown keys": ({"text": "a"} | {f"k{number}": 1 for number in range(50_000)}, 422, "50000 errors"),
     "unknown tasks": ({"text": "a", "tasks": [f"k{number}" for number in range(50_000)]}, 422, "at most the 3 that are served"),
     "units": (

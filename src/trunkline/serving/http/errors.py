@@ -98,7 +98,8 @@ def validation_sentence(error: ValidationError) -> str:
     if error.error_count() > MANY:  # lists end at their first error
         return f"the body: found {error.error_count()} errors, expected the keys that /openapi.json lists"
     found = error.errors(include_url=False)
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # rather than the key it is meant as
+    deepest = max(found, key=lambda one: sum(isinstance(part, int) for part in one["loc"]))  # what of a union was meant
+    first = next((one for one in found if one["type"] == "extra_forbidden"), deepest)  # rather than the key it is meant as
     kind = first["type"]
     if kind == "json_invalid":
         return f"the body: found no valid JSON ({_json_problem(first)}), expected an object"
