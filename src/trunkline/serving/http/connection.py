@@ -76,6 +76,7 @@ class Connection(HttpToolsProtocol):
         """
         framing = [name + b": " + value for name, value in self.headers if name in _FRAMING]
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
         self._reframing = True
         self._feed(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]) + rest)
 
