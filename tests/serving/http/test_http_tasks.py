@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from urllib.parse import unquote
 
 import pytest
 from bundletools import TEXTS, make
@@ -95,9 +96,9 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
     refused = [
         ({"branch": "nowhere"}, "no branch or run of that name"),
         ({"branch": "neither"}, "no branch or run of that name"),
-        ({"branch": "../" + folder.name + "/slots"}, "found the name"),
-        ({"branch": str(folder / "slots")}, "found the name"),
-        ({"branch": "run/branches/one"}, "found the name"),
+        ({"branch": "../" + folder.name + "/slots"}, "found a name"),
+        ({"branch": str(folder / "slots")}, "found a name"),
+        ({"branch": "run/branches/one"}, "found a name"),
         ({"branch": "run"}, "tasks one, two"),
         ({"branch": 3}, "branch: found a number, expected a string"),
         ({"folder": "slots"}, "found an unknown key; expected one of branch"),
@@ -124,6 +125,7 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
 def test_a_name_that_leads_elsewhere_is_refused(client, name):
     answer = client.put(f"/v1/tasks/{name}", json={"branch": "slots"})
     assert answer.status_code == 422 and answer.json()["error"].startswith("the name of the task: found")
+    assert unquote(name) not in answer.text.replace("'-', '.', '@'", "")
     assert client.get(f"/v1/tasks/{name}").status_code == client.delete(f"/v1/tasks/{name}").status_code == 404
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from trunkline.errors import BadInput
-from trunkline.files import read_object, safe_name
+from trunkline.files import NAME_BYTES, read_object, safe_name
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.branch_file import JSON, WEIGHTS
 from trunkline.model.bundle import Bundle
@@ -37,7 +37,7 @@ def load_folder(branches: Path | None, folder: str, task: str, bundle: Bundle) -
     """
     if branches is None:
         raise BadInput("branch: the server was started without --branches; expected the two files of a branch as an upload")
-    safe_name(folder, "branch")
+    fit_name(folder, "branch")
     found = next((entry for entry in branches.iterdir() if entry.name == folder and is_branch_or_run(entry)), None)
     if found is None:
         raise BadInput("branch: found no branch or run of that name in the folder that was named at start")
@@ -68,6 +68,17 @@ def load_sent(files: Mapping[str, IO[bytes]], bundle: Bundle) -> Branch:
             raise BadInput(f"{JSON}: found {size} bytes, expected at most {JSON_BYTES}")
         _refuse_paths(folder)
         return _loaded(folder, "the upload", bundle, None)
+
+
+def fit_name(name: str, where: str) -> None:
+    """As `safe_name`, with a message that does not repeat the name, which a client has sent."""
+    try:
+        safe_name(name, where)
+    except BadInput:
+        raise BadInput(
+            f"{where}: found a name of {len(name)} characters, expected letters, digits and '_', then also '-', '.', '@' "
+            f"and '+', and at most {NAME_BYTES} bytes"
+        ) from None
 
 
 def _refuse_paths(folder: Path) -> None:

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from trunkline.files import safe_name
 from trunkline.model.branch import Branch
 from trunkline.model.branch_file import JSON, WEIGHTS
 from trunkline.serving.http.bodies import json_response, off_loop, read_json
@@ -23,7 +22,7 @@ from trunkline.serving.http.models import BranchFolder, TaskFacts
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.tasks import unknown_task
 from trunkline.serving.http.service import Service
-from trunkline.serving.http.uploads import load_folder, load_sent
+from trunkline.serving.http.uploads import fit_name, load_folder, load_sent
 
 FIELDS = {"branch": JSON, "weights": WEIGHTS, JSON: JSON, WEIGHTS: WEIGHTS}  # of a form, and the file that each holds
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
@@ -63,7 +62,7 @@ def router(service: Service) -> APIRouter:
         which is kept in memory only. It is checked on sample texts before any request sees it.
         """
         if name not in service.engine.branches:
-            safe_name(name, "the name of the task")
+            fit_name(name, "the name of the task")
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             async with _sent(request) as files:
                 return await _put(service, name, load_sent, files)
