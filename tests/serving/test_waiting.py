@@ -58,6 +58,13 @@ def test_texts_that_nobody_waits_for_are_dropped(drawn, gone):
     assert sorted(taken) == [number for number in range(len(drawn)) if number not in gone]
 
 
+def test_dropped_texts_make_room_for_others_that_are_asked_about_too():
+    waiting = Waiting(1, 0.0, keep=lambda number: number == 0)
+    waiting.put([Text(number, 1, 1) for number in (1, *range(1, 20), 0)])
+    waiting.close()
+    assert waiting.take() == [0] and waiting.take() is None
+
+
 def test_a_batch_waits_for_texts_that_are_expected():
     waiting = Waiting(100, 60.0)
     waiting.expect(1)

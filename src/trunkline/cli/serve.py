@@ -83,7 +83,7 @@ def serve(
     ] = 65_536,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", metavar="N", min=1, help="Tokens of a batch, padding included.")
-    ] = 4096,
+    ] = 1024,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Time until a request is answered or refused.")
     ] = 30.0,
@@ -140,7 +140,9 @@ def serve(
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
             from trunkline.serving.http.logs import json_logs
+            from trunkline.training.allocator import share_one_arena
 
+            share_one_arena()
             bundle = Bundle.open(
                 branches, trunk=trunk, backend=backend, dtype=dtype, allow_precision_change=allow_precision_change
             )

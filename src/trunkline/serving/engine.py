@@ -45,7 +45,7 @@ class Limits:
     """
 
     queue_tokens: int = 65_536
-    batch_tokens: int = 4096
+    batch_tokens: int = 1024
     delay: float = 0.005
 
 

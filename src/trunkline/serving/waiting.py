@@ -79,10 +79,12 @@ class Waiting(Generic[T]):
 
     def _drop(self) -> None:
         """Without those that nobody waits for, as far as the next batch is chosen from."""
-        window = self._window()
-        kept = [text for text in window if self.keep(text.what)]
-        if len(kept) < len(window):
-            self._put_back(window, kept)
+        while True:
+            window = self._window()
+            kept = [text for text in window if self.keep(text.what)]
+            if len(kept) == len(window):
+                return
+            self._put_back(window, kept)  # others come into the window then
 
     def _full(self) -> bool:
         tokens = 0

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 KEPT = 1 << 28  # bytes: larger tensors are still mapped, and given back when freed
 
 
@@ -23,6 +23,18 @@ def keep_freed_memory() -> None:
     if mallopt := _from_glibc("mallopt"):
         mallopt(M_MMAP_THRESHOLD, KEPT)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def share_one_arena() -> None:
+    """Let all threads that are started from now on take memory from one place; does nothing with another C library.
+
+    glibc gives each thread a place of its own and leaves there what is freed. A server whose threads hand tensors on then holds
+    hundreds of megabytes that nobody uses (benchmarks/LOG.md).
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    if mallopt := _from_glibc("mallopt"):
+        mallopt(M_ARENA_MAX, 1)
 
 
 def give_back_freed_memory() -> None:
