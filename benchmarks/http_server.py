@@ -33,7 +33,7 @@ from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.request import Request
 from trunkline.trunk import load_trunk
 
-TASKS, CONNECTIONS, TEXTS = 8, 64, 1024
+TASKS, CONNECTIONS, TEXTS = 8, 64, 512
 PATIENT = Limits(queue_tokens=1 << 20)  # no refusals where both sides are compared
 
 
