@@ -16,6 +16,7 @@ class Load:
     """What came back: by status, the seconds that each answer took."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
+    within: int = 0  # answered while requests were still being sent
 
     def add(self, status: int, took: float) -> None:
         self.seconds.setdefault(status, []).append(took)
@@ -78,6 +79,7 @@ async def open_loop(host: str, requests: Sequence[bytes], rate: float, duration:
             each()
             second += 1
         await asyncio.sleep(0.002)
+    load.within = load.answered
     await asyncio.gather(*running)
     return load
 
