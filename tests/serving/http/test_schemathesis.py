@@ -56,5 +56,5 @@ def test_a_few_requests_of_every_operation(app):
 
 @pytest.mark.slow
 def test_ten_thousand_requests(app):
-    statuses, wrong = answered(app, 500)
+    statuses, wrong = answered(app, 600)
     assert wrong == [] and statuses.total() >= 10_000
