@@ -389,3 +389,12 @@ def test_threads_get_the_answers_of_one_caller(singles, known):
 def test_ten_thousand_requests_of_eight_threads(singles, known):
     with Engine(singles) as engine:
         assert ask_in_threads(engine, singles, known, 10_000) == []
+
+
+def test_padding_is_counted_as_it_is_computed(singles):
+    events = []
+    with Engine(singles, Limits(batch_tokens=12), observe=events.append) as engine:
+        tokens = engine.answer(Request(TEXTS[1], tasks=["slots"])).tokens
+    (computed,) = (event for event in events if isinstance(event, Computed))
+    assert computed.tokens == tokens and tokens % 12  # windows of 12 tokens and a shorter one, each in a batch of its own:
+    assert computed.padded == tokens  # none is padded to the length of another

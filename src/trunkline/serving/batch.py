@@ -15,6 +15,7 @@ import torch
 from trunkline.branches import BranchGroup
 from trunkline.data.corpus import Corpus
 from trunkline.data.table import Table
+from trunkline.inputs.batching import token_batches
 from trunkline.inputs.cutting import Cut, join
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import Cohort, collect_cohorts, frozen_group
@@ -103,7 +104,8 @@ def run_batch(texts: Sequence[Place], groups: Groups, batch_tokens: int) -> tupl
             batch_tokens=batch_tokens,
         )
         measured.tokens += len(run.encoded.ids)
-        measured.padded += int(run.encoded.lengths.max()) * len(run.encoded.lengths)
+        lengths = run.encoded.lengths
+        measured.padded += sum(int(lengths[some].max()) * len(some) for some in token_batches(lengths, tokens=batch_tokens))
         finished += [block.finished(names, found) for (block, names), found in zip(owners, logits, strict=True)]
     measured.seconds = time.perf_counter() - began
     return finished, measured

@@ -12,6 +12,7 @@ from trunkline.data.corpus import WORDS
 from trunkline.errors import BadInput
 from trunkline.export.onnx.together import Together
 from trunkline.model.branch import Branch
+from trunkline.model.decision import thresholds_of
 from trunkline.trunk.source import public_name
 
 FORMAT = 1
@@ -64,9 +65,8 @@ def of_task(branch: Branch) -> dict[str, Any]:
         "labels": list(task.labels),
         "temperature": temperature,
     }
-    if task.kind == "multilabel":
-        given = None if decision is None else decision.thresholds
-        found["thresholds"] = list(given or [task.learned.threshold] * len(task.labels))
+    if (thresholds := thresholds_of(task, decision)) is not None:
+        found["thresholds"] = thresholds.tolist()
     if task.scale is not None:
         found["mean"], found["deviation"] = task.scale
     if task.answers.units:
