@@ -21,7 +21,7 @@ from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import Cohort, collect_cohorts, frozen_group
 from trunkline.model.plan import PlannedPass
 from trunkline.serving.lower import KeepingStates, KeptStates
-from trunkline.serving.slab import Place, Slab
+from trunkline.serving.text_group import Place, TextGroup
 from trunkline.states.live import Feed, LiveStates
 
 MANY_WORDS = 1024  # of one text
@@ -184,7 +184,7 @@ class _Block:
     @property
     def cuts(self) -> list[Cut]:
         """How each of its texts is cut."""
-        return [next(cut for one, cut, _ in text.slab.passes if one is self.planned) for text in self.texts]
+        return [next(cut for one, cut, _ in text.text_group.passes if one is self.planned) for text in self.texts]
 
     def readings(self) -> list[tuple[tuple[str, ...], Encoded]]:
         """The branches that read the sequences alike, and how: where all windows count at text level, each is a text."""
@@ -211,16 +211,16 @@ class _Block:
 def _blocks(texts: Sequence[Place], planned: PlannedPass) -> list[_Block]:
     blocks: dict[tuple[tuple[str, ...], bool], _Block] = {}
     for text in texts:
-        for one, _, names in text.slab.passes:
+        for one, _, names in text.text_group.passes:
             if one is planned:
-                windows = text.slab.windows
+                windows = text.text_group.windows
                 blocks.setdefault((names, windows), _Block(planned, names, windows)).texts.append(text)
     for block in blocks.values():
-        by_slab: dict[Slab, list[Place]] = {}
+        by_group: dict[TextGroup, list[Place]] = {}
         for text in block.texts:
-            by_slab.setdefault(text.slab, []).append(text)
-        block.texts = [text for some in by_slab.values() for text in some]
-        parts = [slab.encoded[planned].of_texts([text.row for text in some]) for slab, some in by_slab.items()]
+            by_group.setdefault(text.text_group, []).append(text)
+        block.texts = [text for some in by_group.values() for text in some]
+        parts = [text_group.encoded[planned].of_texts([text.row for text in some]) for text_group, some in by_group.items()]
         block.encoded = parts[0] if len(parts) == 1 else join(parts)
     return list(blocks.values())
 
@@ -235,10 +235,10 @@ def _averaged(logits: np.ndarray, encoded: Encoded) -> np.ndarray:
 
 def _corpus_of(texts: Sequence[Place]) -> Corpus:
     """The texts, as tasks present them: with their words."""
-    read = [text.slab.corpus.texts[text.row] for text in texts]
+    read = [text.text_group.corpus.texts[text.row] for text in texts]
     units = None
-    if all(text.slab.corpus.units is not None for text in texts):
-        units = [(text.slab.corpus.units or [])[text.row] for text in texts]
+    if all(text.text_group.corpus.units is not None for text in texts):
+        units = [(text.text_group.corpus.units or [])[text.row] for text in texts]
     return Corpus(Table("texts", {"text": read}), read, None, units)
 
 

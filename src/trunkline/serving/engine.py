@@ -28,7 +28,7 @@ from trunkline.serving.batch import Finished, Groups, present, run_batch
 from trunkline.serving.check import check_branch
 from trunkline.serving.observed import Computed, Observer, Presented, Tokenised
 from trunkline.serving.request import Answer, Expired, Job, Request
-from trunkline.serving.slab import Part, Place, TooLong, parts
+from trunkline.serving.text_group import Part, Place, TooLong, parts
 from trunkline.serving.waiting import Waiting
 
 log = logging.getLogger("trunkline.serving")

@@ -22,7 +22,7 @@ Reading = tuple[PlannedPass, Cut, tuple[str, ...]]  # a pass, how it cuts texts,
 
 
 @dataclass(frozen=True, eq=False)
-class Slab:
+class TextGroup:
     """Texts of one or more requests that need the same passes, cut in the same way.
 
     encoded (Mapping[PlannedPass, Encoded]): all texts as each pass reads them.
@@ -36,11 +36,11 @@ class Slab:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A text of a request: its number there, and where it lies in a slab."""
+    """A text of a request: its number there, and where it lies in a group of texts."""
 
     job: Job
     number: int
-    slab: Slab
+    text_group: TextGroup
     row: int
 
 
@@ -63,7 +63,9 @@ class Part:
         corpus = Corpus(Table("texts", {"text": texts}), texts, pairs, spans)
         trunk = self.passes[0][0].trunk
         made = trunk.encode_each(texts, [cut for _, cut, _ in self.passes], pairs=pairs, units=spans)
-        slab = Slab(self.passes, self.windows, corpus, {one[0]: own for one, own in zip(self.passes, made, strict=True)})
+        text_group = TextGroup(
+            self.passes, self.windows, corpus, {one[0]: own for one, own in zip(self.passes, made, strict=True)}
+        )
         tokens, longest = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
         longer = np.zeros(len(texts), bool)
         for encoded in made:
@@ -80,7 +82,7 @@ class Part:
         for row, (job, number) in enumerate(self.rows):
             job.tokens += int(tokens[row])
             job.untokenised -= 1
-            place = Place(job, number, slab, row)
+            place = Place(job, number, text_group, row)
             found.append(Text(place, int(longest[row]), int(tokens[row]), kind=id(job.plan)))
         return found
 
