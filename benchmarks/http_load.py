@@ -63,9 +63,18 @@ async def open_loop(host: str, requests: Sequence[bytes], rate: float, duration:
     load, free, running = Load(), list[tuple[asyncio.StreamReader, asyncio.StreamWriter]](), set[asyncio.Task[None]]()
 
     async def one(request: bytes) -> None:
-        reader, writer = free.pop() if free else await asyncio.open_connection(*host.split(":"))
         began = time.perf_counter()
-        load.add(await ask(reader, writer, request), time.perf_counter() - began)
+        while free:
+            reader, writer = free.pop()
+            try:
+                status = await ask(reader, writer, request)
+                break
+            except (asyncio.IncompleteReadError, ConnectionError):  # the server had closed it, as nothing had come for long
+                continue
+        else:
+            reader, writer = await asyncio.open_connection(*host.split(":"))
+            status = await ask(reader, writer, request)
+        load.add(status, time.perf_counter() - began)
         free.append((reader, writer))
 
     began, sent, second = time.perf_counter(), 0, 0

@@ -31,10 +31,11 @@ from trunkline.model.branch import save_branch
 from trunkline.model.bundle import Bundle
 from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.request import Request
+from trunkline.serving.workers import divide_cores
 from trunkline.trunk import load_trunk
 
 TASKS, CONNECTIONS, TEXTS = 8, 256, 1024
-PATIENT = Limits(queue_tokens=1 << 20)  # no refusals where both sides are compared
+QUEUE = 1 << 20  # tokens: no refusals where both sides are compared
 
 
 def served(folders: list[Path], *more: str) -> tuple[subprocess.Popen[str], str]:
@@ -104,9 +105,10 @@ def main() -> None:
             folders.append(Path(folder) / name)
             save_branch(branch, folders[-1])
         runs, ratios = [], {}
-        patient, host = served(folders, "--queue-tokens", str(PATIENT.queue_tokens))
+        patient, host = served(folders, "--queue-tokens", str(QUEUE))
         try:
-            with Engine(Bundle.open(folders), PATIENT) as engine:
+            bundle = Bundle.open(folders)
+            with Engine(bundle, Limits(QUEUE, workers=divide_cores(bundle.trunk))) as engine:
                 for size in (1, 16):
                     requests = [texts[first : first + size] for first in range(0, TEXTS, size)]
                     sides = {

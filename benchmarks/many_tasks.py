@@ -19,8 +19,9 @@ from transformers.utils import logging
 
 from trunkline.data.sources import read_table
 from trunkline.model.bundle import Bundle
-from trunkline.serving.engine import Engine
+from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.request import Request
+from trunkline.serving.workers import divide_cores
 from trunkline.trunk import load_trunk
 from trunkline.trunk.source import find_source
 
@@ -60,7 +61,10 @@ def main() -> None:
             for pipe in theirs:
                 pipe(texts, batch_size=best)
 
-        with Engine(bundle) as engine:
+        cores = torch.get_num_threads()
+        with Engine(bundle, Limits(workers=divide_cores(trunk))) as engine:
+            asked()  # the workers have their share of the cores now; the pipelines, in this thread, all of them
+            torch.set_num_threads(cores)
             times = interleave({"engine": asked, "16 pipelines": piped}, repeats=options.repeats)
     runs = runs_of(times, tasks=TASKS)
     for run in runs:

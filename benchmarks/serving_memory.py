@@ -45,14 +45,16 @@ def answer(side: str) -> None:
         pipe(texts, batch_size=32)
     else:
         from trunkline.model.bundle import Bundle
-        from trunkline.serving.engine import Engine
+        from trunkline.serving.engine import Engine, Limits
         from trunkline.serving.request import Request
+        from trunkline.serving.workers import divide_cores
         from trunkline.training.allocator import share_one_arena
         from trunkline.trunk import load_trunk
 
         share_one_arena()
         trunk = load_trunk("minilm", dtype="fp32", device="cpu")
-        with Engine(Bundle(trunk, random_branches(trunk, [6 + number % 7 for number in range(16)]))) as engine:
+        bundle = Bundle(trunk, random_branches(trunk, [6 + number % 7 for number in range(16)]))
+        with Engine(bundle, Limits(workers=divide_cores(trunk))) as engine:
             for first in range(0, len(texts), 32):
                 engine.answer(Request(texts[first : first + 32]))
     print(psutil.Process().memory_info().rss)

@@ -175,18 +175,19 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(singles, monkeypatch):
     held = Held(monkeypatch)
     with Engine(singles, Limits(queue_tokens=100)) as engine:
         engine.admission.computed(50, 1.0)  # 50 tokens in a second
-        first = engine.submit(Request(TEXTS * 3))  # alone it may be larger than the queue
+        small = engine.submit(Request(TEXTS[:1]))
+        first = engine.submit(Request(TEXTS * 3))  # it may be larger than the queue, also where others are there before it
         with pytest.raises(Overloaded) as refused:
             engine.submit(Request(TEXTS[:1]))
-        assert refused.value.retry_after == pytest.approx((engine.admission.queued + 10 - 100) / 50, rel=0.2)
+        assert refused.value.retry_after == pytest.approx((engine.admission.queued + 1 - 100) / 50, rel=0.2)
         held.free.set()
-        assert len(first.result(30).predictions) == 27
+        assert len(first.result(30).predictions) == 27 and small.result(30).predictions
         assert engine.answer(Request(TEXTS[:1])).predictions
 
 
 def test_the_queue_counts_tokens_once_they_are_known(singles, monkeypatch):
     held = Held(monkeypatch)
-    with Engine(singles, Limits(queue_tokens=300)) as engine:
+    with Engine(singles) as engine:
         first = engine.submit(Request("a film"))
         assert held.reached.wait(30)
         texts = ["! " * 100, "!" * 100]  # 100 tokens each for 100 and 200 characters
@@ -195,8 +196,9 @@ def test_the_queue_counts_tokens_once_they_are_known(singles, monkeypatch):
             time.sleep(0.01)
         counted = sum(singles.trunk.encode([text], max_length=12, windows=True).lengths.sum() for text in texts)
         assert engine.admission.queued == counted + first_tokens(singles) > 200
+        engine.admission.limit = engine.admission.queued
         with pytest.raises(Overloaded):
-            engine.submit(Request("a " * 200))
+            engine.submit(Request("a"))
         held.free.set()
         assert all(future.result(30).predictions for future in [first, *waiting])
         assert engine.admission.queued == engine.admission.requests == 0
@@ -380,9 +382,24 @@ def ask_in_threads(engine, singles, known, requests, threads=8):
     return wrong
 
 
-def test_threads_get_the_answers_of_one_caller(singles, known):
-    with Engine(singles) as engine:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_get_the_answers_of_one_caller(singles, known, workers):
+    with Engine(singles, Limits(workers=workers)) as engine:
         assert ask_in_threads(engine, singles, known, 160) == []
+    assert not engine.alive
+
+
+def test_workers_compute_at_the_same_time(singles, known, monkeypatch):
+    both, run = threading.Barrier(2, timeout=30), engines.run_batch
+
+    def together(*given):
+        both.wait()  # a worker alone would wait in vain
+        return run(*given)
+
+    monkeypatch.setattr(engines, "run_batch", together)
+    with Engine(singles, Limits(workers=2, batch_tokens=1)) as engine:
+        futures = [engine.submit(Request(TEXTS[:1], tasks=["mood"])), engine.submit(Request(TEXTS[1:2], tasks=["mood"]))]
+        assert same([row for future in futures for row in future.result(30).predictions], rows(known, TEXTS[:2], ["mood"]))
 
 
 @pytest.mark.slow

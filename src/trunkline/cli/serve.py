@@ -79,8 +79,8 @@ def serve(
         ),
     ] = None,
     queue_tokens: Annotated[
-        int, typer.Option("--queue-tokens", metavar="N", min=1, help="Tokens of waiting requests; beyond them, 429.")
-    ] = 65_536,
+        int, typer.Option("--queue-tokens", metavar="N", min=1, help="Tokens of waiting requests from which on there is 429.")
+    ] = 16_384,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", metavar="N", min=1, help="Tokens of a batch, padding included.")
     ] = 1024,
@@ -127,7 +127,6 @@ def serve(
         branches=folder,
         docs=docs,
         timeout=timeout,
-        tokens=queue_tokens,
     )
     listening = run.bind(host, port)
     try:
@@ -140,13 +139,15 @@ def serve(
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
             from trunkline.serving.http.logs import json_logs
+            from trunkline.serving.workers import divide_cores
             from trunkline.training.allocator import share_one_arena
 
             share_one_arena()
             bundle = Bundle.open(
                 branches, trunk=trunk, backend=backend, dtype=dtype, allow_precision_change=allow_precision_change
             )
-            engine = Engine(bundle, Limits(queue_tokens=queue_tokens, batch_tokens=batch_tokens))
+            limits = Limits(queue_tokens, batch_tokens, workers=divide_cores(bundle.trunk))
+            engine = Engine(bundle, limits)
         for sentence in [*bundle.findings, *_advice(bundle)]:
             tell(sentence)
         address = run.address_of(listening)

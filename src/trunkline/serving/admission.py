@@ -15,16 +15,15 @@ class Admission:
     """Counts the tokens of all requests that are in the engine.
 
     Args:
-        limit: tokens that may be in it.
+        limit: tokens from which on the queue is full.
+        workers: threads that compute at the same time.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, workers: int = 1) -> None:
+        self.limit, self.workers = limit, workers
         self.queued = 0
         self.requests = 0
-        self._tokens = self._computing = self._decoding = (
-            0.0  # what was done, and the seconds that each took; earlier counts less
-        )
+        self._tokens = self._computing = self._decoding = 0.0  # what was done, and the seconds of each; earlier counts less
         self._open = True
         self._changed = threading.Condition()
 
@@ -34,17 +33,16 @@ class Admission:
         return int(characters * TOKENS_A_CHARACTER) + 2 * texts + 1
 
     def enter(self, tokens: int) -> Room:
-        """Take up room for a request; a request alone may take up more than there is.
+        """Take up room for a request, however large: a large one would otherwise be refused as long as small ones come.
 
         Raises:
             Closed: no more requests are taken.
-            Overloaded: there is no room.
+            Overloaded: the queue is full.
         """
         with self._changed:
             if not self._open:
                 raise Closed("the engine has been closed, and takes no more requests")
-            if self.queued and self.queued + tokens > self.limit:
-                raise Overloaded(self.seconds(self.queued + tokens - self.limit))
+            self.refuse_if_full()
             self.queued += tokens
             self.requests += 1
             return Room(tokens)
@@ -57,7 +55,7 @@ class Admission:
                 room.tokens = tokens
 
     def refuse_if_full(self) -> None:
-        """Raise Overloaded where there is no room for any request; what is cheap to know before one has been read."""
+        """Raise Overloaded where there is no room for a request; what can be known before one has been read."""
         if self.queued >= self.limit:
             raise Overloaded(self.seconds(self.queued - self.limit + 1))
 
@@ -84,7 +82,7 @@ class Admission:
 
     def seconds(self, tokens: int) -> float:
         """In how many seconds so many tokens will have been answered, from 0 to LONGEST_WAIT."""
-        busy = max(self._computing, self._decoding)  # one goes on beside the other
+        busy = max(self._computing / self.workers, self._decoding)  # one goes on beside the other
         return min(LONGEST_WAIT, tokens * busy / self._tokens) if self._tokens else 1.0
 
     def close(self, timeout: float | None) -> bool:

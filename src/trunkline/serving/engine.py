@@ -1,8 +1,9 @@
 """Many callers, one pass: requests are admitted, tokenised, put into batches with others, computed and presented.
 
-Threads, each of which takes what has come since it last looked: one tokenises, one computes (the only one that runs the trunk,
-so there is one for each device), one decodes, and one decodes what takes long, which nothing else then waits for. A request has
-the plan of branches as it was when the request came; branches are added, replaced and removed by replacing the plan as a whole.
+Threads, each of which takes what has come since it last looked: one tokenises, one computes (the only one that runs the trunk;
+on a CPU there may be more, see workers.py), one decodes, and one decodes what takes long, which nothing else then waits for. A
+request has the plan of branches as it was when the request came; branches are added, replaced and removed by replacing the plan
+as a whole.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ class Limits:
     """What an engine takes in and puts together.
 
     Attributes:
-        queue_tokens: tokens of the requests that are in the engine, at most; beyond that a request is refused.
+        queue_tokens: tokens of the requests that are in the engine from which on more are refused.
         batch_tokens: tokens of a batch, padding included.
         delay: seconds that a text may wait for others to fill its batch, while others are being tokenised.
+        workers: threads that compute, each a batch of its own.
     """
 
-    queue_tokens: int = 65_536
+    queue_tokens: int = 16_384
     batch_tokens: int = 1024
     delay: float = 0.005
+    workers: int = 1
 
 
 class Engine:
@@ -60,17 +63,18 @@ class Engine:
 
     def __init__(self, bundle: Bundle, limits: Limits = Limits(), observe: Observer = lambda event: None) -> None:
         self.limits, self.observe = limits, observe
-        self.admission = Admission(limits.queue_tokens)
+        self.admission = Admission(limits.queue_tokens, limits.workers)
         self._bundle = bundle.only(bundle.branches)
         self._changing = threading.Lock()  # of branches
         self._arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: Waiting[Place] = Waiting(limits.batch_tokens, limits.delay, keep=self._keep)
-        self._counting = threading.Lock()  # of the answers that are missing
+        self._counting = threading.Lock()  # of the answers that are missing, and of the workers
+        self._working = limits.workers
         self._computed: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._slow: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         loops: dict[str, Callable[[], None]] = {
             "tokenise": self._tokenise,
-            "compute": self._compute,
+            **{f"compute-{number}": self._compute for number in range(limits.workers)},
             "present": partial(self._present, self._computed),
             "present-slow": partial(self._present, self._slow),
         }
@@ -218,8 +222,12 @@ class Engine:
             for text in texts:
                 text.job.first_batch = text.job.first_batch or now
             self._run(texts, groups)
-        self._computed.put(None)
-        self._slow.put(None)
+        with self._counting:
+            self._working -= 1
+            last = not self._working
+        if last:
+            self._computed.put(None)
+            self._slow.put(None)
 
     def _run(self, texts: list[Place], groups: Groups) -> None:
         try:
