@@ -12,9 +12,9 @@ WORKERS = 2
 def divide_cores(trunk: Trunk) -> int:
     """How many workers an engine should have; torch is told to use so many cores less for each.
 
-    Threads of one operation wait for the last of them: where anything else runs on a core, such as the server's own event loop,
-    all cores wait. Two workers with half of the cores each do not wait for each other, and lose less to the ends of operations
-    (benchmarks/LOG.md). It changes torch's number of threads for the process, so it is for programs, not for libraries.
+    The threads of one operation wait for the last of them: where anything else runs on a core, such as the server's own event
+    loop, all cores wait. Two workers with half of the cores each do not wait for each other (benchmarks/LOG.md). It changes
+    torch's number of threads for the process, so it is for programs, not for libraries.
 
     Returns:
         int: WORKERS on a CPU with as many cores; 1 for a compiled trunk, which divides its work by itself, or on another device.
