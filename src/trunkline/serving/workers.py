@@ -17,7 +17,7 @@ def divide_cores(trunk: Trunk) -> int:
     torch's number of threads for the process, so it is for programs, not for libraries.
 
     Returns:
-        int: WORKERS on a CPU with as many cores; 1 for a compiled trunk, which divides its work by itself, or on another device.
+        int: WORKERS on a CPU with as many cores; 1 on another device, or for a compiled trunk, which divides its work itself.
     """
     if torch.device(trunk.device).type != "cpu" or trunk.compiled is not None or torch.get_num_threads() < WORKERS:
         return 1
