@@ -92,6 +92,36 @@ def readable(lines):
 
 @SETTINGS
 @given(
+    sentences=st.lists(
+        st.lists(
+            st.sampled_from([b"a B-x", b"b I-x", b"c O", b"alone", b"one too many", b"caf\xe9 O"]), min_size=1, max_size=4
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    size=st.integers(1, 5),
+)
+def test_sentences_with_a_line_that_cannot_be_read_are_left_out_in_their_place(tmp_path, sentences, size):
+    """Compared with each sentence by itself; the file begins with 40 whole ones."""
+    whole = [b"Rome B-place", b"slept O"]
+    lines = b"\n\n".join(b"\n".join(one) for one in [whole] * 40 + sentences).split(b"\n")
+    (tmp_path / "x.conll").write_bytes(b"\n".join(lines) + b"\n")
+    expected, bad, begins = [{"tokens": ["Rome", "slept"], "tags": ["B-place", "O"]}] * 40, [], 40 * 3
+    if sum(b"\xe9" in line for line in lines) * 20 >= len(lines):
+        return  # taken for a file in another encoding
+    for one in sentences:
+        wrong = [number for number, line in enumerate(one) if len(line.split()) != 2 or not line.isascii()]
+        cells = [line.decode().split() for line in one] if not wrong else []
+        expected.append(None if wrong else {"tokens": [word for word, _ in cells], "tags": [tag for _, tag in cells]})
+        bad += [begins + wrong[0] + 1] if wrong else []
+        begins += len(one) + 1
+    rows, errors, _ = in_place(file_chunks(str(tmp_path / "x.conll"), size))
+    assert rows == expected and list(errors) == bad
+    assert all(f"x.conll line {number}: " in error for number, error in errors.items())
+
+
+@SETTINGS
+@given(
     rows=st.lists(
         st.one_of(
             st.tuples(TEXT, TEXT).map(list),

@@ -17,11 +17,12 @@ from trunkline.data.formats.conll_tags import EXPECTED, converted, is_tag
 from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.notes import Notes
 from trunkline.data.reading.parts import parts
-from trunkline.data.table import Table
+from trunkline.data.reading.tolerant import Tolerant, not_utf8
+from trunkline.data.table import Table, Unread
 from trunkline.errors import BadInput, shown
 
 _LIKE_A_TAG = re.compile(r"[A-Z][-_.:/]\S{1,30}")  # others may be words of a text, and are not shown
-_Sentence = tuple[int, list[str], list[str], str | None]  # its first line, its tokens, their tags, its text if that is said
+_Sentence = tuple[int, list[str], list[str], str | None] | Unread  # first line, tokens, their tags, text if that is said
 
 
 def read(path: Path, source: str) -> Table:
@@ -31,28 +32,45 @@ def read(path: Path, source: str) -> Table:
     return _table(_sentences(path, source, layout, notes, strict=True), source, layout, notes)
 
 
-def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
-    """Yield the same as tables of at most `size` rows; the file is read twice."""
+def chunks(path: Path, source: str, size: int, tolerant: Tolerant | None = None) -> Iterator[Table]:
+    """Yield the same as tables of at most `size` rows; the file is read twice.
+
+    A `tolerant` reader leaves out sentences with a line that cannot be read.
+    """
     notes = Notes()
-    layout = survey(path, source, notes)
-    for part, last in parts(_sentences(path, source, layout, notes), size):
+    layout = survey(path, source, notes, tolerant)
+    for part, last in parts(_sentences(path, source, layout, notes, tolerant=tolerant), size):
         yield _table(part, source, layout, notes if last else None)
 
 
 def _table(sentences: Iterable[_Sentence], source: str, layout: Layout, notes: Notes | None) -> Table:
-    rows = list(sentences)
+    rows: list[tuple[int, list[str], list[str], str | None]] = []
+    unread = []
+    for one in sentences:
+        if isinstance(one, Unread):
+            unread.append(one._replace(before=len(rows)))
+        else:
+            rows.append(one)
     columns: dict[str, list] = {"tokens": [tokens for _, tokens, _, _ in rows], "tags": [tags for _, _, tags, _ in rows]}
     if layout.has_texts:
         columns = {"text": [text for _, _, _, text in rows], **columns}
-    return Table(source, columns, [line for line, *_ in rows], findings=notes.sentences if notes else ())
+    findings = notes.sentences if notes else ()
+    return Table(source, columns, [line for line, *_ in rows], findings=findings, unread=tuple(unread))
 
 
-def _sentences(path: Path, source: str, layout: Layout, notes: Notes, *, strict: bool = False) -> Iterator[_Sentence]:
-    """Yield the sentences; where it is `strict`, a tag that is none is an error."""
+def _sentences(
+    path: Path, source: str, layout: Layout, notes: Notes, *, strict: bool = False, tolerant: Tolerant | None = None
+) -> Iterator[_Sentence]:
+    """Yield the sentences; where it is `strict`, a tag that is none is an error. A `tolerant` reader gives the first error of
+    a sentence in its place.
+    """
     words: list[tuple[str, str]] = []
     begins, text, whole = 0, None, True
+    wrong: Unread | None = None
 
     def sentence() -> _Sentence:
+        if wrong is not None:
+            return wrong
         return (
             begins,
             [token for token, _ in words],
@@ -60,13 +78,17 @@ def _sentences(path: Path, source: str, layout: Layout, notes: Notes, *, strict:
             text if whole else None,
         )
 
-    for number, line in read_lines(path, source):
+    for number, line in read_lines(path, source, tolerant=tolerant):
         line = line.rstrip("\r\n")
         cells = cells_of(line)
         if not line.strip(" \t") or cells[0] == "-DOCSTART-":
-            if words:
+            if words or wrong is not None:
                 yield sentence()
-            words, text, whole = [], None, True
+            words, text, whole, wrong = [], None, True, None
+            continue
+        where = f"{source} line {number}"
+        if tolerant is not None and (error := not_utf8(line, where)) is not None:
+            wrong = wrong or Unread(0, where, error)
             continue
         if number == layout.header:
             continue
@@ -78,7 +100,11 @@ def _sentences(path: Path, source: str, layout: Layout, notes: Notes, *, strict:
             continue
         if len(cells) != layout.width or layout.width < 2:
             expected = f"expected {layout.width} as above" if layout.width > 1 else "expected a token and its tag"
-            raise BadInput(f"{source} line {number}: {len(cells)} columns found, {expected}")
+            error = BadInput(f"{where}: {len(cells)} columns found, {expected}")
+            if tolerant is None or layout.width < 2:
+                raise error
+            wrong = wrong or Unread(0, where, error)
+            continue
         if layout.numbered and not cells[0].isdecimal():
             kind = "a word of which the tokens follow" if "-" in cells[0] else "an empty node, which is in no text"
             notes.add(f"{{}} left out: {kind}.", "line")
@@ -87,12 +113,14 @@ def _sentences(path: Path, source: str, layout: Layout, notes: Notes, *, strict:
         token, tag = cells[layout.token].strip(" "), cells[layout.tag].strip(" ")
         if strict and not is_tag(tag, layout.scheme):
             found = f"the tag {shown(tag)}" if _LIKE_A_TAG.fullmatch(tag) else "a word that is no tag"
-            raise BadInput(f"{source} line {number}: found {found}, expected {EXPECTED[layout.scheme]}")
+            raise BadInput(f"{where}: found {found}, expected {EXPECTED[layout.scheme]}")
         if not words:
             begins = number
         words.append((token, tag))
-    if words:
+    if words or wrong is not None:
         yield sentence()
 
 
-formats.register("conll")(Format((".conll", ".conllu", ".bio", ".iob", ".iob2"), read, chunks, content=is_conll))
+formats.register("conll")(
+    Format((".conll", ".conllu", ".bio", ".iob", ".iob2"), read, chunks, content=is_conll, tolerant=chunks)
+)

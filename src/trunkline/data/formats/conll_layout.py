@@ -11,6 +11,7 @@ from pathlib import Path
 from trunkline.data.formats.conll_tags import SAID, TAG_NAMES, Scheme, in_iob, is_tag, scheme_of
 from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.notes import Notes
+from trunkline.data.reading.tolerant import Tolerant
 from trunkline.errors import BadInput
 
 _NUMBER = re.compile(r"\d+(-\d+|\.\d+)?")  # of a word, of a range of words, of an empty node of CoNLL-U
@@ -102,10 +103,10 @@ class _Seen:
         return False
 
 
-def survey(path: Path, source: str, notes: Notes) -> Layout:
+def survey(path: Path, source: str, notes: Notes, tolerant: Tolerant | None = None) -> Layout:
     """Read a file once and return its layout; what of it is unusual is noted."""
     seen, begins = _Seen(), True
-    for number, line in read_lines(path, source):
+    for number, line in read_lines(path, source, tolerant=tolerant):
         if line.startswith("#begin document"):
             raise BadInput(
                 f"{source} line {number}: CoNLL-2012 marks spans by brackets over several lines, which is not read; expected a "
