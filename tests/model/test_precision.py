@@ -114,6 +114,18 @@ def test_what_is_allowed_is_checked_on_texts_and_reported(saved):
         assert (dtype, backend) == read
 
 
+@pytest.mark.parametrize("given", [{"dtype": "fp32"}, {"backend": "onnx"}, {"backend": "openvino", "dtype": "fp32"}])
+def test_in_fp32_the_answer_to_a_text_does_not_depend_on_the_texts_beside_it(saved, given):
+    with pytest.warns(UserWarning, match="narrow was trained on bf16"):
+        bundle = Bundle.open(saved("narrow", "probe", "bf16"), device="cpu", allow_precision_change=GIVEN, **given)
+    assert [one.precision for one in bundle.plan.passes] == ["fp32"]
+    alone = torch.stack([torch.tensor(bundle.predict_proba([text])["narrow"])[0] for text in TEXTS])
+    assert float((alone - shares(bundle, "narrow")).abs().max()) < 1e-5
+    bundle.replace("narrow", bundle.branches["narrow"])  # which is then as it was trained
+    assert [one.precision for one in bundle.plan.passes] == ["bf16"]
+    assert float((alone - shares(bundle, "narrow")).abs().max()) > 1e-4
+
+
 def test_int8_is_calibrated_on_the_sample(saved, monkeypatch):
     monkeypatch.setattr(precision, "SAMPLE", 8)
     with pytest.warns(

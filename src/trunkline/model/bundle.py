@@ -168,7 +168,8 @@ class Bundle:
             device: "auto", "cpu" or "cuda".
             backend: what computes the trunk; by default what the first branch was trained on. A branch that changes its trunk
                 is merged into plain weights for it, or stays on torch where that cannot be done.
-            dtype: fp32, bf16 or int8, the precision of the trunk; by default that on which each branch was trained.
+            dtype: fp32, bf16 or int8, the precision of the trunk; by default that on which each branch was trained. In fp32
+                the branches compute in fp32, too, so that the answer to a text does not depend on the others.
             allow_precision_change: let branches answer from another precision than that, after a check on sample texts whose
                 result is in `findings`; or the texts to check on (and to calibrate int8 with), if there are enough.
 

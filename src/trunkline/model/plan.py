@@ -36,7 +36,10 @@ CHARACTERS = 16  # of a text that is cut, how many may matter for each token of 
 
 @dataclass(frozen=True, eq=False)
 class PlannedPass:
-    """Branches that answer from the same pass of `trunk`, or of the changed copy of it that `source` is."""
+    """Branches that answer from the same pass of `trunk`, or of the changed copy of it that `source` is.
+
+    `precision` (fp32 or bf16) is that in which the branches compute on its states.
+    """
 
     trunk: Trunk
     source: Source
@@ -79,7 +82,7 @@ class Plan:
         groups: dict[tuple[Any, ...], dict[str, Branch]] = {}
         for name, branch in self.branches.items():
             trunk, source = self._read_by(name, branch)
-            key = trunk, source, branch.max_length, branch.precision, branch.text_pair is not None
+            key = trunk, source, branch.max_length, self._precision(name, branch), branch.text_pair is not None
             groups.setdefault(key, {})[name] = branch
         passes = []
         for (trunk, source, max_length, precision, pairs), members in groups.items():
@@ -94,6 +97,12 @@ class Plan:
         if name in self.moved:
             return self.moved[name], FROZEN
         return branch.source.trunk or self.trunks[branch.trunk.precision], branch.source
+
+    def _precision(self, name: str, branch: Branch) -> str:
+        """That in which a branch computes: as it was trained, but in fp32 where fp32 was asked for instead, as its answer to a
+        text would otherwise still depend on the texts beside it.
+        """
+        return "fp32" if name in self.moved and self.moved[name].dtype == "fp32" else branch.precision
 
     @property
     def reads_words(self) -> bool:

@@ -24,7 +24,9 @@ def identity_of(bundle: Bundle) -> dict[str, Any]:
         "trunk": {
             **dataclasses.asdict(trunk.fingerprint),
             "stack": trunk.stack,
-            "passes": [(sorted(one.branches), one.trunk.precision, one.trunk.backend) for one in bundle.plan.passes],
+            "passes": [
+                (sorted(one.branches), one.trunk.precision, one.precision, one.trunk.backend) for one in bundle.plan.passes
+            ],
             "device": torch.device(trunk.device).type,
         },
         "branches": {name: digest_of(branch) for name, branch in bundle.branches.items()},
