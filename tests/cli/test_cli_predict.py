@@ -75,6 +75,19 @@ def test_rows_of_a_file_keep_their_own_columns(trained, tmp_path):
     assert [{name: out[name] for name in NAMES} for out in found] == [{name: out[name] for name in NAMES} for out in by_line]
 
 
+def test_blanks_around_the_name_of_a_column_do_not_matter(trained, tmp_path):
+    rows = made_up(25, seed=9)
+    write_jsonl(tmp_path / "new.jsonl", rows)
+    write_jsonl(tmp_path / "blanks.jsonl", [{f" {key} ": value for key, value in row.items()} for row in rows])
+    right, found = lines(done("predict", trained, "-i", "new.jsonl")), lines(done("predict", trained, "-i", "blanks.jsonl"))
+    assert [{name: out[name] for name in NAMES} for out in found] == [{name: out[name] for name in NAMES} for out in right]
+    assert found[0][" mood "] == rows[0]["mood"]  # under its own name
+    scores = [json.loads(done("evaluate", trained, name, "--json").stdout)["tasks"] for name in ("new.jsonl", "blanks.jsonl")]
+    assert [{name: own["metrics"] for name, own in one.items()} for one in scores[:1]] == [
+        {name: own["metrics"] for name, own in one.items()} for one in scores[1:]
+    ]
+
+
 def test_csv_in_and_out(trained, tmp_path):
     rows = made_up(25, seed=9)
     write_csv(tmp_path / "new.csv", rows)

@@ -69,8 +69,15 @@ def test_bad_input_is_one_sentence(config, tmp_path):
 
 
 def test_a_command_of_another_name_is_answered_by_the_one_that_there_is():
-    for given, meant in (("list", "info"), ("rm", "prune")):
-        result = invoke("states", given)
+    for given, meant in (
+        ("states list", "info"),
+        ("states rm", "prune"),
+        ("states bild", "build"),
+        ("tran", "fit"),
+        ("predcit", "predict"),
+    ):
+        result = invoke(*given.split())
+        given = given.split()[-1]
         assert result.exit_code == 2 and f"No such command '{given}'; did you mean {meant}?" in " ".join(result.stderr.split())
 
 

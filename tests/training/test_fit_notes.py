@@ -30,7 +30,7 @@ def test_many_columns_of_zeros_and_ones_may_be_one_task_and_that_is_a_finding(ki
     given = config_of(frame)
     (said,) = [one for one in prepare(given.config)[0].findings if one.startswith("4 columns hold 0 and 1; ")]
     assert said in given.sentences
-    tasks = yaml.safe_load(said.partition("tasks: ")[2])  # which then does what it says
+    tasks = yaml.safe_load(said.partition("tasks=")[2])  # which then does what it says
     assert prepare(config_of(frame, tasks=tasks).config)[0].tasks["labels"].labels == list("abcd")
 
 

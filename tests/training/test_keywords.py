@@ -176,7 +176,11 @@ def test_labels_are_named_by_any_kind_of_list():
     ("given", "keywords", "sentence"),
     [
         ({}, {"method": "lora"}, "fit: found an empty mapping, expected a config or data; texts and their labels are given as"),
-        (FRAME, {"validation": 0.5, "test": "50%"}, "validation and test: found shares of 0.5 and 0.5, expected a sum below 1"),
+        (
+            FRAME,
+            {"validation": 0.5, "test": "50%"},
+            "found shares of 0.5 and 0.5 for validation and test, expected a sum below 1",
+        ),
         (
             {"tokens": [["a", "b"]] * 20, "tags": [["O", "B-x"]] * 19 + [["O"]]},
             {},

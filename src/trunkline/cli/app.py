@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import trunkline
+from trunkline.cli.common import CommandGroup
 from trunkline.cli.demo import demo
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.export import export
@@ -20,10 +21,28 @@ from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
 
+
+OTHER_NAMES = {
+    "train": "fit",
+    "eval": "evaluate",
+    "test": "evaluate",
+    "score": "evaluate",
+    "infer": "predict",
+    "show": "info",
+}
+
+
+class Commands(CommandGroup):
+    """All commands."""
+
+    other_names = OTHER_NAMES
+
+
 app = typer.Typer(
     name="trunkline",
     help="One frozen transformer, every task: train many text tasks as side branches, predict all of them in one pass.",
     epilog="Start with: trunkline demo, or trunkline fit YOUR_FILE.csv",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

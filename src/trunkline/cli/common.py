@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import io
 import json
@@ -13,12 +14,13 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 import trunkline
 from trunkline.errors import BadInput, TrunklineError, ascii_controls
@@ -28,6 +30,25 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 P = ParamSpec("P")
+
+
+class CommandGroup(TyperGroup):
+    """Commands; to one that there is not, the answer is the nearest that there is.
+
+    other_names (Mapping[str, str]): what other tools call them -> what they are called here.
+    """
+
+    other_names: Mapping[str, str] = {}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:  # click's UsageError; typer has click in different modules
+            if args and hasattr(error, "message"):
+                known = {**self.other_names, **{name: name for name in self.list_commands(ctx)}}
+                if near := difflib.get_close_matches(args[0], known, n=1):
+                    error.message = f"No such command {args[0]!r}; did you mean {known[near[0]]}?"
+            raise
 
 
 class Empty(StrEnum):

@@ -150,7 +150,10 @@ def guessed(
     given = config_of(source, overrides, text=text, label=label or None, form=form)
     for sentence in given.sentences:
         tell(sentence)
-    tell(f"To change this: {program()} init {shlex.quote(source)}, edit the config that it writes, and fit that.")
+    tell(
+        f"To change this: --text and --label name columns; or {program()} init {shlex.quote(source)}, edit the config that it "
+        "writes, and fit that."
+    )
     return given
 
 

@@ -52,6 +52,8 @@ def info(
         check_target(picture)
         if not is_branch and not is_run:
             raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
+    if path.is_file():
+        raise BadInput(f"{place}: is a file; expected the folder of a run, a branch or a trunk")
     if is_branch:
         from trunkline.model.facts import branch_facts
         from trunkline.training.result import run_of_branch

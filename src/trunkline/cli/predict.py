@@ -107,6 +107,8 @@ def predict(
 
     branches, source = _with_input(branches, text, source)
     if bad := [path for path in branches if not is_branch_or_run(path)]:
+        if len(bad) > 1 and all(path.is_file() for path in bad):
+            raise BadInput(f"found {len(bad)} inputs, {bad[0]} and {bad[1]}, expected one at a time")
         raise no_branch(bad[0])
     with loading():
         from trunkline.model.columns import column_roles, likely_texts

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.cli.common import CommandGroup, Debug, Json, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,16 +28,10 @@ OTHER_NAMES = {
 }
 
 
-class StatesGroup(TyperGroup):
-    """Answers a command that is called otherwise in other tools by its name here."""
+class StatesGroup(CommandGroup):
+    """Knows what its commands are called in other tools."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except Exception as error:  # click's UsageError; typer has click in different modules
-            if args and args[0] in OTHER_NAMES and hasattr(error, "message"):
-                error.message = f"No such command {args[0]!r}; did you mean {OTHER_NAMES[args[0]]}?"
-            raise
+    other_names = OTHER_NAMES
 
 
 app = typer.Typer(cls=StatesGroup, help="Build, list and remove the layer states stored on disk.", no_args_is_help=True)

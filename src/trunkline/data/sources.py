@@ -169,6 +169,8 @@ def _read(source: str, base: Path, format: str | None) -> Table:
         return _hub(source, **match.groupdict())
     if match or _looks_like_path(source):
         raise BadInput(f"{source}: no such file{_nearest_file(source, base / Path(source).expanduser())}")
+    if re.fullmatch(r"\d{1,2}", source):
+        raise BadInput(f"{source}: no such file or folder; a share of the rows is written {source}%")
     near = _near_files(base / Path(source).expanduser()) or difflib.get_close_matches(name, embedded_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(embedded_names())}, a path, or owner/name of the hub"
     raise BadInput(f"{source}: no such embedded data set, file or folder; {hint}")

@@ -47,7 +47,8 @@ def answer_columns_of(task: Task) -> list[str]:
 
 def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mapping[str, str]) -> Table:
     """Return a table with the columns that are named for some roles under the names that the branches were trained on; messages
-    call them as the source does.
+    call them as the source does. A column whose name differs from one of these by blanks around it alone needs no naming: some
+    formats keep such blanks and some do not.
 
     Args:
         branches: by name.
@@ -57,14 +58,18 @@ def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mappi
     Raises:
         BadInput: an unknown role, or a column that is not there.
     """
-    known = roles(branches) if columns else {}
+    known = roles(branches)
     found, headings = dict(table.columns), dict(table.headings)
+    for wanted in {column for names in known.values() for column in names} - table.columns.keys():
+        alike = [name for name in table.columns if name.strip() == wanted.strip()]
+        if len(alike) == 1:
+            found[wanted], headings[wanted] = table.columns[alike[0]], alike[0]
     for role, name in columns.items():
         if role not in known:
             raise unknown_name("--column", role, known)
         found.update(dict.fromkeys(known[role], table.column(name, role)))
         headings.update(dict.fromkeys(known[role], name))
-    return dataclasses.replace(table, columns=found, headings=headings) if columns else table
+    return dataclasses.replace(table, columns=found, headings=headings) if headings != table.headings else table
 
 
 def column_roles(given: Iterable[str]) -> dict[str, str]:

@@ -169,7 +169,8 @@ def _with_columns(bundle: Bundle, table: Table, columns: Mapping[str, str], noti
     if noticed.columns is None:
         reading = {column for branch in bundle.branches.values() for column in (branch.text, branch.text_pair)}
         reading |= {getattr(branch.task.config, "tokens", None) for branch in bundle.branches.values()}
-        noticed.columns = [name for name in table.columns if name in reading or name in columns.values()]
+        reading = {name.strip() for name in reading if name is not None}
+        noticed.columns = [name for name in table.columns if name.strip() in reading or name in columns.values()]
     missing = [name for name in noticed.columns if name not in table.columns]
     return table.replaced({name: [None] * len(table) for name in missing}) if missing else table
 

@@ -14,7 +14,6 @@ from trunkline.data.guess.decision import columns_of
 from trunkline.data.memory import EXPECTED, holds_texts, is_column, is_data, is_splits, split_tables, table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
-from trunkline.data.values.numerals import as_number
 from trunkline.errors import BadInput, shown
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
@@ -142,9 +141,6 @@ def _guessed(
             values["data"][split] = splits.get(split) if own is None else own
     if test is False:
         values["data"]["test"] = None
-    shares = [share for share in map(_share, (validation, test)) if share is not None]
-    if len(shares) == 2 and sum(shares) >= 1:
-        raise BadInput(f"validation and test: found shares of {shares[0]:g} and {shares[1]:g}, expected a sum below 1")
     if isinstance(validation, bool):
         raise BadInput(
             f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
@@ -153,14 +149,6 @@ def _guessed(
     config = resolve(override(values, overrides), where, overrides=overrides)
     config.memory.findings += [*guess.remarkable, *filter(None, [guess.together])]
     return Given(config, name or "data", tuple(sentences))
-
-
-def _share(given: Any) -> float | None:
-    """The share of the rows that an argument says, None where it says something else."""
-    if isinstance(given, str) and given.strip().endswith("%"):
-        given = as_number(given.strip()[:-1])
-        return None if given is None else given / 100
-    return given if isinstance(given, float) else None
 
 
 def _no_split(test: Any) -> Any:

@@ -86,6 +86,14 @@ class DataSection(Section):
             raise ValueError("a share must lie between 0% and 100%")
         return value
 
+    @model_validator(mode="after")
+    def _something_left(self) -> DataSection:
+        shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
+        if sum(shares) >= 1:
+            found = " and ".join(f"{share:g}" for share in shares)
+            raise ValueError(f"found shares of {found} for validation and test, expected a sum below 1")
+        return self
+
 
 class TrainingSection(Section):
     """How the weights are found. The same for every method, so that methods can be compared."""

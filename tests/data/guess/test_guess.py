@@ -243,8 +243,10 @@ def test_predictions_are_left_out_where_the_labels_from_before_are_there():
 def test_columns_of_zeros_and_ones_may_be_one_task():
     zeros = {name: [(i // step) % 2 for i in range(60)] for name, step in (("joy", 1), ("very calm", 2))}
     found = guess(mood=cycle(["a", "b"], 60), **zeros)
-    assert found.together.startswith("2 columns hold 0 and 1; to make them the labels of one task, give in a config tasks: ")
-    section = yaml.safe_load(found.together.partition("tasks: ")[2])
+    assert found.together.startswith(
+        "2 columns hold 0 and 1; to make them the labels of one task, use the one that init writes"
+    )
+    section = yaml.safe_load(found.together.partition("tasks=")[2])
     assert section == {"labels": {"kind": "multilabel", "labels": ["joy", "very calm"]}} and len(found.tasks) == 3
     assert guess(mood=cycle(["a", "b"], 60), joy=zeros["joy"], size=cycle([1, 2], 60)).together == ""
     gone = {"joy": (3, 4), "very calm": (4,)}
@@ -280,3 +282,13 @@ def test_ids_of_sentences_and_types_of_spans_are_told():
     said = guess_columns(table).sentences
     assert said[1] == "'tags' is a token task: lists of tags, one for each string of 'tokens'; 2 types of span in 60 rows."
     assert said[2] == "'Sentence #' is not used: it looks like the ids of sentences, as the words of 'tokens' are not in it."
+
+
+def test_a_named_column_in_which_nothing_recurs_is_refused():
+    rows = {"text": [f"the words of text {i} are these" for i in range(40)], "Ticket No": [f"T-{i}x" for i in range(40)]}
+    with pytest.raises(BadInput, match="expected labels that recur, as each of its values occurs once; to predict") as error:
+        guess_columns(Table("x.csv", rows), named=["Ticket No"])
+    task = yaml.safe_load(str(error.value).partition("give tasks=")[2])  # in Python, and as an override
+    assert task == {"Ticket_No": {"kind": "sequence", "label": "Ticket No"}}
+    few = {name: values[:10] for name, values in rows.items()}
+    assert guess_columns(Table("x.csv", few), named=["Ticket No"]).tasks["Ticket_No"]["kind"] == "sequence"
