@@ -21,7 +21,6 @@ from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
 
-
 OTHER_NAMES = {
     "train": "fit",
     "eval": "evaluate",
