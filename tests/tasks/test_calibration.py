@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss
 from trunkline.tasks.calibration import (
     BINS,
     abstention_curve,
+    beyond,
     calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -71,11 +72,15 @@ def test_the_likelihood_is_that_of_scikit_learn():
 
 def test_where_every_row_is_right_or_nothing_can_be_known_there_is_no_temperature():
     logits, labels = overconfident(200, 3, factor=1.0)
-    assert fit_temperature(logits, logits.argmax(axis=1)) is None
-    assert fit_temperature(logits, logits.argmin(axis=1)) is None
-    assert fit_temperature(logits[:0], labels[:0]) is None
-    assert fit_temperature(np.zeros((20, 3), np.float32), np.arange(20) % 3) is None
-    assert fit_temperature(logits, logits > 0) is None
+    for own, true, side in [
+        (logits, logits.argmax(axis=1), "below"),
+        (logits, logits > 0, "below"),
+        (logits, logits.argmin(axis=1), "above"),
+        (np.zeros((20, 3), np.float32), np.arange(20) % 3, "above"),
+        (logits[:0], labels[:0], None),
+    ]:
+        assert fit_temperature(own, true) is None and beyond(own, true) == side
+    assert beyond(logits, labels) is None and fit_temperature(logits, labels) is not None
 
 
 def brute_force_error(confidence: np.ndarray, right: np.ndarray) -> float:

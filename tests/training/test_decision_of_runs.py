@@ -119,8 +119,11 @@ def test_few_rows_have_no_temperature_and_numbers_have_no_decision(run):
     why = f"it has 20 rows with a label, and a temperature is fitted to at least {ROWS}"
     assert result.findings.count(f"validation: the scores of 'rare' are not calibrated: {why}.") == 1
     assert load_branch(result.branches["stars"]).decision is None and "decision" not in result.tasks["stars"]
-    [said] = decision_findings({"a": {"decision": {"rows": 80, "temperature": None}}, "b": {}})
-    assert "'a' are not calibrated: no temperature is best for its 80 rows, as where all predictions are right." in said
+    for beyond, why in [("below", "all predictions are right"), ("above", "the scores say nothing about what is right")]:
+        [said] = decision_findings({"a": {"decision": {"rows": 80, "temperature": None, "beyond": beyond}}, "b": {}})
+        assert f"'a' are not calibrated: the best temperature is {beyond} " in said and f"as where {why}, for its 80 rows." in said
+    [said] = decision_findings({"a": {"decision": {"rows": 80, "temperature": None}}})  # of a run before that was recorded
+    assert "no temperature from 0.05 to 20 is best for its 80 rows." in said
 
 
 def test_the_calibration_is_told_where_scores_are_shown(run):

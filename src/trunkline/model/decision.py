@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +53,7 @@ class Decision(_Strict):
     Attributes:
         rows: of validation, that it was fitted on.
         temperature: what logits are divided by; None: nothing, as none was found.
+        beyond: where the best temperature lies if it is "below" or "above" those that are looked through.
         thresholds: of a multilabel task, the probability from which on each label holds, in the order of the labels; None: the
             one threshold of the task for all labels.
         calibration: by split.
@@ -61,6 +62,7 @@ class Decision(_Strict):
 
     rows: int = Field(ge=1)
     temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None
+    beyond: Literal["below", "above"] | None = None
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     calibration: dict[str, Calibrated] = {}
     abstention: tuple[Coverage, ...] = ()

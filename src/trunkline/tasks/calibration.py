@@ -11,7 +11,7 @@ labels is right or not (sigmoid).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,20 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float | None:
     if _slope(low, wide, true) >= 0 or _slope(high, wide, true) <= 0:
         return None
     return float(1 / brentq(_slope, low, high, args=(wide, true), xtol=1e-14, rtol=1e-12))
+
+
+def beyond(logits: np.ndarray, true: np.ndarray) -> Literal["below", "above"] | None:
+    """Return where the best temperature lies if `fit_temperature` finds none: below COLDEST or above HOTTEST.
+
+    "below": ever sharper probabilities are better, as where the right label has the highest logit in every row. "above": ever
+    flatter ones are, as where the logits have nothing to do with what is right. None: neither, or there are no rows.
+    """
+    if not len(logits):
+        return None
+    wide = logits.astype(np.float64)
+    if _slope(1 / HOTTEST, wide, true) >= 0:
+        return "above"
+    return "below" if _slope(1 / COLDEST, wide, true) <= 0 else None
 
 
 def _slope(inverse: float, logits: np.ndarray, true: np.ndarray) -> float:

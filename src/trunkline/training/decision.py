@@ -10,7 +10,7 @@ import numpy as np
 from trunkline.model.decision import Calibrated, Coverage, Decision, calibration, decode, scalable_logits
 from trunkline.model.part import Part
 from trunkline.tasks import Targets
-from trunkline.tasks.calibration import abstention_curve, fit_temperature
+from trunkline.tasks.calibration import COLDEST, HOTTEST, abstention_curve, beyond, fit_temperature
 
 ROWS = 50  # with a label: a temperature fitted to fewer does harm more often than good (benchmarks/LOG.md, 2026-11-28)
 
@@ -36,7 +36,8 @@ def fit_decision(
     temperature = fit_temperature(scalable, true) if rows >= ROWS else None
     tuned = task.tune(logits if temperature is None else logits / np.float32(temperature), targets)
     thresholds = tuple(tuned["thresholds"]) if "thresholds" in tuned else None
-    decision = Decision(rows=rows, temperature=temperature, thresholds=thresholds)
+    side = beyond(scalable, true) if rows >= ROWS and temperature is None else None
+    decision = Decision(rows=rows, temperature=temperature, beyond=side, thresholds=thresholds)
     confidence, right = task.confidence.answers(decode(criterion, decision, logits, offsets), targets)
     curve = [Coverage(**row) for row in abstention_curve(confidence, right)] if rows >= ROWS else []
     return decision.model_copy(update={"abstention": tuple(curve)}), tuned
@@ -61,6 +62,13 @@ def with_calibration(
     return decision.model_copy(update={"calibration": {**decision.calibration, split: Calibrated(before=before, after=after)}})
 
 
+_BEYOND = {
+    "below": f"the best temperature is below {COLDEST:g}, as where all predictions are right,",
+    "above": f"the best temperature is above {HOTTEST:g}, as where the scores say nothing about what is right,",
+    None: f"no temperature from {COLDEST:g} to {HOTTEST:g} is best",
+}
+
+
 def decision_findings(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What to say of tasks without a temperature; `tasks` as result.json has them."""
     found = []
@@ -72,6 +80,6 @@ def decision_findings(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if rows < ROWS:
             why = f"it has {rows} row{'' if rows == 1 else 's'} with a label, and a temperature is fitted to at least {ROWS}"
         else:
-            why = f"no temperature is best for its {rows:,} rows, as where all predictions are right"
+            why = f"{_BEYOND[decision.get('beyond')]} for its {rows:,} rows"
         found.append(f"validation: the scores of {name!r} are not calibrated: {why}.")
     return found
