@@ -94,3 +94,21 @@ def test_a_number_and_the_string_of_it_are_one_label_and_told():
         "'t': 2 labels stand in the data both as strings and as numbers or truth values, and count as one: '1', 'true'."
     ]
     assert task.label_findings(corpus_of(label=["1", "b"])) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("sequence", [True, 0, None, True, "joy"], "truth values (2), numbers (1) and strings (1)"),
+        ("sequence", [1, 2.0, "joy"], "numbers (2) and strings (1)"),
+        ("sequence", [1, 2.5, None], None),
+        ("multilabel", [[True, "joy"], ["joy"], None], "strings (2) and truth values (1)"),
+        ("multilabel", [[1, 2], [2.0], []], None),
+    ],
+)
+def test_labels_of_several_types_are_told(kind, given, said):
+    corpus = corpus_of(label=given)
+    task = fitted(kind, corpus, **{"label" if kind == "sequence" else "labels": "label"})
+    all_strings = f"'t': the labels are of several types, {said}; predictions give all of them as strings."
+    assert task.label_findings(corpus) == ([] if said is None else [all_strings])
+    assert said is None or all(type(one) is str for one in task.classes)

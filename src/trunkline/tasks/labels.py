@@ -225,14 +225,25 @@ def named_weights(setting: Any, labels: list[str], key: str) -> list[float] | No
     return weights
 
 
+_PLURALS: dict[type, str] = {str: "strings", bool: "truth values", int: "numbers", float: "numbers"}
+
+
 def of_two_types(task: str, values: Iterable[Any], labels: Sequence[str | None]) -> list[str]:
-    """Return a sentence for labels that stand in the data both as strings and as other values, such as "1" and 1."""
+    """Return a sentence for labels of several types, as all are strings then, or one for labels that stand in the data both as
+    strings and as other values, such as "1" and 1.
+    """
     types: dict[str, set[bool]] = {}
+    counts: Counter[str] = Counter()
     for value, label in zip(values, labels, strict=True):
         if label is not None:
             types.setdefault(label, set()).add(isinstance(value, str))
-    if not (both := sorted(label for label, found in types.items() if len(found) > 1)):
+            counts[_PLURALS.get(type(value), type(value).__name__)] += 1
+    if len(counts) < 2:
         return []
+    if not (both := sorted(label for label, found in types.items() if len(found) > 1)):
+        *most, last = (f"{name} ({count:,})" for name, count in counts.most_common())
+        named = f"{', '.join(most)} and {last}"
+        return [f"{task!r}: the labels are of several types, {named}; predictions give all of them as strings."]
     said = f"{task!r}: {len(both):,} labels stand in the data both as strings and as numbers or truth values, and count as one"
     return [f"{said}: {listed(both, 8, whole=True)}." if may_name(list(types)) else f"{said}."]
 

@@ -214,7 +214,10 @@ class MultilabelTask(Task):
             said = f"{self.name!r}: {corpus.table.named(config.labels)} holds vectors of {len(self.labels)} zeros and ones"
             return [f"{said}; their labels are called {names}, unless `label_list` names them."]
         counts = Counter(label for row in self._rows(corpus) for label in row or ())
-        return space.doubtful(self.name, counts, config.missing, config.label_list)
+        cells = columns.cells(corpus.table, config.labels, missing=config.missing)
+        parts = [part for cell in cells if isinstance(cell, list) for part in cell if not is_missing(part)]
+        types = space.of_two_types(self.name, parts, [columns.label_of(part) for part in parts])
+        return types + space.doubtful(self.name, counts, config.missing, config.label_list)
 
     @property
     def cell_separator(self) -> str | None:
