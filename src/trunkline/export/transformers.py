@@ -25,7 +25,8 @@ from trunkline.export.card import write_card
 from trunkline.files import atomic_directory
 from trunkline.inputs.batching import Layout
 from trunkline.model.branch import Branch
-from trunkline.trunk.load import Trunk, quiet_loading
+from trunkline.trunk.load import Trunk
+from trunkline.trunk.pretrained import quiet_loading
 from trunkline.trunk.stream import run_layers
 from trunkline.tuners.merged import merged_model
 from trunkline.tuners.plain import PlainHead

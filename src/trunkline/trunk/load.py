@@ -7,7 +7,6 @@ encoder is read.
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,10 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from trunkline.errors import BadInput
 from trunkline.inputs.cutting import Cut
@@ -35,6 +32,7 @@ from trunkline.trunk.fingerprint import (
     weights_digest,
 )
 from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype
+from trunkline.trunk.pretrained import cast, load_model, load_tokenizer, quiet_loading, read_model_config
 from trunkline.trunk.source import Source, find_source, read_config, stored_dtype
 from trunkline.trunk.stream import put_hooks
 
@@ -80,9 +78,9 @@ def load_trunk(
     stored = stored_dtype(source.folder)
     place, precision = pick_place(dtype, device, backend)
     with quiet_loading():
-        config = _load_config(source.folder)
-        tokenizer = _load_tokenizer(source.folder, config)
-        model = _load_model(source.folder, config, row, stack, stored)
+        config = read_model_config(source.folder)
+        tokenizer = load_tokenizer(source.folder, config)
+        model = load_model(source.folder, config, row, stack, stored)
     if backend == "torch":
         return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
     trunk = Trunk(source, row, stack, model, tokenizer, stored=stored, dtype="fp32", device=place)
@@ -149,7 +147,7 @@ class Trunk:
         # Narrowing loses the bits that the fingerprint is made of, so it is taken before; widening keeps them all.
         narrows = torch.promote_types(stored, DTYPES[dtype]) != DTYPES[dtype]
         self._weights = weights_digest(model, stored) if narrows else None
-        self.model = _cast(model, DTYPES[dtype]).requires_grad_(False).eval().to(device)
+        self.model = cast(model, DTYPES[dtype]).requires_grad_(False).eval().to(device)
         self.taps = find_taps(self.model, stack)
         put_hooks(self.taps)  # before any thread runs it
         self.hidden_size: int = config.hidden_size
@@ -216,7 +214,7 @@ class Trunk:
         yield
         if not away:
             return
-        read = dict(_cast(self._read_again(found), DTYPES[self.dtype]).named_parameters())
+        read = dict(cast(self._read_again(found), DTYPES[self.dtype]).named_parameters())
         for name, parameter in away.items():
             parameter.data = read[name].data.to(self.device)
 
@@ -234,14 +232,14 @@ class Trunk:
         if not any(parameter.is_meta for parameter in self.model.parameters()):
             return
         model = self._again() if self._again else self._read_again(self.fingerprint)
-        model = _cast(model, torch.float32).requires_grad_(False).eval()
+        model = cast(model, torch.float32).requires_grad_(False).eval()
         taps = find_taps(model, self.stack)
         put_hooks(taps)
         self.model, self.taps = model, taps
 
     def _read_again(self, found: Fingerprint) -> PreTrainedModel:
         with quiet_loading():
-            model = _load_model(self.folder, self.model.config, self.row, self.stack, self._stored)
+            model = load_model(self.folder, self.model.config, self.row, self.stack, self._stored)
         if weights_digest(model, self._stored) != found.weights:
             raise BadInput(f"{self.folder}: the weights of {self.name} have changed on disk since they were loaded")
         return model
@@ -308,91 +306,3 @@ class Trunk:
     def __repr__(self) -> str:
         size = f"layers={self.num_layers}, width={self.hidden_size}"
         return f"Trunk({self.name!r}, {self.architecture}, {size}, {self.dtype}, {self.device})"
-
-
-def _load_config(folder: Path) -> PretrainedConfig:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # anything at all can be wrong in a folder's files
-        raise BadInput(f"{folder / 'config.json'}: cannot be used ({_one_line(error)})") from error
-    # How attention is computed moves the states by rounding, and may name code on the hub: the library's own choice holds.
-    config._attn_implementation = config._experts_implementation = None
-    return config
-
-
-def _load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    known = (
-        "tokenizer.json",
-        "vocab.txt",
-        "vocab.json",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "spm.model",
-        "tokenizer.model",
-    )
-    if not any((folder / name).is_file() for name in known):
-        raise BadInput(f"{folder}: no tokenizer; expected tokenizer.json or another tokenizer file next to config.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise BadInput(f"{folder}: its tokenizer cannot be loaded ({_one_line(error)})") from error
-    if not tokenizer.is_fast:
-        raise BadInput(
-            f"{folder}: {type(tokenizer).__name__} provides no character offsets; expected a fast tokenizer (tokenizer.json)"
-        )
-    # Some checkpoints ship with padding and truncation switched on; both are this package's business.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    return tokenizer
-
-
-def _load_model(
-    folder: Path, config: PretrainedConfig, row: Architecture, stack: StackName, dtype: torch.dtype
-) -> PreTrainedModel:
-    try:
-        kind = _model_class(row, config)
-        bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-        model, report = kind.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **bare
-        )
-    except Exception as error:
-        raise BadInput(f"{folder}: its {row.model_type} cannot be loaded ({_one_line(error)})") from error
-    if missing := sorted(report["missing_keys"]):  # the library would fill these with random numbers
-        raise BadInput(
-            f"{folder}: {len(missing)} tensors of a {row.model_type} are missing from its weights, such as {missing[0]}"
-        )
-    if len(row.stacks) > 1 and stack == "encoder":
-        model = model.get_encoder()
-    return model
-
-
-def _model_class(row: Architecture, config: PretrainedConfig) -> type[PreTrainedModel]:
-    return getattr(transformers, row.load_as) if row.load_as else MODEL_MAPPING[type(config)]
-
-
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Change the precision of weights only: tables that a model computes for itself (rotary angles) stay float32."""
-    saved = model.state_dict().keys()
-    tensors: list[Tensor] = [*model.parameters(), *(b for name, b in model.named_buffers() if name in saved)]
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            tensor.data = tensor.data.to(dtype)
-    return model
-
-
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error) or type(error).__name__, 200)
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep transformers from drawing progress bars and reporting left-out heads on stderr while it loads."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
