@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from trunkline.serving.http import connection as under_test
 from trunkline.serving.http.connection import PIPELINED, Connection
 
 HEAD = b"POST /%d HTTP/1.1\r\nHost: a\r\n"
@@ -18,7 +20,8 @@ class Transport(asyncio.Transport):
 
     def __init__(self):
         super().__init__()
-        self.written, self.reading, self.closed = b"", True, False
+        self.written, self.reading, self.closed, self.aborted = b"", True, False, False
+        self.unread = 0  # bytes that wait to be written
 
     def write(self, data):
         self.written += data
@@ -28,6 +31,12 @@ class Transport(asyncio.Transport):
 
     def is_closing(self):
         return self.closed
+
+    def abort(self):
+        self.closed = self.aborted = True
+
+    def get_write_buffer_size(self):
+        return self.unread
 
     def pause_reading(self):
         self.reading = False
@@ -148,3 +157,51 @@ def test_trailers_are_no_headers_and_have_the_limit_of_a_head():
 
     asked = talk(session)
     assert asked[0] == ("/0", b"a", [b"host", b"transfer-encoding"]) and len(asked[1][1]) == 20_000
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_client_that_reads_nothing_of_its_answers_is_closed(monkeypatch, closing):
+    monkeypatch.setattr(under_test, "WRITE_SECONDS", 0.02)
+
+    async def session(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(HEAD % 0 + (b"Connection: close\r\n" if closing else b"") + b"\r\n")
+        transport.unread = 100_000
+        if not closing:
+            connection.pause_writing()
+            await settle()
+            assert transport.written == b""  # it waits for the client
+        await settle()
+        for _ in range(5):  # it reads, however slowly
+            await asyncio.sleep(0.015)
+            transport.unread -= 10
+            assert not transport.aborted
+        await asyncio.sleep(0.06)
+        assert transport.aborted
+
+    talk(session)
+
+    async def reads(connection, transport, asked, answer):
+        transport.unread = 100_000
+        connection.pause_writing()
+        transport.unread = 0
+        connection.resume_writing()
+        await asyncio.sleep(0.05)
+        assert not transport.aborted
+
+    talk(reads)
+
+
+def test_requests_of_a_client_that_goes_away_are_told_and_those_that_wait_are_dropped():
+    async def session(connection, transport, asked, answer):
+        connection.data_received(b"".join(HEAD % number + b"\r\n" for number in range(3)))
+        await settle()
+        assert len(asked) == 1 and len(connection.pipeline) == 2
+        first = connection._running
+        connection.connection_lost(None)
+        assert first.disconnected and not connection.pipeline
+        answer.set()
+        await settle()
+        assert len(asked) == 1 and transport.written == b""  # nothing is written to a connection that is closed
+
+    talk(session)

@@ -53,6 +53,7 @@ def test_every_address_but_liveness_asks_for_a_key(engine):
     client = client_of(engine, keys=Keys(None, ["key-number-1", "key-number-2"]), docs=True)
     addresses = ["/docs", "/openapi.json", "/nowhere", "/v1/tasks/mood", *client.app.openapi()["paths"]]
     shown = [{}, bearer("key-number-3"), bearer(""), bearer("key-number-1x"), {"Authorization": "key-number-1"}]
+    shown += [{"Authorization": value} for value in (b"Basic \xff\xff", b"\xff \xff", b"Basic //8=", b"Basic a", b"Bearer \xff")]
     for path in addresses:
         for method in ("GET", "POST", "PUT", "DELETE"):
             if path in OPEN and method == "GET":  # the files of the page, which other clients post to
@@ -206,11 +207,13 @@ def test_a_body_has_a_limit_whatever_its_head_says(engine):
     assert client.post("/v1/predict", json={"text": "a"}).status_code == 200
 
 
-async def called(app, receive, *, path="/v1/predict", **more):
-    """The status of a request whose body `receive` brings."""
+async def called(app, receive, *, path="/v1/predict", reads=None, **more):
+    """The status of a request whose body `receive` brings, of a client that waits for `reads` before it reads the answer."""
     sent = []
 
     async def send(message):
+        if reads is not None:
+            await reads()
         sent.append(message)
 
     headers = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
@@ -272,6 +275,21 @@ def test_bodies_that_are_not_finished_have_a_limit_in_all(engine):
         return body(half, rest, then=lambda: asyncio.sleep(60))
 
     assert asyncio.run(three()) == (200, 429, 200)
+
+    async def unread():
+        waits, reads = asyncio.Event(), asyncio.Event()
+
+        async def reading():
+            waits.set()
+            await reads.wait()
+
+        first = asyncio.create_task(called(app, whole(), reads=reading))
+        await waits.wait()
+        second = await called(app, whole())
+        reads.set()
+        return await first, second
+
+    assert asyncio.run(unread()) == (200, 200)  # an answer that is not read holds no body
 
 
 def test_a_client_that_goes_away_costs_nothing_more(bundle, monkeypatch):

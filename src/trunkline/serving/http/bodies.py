@@ -54,7 +54,7 @@ async def read_json(request: Request, model: type[M]) -> M:
         # what a page of another site may send without asking first is refused, too
         raise Refused(415, "bad_input", "found no header Content-Type: application/json, expected it")
     try:
-        body = await request.body()
+        body = b"".join([part async for part in request.stream()])  # `body()` would keep it as long as there is the request
     except ClientDisconnect:
         raise Gone("the connection was closed before the body was sent") from None
     service = request.app.state.service

@@ -1,4 +1,6 @@
-"""One connection: uvicorn's, with limits on what a client may send before it is read, and without other protocols."""
+"""One connection: uvicorn's, with limits on what a client may send before it is read and on how long it may leave an answer
+unread, and without other protocols.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +10,25 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10.0
+WRITE_SECONDS = 20.0  # in which a client has to read something of an answer that it has not read yet
 PIPELINED = 16  # requests that may wait for the answer of the one before them
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Connection(HttpToolsProtocol):
-    """Closes a connection that sends no whole head (request line and headers) in time, or one that is too long.
+    """Closes a connection that sends no whole head (request line and headers) in time, or one that is too long, and one that
+    does not read its answers.
 
     While requests wait for the answer of the one before them (pipelining), no more is read. The last of PIPELINED that wait
     is answered with `Connection: close`, and what came after it is not looked at, as RFC 9112 section 9.3.2 has clients expect.
     """
 
     flow: Flow
+    _running: RequestResponseCycle | None = None  # that is being answered; uvicorn's `cycle` is the last one that came
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True  # of a request that has not been answered
@@ -34,11 +39,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.flow = Flow(transport)
+        self.flow = Flow(transport, self.loop)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.flow.lost()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,10 +131,25 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         waiting = bool(self.pipeline)
         super().on_response_complete()
+        if self.transport.is_closing():
+            self.flow.watch()
         if not waiting:
             self._in_head = True  # of the next request, if there comes one; uvicorn closes the connection where none does
         if not self.transport.is_closing():
             self.flow.hold(bool(self.pipeline))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.flow.watch()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.flow.watch()
 
     def _wait_for_head(self) -> None:
         if self._head_timer is None:
@@ -154,12 +179,54 @@ class Connection(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+        self.flow.watch()
 
 
 class Flow(FlowControl):
-    """uvicorn's, which reads on as soon as a route asks for more of its request; not while it is held."""
+    """uvicorn's, which reads on as soon as a route asks for more of its request; not while it is held.
+
+    A client that reads nothing for WRITE_SECONDS while an answer waits to be written, or while the connection waits for that to
+    be closed, is not waited for any longer: the connection is closed, and what was not written is lost.
+    """
 
     _held = False
+    _timer: asyncio.TimerHandle | None = None
+    _lost = False
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(transport)
+        self._loop = loop
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._transport.is_closing():
+            self._stop()
+
+    def watch(self) -> None:
+        """See that what is written is read, until reading goes on or the connection is closed."""
+        if self._timer is None and not self._lost and (left := self._transport.get_write_buffer_size()):
+            self._timer = self._loop.call_later(WRITE_SECONDS, self._look, left)
+
+    def lost(self) -> None:
+        """The connection is closed."""
+        self._lost = True
+        self._stop()
+
+    def _look(self, before: int) -> None:
+        self._timer = None
+        if self._transport.get_write_buffer_size() < before:
+            self.watch()
+        else:
+            self._transport.abort()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def hold(self, held: bool) -> None:
         """Read no more, until it is told that there is no need for that any more."""

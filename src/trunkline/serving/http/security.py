@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 import time
 from collections.abc import Mapping
@@ -62,13 +61,20 @@ class Gate:
             return
         seconds = self.settings.upload_seconds if changes else self.settings.body_seconds
         body = Body(receive, limit, seconds, None if changes else self.held) if length is None or length > 0 else None
+        if body is None:
+            await self.app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            body.release()  # it has been parsed and answered; the client may take long to read the answer
+            await send(message)
+
         try:
-            await self.app(scope, body.receive if body is not None else receive, send)
+            await self.app(scope, body.receive, sending)
         except Refused as refused:  # of Body, where no route made an answer of it
-            await error_response(refused)(scope, receive, send)
+            await error_response(refused)(scope, receive, sending)
         finally:
-            if body is not None:
-                body.release()
+            body.release()
 
     def _check_host(self, given: list[bytes]) -> None:
         if len(given) > 1:
@@ -183,7 +189,7 @@ def shown_key(authorization: bytes) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, also for what is not ASCII, or no UTF-8
             return ""
     return ""
 
