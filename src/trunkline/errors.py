@@ -46,6 +46,12 @@ class TrunklineError(Exception):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
+    def __copy__(self) -> Self:
+        """Without its constructor, which may ask for other arguments."""
+        made = type(self).__new__(type(self), *self.args)
+        vars(made).update(vars(self))
+        return made
+
     def at(self, where: str, key: str | None = None) -> Self:
         """Return the same error with its place: `where` if it does not say one itself, and `key` for its own if given."""
         placed = copy.copy(self)

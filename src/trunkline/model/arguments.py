@@ -17,6 +17,23 @@ from trunkline.model.words import is_words, joined, word_lists
 EmptyTexts = Literal["skip", "refuse", "read"]
 
 
+class OfTexts(BadInput):
+    """What is wrong with the texts or the second texts that were given, or with one of them.
+
+    Args:
+        what: "texts" or "pairs".
+        row: which one, from 0; None: all.
+        words: as of BadInput, without a key.
+
+    A caller that has other names for these says so by `at`.
+    """
+
+    def __init__(self, what: str, row: int | None = None, **words: str) -> None:
+        each = "text" if what == "texts" else "second text"
+        super().__init__(**words, key=what if row is None else _place(what, each, row))
+        self.what, self.row = what, row
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list, `words` if
@@ -81,8 +98,8 @@ def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[b
         for some in (texts, pairs)
     )
     if how == "refuse" and (blank or second):
-        what, each, rows = ("texts", "text", blank) if blank else ("pairs", "second text", second)
-        raise BadInput(f"{_place(what, each, min(rows))}: found a blank string, expected a text")
+        what, rows = ("texts", blank) if blank else ("pairs", second)
+        raise OfTexts(what, min(rows), found="a blank string", expected="a text")
     return {False: blank, True: blank | second}
 
 

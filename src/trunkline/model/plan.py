@@ -23,6 +23,7 @@ from trunkline.errors import BadInput
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import frozen_group
+from trunkline.model.arguments import OfTexts
 from trunkline.model.branch import Branch
 from trunkline.model.frozen import FROZEN
 from trunkline.model.source import Source
@@ -113,11 +114,10 @@ class Plan:
         """Raise BadInput where second texts are missing, or are given and no branch (of `names`) reads them."""
         reading = {name for one in self.passes if one.pairs for name in one.branches if names is None or name in names}
         if reading and not given:
-            raise BadInput(
-                f"pairs: found none, expected the second text of each, as branch {min(reading)!r} was trained on pairs"
-            )
+            trained = f"branch {min(reading)!r} was trained on pairs"
+            raise OfTexts("pairs", found="none", expected=f"the second text of each, as {trained}")
         if given and not reading:
-            raise BadInput("pairs: found second texts, expected none, as no branch was trained on pairs")
+            raise OfTexts("pairs", found="second texts", expected="none, as no branch was trained on pairs")
 
     def encode(self, corpora: Mapping[bool, Corpus]) -> list[Encoded]:
         """What each pass reads, in order, without those that have no text: tokenised once for all passes that read texts alone,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from trunkline.data.corpus import Corpus, segment
 from trunkline.data.table import Table
-from trunkline.errors import BadInput
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
+from trunkline.model.arguments import OfTexts
 from trunkline.model.plan import PlannedPass
 from trunkline.serving.request import Job
 from trunkline.serving.waiting import Text
@@ -87,15 +88,23 @@ class Part:
         return found
 
 
-class TooLong(BadInput):
+class TooLong(OfTexts):
     """A text of a request is longer than a branch reads, and is to be refused then."""
 
     def __init__(self, job: Job, number: int, most: int) -> None:
         super().__init__(
-            f"text {number + 1} (texts[{number}]): found more than {most} tokens, which is what a task reads at once; "
-            "expected a shorter text, or long_texts cut or windows"
+            "texts",
+            number,
+            found=f"more than {most} tokens, which is what a task reads at once",
+            expected="a shorter text, or long_texts cut or windows",
         )
         self.job = job
+
+    def other_way(self, way: str) -> TooLong:
+        """The same, where something else lets long texts be cut."""
+        told = copy.copy(self)
+        told.expected = f"a shorter text, or {way}"
+        return told
 
 
 def parts(jobs: Iterable[Job], characters: Callable[[Job, int], int]) -> Iterator[Part]:

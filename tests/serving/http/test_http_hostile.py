@@ -169,6 +169,21 @@ def test_only_the_first_of_many_errors_is_looked_at(client, body, status, said, 
     assert all(count <= 3 or count == 50_000 for count in counts)
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"text": "a", "pair": "b", **MOOD}, 422, "pair: found second texts, expected none"),
+        ({"text": "a", "tasks": ["pair"]}, 422, "pair: found none"),
+        ({"text": "a" * 200_001, **MOOD}, 413, "text: found 200001 characters"),
+        ({"text": "sesame " * 100, "long_texts": "refuse", **MOOD}, 422, "text: found more than"),
+        ({"texts": ["a", " "], "empty_texts": "refuse", **MOOD}, 422, "texts[1]: found a blank string"),
+        ({"text": "a", "tasks": []}, 422, "tasks: found a list of 0, expected a list of at least 1"),
+    ],
+)
+def test_a_sentence_names_the_keys_that_were_used(client, body, status, said):
+    assert refused(client, status, json.dumps(body).encode()).startswith(said)
+
+
 def test_elements_are_counted_outside_of_strings():
     bodies.check_elements(json.dumps({"texts": ['\\",[{\\\\', "[" * 1000]}).encode(), 3)
     with pytest.raises(errors.Refused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 from fastapi.routing import APIRoute
@@ -18,6 +18,8 @@ from trunkline.serving.http.errors import Gone, Refused, remember, validation_se
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
+Unpack = Callable[[Mapping[str, str], bytes, int], bytes]  # headers, the body, and how many elements its JSON may have
+
 HEAVY = 1 << 15  # bytes of a body from which on it is not worked on in the thread of the event loop
 _STRING = re.compile(rb'"[^"]*"?')
 
@@ -26,8 +28,11 @@ class JsonRoute(APIRoute):
     """A route whose endpoint is given the request, what its path names and, as `body`, its JSON as the annotated model.
 
     FastAPI documents it as it does any route; the body itself is read here: with this package's limits and sentences, in one
-    step from bytes to the model, and in another thread where it is large.
+    step from bytes to the model, and in another thread where it is large. A subclass whose bodies are not JSON alone has
+    `unpacked` make JSON of them.
     """
+
+    unpacked: Unpack | None = None
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
@@ -36,13 +41,14 @@ class JsonRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             request.app.state.service.refuse_early()
-            return await endpoint(request=request, body=await read_json(request, model), **request.path_params)
+            read = await read_json(request, model, type(self).unpacked)
+            return await endpoint(request=request, body=read, **request.path_params)
 
         return handle
 
 
-async def read_json(request: Request, model: type[M]) -> M:
-    """The body as a model.
+async def read_json(request: Request, model: type[M], unpack: Unpack | None = None) -> M:
+    """The body, or what `unpack` makes of its headers and its bytes, as a model.
 
     Raises:
         Refused: it is no JSON, or not what the model describes; the sentence says where.
@@ -60,8 +66,10 @@ async def read_json(request: Request, model: type[M]) -> M:
     service = request.app.state.service
     request.state.heavy = len(body) > HEAVY
     if not request.state.heavy:
-        return parse(body, model)
+        return parse(body if unpack is None else unpack(request.headers, body, service.settings.elements), model)
     async with service.parsing:
+        if unpack is not None:
+            body = await off_loop(True, unpack, request.headers, body, service.settings.elements)
         await off_loop(True, check_elements, body, service.settings.elements)
         return await off_loop(True, parse, body, model)
 

@@ -104,13 +104,14 @@ def validation_sentence(error: ValidationError) -> str:
     if kind == "json_invalid":
         return f"the body: found no valid JSON ({_json_problem(first)}), expected an object"
     if kind == "extra_forbidden":
-        return _unknown_key(str(first["loc"][-1]), _known_keys(error, first["loc"][:-1]))
+        return _unknown_key(_place(first["loc"][:-1]), str(first["loc"][-1]), _known_keys(error, first["loc"][:-1]))
     place = _place(first["loc"])
     if kind == "missing":
         return f"{place}: found none, expected one"
     same = [one for one in found if _place(one["loc"]) == place and one["type"] not in ("missing", "extra_forbidden")]
     expected = " or ".join(dict.fromkeys(_expected(one) for one in same))
-    return f"{place}: found {_kind_of(first.get('input'), kind)}, expected {expected}"
+    counted = any("too_" in one["type"] for one in same)
+    return f"{place}: found {_kind_of(first.get('input'), counted)}, expected {expected}"
 
 
 _models: dict[str, tuple[str, ...]] = {}
@@ -125,12 +126,10 @@ def _known_keys(error: ValidationError, inside: Iterable[Any]) -> tuple[str, ...
     return _models.get(error.title, ()) if not list(inside) else ()
 
 
-def _unknown_key(key: str, known: tuple[str, ...]) -> str:
-    if not _KEY.fullmatch(key):
-        return "the body: found an unknown key, expected the keys that /openapi.json lists"
-    if not known:
-        return "the body: found an unknown key, expected the keys that /openapi.json lists"
-    return "the body: found an unknown key; " + str(unknown_name("", key, known)).partition("; ")[2]
+def _unknown_key(place: str, key: str, known: tuple[str, ...]) -> str:
+    if not known or not _KEY.fullmatch(key):
+        return f"{place}: found an unknown key, expected the keys that /openapi.json lists"
+    return f"{place}: found an unknown key; " + str(unknown_name("", key, known)).partition("; ")[2]
 
 
 def _json_problem(error: Any) -> str:
@@ -153,6 +152,10 @@ def _place(location: tuple[Any, ...]) -> str:
 
 
 def _expected(error: Any) -> str:
+    if error["type"] == "too_short":
+        return f"a list of at least {error['ctx']['min_length']}"
+    if error["type"] == "too_long":
+        return f"a list of at most {error['ctx']['max_length']}"
     message = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     names = {
         "a valid string": "a string",
@@ -167,8 +170,8 @@ def _expected(error: Any) -> str:
     return names.get(message, message[:1].lower() + message[1:])
 
 
-def _kind_of(value: Any, kind: str) -> str:
-    """What was found, by its kind alone."""
+def _kind_of(value: Any, counted: bool) -> str:
+    """What was found, by its kind alone, and of a list the length where that is what is wrong."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -179,4 +182,4 @@ def _kind_of(value: Any, kind: str) -> str:
         return "a string"
     if isinstance(value, dict):
         return "an object"
-    return f"a list of {len(value)}" if "too_" in kind else "a list"
+    return f"a list of {len(value)}" if counted else "a list"

@@ -15,6 +15,7 @@ from trunkline.serving.engine import Engine
 from trunkline.serving.http.bodies import off_loop
 from trunkline.serving.http.errors import Gone, Refused, stopping
 from trunkline.serving.http.metrics import Metrics
+from trunkline.serving.http.naming import Naming
 from trunkline.serving.http.settings import Settings
 from trunkline.serving.request import Answer, Expired, Request
 
@@ -53,12 +54,14 @@ class Service:
             raise stopping()
         self.engine.admission.refuse_if_full()
 
-    def check(self, request: Request) -> None:
-        """Raise Refused where a request is larger than the limits, BadInput where it has more units than characters."""
+    def check(self, request: Request, naming: Naming) -> None:
+        """Raise Refused where a request is larger than the limits, BadInput where it has more units than characters; the
+        sentence calls texts as `naming` does.
+        """
         limits = self.settings
         texts, pairs = request.texts, request.pairs or ()
         if (count := len(texts)) > limits.texts:
-            raise Refused(413, "too_large", f"texts: found {count}, expected at most {limits.texts}")
+            raise Refused(413, "too_large", f"{naming('texts', None)}: found {count}, expected at most {limits.texts}")
         for number, (text, units) in enumerate(zip(texts, request.units or (), strict=False)):
             if isinstance(text, str) and len(units) > len(text):
                 raise BadInput(f"units[{number}]: found {len(units)}, expected at most {len(text)}, one for each character")
@@ -67,15 +70,15 @@ class Service:
             for number, text in enumerate(some):
                 size = len(text) if isinstance(text, str) else sum(map(len, text)) + len(text)
                 if size > limits.characters:
-                    raise Refused(
-                        413, "too_large", f"{what}[{number}]: found {size} characters, expected at most {limits.characters}"
-                    )
+                    where = naming(what, number)
+                    raise Refused(413, "too_large", f"{where}: found {size} characters, expected at most {limits.characters}")
                 total += size
         plan = self.engine.bundle.plan
         read = sum(plan.weight(text) for text in texts if isinstance(text, str))
         read += total - sum(len(text) for text in texts if isinstance(text, str))  # words and second texts count whole
         if (tokens := self.engine.admission.estimated(read, count)) > limits.tokens:
-            raise Refused(413, "too_large", f"texts: found about {tokens} tokens, expected at most {limits.tokens}")
+            where = naming("texts", None)
+            raise Refused(413, "too_large", f"{where}: found about {tokens} tokens, expected at most {limits.tokens}")
 
     async def answer(self, http: HttpRequest, request: Request, heavy: bool = False) -> Answer:
         """Let the engine answer a request whose body has been read; one that is `heavy` is checked in another thread.

@@ -20,7 +20,7 @@ from trunkline.serving.http.cards import task_facts
 from trunkline.serving.http.errors import Gone, Refused, remember, stopping
 from trunkline.serving.http.models import BranchFolder, TaskFacts
 from trunkline.serving.http.routes.documented import errors
-from trunkline.serving.http.routes.tasks import unknown_task
+from trunkline.serving.http.routes.tasks import known_branch
 from trunkline.serving.http.service import Service
 from trunkline.serving.http.uploads import fit_name, load_folder, load_sent
 
@@ -81,8 +81,7 @@ def router(service: Service) -> APIRouter:
         async with service.changing:
             if service.stopping:
                 raise stopping()
-            if name not in service.engine.branches:
-                raise unknown_task()
+            known_branch(service, name)
             await off_loop(True, service.engine.remove, name)
             service.metrics.forget(name)
         return Response(status_code=204)

@@ -22,6 +22,7 @@ from trunkline.serving.http.service import Service
 from trunkline.tasks import Task
 
 KINDS = ("sequence", "multilabel", "token")
+OTHERS = {True: ("top_k", "function_to_apply"), False: ("aggregation_strategy", "ignore_labels", "stride")}  # useless to a kind
 APPLIED = {"sequence": "softmax", "multilabel": "sigmoid"}  # what makes the scores of a kind
 
 
@@ -51,7 +52,11 @@ def router(service: Service) -> APIRouter:
 
     async def predicted(request: HttpRequest, body: Inputs, name: str) -> Response:
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
-        task, found = await answers(service, request, name, texts, None)
+
+        def naming(what: str, row: int | None) -> str:
+            return "inputs" if row is None or isinstance(body.inputs, str) else f"inputs[{row}]"
+
+        task, found = await answers(service, request, name, texts, None, naming)
         shown = [_shown(task, one, body.parameters or Parameters()) for one in found]
         # A classification is a list for each text, of one text too; the spans of one text are not.
         return json_response(shown[0] if isinstance(body.inputs, str) and task.kind == "token" else shown)
@@ -70,6 +75,9 @@ def router(service: Service) -> APIRouter:
 
 
 def _shown(task: Task, prediction: dict[str, Any], parameters: Parameters) -> list[dict[str, Any]]:
+    for key in OTHERS[task.kind == "token"]:
+        if getattr(parameters, key) is not None:
+            raise BadInput(f"parameters.{key}: found one, expected none, as the task is of kind {task.kind}")
     if task.kind != "token":
         wanted = parameters.function_to_apply
         if wanted not in (None, APPLIED.get(task.kind)):

@@ -1,4 +1,5 @@
-"""The Open Inference Protocol (KServe, Triton), version 2, over HTTP: texts in as BYTES, answers out as JSON in BYTES.
+"""The Open Inference Protocol (KServe, Triton), version 2, over HTTP: texts in as BYTES, answers out as JSON in BYTES,
+each as JSON or in binary form.
 
 Each task is a model. Its inputs are `text` and, where it reads pairs, `pair`; its output `prediction` has the JSON object of
 `POST /v1/predict` for each text.
@@ -19,9 +20,10 @@ from trunkline.errors import BadInput
 from trunkline.model.branch import Branch
 from trunkline.serving.http.bodies import JsonRoute, json_response
 from trunkline.serving.http.models import Texts
+from trunkline.serving.http.routes.binary_tensors import binary_response, with_strings
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.other_clients import answers
-from trunkline.serving.http.routes.tasks import unknown_task
+from trunkline.serving.http.routes.tasks import known_branch
 from trunkline.serving.http.service import Service
 from trunkline.serving.http.shaping import Shape
 
@@ -73,17 +75,23 @@ class InferRequest(BaseModel):
     parameters: dict[str, Any] | None = None
 
 
+class InferRoute(JsonRoute):
+    """Reads tensors in binary form, too."""
+
+    unpacked = staticmethod(with_strings)
+
+
 def router(service: Service) -> APIRouter:
     """The routes of the protocol."""
     made, infer = (
         APIRouter(tags=["Open Inference Protocol"]),
-        APIRouter(route_class=JsonRoute, tags=["Open Inference Protocol"]),
+        APIRouter(route_class=InferRoute, tags=["Open Inference Protocol"]),
     )
 
     @made.get("/v2", operation_id="v2_server", summary="Describe the server", responses=errors())
     async def server() -> dict[str, Any]:
         """Name, version and extensions."""
-        return {"name": PLATFORM, "version": trunkline.__version__, "extensions": []}
+        return {"name": PLATFORM, "version": trunkline.__version__, "extensions": ["binary_tensor_data"]}
 
     @made.get("/v2/health/live", operation_id="v2_live", summary="Whether the server lives", responses=errors())
     async def live() -> dict[str, bool]:
@@ -100,13 +108,13 @@ def router(service: Service) -> APIRouter:
     )
     async def model_ready(name: str) -> dict[str, Any]:
         """A task that is served is ready."""
-        _branch(service, name)
+        known_branch(service, name)
         return {"name": name, "ready": service.ready}
 
     @made.get("/v2/models/{name:path}", operation_id="v2_model", summary="Describe a task", responses=errors(404))
     async def model(name: str) -> dict[str, Any]:
         """Its inputs and its output."""
-        return _described(name, _branch(service, name))
+        return _described(name, known_branch(service, name))
 
     @infer.post(
         "/v2/models/{name:path}/infer",
@@ -116,18 +124,19 @@ def router(service: Service) -> APIRouter:
     )
     async def inferred(request: HttpRequest, name: str, body: InferRequest) -> Response:
         """An object of JSON for each text."""
-        branch = _branch(service, name)
+        branch = known_branch(service, name)
         given = {tensor.name: tensor.texts() for tensor in body.inputs}
         expected = [tensor["name"] for tensor in _described(name, branch)["inputs"]]
         if sorted(given) != sorted(expected) or len(given) < len(body.inputs):
             raise BadInput(f"inputs: found {len(body.inputs)}, expected those called {' and '.join(expected)}")
         if body.outputs is not None and any(wanted.name != "prediction" for wanted in body.outputs):
             raise BadInput("outputs: found another one, expected prediction")
-        task, found = await answers(service, request, name, given["text"], given.get("pair"))
+        task, found = await answers(service, request, name, given["text"], given.get("pair"), _naming)
         data = [to_json(SHAPE.answer(task, one)).decode() for one in found]
         output = {"name": "prediction", "shape": [len(data)], "datatype": "BYTES", "data": data}
         made_id = {} if body.id is None else {"id": body.id}
-        return json_response({"model_name": name, **made_id, "outputs": [output]})
+        answer = {"model_name": name, **made_id, "outputs": [output]}
+        return binary_response(answer) if _binary(body) else json_response(answer)
 
     both = APIRouter()
     both.include_router(infer)
@@ -135,11 +144,15 @@ def router(service: Service) -> APIRouter:
     return both
 
 
-def _branch(service: Service, name: str) -> Branch:
-    branch = service.engine.branches.get(name)
-    if branch is None:
-        raise unknown_task()
-    return branch
+def _naming(what: str, row: int | None) -> str:
+    return what.removesuffix("s") + ("" if row is None else f"[{row}]")
+
+
+def _binary(body: InferRequest) -> bool:
+    """Whether the output is asked for in binary form."""
+    output = next(iter(body.outputs or ()), None)
+    asked = (output.parameters or {}).get("binary_data") if output is not None else None
+    return bool(asked if asked is not None else (body.parameters or {}).get("binary_data_output", False))
 
 
 def _described(name: str, branch: Branch) -> dict[str, Any]:

@@ -8,31 +8,41 @@ from starlette.requests import Request as HttpRequest
 
 from trunkline.errors import BadInput
 from trunkline.serving.http.bodies import is_heavy, off_loop
-from trunkline.serving.http.routes.tasks import unknown_task
+from trunkline.serving.http.naming import Naming, named
+from trunkline.serving.http.routes.tasks import known_branch
 from trunkline.serving.http.service import Service, facts
-from trunkline.serving.request import Request
+from trunkline.serving.request import LongTexts, Request
 from trunkline.tasks import Task
 
 MANY = 32  # texts from which on they are counted in another thread
 
 
 async def answers(
-    service: Service, http: HttpRequest, name: str, texts: list[str], pairs: list[str] | None, long_texts: str = "cut"
+    service: Service,
+    http: HttpRequest,
+    name: str,
+    texts: list[str],
+    pairs: list[str] | None,
+    naming: Naming,
+    long_texts: LongTexts = "cut",
 ) -> tuple[Task, list[dict[str, Any]]]:
-    """The task `name`, and its prediction for each text.
+    """The task `name`, and its prediction for each text; messages call texts as `naming` does.
 
     Raises:
         Refused: there is no such task, or the texts are over the limits.
         BadInput: the texts are not what the task reads.
     """
-    if name not in service.engine.branches:
-        raise unknown_task()
-    asked = Request(texts, pairs, None, [name], "refuse", "refuse" if long_texts == "refuse" else "cut", service.timeout(None))
+    branch = known_branch(service, name)
+    if (branch.text_pair is not None) != (pairs is not None):
+        found, expected = ("pairs of texts", "texts alone") if pairs is not None else ("texts alone", "pairs of texts")
+        raise BadInput(f"{naming('texts', None)}: found {found}, expected {expected}, as the task was trained on these")
+    asked = Request(texts, pairs, None, [name], "refuse", long_texts, service.timeout(None))
     told = facts(http)
     told["texts"] = len(texts)
     heavy = is_heavy(http) or len(texts) > MANY
-    await off_loop(heavy, service.check, asked)
-    answer = await service.answer(http, asked, heavy)
+    await off_loop(heavy, service.check, asked, naming)
+    with named(naming):
+        answer = await service.answer(http, asked, heavy)
     told.update(tokens=answer.tokens, queued=answer.queued, computed=answer.computed)
     return answer.branches[name].task, [row[name] for row in answer.predictions]
 

@@ -12,6 +12,7 @@ from trunkline.errors import BadInput, listed
 from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, off_loop
 from trunkline.serving.http.cards import trunk_name
 from trunkline.serving.http.models import PredictAnswer, PredictRequest
+from trunkline.serving.http.naming import alone, named, several
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.service import Service, facts, layer_shares
 from trunkline.serving.http.shaping import Shape, rounded
@@ -38,8 +39,10 @@ def router(service: Service) -> APIRouter:
         shape.check(service.engine.branches, body.tasks)
         told = facts(request)
         told["texts"] = len(asked.texts)
-        await off_loop(heavy, service.check, asked)
-        answer = await service.answer(request, asked, heavy)
+        naming = alone if body.text is not None else several
+        await off_loop(heavy, service.check, asked, naming)
+        with named(naming):
+            answer = await service.answer(request, asked, heavy)
         told.update(tokens=answer.tokens, queued=answer.queued, computed=answer.computed)
         return await off_loop(heavy, _response, service, answer, shape, body.layers)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from trunkline.model.branch import Branch
 from trunkline.serving.http.bodies import json_response, off_loop
 from trunkline.serving.http.cards import Catalogue
-from trunkline.serving.http.errors import Refused
+from trunkline.serving.http.errors import Refused, of_status
 from trunkline.serving.http.models import TaskFacts, TasksAnswer
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.service import Service
@@ -32,14 +33,17 @@ def router(service: Service) -> APIRouter:
     )
     async def show_task(name: str) -> Response:
         """One task, with its model card."""
-        branch = service.engine.branches.get(name)
-        if branch is None:
-            raise unknown_task()
+        branch = known_branch(service, name)
         return json_response(await off_loop(True, catalogue.of_branch, name, branch))
 
     return made
 
 
-def unknown_task() -> Refused:
-    """The refusal for a name that no task has."""
-    return Refused(404, "not_found", "there is no task of that name; GET /v1/tasks lists those that there are")
+def known_branch(service: Service, name: str) -> Branch:
+    """The branch of a task; Refused for a name that no task has, and for an address below a task that there is not."""
+    branches = service.engine.branches
+    if (branch := branches.get(name)) is not None:
+        return branch
+    if any(name.startswith(f"{known}/") for known in branches):  # names may hold a slash, so the routes take it for one
+        raise of_status(404)
+    raise Refused(404, "not_found", "there is no task of that name; GET /v1/tasks lists those that there are")
