@@ -15,6 +15,7 @@ from scipy import sparse
 
 from trunkline.data.memory import digest_of, is_data, is_splits, refuse_mark, table_of
 from trunkline.data.sources import read_table
+from trunkline.data.values.tags import to_iob2
 from trunkline.errors import BadInput
 
 COLUMNS = {
@@ -181,7 +182,34 @@ def test_parts_of_speech_are_read_as_those_of_a_conll_file(tmp_path):
     assert table.findings == (
         "the tags in column 'upos' of which none is O: each word was read as a span of its own, as parts of speech are.",
     )
+    rows = [json.dumps({"tokens": own, "upos": right}) for own, right in zip(words, parts, strict=True)]
+    (tmp_path / "x.jsonl").write_text("\n".join(rows))
+    assert read_table(str(tmp_path / "x.jsonl")).columns == table.columns
     for other in ({"tags": [["B-x", "O"], ["O", "O", "O"]]}, {"labels": [["a", "b"], ["c", "d", "e"]]}, {"lemma": parts}):
         assert table_of({"tokens": words, **other}, "x").columns == {"tokens": words, **other}
     both = {"tokens": words, "upos": parts, "ner": [["O", "B-x"], ["O", "O", "O"]]}
     assert table_of(both, "x").columns == both  # which are to be predicted is not said
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ([["LOC", "LOC"], ["O", "PER", "LOC"]], "without a prefix (IO): neighbouring words of one tag were read as one span."),
+        ([["B", "I"], ["O", "B", "O"]], "of a prefix alone, read as those of a label 'entity'."),
+        ([["B_x", "I_x"], ["O", "B_x", "O"]], "with '_' after the prefix, read as '-'."),
+    ],
+)
+def test_other_schemes_of_tags_are_read_as_those_of_a_conll_file(tmp_path, tags, said):
+    words = [["New", "York"], ["so", "Ann", "Rome"]]
+    pairs = (zip(*row, strict=True) for row in zip(words, tags, strict=True))
+    (tmp_path / "x.conll").write_text("\n\n".join("\n".join(f"{word} {tag}" for word, tag in row) for row in pairs) + "\n")
+    (tmp_path / "x.json").write_text(
+        json.dumps([{"words": own, "ner_tags": right} for own, right in zip(words, tags, strict=True)])
+    )
+    table, file = table_of({"words": words, "ner_tags": tags}, "x"), read_table(str(tmp_path / "x.json"))
+    assert [to_iob2(row) for row in read_table(str(tmp_path / "x.conll")).columns["tags"]] == [
+        to_iob2(row) for row in table.columns["ner_tags"]
+    ]
+    assert file.columns == table.columns and table.findings == (f"the tags in column 'ner_tags' {said}",)
+    short = {"words": words, "ner_tags": [row[1:] for row in tags]}
+    assert table_of(short, "x").columns == short  # lists of other lengths are no tags of these words

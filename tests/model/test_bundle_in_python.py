@@ -517,6 +517,7 @@ def test_parts_of_speech_are_answers_of_a_branch_that_has_learned_them(bundle):
     words = [["so", "good"], ["paris"]]
     tags = {"slots": [["B-x", "B-y"], ["B-y"]]}
     assert bundle.score(words, {"slots": [["x", "y"], ["y"]]}) == bundle.score(words, tags)
+    assert bundle.score(words, {"slots": [["x", "x"], ["O"]]}) == bundle.score(words, {"slots": [["B-x", "I-x"], ["O"]]})  # IO
     with pytest.raises(BadInput, match="found a word that is no tag"):
         bundle.score(words, {"slots": [["x", "z"], ["y"]]})
 

@@ -157,6 +157,30 @@ def test_a_tagger_gives_a_tag_for_each_word(settings):
     assert len(cross_val_score(TokenTagger(**settings), words[:40], tags[:40], cv=2, error_score="raise")) == 2
 
 
+@pytest.mark.parametrize(("city", "other"), [("LOC", "O"), ("NOUN", "X")])
+def test_tags_without_prefixes_come_back_without(settings, tmp_path, city, other):
+    words = [text.split() for text in TEXTS[:45]]
+    tags = [[city if word in ("paris", "tokyo") else other for word in row] for row in words]
+    model = TokenTagger(**settings | {"epochs": 12}).fit(words, tags)
+    assert model.classes_.tolist() == ([other, city] if other == "O" else [city, other])
+    found = model.predict(words)
+    assert {tag for row in found for tag in row} <= set(model.classes_) and [len(row) for row in found] == [
+        len(row) for row in tags
+    ]
+    shares = model.predict_proba(words[:3])
+    assert all(np.allclose(own.sum(axis=1), 1, atol=1e-5) for own in shares)
+    right = np.mean([one == two for row, true in zip(found, tags, strict=True) for one, two in zip(row, true, strict=True)])
+    if other == "X":
+        assert model.score(words, tags) == pytest.approx(right) and right > 0.6
+    else:  # neighbouring words of one tag are one span
+        assert model.score(words, found.tolist()) == 1.0
+        prefixed = [["B-LOC" if tag == city else "O" for tag in row] for row in tags]
+        assert model.score(words, tags) == pytest.approx(model.score(words, prefixed))
+    assert any("prefix" in said or "parts of speech" in said for said in model.findings_)
+    model.save(tmp_path / "model")
+    assert TokenTagger.load(tmp_path / "model").predict(words).tolist() == found.tolist()
+
+
 def test_it_works_in_a_pipeline_a_search_and_a_cross_validation(settings):
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
     pipeline = make_pipeline(lower, TextClassifier(**settings)).fit([text.upper() for text in TEXTS], LABELS)
@@ -309,15 +333,29 @@ def test_a_model_that_is_not_fitted_says_so(settings, tmp_path):
         (TextClassifier, [], [], None, "X: found no samples, expected at least two"),
         (TextClassifier, TEXTS[:1], LABELS[:1], None, "y: found one class, expected at least two"),
         (TextRegressor, TEXTS[:1], STARS[:1], None, "expected ones that differ"),
-        (TextRegressor, TEXTS, ["a"] * 90, None, "could not convert string to float"),
+        (TextRegressor, TEXTS, ["a"] * 90, None, "y: found values that are no numbers, expected a number for each text"),
+        (TextRegressor, TEXTS, np.zeros((90, 2)), None, "y: found shape (90, 2), expected a number for each text"),
+        (
+            TextRegressor,
+            TEXTS,
+            [[1.0], [2.0, 3.0]] * 45,
+            None,
+            "y: found lists of different lengths, expected a number for each",
+        ),
+        (TextClassifier, TEXTS, STARS + 0.5, None, "y: Unknown label type: continuous, expected labels: strings, whole"),
+        (TextClassifier, TEXTS, np.zeros((90, 2, 2)), None, "y: found shape (90, 2, 2), expected a label for each text, or a"),
         (TextRegressor, TEXTS, [np.nan] * 90, None, "y: found NaN or infinity, expected finite numbers (90 of 90"),
         (TokenTagger, TEXTS, TEXTS, None, "X: text 1 is str, expected a list of words"),
         (TokenTagger, [["a"]] * 4, [["O", "O"]] * 4, None, "y: found 2 tags for the 1 words of text 1, expected one for each"),
+        (TokenTagger, [["a"]] * 4, [["O"], [1]] * 2, None, "y: tag 1 of text 2 is int, expected a string; numbers of tags are"),
+        (TokenTagger, [["a", "b"]], [["O", None]], None, "y: tag 2 of text 1 is missing (None or NaN), expected a string"),
+        (TokenTagger, [["a", 2]], [["O", "O"]], None, "X: word 2 of text 1 is int, expected a string"),
+        (TokenTagger, [["a"]] * 4, [["B-x"], ["y"]] * 2, None, "y: text 2: found a word that is no tag, expected O or one of"),
         (TokenTagger, [["a"]] * 4, "OOOO", None, "y: found str, expected a list of tags for each text"),
     ],
 )
 def test_what_cannot_be_learned_from_is_one_sentence(model, X, y, weights, sentence, settings):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(BadInput) as error:
         model(**settings).fit(X, y, sample_weight=weights)
     assert sentence in str(error.value)
 

@@ -62,7 +62,7 @@ def table_of(given: Any, source: str) -> Table:
     Raises:
         BadInput: no rows, columns of different lengths, two columns of one name, or something else than a table.
     """
-    from trunkline.data.formats.conll_tags import with_parts_of_speech  # here, as formats read what `datasets` gives, too
+    from trunkline.data.formats.conll_tags import with_prefixed_tags  # here, as formats read what `datasets` gives, too
 
     if isinstance(given, Table):
         return given
@@ -83,7 +83,7 @@ def table_of(given: Any, source: str) -> Table:
     table = Table(source, columns, index=_index_of(given) if _is_frame(given) else None)
     if not len(table):
         raise BadInput(f"{source}: no rows found, expected at least one")
-    table = with_parts_of_speech(with_spans(in_sentences(table) if is_token_per_row(table) else table))  # as of a file
+    table = with_prefixed_tags(with_spans(in_sentences(table) if is_token_per_row(table) else table))  # as of a file
     return replace(table, strings=frozenset(name for name, values in table.columns.items() if _are_strings(values)))
 
 

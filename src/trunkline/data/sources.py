@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.formats import Format, format_of, formats
+from trunkline.data.formats.conll_tags import with_prefixed_tags
 from trunkline.data.formats.parquet import arrow_columns
 from trunkline.data.formats.recognise import format_for, unread_suffix
 from trunkline.data.memory import refuse_mark
@@ -53,8 +54,8 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
         format (str | None): of the files, where their suffix does not say it.
 
     Returns:
-        Table: spans in the spelling of columns.py, and tables with a token a row as sentences; its findings say what was left
-        out, merged or changed.
+        Table: spans in the spelling of columns.py, tables with a token a row as sentences, tags with prefixes; its findings
+        say what was left out, merged or changed.
 
     Raises:
         BadInput: nothing of that name, no row in it, or whatever its format finds broken.
@@ -63,7 +64,7 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
         if not source:
             raise BadInput("source: an empty list found, expected at least one path")
         return concatenate([read_table(one, base=base, format=format) for one in source])
-    return with_spans(_whole(source, base, format))
+    return with_prefixed_tags(with_spans(_whole(source, base, format)))
 
 
 def _whole(source: str, base: Path, format: str | None) -> Table:

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import column_or_1d
 
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, clipped
@@ -221,6 +222,19 @@ def of_objects(rows: list[list[Any]]) -> np.ndarray:
     for place, row in enumerate(rows):  # lists of one length would be taken for a matrix
         array[place] = row
     return array
+
+
+def one_column(y: Any, expected: str) -> np.ndarray:
+    """y as an array (rows,), with scikit-learn's warning for one column; BadInput for another shape."""
+    try:
+        return column_or_1d(y, warn=True)
+    except (TypeError, ValueError):
+        try:
+            shape: Any = np.asarray(y).shape
+        except ValueError:
+            shape = "lists of different lengths"
+        found = f"shape {shape}" if isinstance(shape, tuple) else shape
+        raise BadInput(f"y: found {found}, expected {expected}") from None
 
 
 def unmasked(values: Any, absent: Any = None) -> Any:

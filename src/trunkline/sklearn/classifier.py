@@ -11,12 +11,11 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 from trunkline.data.memory import plain
 from trunkline.errors import BadInput
 from trunkline.model.decision import thresholds_of
-from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, of_objects, same_length, texts_from, unmasked
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, of_objects, one_column, same_length, texts_from, unmasked
 from trunkline.tasks.label_types import type_of_labels
 
 Form = Literal["one", "indicators", "lists"]
@@ -129,8 +128,12 @@ def _labels_of(y: Any) -> tuple[Form, np.ndarray, list[Any]]:
     _check_types(given)
     if getattr(getattr(y, "dtype", None), "kind", "") == "T":  # numpy's StringDType, which scikit-learn does not know
         y = np.array(given)
-    labels = column_or_1d(y, warn=True)
-    check_classification_targets(labels)
+    labels = one_column(y, "a label for each text, or a matrix of 0 and 1")
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:  # its first sentence, which tools of scikit-learn look for
+        first = str(error).split(". ")[0].rstrip(".")
+        raise BadInput(f"y: {first}, expected labels: strings, whole numbers or truth values") from None
     classes, rows = np.unique(labels, return_inverse=True)
     return "one", classes, rows.tolist()
 

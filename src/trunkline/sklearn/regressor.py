@@ -6,10 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import column_or_1d
 
 from trunkline.errors import BadInput
-from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, same_length, texts_from, unmasked
+from trunkline.sklearn.base import NO_Y, TASK, TextEstimator, one_column, same_length, texts_from, unmasked
 
 
 class TextRegressor(RegressorMixin, TextEstimator):
@@ -35,9 +34,10 @@ class TextRegressor(RegressorMixin, TextEstimator):
         texts = texts_from(X)
         if y is None:
             raise BadInput(NO_Y)
+        given = one_column(unmasked(y, np.nan), "a number for each text")
         try:
-            numbers = column_or_1d(unmasked(y, np.nan), warn=True).astype(np.float64)
-        except TypeError:
+            numbers = given.astype(np.float64)
+        except (TypeError, ValueError):
             raise BadInput("y: found values that are no numbers, expected a number for each text") from None
         if not np.isfinite(numbers).all():
             raise BadInput(f"y: found NaN or infinity, expected finite numbers ({_place(numbers)})")

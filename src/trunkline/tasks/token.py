@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
+from trunkline.data.formats.conll_tags import converted, scheme_of_lists
 from trunkline.data.values.offsets import Counted
 from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
@@ -252,7 +253,7 @@ class TokenTask(Task):
             words = zip(corpus.texts, units_of(corpus), strict=True)
             held = {
                 "tokens": [[text[start:end] for start, end in units] for text, units in words],
-                "tags": [self._tagged(answer) for answer in answers],
+                "tags": self._prefixed(answers),
             }
         else:
             own |= {"spans": "spans"}
@@ -260,11 +261,15 @@ class TokenTask(Task):
         twin = TokenTask(self.name, self.config.model_copy(update=own), self.labels, self.learned)
         return twin, corpus.holding(held)
 
-    def _tagged(self, answer: Any) -> Any:
-        """Parts of speech as the tags of spans that they were learned as; anything else as it is."""
-        if not isinstance(answer, list) or not all(isinstance(tag, str) and f"B-{tag}" in self.labels for tag in answer):
-            return answer
-        return [f"B-{tag}" for tag in answer]
+    def _prefixed(self, answers: list[Any]) -> list[Any]:
+        """Tags without prefixes as the tags of spans that they were learned as, by the rules of files; others as they are."""
+        lists = [answer for answer in answers if answer is not None]
+        if not all(isinstance(answer, list) and all(isinstance(tag, str) for tag in answer) for answer in lists):
+            return answers
+        scheme, types = scheme_of_lists(lists), {"O", "_", *self.types}
+        if scheme not in ("io", "pos") or not types.issuperset(tag for answer in lists for tag in answer):
+            return answers
+        return [None if answer is None else converted(answer, scheme) for answer in answers]
 
     def strata(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)

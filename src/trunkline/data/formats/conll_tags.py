@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -78,10 +79,18 @@ def converted(tags: list[str], scheme: Scheme) -> list[str]:
     return ["I" + tag[1:] if tag.startswith("M-") else tag for tag in tags]
 
 
-def with_parts_of_speech(table: Table) -> Table:
-    """Return a table of lists of words and of parts of speech with the latter as tags of a word each, as of a CoNLL file.
+def scheme_of_lists(rows: Iterable[Sequence[str] | None]) -> Scheme:
+    """Return the scheme of lists of tags as a file of these would have it; "iob" where some have a prefix and others none."""
+    counts = Counter(tag for row in rows for tag in row or ())
+    scheme = scheme_of(counts)
+    prefixed = any(form.fullmatch(tag) for form in _PREFIXED.values() for tag in counts)
+    return "iob" if scheme in ("io", "pos") and (prefixed or len(counts) > MOST_PARTS) else scheme
 
-    The same table where no column is called like one of tags, where there are several, or where these are tags of another kind.
+
+def with_prefixed_tags(table: Table) -> Table:
+    """Return a table of lists of words and of tags with the latter as tags with a prefix or O, as of a CoNLL file.
+
+    The same table where no column is called like one of tags, where there are several, or where these have prefixes.
     """
     words = [name for name in table.columns if name.lower() in WORD_NAMES]
     lists = {name: values for name, values in table.columns.items() if name.lower() in TAG_NAMES and _of_strings(values)}
@@ -89,14 +98,20 @@ def with_parts_of_speech(table: Table) -> Table:
         return table
     ((name, values),) = lists.items()
     counts = Counter(tag for value in values for tag in value or ())
-    plain = len(counts) <= MOST_PARTS and len(counts) < counts.total() and not any(" " in tag or not tag for tag in counts)
-    prefixed = any(form.fullmatch(tag) for form in _PREFIXED.values() for tag in counts)
-    if not plain or prefixed or scheme_of(counts) != "pos":
+    plain = len(counts) < counts.total() and not any(" " in tag or not tag for tag in counts)
+    scheme = scheme_of_lists(values)
+    if not plain or scheme == "iob" or not _as_long(values, table.columns[words[0]]):
         return table
-    tags = [None if value is None else converted(value, "pos") for value in values]
+    tags = [None if value is None else converted(value, scheme) for value in values]
     return replace(
-        table.replaced({name: tags}), findings=(*table.findings, SAID["pos"].format(f"the tags in {table.named(name)}"))
+        table.replaced({name: tags}), findings=(*table.findings, SAID[scheme].format(f"the tags in {table.named(name)}"))
     )
+
+
+def _as_long(tags: list, words: list) -> bool:
+    """Whether nearly all lists of tags are as long as those of words beside them; a wrong one is told where it is read."""
+    pairs = [(own, right) for own, right in zip(words, tags, strict=True) if isinstance(own, list) and right is not None]
+    return 10 * sum(len(own) == len(right) for own, right in pairs) >= 9 * len(pairs)
 
 
 def _of_strings(values: list) -> bool:
