@@ -23,6 +23,7 @@ from trunkline.model.bundle import Bundle
 from trunkline.model.prepared import Prepared
 from trunkline.serving import bulk
 from trunkline.serving.bulk import Options, predict_file
+from trunkline.serving.parts import Parts
 from trunkline.trunk.load import load_trunk
 
 NUMBER = count()
@@ -240,6 +241,25 @@ def test_two_processes_do_not_write_the_same_output(bundle, tmp_path, stopping):
         predict_file(bundle, source, output)
     os.close(handle)
     predict_file(bundle, source, output)
+
+
+def test_the_second_of_two_that_begin_at_the_same_moment_is_refused(tmp_path):
+    output, folder = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.trunkline-parts"
+    first = Parts(output, {"a": 1}, print)
+    for _ in range(2):  # also once the first has kept something
+        with pytest.raises(TrunklineError, match=r"out\.jsonl: another process is predicting into this file"):
+            Parts(output, {"a": 1}, print)
+        first.keep(0, "x", [1])
+    first.close()
+    again = Parts(output, {"a": 1}, print)  # as after a kill
+    assert again.find(0, "x") == [1]
+    again.remove()
+    after = Parts(output, {"a": 1}, print)  # it is free as soon as the folder is removed
+    again.close()
+    with pytest.raises(TrunklineError, match="another process"):
+        Parts(output, {"a": 1}, print)
+    after.close()
+    assert not folder.exists()  # nothing was kept
 
 
 def test_a_pipe_gets_its_rows_once(bundle, tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import atomic_directory, atomic_file, hold, sweep
+from trunkline.files import atomic_file, hold, sweep, write_errors
 
 MARK = "trunkline parts"  # of the manifest: the folder is one that Trunkline has made
 MANIFEST = "manifest.json"
@@ -43,11 +43,15 @@ class Parts:
         self.output, self.say = output, say
         self.folder = output.with_name(f".{output.name}.trunkline-parts")
         self._manifest = {"format": MARK, "schema": 1, **identity}
-        self._handle: int | None = None
         self._found: set[str] = set()  # those that may be used
         self._made: set[str] = set()  # of them those of this run
-        if os.path.lexists(self.folder):
+        self._ours = False  # whether the folder is one that may be written into
+        self._handle: int | None = self._hold()
+        try:
             self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def find(self, number: int, read: str) -> list[Any] | None:
         """Return the predictions of chunk `number` (from 0), if they were made of what has this sha256."""
@@ -72,10 +76,6 @@ class Parts:
 
     def keep(self, number: int, read: str, answers: list[Any]) -> None:
         """Keep the predictions of a chunk; once this returns they outlast a kill."""
-        if self._handle is None:
-            with atomic_directory(self.folder) as folder:
-                (folder / MANIFEST).write_text(json.dumps(self._manifest, indent=2), encoding="utf-8")
-            self._hold()
         part = json.dumps({"read": read, "answers": answers}).encode()
         with atomic_file(self.folder / self._name(number)) as path:
             path.write_bytes(gzip.compress(part, compresslevel=1, mtime=0))
@@ -84,16 +84,17 @@ class Parts:
 
     def remove(self) -> None:
         """Remove what was kept, and the folder if nobody else has put anything there."""
-        if self._handle is None:
-            return
         self._clear()
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
+        self._remove_folder()
 
     def close(self) -> None:
-        """Let others write there."""
-        if self._handle is not None:
+        """Let others write there; a folder without parts is removed."""
+        if self._handle is None:
+            return
+        try:
+            if self._ours and not self._parts():
+                self._remove_folder()
+        finally:
             os.close(self._handle)
             self._handle = None
 
@@ -101,40 +102,71 @@ class Parts:
     def _name(number: int) -> str:
         return f"part-{number:08}.json.gz"
 
+    def _hold(self) -> int:
+        """Make the folder, if it is not there, and hold it before anything is read or written: another process that begins at
+        the same moment finds it held.
+        """
+        while True:
+            try:
+                with write_errors(self.folder), suppress(FileExistsError):
+                    self.folder.mkdir()
+                handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except FileNotFoundError:  # another process has removed it, as it was done
+                continue
+            except OSError as error:
+                if isinstance(error, TrunklineError):
+                    raise
+                raise self._foreign() from None
+            if hold(handle) is False:
+                os.close(handle)
+                raise TrunklineError(f"{self.output}: another process is predicting into this file")
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.lstat(self.folder)):
+                    return handle
+            os.close(handle)  # it was removed before it was held
+
     def _open(self) -> None:
         there = self._read_manifest()
-        self._hold()
-        sweep(self.folder)
-        if there is None or (other := [what for what, value in self._manifest.items() if there.get(what) != value]):
-            if there is not None:
-                self.say(f"{self.folder}: the parts that are done are of other {' and '.join(other)}, so they are not used")
-            self._clear()
-            with atomic_file(self.folder / MANIFEST) as path:
-                path.write_text(json.dumps(self._manifest, indent=2), encoding="utf-8")
-            return
-        self._found = {path.name for path in self.folder.iterdir() if _PART.fullmatch(path.name)}
+        self._ours = True
+        if there is not None:
+            other = [what for what, value in self._manifest.items() if there.get(what) != value]
+            if not other:
+                self._found = self._parts()
+                return
+            self.say(f"{self.folder}: the parts that are done are of other {' and '.join(other)}, so they are not used")
+        self._clear()
+        with atomic_file(self.folder / MANIFEST) as path:
+            path.write_text(json.dumps(self._manifest, indent=2), encoding="utf-8")
 
     def _read_manifest(self) -> dict[str, Any] | None:
-        try:
+        """The manifest of earlier parts; None where the folder is empty: new, or of a run killed at its start or end."""
+        there = None
+        with suppress(OSError, ValueError):
             there = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            if isinstance(there, dict) and there.get("format") == MARK and not self.folder.is_symlink():
-                return there
-        except (OSError, ValueError):
-            if self.folder.is_dir() and not self.folder.is_symlink() and not any(self.folder.iterdir()):
-                return None  # a kill came when all but the folder was removed
-        raise BadInput(
+        if there is not None and not (isinstance(there, dict) and there.get("format") == MARK):
+            raise self._foreign()
+        sweep(self.folder)
+        if there is None and any(self.folder.iterdir()):
+            raise self._foreign()
+        return there
+
+    def _foreign(self) -> BadInput:
+        return BadInput(
             f"{self.folder}: found what Trunkline has not written, where it keeps finished parts of {self.output.name}; "
             "expected nothing of that name, or another output"
         )
 
-    def _hold(self) -> None:
-        self._handle = os.open(self.folder, os.O_RDONLY)
-        if hold(self._handle) is False:
-            self.close()
-            raise TrunklineError(f"{self.output}: another process is predicting into this file")
+    def _parts(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir() if _PART.fullmatch(path.name)}
+
+    def _remove_folder(self) -> None:
+        self._ours = False  # from now on it may be another process's
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody has put something there
+            self.folder.rmdir()
 
     def _clear(self) -> None:
-        for name in sorted((path.name for path in self.folder.iterdir() if _PART.fullmatch(path.name)), reverse=True):
+        for name in sorted(self._parts(), reverse=True):
             (self.folder / name).unlink(missing_ok=True)
         self._found.clear()
 
