@@ -20,6 +20,7 @@ from trunkline.serving import engine as engines
 from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.observed import Computed
 from trunkline.serving.request import Closed, Expired, Overloaded, Request
+from trunkline.tasks import stopping
 from trunkline.trunk.load import load_trunk
 
 
@@ -191,10 +192,11 @@ def test_the_queue_counts_tokens_once_they_are_known(singles, monkeypatch):
         first = engine.submit(Request("a film"))
         assert held.reached.wait(30)
         texts = ["! " * 100, "!" * 100]  # 100 tokens each for 100 and 200 characters
-        waiting = [engine.submit(Request(text, tasks=["slots"])) for text in texts]
-        while len(engine._waiting) < 2:
+        waiting = [engine.submit(Request(text, tasks=["slots"])) for text in [*texts, "a" + "\u200b" * 500]]
+        while len(engine._waiting) < 3:
             time.sleep(0.01)
         counted = sum(singles.trunk.encode([text], max_length=12, windows=True).lengths.sum() for text in texts)
+        counted += 501  # words, of which all but one have no token
         assert engine.admission.queued == counted + first_tokens(singles) > 200
         engine.admission.limit = engine.admission.queued
         with pytest.raises(Overloaded):
@@ -225,6 +227,27 @@ def test_nothing_waits_for_what_takes_long_to_decode(singles, monkeypatch):
         gone.cancel()
         free.set()
         assert same(long.result(30).predictions, alone(singles, ["! " * 2000], ["slots", "mood"]))
+
+
+def test_what_nobody_waits_for_is_not_decoded_further(singles, monkeypatch):
+    begun, show = threading.Event(), engines.present
+
+    def endless(finished, name):
+        if finished.slow:
+            begun.set()
+            while True:
+                stopping.check()
+                time.sleep(0.001)
+        return show(finished, name)
+
+    monkeypatch.setattr(engines, "present", endless)
+    with Engine(singles) as engine:
+        gone = engine.submit(Request("! " * 2000, tasks=["slots"]))
+        assert begun.wait(30) and gone.cancel()
+        late = engine.submit(Request("! " * 2000, tasks=["slots"], timeout=0.5))
+        with pytest.raises(Expired, match="timeout passed before its texts were"):
+            late.result(30)
+        assert engine.answer(Request("so good")).predictions and engine.admission.requests == 0
 
 
 def test_a_refused_text_leaves_the_count_of_others_right(singles):

@@ -31,6 +31,7 @@ from trunkline.serving.observed import Computed, Observer, Presented, Tokenised
 from trunkline.serving.request import Answer, Expired, Job, Request
 from trunkline.serving.text_group import Part, Place, TooLong, parts
 from trunkline.serving.waiting import Waiting
+from trunkline.tasks.stopping import Stopped, stopping
 
 log = logging.getLogger("trunkline.serving")
 
@@ -210,7 +211,7 @@ class Engine:
                 return
             tokens = sum(text.tokens for text in texts)
             for job in {job for job, _ in part.rows if not job.untokenised}:
-                self.admission.counted(job.room, job.tokens)
+                self.admission.counted(job.room, job.steps)
             self._waiting.put(texts)
             self.observe(Tokenised(len(texts), tokens, time.perf_counter() - began))
             return
@@ -253,16 +254,20 @@ class Engine:
 
     def _present(self, computed: queue.SimpleQueue[Finished | None]) -> None:
         while (one := computed.get()) is not None:
-            if all(text.job.dropped for text in one.texts):
+            if _unwanted(one):
                 continue
             try:
                 for name in one.names:
                     began = time.perf_counter()
-                    for text, prediction in zip(one.texts, present(one, name), strict=True):
+                    with stopping(partial(_unwanted, one)):
+                        found = present(one, name)
+                    for text, prediction in zip(one.texts, found, strict=True):
                         text.job.predictions[text.number][name] = prediction
                     seconds = time.perf_counter() - began
                     self.admission.decoded(seconds)
                     self.observe(Presented(name, len(one.texts), seconds))
+            except Stopped:
+                continue
             except Exception as error:
                 for text in one.texts:
                     _fail(text.job, _told(error))
@@ -312,6 +317,14 @@ def _names(plan: Plan, request: Request) -> tuple[str, ...]:
     if not asked_for:
         raise BadInput("tasks: found none, expected at least one, or no tasks for all of them")
     return tuple(name for name in plan.branches if name in asked_for)
+
+
+def _unwanted(finished: Finished) -> bool:
+    """Whether nobody waits any more for an answer for one of its texts."""
+    for job in {text.job for text in finished.texts}:
+        if job.expired:
+            _fail(job, Expired("the request's timeout passed before its texts were answered"))
+    return all(text.job.dropped for text in finished.texts)
 
 
 def _fail(job: Job, error: Exception) -> None:

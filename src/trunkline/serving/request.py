@@ -71,7 +71,7 @@ class Overloaded(TrunklineError):
 
 
 class Expired(TrunklineError):
-    """The request's timeout passed before its texts were read."""
+    """The request's timeout passed before its texts were read, or before they were answered."""
 
 
 class Closed(TrunklineError):
@@ -92,6 +92,8 @@ class Job:
 
     Attributes:
         untokenised: texts that have not been tokenised yet.
+        tokens: that were read.
+        steps: of each text its tokens, or its words where there are more of them, as a word without a token is decoded, too.
         remaining: answers that are missing: of each text before it is computed, then of each text by each group of branches.
     """
 
@@ -106,6 +108,7 @@ class Job:
     untokenised: int = 0
     remaining: int = 0
     tokens: int = 0
+    steps: int = 0
     long_texts: set[int] = field(default_factory=set)
     first_batch: float | None = None
 

@@ -68,11 +68,13 @@ class Part:
             self.passes, self.windows, corpus, {one[0]: own for one, own in zip(self.passes, made, strict=True)}
         )
         tokens, longest = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
-        longer = np.zeros(len(texts), bool)
+        longer, words = np.zeros(len(texts), bool), np.zeros(len(texts), np.int64)
         for encoded in made:
             tokens += np.bincount(encoded.text_of, encoded.lengths, len(texts)).astype(np.int64)
             longest = np.maximum(longest, np.maximum.reduceat(encoded.lengths, encoded.first_sequence()))
             longer |= encoded.longer
+            if encoded.unit_offsets is not None:
+                words = np.maximum(words, np.diff(encoded.unit_offsets))
         long = [(job, number) for row, (job, number) in enumerate(self.rows) if longer[row]]
         for job, number in long:  # before anything is counted, as the rest is tokenised again then
             if job.request.long_texts == "refuse":
@@ -82,6 +84,7 @@ class Part:
         found = []
         for row, (job, number) in enumerate(self.rows):
             job.tokens += int(tokens[row])
+            job.steps += int(max(tokens[row], words[row]))
             job.untokenised -= 1
             place = Place(job, number, text_group, row)
             found.append(Text(place, int(longest[row]), int(tokens[row]), kind=id(job.plan)))

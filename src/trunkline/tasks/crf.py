@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trunkline.tasks import stopping
 from trunkline.trunk.machine import widest
 
 _TINY = {torch.float64: 1e-300, torch.float32: 1e-37}  # keeps the log of an unreachable state finite
@@ -137,6 +138,7 @@ class CRF(nn.Module):
         weights, ended, kept = self._weights(), [], []
         alpha = start + emissions[steps.slice(0)]
         for step in range(len(steps)):
+            stopping.check(step)
             if step:
                 largest = alpha.detach().amax(dim=1, keepdim=True)
                 summed = ((alpha - largest).exp() @ weights).clamp_min(_TINY[alpha.dtype]).log()
@@ -149,12 +151,13 @@ class CRF(nn.Module):
         return torch.cat(ended), torch.cat(kept) if keep else None
 
     @torch.no_grad()
-    def decode(self, emissions: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, emissions: Tensor, offsets: Tensor, *, scored: bool = True) -> tuple[Tensor, Tensor]:
         """Return the best tags (M,) of every chain (Viterbi) and the marginal probability (M,) of each of them.
 
         Args:
             emissions: (M, C).
             offsets: (chains + 1,): rows of chain i are offsets[i]:offsets[i + 1]; a chain may be empty.
+            scored: False leaves the probabilities out, which are 0 then.
         """
         emissions = emissions.to(self.start.device)
         offsets = offsets.to(self.start.device)
@@ -168,7 +171,8 @@ class CRF(nn.Module):
             steps = _steps(offsets[some], lengths[some])
             own = emissions[steps.order]
             tags[steps.order] = best = self._viterbi(own.float(), steps)
-            scores[steps.order] = self._marginals(self._wide(own), steps).gather(1, best[:, None])[:, 0].float()
+            if scored:
+                scores[steps.order] = self._marginals(self._wide(own), steps).gather(1, best[:, None])[:, 0].float()
         return tags, scores
 
     @torch.no_grad()
@@ -190,6 +194,7 @@ class CRF(nn.Module):
         back: list[Tensor] = []
         finals: list[Tensor] = []  # best last tag of the chains that end at each step
         for step in range(len(steps)):
+            stopping.check(step)
             if step:
                 top, came = (best[:, None, :] + to_from).max(dim=2)
                 back.append(came)
@@ -215,6 +220,7 @@ class CRF(nn.Module):
         marginals = torch.empty_like(alphas)
         beta = end.expand(0, -1)
         for step in reversed(range(len(steps))):
+            stopping.check(step)
             if step + 1 < len(steps):
                 ahead = beta + emissions[steps.slice(step + 1)]
                 largest = ahead.amax(dim=1, keepdim=True)

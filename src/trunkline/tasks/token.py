@@ -27,6 +27,7 @@ from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.span_column import SpanColumn, units_of
 from trunkline.tasks.spans import find_spans, repair, span_scores, tag_names
+from trunkline.tasks.tokenless import decoded_units, filled, offsets_among
 
 LEAST = 1e-12  # marginal of a tag that the rules forbid at a place: its logarithm is to stay finite
 
@@ -97,7 +98,7 @@ class TokenCriterion(Criterion):
             raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
         tensor = as_logits(logits, 1 + 2 * self.n_types)
         if self.crf is not None:
-            tags, scores = self.crf.decode(tensor, torch.as_tensor(offsets, dtype=torch.long))
+            tags, scores = self._best(tensor, offsets, scored=temperature is None)
             values = tags.cpu().numpy()
         else:
             best = torch.softmax(tensor, dim=1).max(dim=1)
@@ -127,12 +128,27 @@ class TokenCriterion(Criterion):
             return as_logits(logits, 1 + 2 * self.n_types).cpu().numpy()
         return self._marginals(logits, offsets).clamp_min(LEAST).log().cpu().numpy()
 
+    def _best(self, tensor: Tensor, offsets: np.ndarray, *, scored: bool) -> tuple[Tensor, Tensor]:
+        """The CRF's tags (U,) and their marginals (U,), which are of no use if they are not to be `scored`."""
+        assert self.crf is not None
+        decoded = decoded_units(tensor, offsets)
+        if decoded is None:
+            return self.crf.decode(tensor, torch.as_tensor(offsets, dtype=torch.long), scored=scored)
+        some, among = tensor[torch.from_numpy(decoded).to(tensor.device)], offsets_among(decoded, offsets)
+        tags, scores = self.crf.decode(some, torch.as_tensor(among, dtype=torch.long), scored=scored)
+        return filled(tags, decoded, torch.tensor(0)), filled(scores, decoded, torch.tensor(1.0))
+
     def _marginals(self, logits: np.ndarray | Tensor, offsets: np.ndarray | None) -> Tensor:
         if offsets is None:
             raise ValueError("units are decoded by text: offsets (texts + 1,) are needed")
         assert self.crf is not None
         tensor = as_logits(logits, 1 + 2 * self.n_types)
-        return self.crf.marginals(tensor, torch.as_tensor(offsets, dtype=torch.long))
+        decoded = decoded_units(tensor, offsets)
+        if decoded is None:
+            return self.crf.marginals(tensor, torch.as_tensor(offsets, dtype=torch.long))
+        some, among = tensor[torch.from_numpy(decoded).to(tensor.device)], offsets_among(decoded, offsets)
+        found = self.crf.marginals(some, torch.as_tensor(among, dtype=torch.long))
+        return filled(found, decoded, (torch.arange(tensor.shape[1]) == 0).float())
 
 
 @kinds.register("token")
