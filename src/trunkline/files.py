@@ -190,6 +190,13 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             sync(path.parent)
 
 
+def path_of(given: object, where: str, expected: str) -> Path:
+    """Return a path that a program gives; BadInput for anything else, by its type: it may be data."""
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise BadInput(f"{where}: found {type(given).__name__}, expected {expected}")
+
+
 def new_folder(path: Path) -> Path:
     """Return `path` in full if nothing is there that writing it as a whole would remove; BadInput otherwise."""
     full = path.expanduser().resolve()

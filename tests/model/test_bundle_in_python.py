@@ -232,7 +232,7 @@ def test_blank_texts_are_not_scored(bundle):
     assert found != only.score(BLANK, labels, empty_texts="read")
     with pytest.raises(BadInput, match="texts: found blank strings only, expected at least one text"):
         only.score(["", " "], ["a", "b"])
-    with pytest.raises(BadInput, match="labels row 3, column 'label'"):
+    with pytest.raises(BadInput, match="labels row 3, column 'mood'"):
         only.score(BLANK, ["a", "b", "x", "c"], unseen_labels="refuse")
 
 
@@ -265,9 +265,30 @@ def test_labels_that_training_lacked_count_as_errors_or_are_refused(bundle):
         ({"mood": ["a"] * 3}, "labels of mood: found 3 for 4 texts, expected one for each"),
         ({"mood": "aaaa"}, "labels of mood: found str, expected a list with one for each text"),
         ({"mood": pd.DataFrame({"a": [1]})}, "labels of mood: found DataFrame, expected a list with one for each text"),
-        ({"mood": ["a", "b", "d", "a"]}, "labels row 3, column 'label': found the label 'd', which is not among the 3 labels"),
+        ({"mood": ["a", "b", "d", "a"]}, "labels row 3, column 'mood': found the label 'd', which is not among the 3 labels"),
         ({"stars": ["a"] * 4}, "labels row 1: column 'stars' holds a string, expected a finite number"),
-        ({"topics": ["p"] * 4}, "labels row 1: column 'labels' holds a string, expected a list of labels"),
+        ({"topics": ["p"] * 4}, "labels row 1: column 'topics' holds a string, expected a list of labels"),
+        (
+            {"mood": [["a", "b"]] * 4},
+            "labels row 1: column 'mood' holds a list, expected a label (a string, a whole number or a truth value); lists of "
+            "labels are for kind: multilabel",
+        ),
+        (
+            {"mood": pd.cut([1.0, 2, 3, 4], 2)},
+            "labels row 1: column 'mood' holds Interval, expected a label (a string, a whole number or a truth value); "
+            ".astype(str) of the column makes strings of its values",
+        ),
+        (
+            {"flag": [0, 1, 1, 0]},
+            "labels row 1, column 'flag': found the label '0', which is not among the 2 labels of the task; expected one of "
+            "'false', 'true'; the labels of the branch are truth values, which numbers become by .astype(bool)",
+        ),
+        (pd.DataFrame({"q": [1] * 4}), "labels: columns 'p', 'r' are missing, expected one for each label of 'topics'"),
+        (
+            pd.DataFrame({"mood": ["a"] * 4, "text": TEXTS}),
+            "labels: branch: unknown name 'text'; expected one of chained, columns, flag, mood, slots, stars, topics; only "
+            "columns with answers can be given, here ['mood']",
+        ),
         (
             {"slots": [["O"]] * 4},
             "labels of slots, text 1: found 1 tag for 3 words, expected one for each; the words were found in the text: texts "
@@ -276,11 +297,11 @@ def test_labels_that_training_lacked_count_as_errors_or_are_refused(bundle):
         ({"slots": [[0, 0, 0]] * 4}, "labels of slots, text 1: found whole numbers, expected tags or spans; the numbers of a"),
         (
             {"mood": [0, 1, 2, 0]},
-            "labels row 1, column 'label': found the label '0', which is not among the 3 labels of the task; expected one of "
+            "labels row 1, column 'mood': found the label '0', which is not among the 3 labels of the task; expected one of "
             "'a', 'b', 'c'; the numbers of a ClassLabel become labels by its int2str",
         ),
         (pd.DataFrame({"mod": ["a"] * 4}), "labels: branch: unknown name 'mod'; did you mean 'mood'?"),
-        ({"mood": [None] * 4}, "labels, column 'label': found no row with a label, expected at least one"),
+        ({"mood": [None] * 4}, "labels, column 'mood': found no row with a label, expected at least one"),
     ],
 )
 def test_labels_that_do_not_fit_are_one_sentence(bundle, labels, sentence):
@@ -409,6 +430,10 @@ def test_what_is_opened_is_a_folder(tmp_path, monkeypatch):
         ("runs", "runs: not a branch or a run; expected a folder with branch.json and weights.safetensors, or that of a run, "
          "such as runs/one"),
         (3, "found int, expected the folder of a branch or of a run, what fit returned, or a list of these"),
+        (
+            pd.DataFrame({"text": TEXTS}),
+            "found DataFrame, expected the folder of a branch or of a run, what fit returned, or a list of these",
+        ),
         ([None], "found list, expected the folder of a branch or of a run, what fit returned, or a list of these"),
     ):  # fmt: skip
         with pytest.raises(BadInput) as error:
@@ -468,7 +493,7 @@ def test_a_multilabel_task_is_scored_on_the_columns_that_it_was_trained_on(bundl
     )
     only = bundle.only("columns")
     assert only.score(TEXTS, frame[["p", "r"]]) == {"columns": found["columns"]}
-    with pytest.raises(BadInput, match="labels: branch: unknown name 'r'"):
+    with pytest.raises(BadInput, match="labels: column 'p' is missing, expected one for each label of 'columns'"):
         bundle.score(TEXTS, frame[["r"]])
     with pytest.raises(BadInput, match="labels row 2: column 'p' holds '7', expected 0 or 1"):
         bundle.score(TEXTS, {"r": [0, 1, 0, 1], "p": [0, 7, 1, 1]})

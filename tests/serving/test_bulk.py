@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import count
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from bundletools import make
@@ -208,6 +209,16 @@ def test_parts_of_something_else_are_not_used(bundle, tmp_path, stopping, change
     assert said[:1] == ([sentence] if sentence else ["resuming after 3 rows that are done already"]) and stopping.asked == asked
     predict_file(other, source, tmp_path / "whole.jsonl", options=options)
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not parts.exists()
+
+
+def test_data_are_no_paths(bundle, tmp_path):
+    frame = pd.DataFrame({"text": ["secret words"]})
+    with pytest.raises(
+        BadInput, match=r"^source: found DataFrame, expected the path of a file; bundle\.predict takes texts in"
+    ):
+        predict_file(bundle, frame, tmp_path / "out.csv")
+    with pytest.raises(BadInput, match=r"^output: found DataFrame, expected the path of a file to write$"):
+        predict_file(bundle, "x.csv", frame)
 
 
 def test_nothing_that_trunkline_did_not_write_is_touched(bundle, tmp_path, stopping):

@@ -261,7 +261,10 @@ def test_what_is_saved_answers_the_same(kind, settings, tmp_path):
     assert back.score(X, y) == pytest.approx(model.score(X, y)) and back.get_params() == model.get_params()
     if kind == "one":
         assert back.classes_.dtype == bool
-    with pytest.raises(BadInput, match="is not empty; expected a new or empty folder"):
+    back.save(tmp_path / "model")  # in the place of what it is itself
+    assert type(model).load(tmp_path / "model").score(X, y) == pytest.approx(model.score(X, y))
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="is not empty; expected a new or empty folder, or one with an estimator that save has"):
         model.save(tmp_path / "model")
     other = TextRegressor if kind != "numbers" else TextClassifier
     with pytest.raises(BadInput, match=f"found a saved {type(model).__name__}, expected a {other.__name__}"):
@@ -275,8 +278,19 @@ def test_a_model_that_is_not_fitted_says_so(settings, tmp_path):
                 ask()
     with pytest.raises(NotFittedError):
         TextClassifier().predict_proba(["a"])
-    with pytest.raises(BadInput, match=r"estimator\.json"):
-        TextClassifier.load(tmp_path)
+    (tmp_path / "run" / "branches").mkdir(parents=True)
+    for folder, sentence in [
+        (
+            tmp_path,
+            f"{tmp_path}: no saved estimator in it; expected one that TextClassifier.save has written, with estimator.json",
+        ),
+        (tmp_path / "nope", f"{tmp_path / 'nope'}: no such folder; expected one that TextClassifier.save has written"),
+        (tmp_path / "run", f"{tmp_path / 'run'}: a branch or a run, and no saved estimator; Bundle.open opens it; expected"),
+        (pd.DataFrame({"a": [1]}), "load: found DataFrame, expected the path of a folder"),
+    ]:
+        with pytest.raises(BadInput) as error:
+            TextClassifier.load(folder)
+        assert str(error.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(

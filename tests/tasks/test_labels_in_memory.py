@@ -93,6 +93,9 @@ def test_a_number_and_the_string_of_it_are_one_label_and_told():
     assert task.label_findings(corpus_of(label=[1, "1", "b", True, "true"])) == [
         "'t': 2 labels stand in the data both as strings and as numbers or truth values, and count as one: '1', 'true'."
     ]
+    assert task.label_findings(corpus_of(label=["1", 1, "b"])) == [
+        "'t': 1 label stands in the data both as strings and as numbers or truth values, and counts as one: '1'."
+    ]
     assert task.label_findings(corpus_of(label=["1", "b"])) == []
 
 

@@ -281,6 +281,11 @@ def test_a_test_split_whose_labels_are_kept_back_is_left_out_and_said():
             {"text": "a"},
             "text: given together with a config; expected only with data, as a config",
         ),
+        (
+            {"data": {"train": "snips"}},
+            {"label": "a", "validation": 0.1, "test": 0.1},
+            "label, validation and test: given together with a config; expected only with data",
+        ),
         (FRAME, {"missing": 3}, "missing: expected a string or a list of strings that stand for a missing value"),
         (FRAME, {"missing": [None]}, "missing: expected a string or a list of strings that stand for a missing value"),
         ({"data": {"train": "snips"}}, {"missing": ["nan"]}, "missing: given together with a config; expected only with data"),

@@ -139,11 +139,18 @@ def labels(table: Table, name: str, where: str = "", *, missing: Missing = None)
             value = value[0] if isinstance(value, list) and len(value) == 1 else value
             label = repr(float(value)) if amounts and value is not None else label_of(value)
             if label is None and value is not None:
-                raise wrong(table, row, name, value, "a label (a string, a whole number or a truth value)")
+                raise wrong(table, row, name, value, f"a label (a string, a whole number or a truth value){_instead(value)}")
             out.append(label if label and not label.isspace() else None)
         return spelled_alike(out, keep_missing=not usual(missing))
 
     return table.parsed(("labels", name, policy(missing)), parse)
+
+
+def _instead(value: object) -> str:
+    """What to do about a value that is no label, as the end of the sentence that says so."""
+    if isinstance(value, list):
+        return "; lists of labels are for kind: multilabel"
+    return "" if type(value) in _KINDS else "; .astype(str) of the column makes strings of its values"
 
 
 def _are_amounts(values: list) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trunkline.branches import LayerState, SideBranch, methods
 from trunkline.errors import BadInput, TrunklineError, clipped
-from trunkline.files import atomic_directory, safe_name
+from trunkline.files import atomic_directory, path_of, safe_name
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import autocast
 from trunkline.model.approach import approach_of
@@ -168,7 +168,7 @@ def load_branch(path: str | Path, trunk: Trunk | str | None = None, *, device: s
         BadInput: no such directory, a file missing or broken, a newer schema, an unknown kind or method, or tensors that
             are missing, left over, misshaped or not finite.
     """
-    path = Path(path)
+    path = path_of(path, "load_branch", "the folder of a branch")
     described, stored = read_branch_file(path)
     file = f"{path}/branch.json"
     bounded = Bounded(stored, file)

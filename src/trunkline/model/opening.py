@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, TrunklineError, listed
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.compiling import compiled_copy
@@ -87,6 +88,8 @@ def _places(given: Any) -> list[Path]:
     elif isinstance(given, Mapping):
         given = given.values()
     try:
+        if is_table_like(given):  # its columns are no paths
+            raise TypeError
         return [Path(getattr(one, "path", one)) for one in given]
     except TypeError:
         found = type(given).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trunkline.data.guess.names import task_of_column
@@ -14,10 +14,16 @@ from trunkline.model.arguments import Asked
 from trunkline.model.branch import Branch
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion
-from trunkline.tasks import Targets
+from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
 
 NAMES = "the numbers of a ClassLabel become labels by its int2str"
+TYPES: dict[str | None, str] = {
+    "bool": "the labels of the branch are truth values, which numbers become by .astype(bool)",
+    "int": "the labels of the branch are whole numbers, which truth values become by .astype(int)",
+}
+
+_WORDS = "tokens"  # the column of the words, which are no answers
 
 
 def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[str, list[Any]]:
@@ -32,9 +38,9 @@ def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[
     Raises:
         BadInput: a branch that is not there, a list alone for several branches, or one of another length.
     """
-    names = list(branches)
+    names, given_columns = list(branches), None
     if is_table_like(labels):
-        labels = table_of(labels, "labels").columns
+        labels = given_columns = table_of(labels, "labels").columns
     if isinstance(labels, Mapping):
         labels = _together(labels, branches)
     if not isinstance(labels, Mapping):
@@ -45,13 +51,32 @@ def answers_of(labels: Any, branches: Mapping[str, Branch], count: int) -> dict[
     found: dict[str, list[Any]] = {}
     for given, own in labels.items():
         if (name := task_of_column(given, names)) is None:
-            raise unknown_name("labels: branch", given, names)
+            raise _unknown(given, labels, branches, given_columns)
         if name in found:
             raise BadInput(f"labels: found {name!r} twice, by its name and by that of its column, expected it once")
         found[name] = values_of(own, f"labels of {name}", "a list with one for each text")
         if len(found[name]) != count:
             raise BadInput(f"labels of {name}: found {len(found[name])} for {count} texts, expected one for each")
     return found
+
+
+def _unknown(
+    given: Any, labels: Mapping[Any, Any], branches: Mapping[str, Branch], columns: Mapping[str, Any] | None
+) -> BadInput:
+    """The error for answers that belong to no branch; `columns` are those of a table, where one was given."""
+    sets = {name: branch.task.labels for name, branch in branches.items() if branch.task.kind == "multilabel"}
+    lacking = {name: [one for one in held if one not in labels] for name, held in sets.items() if given in held}
+    if lacking:
+        name, missing = min(lacking.items(), key=lambda one: len(one[1]))
+        some, are = ("column", "is") if len(missing) == 1 else ("columns", "are")
+        return BadInput(
+            f"labels: {some} {listed(missing, 8, whole=True)} {are} missing, expected one for each label of {name!r}"
+        )
+    error = unknown_name("labels: branch", given, branches)
+    if columns is None or "did you mean" in str(error):
+        return error
+    answers = [name for name in columns if task_of_column(name, branches) or any(name in held for held in sets.values())]
+    return BadInput(f"{error}; only columns with answers can be given{f', here {answers}' if answers else ''}")
 
 
 def _together(labels: Mapping[Any, Any], branches: Mapping[str, Branch]) -> Mapping[Any, Any]:
@@ -112,10 +137,12 @@ def wanted(plan: Plan, given: Asked, whole: Portion, answers: Mapping[str, list[
             _check_tags(name, own, rows, [len(units) for units in corpus.units or ()], given.units is None)
         try:
             reader, held = task.with_answers(own, corpus)
+            called = {column: name for column in reader.columns() if column in held.table.columns and column != _WORDS}
+            held = replace(held, table=replace(held.table, headings=called))  # in messages: what the program calls the answers
             targets = reader.targets(held, reading)
         except UnknownLabel as error:
-            if _numbers(own) and not any(map(str.isdecimal, task.labels)):
-                raise UnknownLabel(f"{error}; {NAMES}") from None
+            if (hint := _of_other_type(own, task)) is not None:
+                raise UnknownLabel(f"{error}; {hint}") from None
             raise
         absent = int((~targets.present).sum()) if targets.offsets is None else sum(one is None for one in own)
         said = [
@@ -162,6 +189,14 @@ def _check_tags(name: str, answers: list[Any], rows: list[int], words: list[int]
             tags, have = "1 tag" if len(own) == 1 else f"{len(own)} tags", "1 word" if count == 1 else f"{count} words"
             hint = "; the words were found in the text: texts as lists of words say which they are" if found else ""
             raise BadInput(f"labels of {name}, text {row + 1}: found {tags} for {have}, expected one for each{hint}")
+
+
+def _of_other_type(values: list[Any], task: Task) -> str | None:
+    """What to do about answers of another type than the labels of a task, of which it knows none."""
+    if _numbers(values) and not any(map(str.isdecimal, task.labels)):
+        return TYPES["bool"] if task.label_type == "bool" else NAMES
+    there = [value for value in values if value is not None]
+    return TYPES["int"] if task.label_type == "int" and there and all(isinstance(value, bool) for value in there) else None
 
 
 def _numbers(values: list[Any]) -> bool:

@@ -18,6 +18,7 @@ from trunkline.data.empty import EmptyTexts
 from trunkline.data.table import Unread
 from trunkline.data.writing import Chosen, output_format
 from trunkline.errors import BadInput
+from trunkline.files import path_of
 from trunkline.model.bundle import Bundle
 from trunkline.model.noticed import Noticed
 from trunkline.model.prepared import Answer, Prepared, nothing, prepare
@@ -102,7 +103,8 @@ def predict_file(
         BadInput: no row can be read, the source cannot be read at all or to its end, or the output cannot hold what is in it.
         TrunklineError: another process is predicting into the same file.
     """
-    output, source = Path(output), str(source)
+    source = str(path_of(source, "source", "the path of a file; bundle.predict takes texts in memory"))
+    output = path_of(output, "output", "the path of a file to write")
     chosen = output_format(output, format)
     check_output(output, source)
     chunks = file_chunks(source, CHUNK, format=input_format, otherwise="text")

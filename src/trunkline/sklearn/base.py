@@ -19,10 +19,11 @@ from sklearn.utils.validation import column_or_1d
 
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, clipped
-from trunkline.files import atomic_directory, cache_dir, new_folder, read_object, write_json
+from trunkline.files import atomic_directory, cache_dir, new_folder, path_of, read_object, write_json
 from trunkline.model.arguments import texts_of
 from trunkline.model.branch import save_branch
 from trunkline.model.bundle import Bundle
+from trunkline.model.folders import is_branch_or_run
 from trunkline.sklearn.parameters import checked
 from trunkline.terminal import leads
 from trunkline.trackers.progress import shown_from_python
@@ -32,6 +33,7 @@ from trunkline.training.guessed import training_for
 TASK = "label"  # the name of the task, and of the branch that it becomes
 NO_Y = "y: requires y to be passed, but the target y is None"  # scikit-learn's own words, which its tools look for
 FILE, BRANCH = "estimator.json", "branch"
+FOLDER = "the path of a folder"
 
 
 class TextEstimator(BaseEstimator):
@@ -71,13 +73,21 @@ class TextEstimator(BaseEstimator):
         self.verbose = verbose
 
     def save(self, folder: str | Path) -> None:
-        """Write the fitted estimator to a new or an empty folder, as JSON and safetensors; `load` reads it.
+        """Write the fitted estimator to a folder, as JSON and safetensors; `load` reads it.
+
+        Args:
+            folder: new, empty, or one with an earlier estimator that `save` has written and nothing else, which is replaced.
 
         Raises:
-            BadInput: something is in the folder, or a parameter is nothing that JSON can hold.
+            BadInput: something else is in the folder, or a parameter is nothing that JSON can hold.
         """
         self._fitted()
-        path = new_folder(Path(folder))
+        path = path_of(folder, "save", FOLDER).expanduser().resolve()
+        if not _is_saved(path):
+            try:
+                new_folder(path)
+            except BadInput as error:
+                raise BadInput(f"{error}, or one with an estimator that save has written and nothing else") from None
         try:
             json.dumps(params := self._plain_params())
         except (TypeError, ValueError):
@@ -89,7 +99,13 @@ class TextEstimator(BaseEstimator):
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Return the fitted estimator that `save` has written; BadInput if there is none of this class."""
-        path = Path(folder)
+        path = path_of(folder, "load", FOLDER)
+        if not (path / FILE).exists():
+            if is_branch_or_run(path):
+                way = f"Bundle.open opens it; expected a folder that {cls.__name__}.save has written"
+                raise BadInput(f"{path}: a branch or a run, and no saved estimator; {way}")
+            found = "no saved estimator in it" if path.exists() else "no such folder"
+            raise BadInput(f"{path}: {found}; expected one that {cls.__name__}.save has written, with {FILE}")
         described = read_object(path / FILE)
         if described.get("class") != cls.__name__:
             raise BadInput(f"{path / FILE}: found a saved {clipped(described.get('class'))}, expected a {cls.__name__}")
@@ -207,6 +223,17 @@ class TextEstimator(BaseEstimator):
             name: value for name, value in run.tasks[TASK]["validation"].items() if not isinstance(value, dict)
         }
         self.findings_ = [_of_arguments(finding) for finding in run.summary["findings"]]
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether a folder holds what `save` writes, and nothing else."""
+    inside = {str(entry.relative_to(path)) for entry in path.rglob("*")} if path.is_dir() else set()
+    if inside != {FILE, BRANCH, f"{BRANCH}/branch.json", f"{BRANCH}/weights.safetensors"}:
+        return False
+    try:
+        return read_object(path / FILE).keys() == {"class", "parameters", "fitted"}
+    except BadInput:
+        return False
 
 
 def _of_arguments(sentence: str) -> str:

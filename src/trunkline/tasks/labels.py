@@ -244,7 +244,8 @@ def of_two_types(task: str, values: Iterable[Any], labels: Sequence[str | None])
         *most, last = (f"{name} ({count:,})" for name, count in counts.most_common())
         named = f"{', '.join(most)} and {last}"
         return [f"{task!r}: the labels are of several types, {named}; predictions give all of them as strings."]
-    said = f"{task!r}: {len(both):,} labels stand in the data both as strings and as numbers or truth values, and count as one"
+    stand, count = ("1 label stands", "counts") if len(both) == 1 else (f"{len(both):,} labels stand", "count")
+    said = f"{task!r}: {stand} in the data both as strings and as numbers or truth values, and {count} as one"
     return [f"{said}: {listed(both, 8, whole=True)}." if may_name(list(types)) else f"{said}."]
 
 

@@ -86,7 +86,8 @@ def _has_columns(given: Mapping[Any, Any]) -> bool:
 
 def _refuse(keywords: Mapping[str, Any], what: str) -> None:
     if keywords:
-        names = " and ".join(keywords)
+        *most, last = keywords
+        names = f"{', '.join(most)} and {last}" if most else last
         raise BadInput(f"{names}: given together with {what}; expected only with data, as a config defines it")
 
 
