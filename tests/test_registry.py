@@ -94,6 +94,8 @@ def test_what_is_no_name_is_refused(package, name, said):
 def test_a_side_branch_is_had_without_the_peft_library_or_another_method():
     probe = """
 import sys
+import trunkline.model.folders, trunkline.serving.http.listening
+assert not {"torch", "fastapi"} & set(sys.modules)  # a port that is taken is found before these are loaded
 ASKED = {"trunkline." + name for name in ("branches.probe", "branches.scalar_mix", "tasks.sequence", "tasks.regression",
     "tuners.lora")} | {"peft", "datasets", "matplotlib"}
 import trunkline.model.bundle, trunkline.training.fit

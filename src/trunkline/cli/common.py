@@ -12,9 +12,11 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
@@ -59,6 +61,7 @@ class Empty(StrEnum):
 
 
 PACKAGE = Path(trunkline.__file__).parent
+SLOW = 5.0  # seconds after which a log is told what takes so long
 UNLIMITED = 100_000  # characters of a line that is written to a file or a pipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, everything else to stderr.")]
@@ -135,6 +138,22 @@ def tell(sentence: str, indent: int = 2) -> None:
         return
     for line in wrapped(sentence, shutil.get_terminal_size().columns if sys.stderr.isatty() else None, indent):
         typer.echo(line, err=True)
+
+
+@contextmanager
+def working(what: str, seconds: float = SLOW) -> Iterator[None]:
+    """Say on a terminal what is being done meanwhile; in a log it is one line, if it takes longer than `seconds`."""
+    if not err().file.isatty():
+        timer = threading.Timer(seconds, tell, (what,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        return
+    with err().status(what):
+        yield
 
 
 def below(path: Path) -> str:

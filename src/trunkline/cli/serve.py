@@ -14,11 +14,11 @@ from trunkline.cli.common import (
     PrecisionChange,
     TrunkDtype,
     TrunkName,
-    err,
     guarded,
     out,
     print_json,
     tell,
+    working,
 )
 from trunkline.errors import BadInput
 
@@ -34,8 +34,15 @@ def _advice(bundle: Bundle) -> list[str]:
 
     if not compiles():
         return []
-    with err().status(f"measuring once what this machine computes fastest, {TAKES}"):
+    with working(f"measuring once what this machine computes fastest, {TAKES}"):
         return advice(bundle.trunk, speeds(bundle.trunk))
+
+
+def _loading(backend: str | None, dtype: str | None) -> str:
+    what = "loading the trunk and the branches"
+    if backend is dtype is None:
+        return what
+    return f"{what}, compiling and checking what differs from training: this may take minutes"
 
 
 @guarded
@@ -111,9 +118,9 @@ def serve(
     """
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch
-    from trunkline.serving.http import run
+    from trunkline.serving.http.listening import address_of, bind, check_installed, is_loopback, with_hosts
 
-    run.check_installed()
+    check_installed()
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         raise no_branch(bad[0])
     if folder is not None and not folder.is_dir():
@@ -128,17 +135,18 @@ def serve(
         docs=docs,
         timeout=timeout,
     )
-    listening = run.bind(host, port)
+    listening = bind(host, port)  # before torch is imported, which takes seconds
     try:
-        if not run.is_loopback(listening) and not settings.covered and not without_keys:
+        if not is_loopback(listening) and not settings.covered and not without_keys:
             raise BadInput(
                 f"--host {host}: found no keys, expected --keys FILE or TRUNKLINE_KEYS where others than this machine can "
                 "reach it, or --without-keys"
             )
-        with err().status("loading the trunk"), loading():
+        with working(_loading(backend, dtype)), loading():
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
             from trunkline.serving.http.logs import json_logs
+            from trunkline.serving.http.run import log, serve_engine
             from trunkline.serving.workers import divide_cores
             from trunkline.training.allocator import share_one_arena
 
@@ -150,7 +158,7 @@ def serve(
             engine = Engine(bundle, limits)
         for sentence in [*bundle.findings, *_advice(bundle)]:
             tell(sentence)
-        address = run.address_of(listening)
+        address = address_of(listening)
 
         def started() -> None:
             if at_start:
@@ -162,9 +170,10 @@ def serve(
             out().print(f"curl {address}/v1/predict {key}{body}", soft_wrap=True, markup=False)
 
         with json_logs():
-            run.serve(engine, run.with_hosts(settings, listening, host), listening, started)
-        if not engine.close(settings.drain_seconds):
-            tell("some requests were not answered in time")
+            serve_engine(engine, with_hosts(settings, listening, host), listening, started)
+            if not engine.close(settings.drain_seconds):
+                log.warning("some requests were not answered in time")
+            log.info("ended")
     finally:
         listening.close()
     return {}

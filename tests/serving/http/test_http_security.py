@@ -20,8 +20,8 @@ from trunkline.model.bundle import Bundle
 from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.http.app import create_app
 from trunkline.serving.http.keys import Keys, from_environment
+from trunkline.serving.http.listening import bind, is_loopback, with_hosts
 from trunkline.serving.http.logs import JsonLines
-from trunkline.serving.http.run import bind, is_loopback, with_hosts
 from trunkline.serving.http.security import OPEN
 from trunkline.serving.http.settings import Settings
 from trunkline.trunk.load import load_trunk
@@ -92,6 +92,9 @@ def test_keys_of_a_file_are_exchanged_without_a_restart(engine, tmp_path, caplog
     assert [status("short"), status("third-key")] == [401, 200]
     file.unlink()
     assert [status("third-key"), status("")] == [200, 401]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]  # each reason once
+    assert len(told) == 2 and f"{file} line 1: found a key of 5 characters" in told[0]
+    assert f"{file}: cannot be read (No such file" in told[1]
     file.write_text("")  # no key at all lets nobody in
     assert [status("third-key"), status("")] == [401, 401]
     assert "key" in caplog.text and "third" not in caplog.text
@@ -344,13 +347,18 @@ def test_metrics_and_logs_tell_no_text(engine, caplog):
         client.post("/v1/predict", json={"texts": ["so good a film", "paris"]})
         client.get("/secret/paris?q=paris")
         client.post("/v1/predict", json={"paris": 1})
+        client.get("/openapi.json")
+        client.delete("/v1/tasks/paris")
+        client.put("/livez")
+        client.get("/livez%0a")
     text = client.get("/metrics").text
     assert 'trunkline_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
-    assert 'trunkline_requests_total{method="GET",route="other",status="404"} 1.0' in text
+    assert 'trunkline_requests_total{method="GET",route="other",status="404"} 2.0' in text
     assert 'trunkline_branch_texts_total{branch="mood"} 2.0' in text and "trunkline_queue_tokens 0.0" in text
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if hasattr(record, "facts")]
     assert [(line["route"], line["status"]) for line in lines] == [
-        ("/v1/predict", 200), ("other", 404), ("/v1/predict", 422)
+        ("/v1/predict", 200), ("other", 404), ("/v1/predict", 422), ("/openapi.json", 200), ("/v1/tasks/{name:path}", 403),
+        ("/livez", 403), ("other", 404),
     ]  # fmt: skip
     assert lines[0]["texts"] == 2 and lines[0]["tokens"] > 4 and lines[0]["ms"] > 0
     assert "paris" not in text + json.dumps(lines) and "film" not in text + json.dumps(lines)

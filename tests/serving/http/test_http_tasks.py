@@ -61,7 +61,8 @@ def files(folder):
     return {"branch": (folder / "branch.json").read_bytes(), "weights": (folder / "weights.safetensors").read_bytes()}
 
 
-def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folder):
+def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folder, caplog):
+    caplog.set_level("INFO", "trunkline.serving")
     assert client.put("/v1/tasks/slots", json={"branch": "slots"}).status_code == 201
     assert names(client) == ["mood", "slots"]
     task = client.put("/v1/tasks/slots", json={"branch": "slots"})
@@ -73,6 +74,17 @@ def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folde
     assert found == pytest.approx({key: expected["two"][key] for key in ("label", "score")}, abs=1e-5)
     assert client.delete("/v1/tasks/slots").status_code == 204 and client.delete("/v1/tasks/slots").status_code == 404
     assert names(client) == ["mood", "two"] and (folder / "slots" / "branch.json").is_file()
+    changes = [told.facts for told in caplog.records if told.facts["method"] in ("PUT", "DELETE")]
+    assert [(one["status"], one.get("task")) for one in changes] == [
+        (201, "slots"), (200, "slots"), (201, "two"), (204, "slots"), (404, None)
+    ]  # fmt: skip
+    for name in names(client):
+        client.delete(f"/v1/tasks/{name}")
+    refused = client.post("/v1/predict", json={"text": "a"})  # ready all the same: a task may be added
+    assert (refused.status_code, refused.json()["error_type"]) == (503, "unavailable") and "no task" in refused.json()["error"]
+    assert (
+        client.get("/readyz").status_code == 200 and client.put("/v1/tasks/slots", json={"branch": "slots"}).status_code == 201
+    )
 
 
 def test_a_branch_is_sent_as_its_two_files(client, folder):

@@ -18,6 +18,7 @@ from bundletools import make
 from clitools import invoke
 from tiny import tiny_bert
 
+from trunkline.cli.common import working
 from trunkline.model.branch import save_branch
 from trunkline.trunk.load import load_trunk
 
@@ -160,6 +161,9 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
     assert told.startswith(b"HTTP/1.1 503 ") and json.loads(told.partition(b"\r\n\r\n")[2])["error_type"] == "unavailable"
     lines = (tmp_path / "err").read_text().splitlines()
     assert {json.loads(line)["status"] for line in lines if '"request"' in line} >= {200, 499, 503}
+    events = [json.loads(line) for line in lines if '"event": "request"' not in line]
+    assert [line["event"] for line in events] == ["requests are taken", "told to end: new requests are refused", "ended"]
+    assert events[0]["tasks"] == ["mood"] and events[1]["requests"] == 1
     assert "so good" not in "".join(lines) and "Traceback" not in "".join(lines)
 
 
@@ -183,6 +187,14 @@ def test_a_second_signal_ends_it_while_it_computes(server):
     assert process.exitcode == 128 + signal.SIGTERM
 
 
+def test_what_takes_long_is_one_line_of_a_log(capsys):
+    with working("nothing"):
+        pass
+    with working("compiling", seconds=0.0):
+        until(lambda: capsys.readouterr().err == "compiling\n")
+    assert capsys.readouterr().err == ""
+
+
 def test_what_it_cannot_serve_ends_with_one_sentence(branch, tmp_path, monkeypatch):
     def refused(*arguments):
         result = invoke("serve", *map(str, arguments))
@@ -202,5 +214,5 @@ def test_what_it_cannot_serve_ends_with_one_sentence(branch, tmp_path, monkeypat
     (broken / "branch.json").write_bytes((branch / "branch.json").read_bytes())
     (broken / "weights.safetensors").write_bytes(b"\x80\x04pickle")
     assert "cannot be read as safetensors" in refused(broken, "--port", 0)
-    monkeypatch.setattr("trunkline.serving.http.run.MODULES", ("fastapi", "no_such_module"))
+    monkeypatch.setattr("trunkline.serving.http.listening.MODULES", ("fastapi", "no_such_module"))
     assert "pip install 'trunkline[serve]'" in refused(branch)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.serving.http.errors import as_refused, error_response, stopping
 from trunkline.serving.http.metrics import Metrics
+from trunkline.serving.http.security import CONTROL
 from trunkline.serving.http.tracing import Tracer
 
 log = logging.getLogger("trunkline.serving.http.access")
@@ -59,7 +62,7 @@ class Access:
         if (queued := told.get("queued")) is not None:
             self.metrics.queue_seconds.observe(queued)
         if route not in QUIET or status >= 400:
-            facts = {key: told[key] for key in ("texts", "tokens") if key in told}
+            facts = {key: told[key] for key in ("texts", "tokens", "task") if key in told}
             log.info("request", extra={"facts": {"method": method, "route": route, "status": status} | facts | _ms(seconds)})
 
 
@@ -69,6 +72,24 @@ def _ms(seconds: float) -> dict[str, float]:
 
 def route_of(scope: Scope) -> str:
     """The address as the routes have it, without what a client put into it; "other" for one that there is not."""
-    route = scope.get("route")
+    route = scope.get("route") or _matching(scope)
     path = getattr(route, "path", None)
     return path if isinstance(path, str) and path else "other"
+
+
+def _matching(scope: Scope) -> object:
+    """The route of a request that was refused before one was looked for, or of what keeps none in the scope."""
+    if CONTROL.search(scope["path"]):
+        return None
+    found = [(match, route) for route in _flat(scope["app"].routes) if (match := route.matches(scope)[0]) != Match.NONE]
+    return max(found, key=lambda one: one[0].value, default=(None, None))[1]  # rather one with the method, too
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+    """Routes one by one: FastAPI keeps those of a router that was included together."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from _flat(inner.routes)

@@ -39,6 +39,7 @@ class Keys:
         self.file = file
         self._more = tuple(_digest(_checked(key, where)) for key in more)
         self._version: _Version | None = None
+        self._failed: str | None = None  # why the file could not be read, where that has been logged
         self._from_file: Digests = ()
         if file is not None:
             check_regular(file)
@@ -65,12 +66,14 @@ class Keys:
                 if version != self._version:
                     self._from_file = _read(self.file)
                     log.info("read the keys again: there are %d now", len(self._from_file) + len(self._more))
-                    self._version = version
-            except (OSError, TrunklineError) as error:
-                version = (0, 0, 0)
-                if self._version != version:
-                    log.error("the keys stay as they were, as their file cannot be read (%s)", type(error).__name__)
-                    self._version = version
+                    self._version, self._failed = version, None
+            except (OSError, TrunklineError) as error:  # whose sentences name the file and the line, and repeat no key
+                sentence = (
+                    str(error) if isinstance(error, TrunklineError) else f"{self.file}: cannot be read ({error.strerror})"
+                )
+                if sentence != self._failed:
+                    log.error("the keys stay as they were: %s", sentence)
+                self._version, self._failed = None, sentence
         return self._from_file + self._more
 
 

@@ -1,83 +1,35 @@
-"""An app that listens: its address, and its end."""
+"""An app that answers requests, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
+import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from trunkline.errors import BadInput
 from trunkline.serving.engine import Engine
+from trunkline.serving.http.listening import address_of
 from trunkline.serving.http.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+log = logging.getLogger("trunkline.serving")
+
 BACKLOG = 2048
 SWITCH = 0.001  # seconds after which a thread hands on the interpreter: the event loop waits for the engine's threads less long
 CLOSING = 5.0  # seconds that connections are given to close once all requests are answered
-MODULES = ("fastapi", "uvicorn", "httptools", "uvloop", "prometheus_client", "python_multipart")
 
 
-def check_installed() -> None:
-    """BadInput where the extra `serve` is not installed."""
-    from importlib.util import find_spec
-
-    missing = [name for name in MODULES if find_spec(name) is None]
-    if missing:
-        raise BadInput(f"serving needs the package {missing[0]}, which is not installed; pip install 'trunkline[serve]'")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket for an address, which listens once requests are taken; BadInput where the address is not there or is in use."""
-    where = f"{host} port {port}"
-    if not 0 <= port <= 65535:
-        raise BadInput(f"{where}: no such port, expected one from 0 to 65535")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except (OSError, UnicodeError) as error:
-        raise BadInput(f"{where}: no address to listen on ({getattr(error, 'strerror', None) or error})") from None
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind(address)
-    except OSError as error:
-        made.close()
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise BadInput(f"{where}: in use by another program; --port names another one, 0 takes any that is free") from None
-        raise BadInput(f"{where}: cannot be listened on ({getattr(error, 'strerror', None) or error})") from None
-    made.setblocking(False)
-    return made
-
-
-def is_loopback(listening: socket.socket) -> bool:
-    """Whether only this machine reaches it."""
-    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
-
-
-def address_of(listening: socket.socket) -> str:
-    """The URL of a listening socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def with_hosts(settings: Settings, listening: socket.socket, host: str) -> Settings:
-    """Settings that let in only requests for a name of this machine, where it listens on loopback."""
-    if not is_loopback(listening):
-        return settings
-    return replace(settings, hosts=frozenset({host.lower(), "localhost", "127.0.0.1", "[::1]", listening.getsockname()[0]}))
-
-
-def serve(engine: Engine, settings: Settings, listening: socket.socket, started: Callable[[], None] = lambda: None) -> None:
+def serve_engine(
+    engine: Engine, settings: Settings, listening: socket.socket, started: Callable[[], None] = lambda: None
+) -> None:
     """Answer requests until SIGTERM or SIGINT; then refuse new ones, answer those that are there, and return.
 
     Args:
@@ -96,6 +48,8 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket, started:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
+                facts = {"address": address_of(listening), "tasks": list(engine.branches)}
+                log.info("requests are taken", extra={"facts": facts})
                 started()
 
         @contextmanager
@@ -149,6 +103,8 @@ class Ending:
 
     def begin(self) -> None:
         """Refuse new requests, and end once the others are answered; in the event loop."""
+        admission = self._app.state.service.engine.admission
+        log.info("told to end: new requests are refused", extra={"facts": {"requests": admission.requests}})
         self._app.state.service.stopping = True
         self._task = asyncio.get_running_loop().create_task(self._drain())
 

@@ -20,7 +20,7 @@ from trunkline.serving.http.settings import Settings
 OPEN = frozenset({"/livez"}) | PAGES  # what is read without a key: the files of the page are the same everywhere
 READS = frozenset({"GET", "HEAD"})
 CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
 
@@ -52,7 +52,7 @@ class Gate:
             if not reads_open:
                 self._check_key(headers.get(b"authorization", b""), changes)
             limit = self.settings.upload_bytes if changes else self.settings.body_bytes
-            if _CONTROL.search(scope["path"]):  # the routes would take a name for that without the line end behind it
+            if CONTROL.search(scope["path"]):  # the routes would take a name for that without the line end behind it
                 raise of_status(404)
             length = self._check_body(headers, limit)
         except Refused as refused:

@@ -115,7 +115,7 @@ async function send(anew = false) {
     if (page.running !== running) return; // a newer request is under way
     page.running = null;
     busy(false);
-    if ([400, 404, 422].includes(error.status) && (await changed())) return loadTasks();
+    if ([400, 404, 422, 503].includes(error.status) && (await changed())) return loadTasks();
     return refused(error);
   }
   if (page.running !== running) return;

@@ -21,7 +21,7 @@ from trunkline.serving.http.errors import Gone, Refused, remember, stopping
 from trunkline.serving.http.models import BranchFolder, TaskFacts
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.routes.tasks import known_branch
-from trunkline.serving.http.service import Service
+from trunkline.serving.http.service import Service, facts
 from trunkline.serving.http.uploads import fit_name, load_folder, load_sent
 
 FIELDS = {"branch": JSON, "weights": WEIGHTS, JSON: JSON, WEIGHTS: WEIGHTS}  # of a form, and the file that each holds
@@ -65,9 +65,12 @@ def router(service: Service) -> APIRouter:
             fit_name(name, "the name of the task")
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             async with _sent(request) as files:
-                return await _put(service, name, load_sent, files)
-        body = await read_json(request, BranchFolder)
-        return await _put(service, name, load_folder, service.settings.branches, body.branch, name)
+                answer = await _put(service, name, load_sent, files)
+        else:
+            body = await read_json(request, BranchFolder)
+            answer = await _put(service, name, load_folder, service.settings.branches, body.branch, name)
+        facts(request)["task"] = name  # of a task that is served, and so one that may be logged
+        return answer
 
     @made.delete(
         "/v1/tasks/{name:path}",
@@ -76,7 +79,7 @@ def router(service: Service) -> APIRouter:
         operation_id="delete_task",
         summary="Remove a task",
     )
-    async def delete_task(name: str) -> Response:
+    async def delete_task(name: str, request: Request) -> Response:
         """Serve this task no more. Requests that are being answered still get its answers; nothing is removed from disk."""
         async with service.changing:
             if service.stopping:
@@ -84,6 +87,7 @@ def router(service: Service) -> APIRouter:
             known_branch(service, name)
             await off_loop(True, service.engine.remove, name)
             service.metrics.forget(name)
+        facts(request)["task"] = name
         return Response(status_code=204)
 
     return made

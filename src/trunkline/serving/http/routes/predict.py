@@ -11,6 +11,7 @@ from starlette.responses import Response
 from trunkline.errors import BadInput, listed
 from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, off_loop
 from trunkline.serving.http.cards import trunk_name
+from trunkline.serving.http.errors import Refused
 from trunkline.serving.http.models import PredictAnswer, PredictRequest
 from trunkline.serving.http.naming import alone, named, several
 from trunkline.serving.http.routes.documented import errors
@@ -51,6 +52,8 @@ def router(service: Service) -> APIRouter:
 
 def as_request(body: PredictRequest, service: Service) -> Request:
     """What the engine is asked; BadInput where keys do not go together."""
+    if not service.engine.branches:
+        raise Refused(503, "unavailable", "no task is served now; PUT /v1/tasks/NAME adds one")
     if (body.text is None) == (body.texts is None):
         raise BadInput(f"found {'text and texts' if body.text is not None else 'neither text nor texts'}, expected one of them")
     if body.text is not None and body.pairs is not None:
