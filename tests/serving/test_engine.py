@@ -17,6 +17,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.bundle import Bundle
 from trunkline.model.words import joined
 from trunkline.serving import engine as engines
+from trunkline.serving.admission import Admission, weight
 from trunkline.serving.engine import Engine, Limits
 from trunkline.serving.observed import Computed
 from trunkline.serving.request import Closed, Expired, Overloaded, Request
@@ -204,6 +205,13 @@ def test_the_queue_counts_tokens_once_they_are_known(singles, monkeypatch):
         held.free.set()
         assert all(future.result(30).predictions for future in [first, *waiting])
         assert engine.admission.queued == engine.admission.requests == 0
+
+
+def test_what_is_estimated_of_scripts():
+    """About 0.3 tokens a character of Latin script, with accents or without, and one a character of CJK."""
+    for text, least, most in [("a film " * 100, 0.3, 0.3), ("caf\u00e9 film" * 100, 0.3, 0.35), ("\u4e2d\u6587" * 100, 1, 1)]:
+        assert least - 0.01 <= Admission.estimated(weight(text), 0) / len(text) <= most + 0.01
+    assert weight("") == 0 and weight("\ud800") > 1
 
 
 def first_tokens(singles):

@@ -7,8 +7,17 @@ import threading
 from trunkline.serving.request import Closed, Overloaded, Room
 
 TOKENS_A_CHARACTER = 0.3  # of English and most European languages; what a request is counted with until it has been tokenised
+TOKENS_A_BYTE = 0.35  # more, for each byte of UTF-8 beyond one a character: a CJK character, of three bytes, is about one token
 FORGETTING = 0.9  # share of earlier measurements that stays with each new one
 LONGEST_WAIT = 60.0  # seconds that a caller is told to wait, at most
+
+
+def weight(text: str) -> int:
+    """The characters of ASCII that have about as many tokens as `text`."""
+    if text.isascii():
+        return len(text)
+    more = len(text.encode("utf-8", "surrogatepass")) - len(text)
+    return len(text) + round(more * TOKENS_A_BYTE / TOKENS_A_CHARACTER)
 
 
 class Admission:
@@ -29,7 +38,7 @@ class Admission:
 
     @staticmethod
     def estimated(characters: int, texts: int) -> int:
-        """Tokens of texts of so many characters that are read, special ones included, as far as can be said unseen."""
+        """Tokens of texts with so many characters that are read, as `weight` counts them, as far as can be said unseen."""
         return int(characters * TOKENS_A_CHARACTER) + 2 * texts + 1
 
     def enter(self, tokens: int) -> Room:

@@ -24,7 +24,7 @@ from trunkline.model.arguments import asked
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.plan import Plan
-from trunkline.serving.admission import Admission
+from trunkline.serving.admission import Admission, weight
 from trunkline.serving.batch import Finished, Groups, present, run_batch
 from trunkline.serving.check import check_branch
 from trunkline.serving.observed import Computed, Observer, Presented, Tokenised
@@ -121,7 +121,7 @@ class Engine:
             request.empty_texts,
             any(plan.branches[name].task.answers.units for name in names),
         )
-        characters = sum(map(plan.weight, given.texts)) + sum(map(plan.weight, given.pairs or ()))
+        characters = sum(weight(text[: plan.weight(text)]) for text in (*given.texts, *(given.pairs or ())))
         room = self.admission.enter(self.admission.estimated(characters, len(given.texts)))
         job = Job(request, given, plan, names, room)
         job.predictions = [{name: dict.fromkeys(plan.branches[name].task.parts) for name in names} for _ in given.texts]

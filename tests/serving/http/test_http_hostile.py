@@ -106,6 +106,8 @@ LARGE = {
     "10,000 texts": {"texts": ["a"] * 10_000, **MOOD},
     "5 MB": {"text": "sesame " * 720_000, **MOOD},
     "a second text of 1 MB": {"text": "a", "pair": "a" * 1_000_000, "tasks": ["pair"]},
+    "texts of a script with a token a character": {"texts": ["\u4e2d" * 34_000] * 2, "tasks": ["slots"]},
+    "characters without width": {"text": "\u200b" * 70_000, "tasks": ["slots"]},
     "many words": {"texts": [["sesame"] * 40_000] * 10, "tasks": ["slots"]},
 }
 

@@ -11,6 +11,7 @@ from starlette.requests import Request as HttpRequest
 
 from trunkline.errors import BadInput
 from trunkline.model.branch import Branch
+from trunkline.serving.admission import weight
 from trunkline.serving.engine import Engine
 from trunkline.serving.http.bodies import off_loop
 from trunkline.serving.http.errors import Gone, Refused, stopping
@@ -65,17 +66,17 @@ class Service:
         for number, (text, units) in enumerate(zip(texts, request.units or (), strict=False)):
             if isinstance(text, str) and len(units) > len(text):
                 raise BadInput(f"units[{number}]: found {len(units)}, expected at most {len(text)}, one for each character")
-        total = 0
+        read, plan = 0, self.engine.bundle.plan
         for what, some in (("texts", texts), ("pairs", pairs)):
             for number, text in enumerate(some):
                 size = len(text) if isinstance(text, str) else sum(map(len, text)) + len(text)
                 if size > limits.characters:
                     where = naming(what, number)
                     raise Refused(413, "too_large", f"{where}: found {size} characters, expected at most {limits.characters}")
-                total += size
-        plan = self.engine.bundle.plan
-        read = sum(plan.weight(text) for text in texts if isinstance(text, str))
-        read += total - sum(len(text) for text in texts if isinstance(text, str))  # words and second texts count whole
+                if not isinstance(text, str):
+                    read += sum(map(weight, text)) + len(text)
+                else:
+                    read += weight(text[: plan.weight(text)] if what == "texts" else text)  # second texts count whole
         if (tokens := self.engine.admission.estimated(read, count)) > limits.tokens:
             where = naming("texts", None)
             raise Refused(413, "too_large", f"{where}: found about {tokens} tokens, expected at most {limits.tokens}")
