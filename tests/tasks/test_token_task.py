@@ -35,6 +35,21 @@ def certain(targets, width, strength=8.0):
     return np.eye(width, dtype=np.float32)[targets.values] * strength
 
 
+def test_tags_of_any_scheme_are_read_from_any_column():
+    columns = {
+        "tokens": [["New", "York"], ["so", "Ann"]],
+        "mine": [["LOC", "LOC"], ["O", "PER"]],
+        "pos": [["N", "N"], ["A", "N"]],
+    }
+    corpus = build_corpus(Table("train.jsonl", columns), text=None, tokens="tokens")
+    task = fitted("token", corpus, tokens="tokens", tags="mine")
+    assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"] and task.targets(corpus).values.tolist() == [1, 2, 0, 3]
+    said = "the tags in column 'mine' without a prefix (IO): neighbouring words of one tag were read as one span."
+    assert said in task.findings(corpus)
+    parts = fitted("token", corpus, tokens="tokens", tags="pos")
+    assert parts.targets(corpus).values.tolist() == [3, 3, 1, 3]
+
+
 def test_targets_from_tags():
     corpus = tagged()
     task = fit_tags(corpus)

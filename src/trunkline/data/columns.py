@@ -258,10 +258,16 @@ def _not_strings(value: Any) -> str:
 
 
 def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list[list[str] | None]:
-    """Return a column of tag lists in IOB2, each as long as its token list; None where either is missing."""
+    """Return a column of tag lists in IOB2, each as long as its token list; None where either is missing.
+
+    They may be in any scheme that a CoNLL file may have; which one is told by all of them.
+    """
+    from trunkline.data.formats.conll_tags import converted, scheme_of_column  # here, as formats read columns, too
+
     words_of, values = token_lists(table, tokens), token_lists(table, tags, where)
 
     def parse() -> list[list[str] | None]:
+        scheme = scheme_of_column(values)
         out: list[list[str] | None] = []
         for row, (words, value) in enumerate(zip(words_of, values, strict=True)):
             if words is None or value is None:
@@ -274,7 +280,7 @@ def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list
                     "expected one tag a token"
                 )
             try:
-                out.append(_same(value, to_iob2(value)))
+                out.append(_same(value, to_iob2(value if scheme == "iob" else converted(value, scheme))))
             except BadInput as error:
                 raise BadInput(f"{table.where(row)}: {table.named(tags)}, {error}") from None
         return out

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns
 from trunkline.data.corpus import Corpus
-from trunkline.data.formats.conll_tags import converted, scheme_of_lists
+from trunkline.data.formats.conll_tags import SAID, converted, scheme_of_column, scheme_of_lists
 from trunkline.data.values.offsets import Counted
 from trunkline.errors import BadInput
 from trunkline.tasks import base, losses, metrics
@@ -255,7 +255,15 @@ class TokenTask(Task):
     def findings(self, corpus: Corpus) -> list[str]:
         present = [row is not None for row in _tag_rows(self.name, self.config, corpus)]
         column = self.config.tags or self.config.spans or ""
-        return space.skipped(self.name, corpus, [column], present, self.config.missing) + self.changes(corpus)
+        skipped = space.skipped(self.name, corpus, [column], present, self.config.missing)
+        return skipped + self.changes(corpus) + self._scheme_findings(corpus)
+
+    def _scheme_findings(self, corpus: Corpus) -> list[str]:
+        """The sentence on tags that are not in IOB."""
+        if self.config.tags is None or _span_column(self.name, self.config, corpus) is not None:
+            return []
+        said = SAID.get(scheme_of_column(columns.token_lists(corpus.table, self.config.tags)))
+        return [] if said is None else [said.format(f"the tags in {corpus.table.named(self.config.tags)}")]
 
     def changes(self, corpus: Corpus) -> list[str]:
         spans = _span_column(self.name, self.config, corpus)

@@ -87,6 +87,13 @@ def scheme_of_lists(rows: Iterable[Sequence[str] | None]) -> Scheme:
     return "iob" if scheme in ("io", "pos") and (prefixed or len(counts) > MOST_PARTS) else scheme
 
 
+def scheme_of_column(rows: Sequence[Sequence[str] | None]) -> Scheme:
+    """The same of a column that may hold something else than tags: "iob" too unless its strings recur and are single words."""
+    counts = Counter(tag for row in rows for tag in row or ())
+    words = len(counts) < counts.total() and not any(" " in tag or not tag for tag in counts)
+    return scheme_of_lists(rows) if words else "iob"
+
+
 def with_prefixed_tags(table: Table) -> Table:
     """Return a table of lists of words and of tags with the latter as tags with a prefix or O, as of a CoNLL file.
 
@@ -97,10 +104,8 @@ def with_prefixed_tags(table: Table) -> Table:
     if len(words) != 1 or len(lists) != 1:
         return table
     ((name, values),) = lists.items()
-    counts = Counter(tag for value in values for tag in value or ())
-    plain = len(counts) < counts.total() and not any(" " in tag or not tag for tag in counts)
-    scheme = scheme_of_lists(values)
-    if not plain or scheme == "iob" or not _as_long(values, table.columns[words[0]]):
+    scheme = scheme_of_column(values)
+    if scheme == "iob" or not _as_long(values, table.columns[words[0]]):
         return table
     tags = [None if value is None else converted(value, scheme) for value in values]
     return replace(
