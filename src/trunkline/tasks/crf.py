@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trunkline.tasks import stopping
+from trunkline.tasks import crf_on_cpu, stopping
 from trunkline.trunk.machine import widest
 
 _TINY = {torch.float64: 1e-300, torch.float32: 1e-37}  # keeps the log of an unreachable state finite
 _CELLS = 1 << 20  # (chains, C, C) numbers that one Viterbi step may hold
+_FEW = 1 << 13  # of them up to which calls take more time than the work in them, on a CPU: see crf_on_cpu.py
 
 
 @dataclass
@@ -187,10 +188,16 @@ class CRF(nn.Module):
             found[steps.order] = self._marginals(self._wide(emissions[steps.order]), steps).float()
         return found
 
+    def _is_small(self, steps: _Steps) -> bool:
+        return self.start.device.type == "cpu" and steps.alive(0) * len(self.start) ** 2 <= _FEW
+
     def _viterbi(self, emissions: Tensor, steps: _Steps) -> Tensor:
         """Return the best tags (M,) in the order of `steps`."""
         to_from = self.transitions.masked_fill(~self.allowed, -torch.inf).T.contiguous()  # (C to, C from)
-        best = emissions[steps.slice(0)] + self.start.masked_fill(~self.first, -torch.inf)
+        start = self.start.masked_fill(~self.first, -torch.inf)
+        if self._is_small(steps):
+            return crf_on_cpu.viterbi(emissions, steps.bounds, start, self.end.detach(), to_from)
+        best = emissions[steps.slice(0)] + start
         back: list[Tensor] = []
         finals: list[Tensor] = []  # best last tag of the chains that end at each step
         for step in range(len(steps)):
@@ -214,6 +221,9 @@ class CRF(nn.Module):
     def _marginals(self, emissions: Tensor, steps: _Steps) -> Tensor:
         """Return the probability (M, C) of each tag at each row, in the order of `steps` (forward-backward)."""
         start = self._wide(self.start).masked_fill(~self.first, -torch.inf)
+        if self._is_small(steps):
+            end, least = self._wide(self.end).detach(), _TINY[emissions.dtype]
+            return crf_on_cpu.marginals(emissions, steps.bounds, start, end, self._weights(), least)
         _, alphas = self._forward(emissions, steps, start, keep=True)
         assert alphas is not None
         weights, end = self._weights().T.contiguous(), self._wide(self.end)
