@@ -1,7 +1,8 @@
 """The loops of decoding a few chains with a CRF on a CPU: bit for bit those of crf.py, in less time.
 
 A step of a few chains is so little work that what takes the time is the calls. NumPy's cost less than torch's, and give the
-same bits where a sum, a maximum or the place of a maximum is asked for; exponentials, logarithms and matrix products stay torch's.
+same bits where a sum, a maximum or the place of a maximum is asked for; exponentials, logarithms and matrix products stay
+torch's.
 """
 
 from __future__ import annotations
