@@ -30,7 +30,8 @@ SHA256 = "weights_sha256"  # key of the JSON
 APART = ("metrics", "cost", "versions", SHA256)
 TRUNK_APART = ("name", "revision")
 METHOD_APART = ("adapters", "stack_on", "start")  # paths: what was in them is in `specs` and in the weights
-BRANCH_REMEDY = "copy the original branch again (`trunkline relabel` renames labels)"
+BRANCH_REMEDY = "copy the original branch again"
+EDITED = " (`trunkline relabel` renames labels)"  # the setting of a branch that is changed most
 SPARE = 1 << 22  # numbers that a module may hold besides those that are stored: tables that it computes itself
 
 
@@ -108,7 +109,14 @@ def check_together(
     if expected is None and found is None:
         return
     if not isinstance(expected, str) or found != meaning(meant):
-        raise BadInput(f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since; {remedy}")
+        if isinstance(expected, str) and found is not None and sha256_file(weights.path) != expected:
+            raise BadInput(
+                f"{weights.path}: saved with another {file.name}, expected the two that were saved together; {remedy}"
+            )
+        also = EDITED if remedy is BRANCH_REMEDY else ""
+        raise BadInput(
+            f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since; {remedy}{also}"
+        )
     if (here := sha256_file(weights.path)) != expected:
         raise BadInput(
             f"{weights.path}: found sha256 {here[:12]}, expected {clipped(expected[:12])}, of the weights that were saved with "

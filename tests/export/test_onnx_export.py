@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,13 @@ def test_the_script_answers_as_trunkline_does_without_torch(exported, folders):
         alike(one, other)
     assert len({one["mood"]["label"] for one in found}) > 1 and any(one["slots"]["spans"] for one in found)
     assert any(one["chained"]["spans"] for one in found) and len({tuple(one["topics"]["labels"]) for one in found}) > 1
+
+
+def test_without_a_text_there_is_no_answer(exported, monkeypatch):
+    assert Graph(exported).predict([]) == []
+    monkeypatch.setattr(sys, "argv", ["predict.py"])
+    with pytest.raises(SystemExit, match=r"^usage: python .*predict.py TEXT\.\.\.$"):
+        runpy.run_path(str(exported / "predict.py"), run_name="__main__")
 
 
 def test_an_answer_does_not_depend_on_the_texts_beside_it(exported):

@@ -151,7 +151,7 @@ def test_a_decision_is_saved_read_and_refused_where_it_does_not_fit(plain, tmp_p
     with pytest.raises(BadInput, match=r"decision\.thresholds: found 2 for a task of kind multilabel with 3 labels"):
         load_branch(tmp_path / "topics")
     (tmp_path / "mood/branch.json").write_text(json.dumps(put(described, ("decision", "temperature"), 1.5)))
-    with pytest.raises(BadInput, match=r"a setting in it was changed|expected sha256|found sha256"):
+    with pytest.raises(BadInput, match=r"saved with another branch.json"):
         load_branch(tmp_path / "mood")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,9 +41,13 @@ def joined(words: Sequence[Sequence[str]]) -> tuple[list[str], list[list[Unit]]]
 
 def tags_of(spans: Iterable[Mapping[str, Any]], units: Sequence[Unit]) -> list[str]:
     """Return a tag in IOB2 for each word, of spans of characters as a token task predicts them."""
-    tags = ["O"] * len(units)
+    tags, starts = ["O"] * len(units), [start for start, _ in units]
     for span in spans:
-        inside = [place for place, (start, end) in enumerate(units) if span["start"] <= start < end <= span["end"]]
-        for place in inside:
-            tags[place] = f"{'B' if place == inside[0] else 'I'}-{span['label']}"
+        mark = "B"
+        for place in range(bisect_left(starts, span["start"]), len(units)):  # of many words only those that lie there
+            start, end = units[place]
+            if end > span["end"]:
+                break
+            if start < end:
+                tags[place], mark = f"{mark}-{span['label']}", "I"
     return tags

@@ -120,6 +120,7 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
         ({**own, "branch": b"{}"}, "branch.json: found schema None"),
         ({**own, "branch": json.dumps({**described, "max_length": 9}).encode()}, "branch.json: not what was saved"),
         ({**own, "branch": json.dumps(tuned).encode()}, "method.start: found a path"),
+        ({**own, "weights": (folder / "run/branches/one/weights.safetensors").read_bytes()}, "saved with another branch.json"),
         ({"branch": own["branch"]}, "expected the files"),
         ({**own, "more": b"x"}, "no form with the two files"),
     ]

@@ -92,3 +92,18 @@ def test_what_a_task_reads(ask, bundle):
     for name in ("mood", "slots"):
         shares = bundle.branches[name].layer_weights()
         assert answer["layers"][name] == ({str(layer): near(share) for layer, share in shares.items()} or None)
+
+
+def test_words_have_tags_and_units_of_one_text_may_stand_alone(ask, bundle):
+    words = [["so", "good", "a", "film"], ["paris"], []]
+    own = bundle.only("slots").predict(words)
+    found = ask(texts=words, tasks=["slots"])
+    assert [row["slots"]["tags"] for row in found] == [row["slots"]["tags"] for row in own]
+    assert any(tag != "O" for row in own for tag in row["slots"]["tags"] or ())
+    text, units = "so good a film", [[0, 2], [3, 14]]
+    alone = ask(texts=None, text=text, units=units, tasks=["slots"])
+    assert (
+        alone == ask(texts=None, text=text, units=[units], tasks=["slots"]) == ask(texts=[text], units=[units], tasks=["slots"])
+    )
+    assert "tags" not in alone[0]["slots"] and ask(texts=None, text=text, units=[], tasks=["slots"])[0]["slots"]["spans"] == []
+    assert "for each" in ask(texts=[text], units=units, tasks=["slots"]).json()["error"]

@@ -101,11 +101,15 @@ class Graph:
         return read, self.session.run(list(self.about["tasks"]), inputs)
 
     def predict(self, texts: list[str], pairs: list[str] | None = None) -> list[dict[str, Any]]:
+        if not texts:
+            return []
         read, logits = self.logits(texts, pairs)
         found = [(name, task, x) for (name, task), x in zip(self.about["tasks"].items(), logits, strict=True)]
         return [{name: decode(x[i], task, texts[i], read[i]) for name, task, x in found} for i in range(len(texts))]
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(f"usage: python {sys.argv[0]} TEXT...")
     for answer in Graph(Path(__file__).parent).predict(sys.argv[1:]):
         print(json.dumps(answer, ensure_ascii=False))

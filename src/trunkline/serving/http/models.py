@@ -36,8 +36,10 @@ class PredictRequest(BaseModel):
     )
     pair: str | Absent = Field(None, description="The second text of `text`, where a task reads pairs.")
     pairs: Texts | Absent = Field(None, description="The second text of each of `texts`, where a task reads pairs.")
-    units: Annotated[list[Annotated[list[Unit], _FIRST]], _FIRST] | Absent = Field(
-        None, description="For each text, the character spans [start, end] of its words, for tasks that tag words."
+    units: Annotated[list[Unit], _FIRST] | Annotated[list[Annotated[list[Unit], _FIRST]], _FIRST] | Absent = Field(
+        None,
+        description="The character spans [start, end] of the words of `text`, or a list of such spans for each text, for tasks "
+        "that tag words.",
     )
     tasks: Annotated[list[str], Field(min_length=1, fail_fast=True)] | Absent = Field(
         None, description="Names of tasks; absent: all."
@@ -54,13 +56,15 @@ class PredictRequest(BaseModel):
     long_texts: Literal["cut", "windows", "refuse"] = Field(
         "cut",
         description="What becomes of a text that is longer than a task reads: cut; read in windows whose logits are averaged; "
-        "or refused. Tasks that tag words always read all of it.",
+        "or refused. Tasks that tag words read all of it unless it is refused.",
     )
     empty_texts: Literal["skip", "refuse"] = Field(
         "skip", description="Blank texts have empty predictions, whose parts are null, or are refused."
     )
     timeout: Annotated[float, Field(gt=0)] | Absent = Field(
-        None, description="Seconds until the answer is worth nothing any more; at most what the server was started with."
+        None,
+        description="Seconds until the answer is worth nothing any more; where it is longer than what the server was started "
+        "with, that.",
     )
 
 
@@ -84,6 +88,7 @@ class TaskAnswer(BaseModel):
     )
     labels: list[str] | None = Field(None, description="multilabel: the labels that hold")
     spans: list[Span] | None = Field(None, description="token: the spans, in order")
+    tags: list[str] | None = Field(None, description="token, where the texts are lists of words: a tag (IOB2) for each word")
     value: float | None = Field(None, description="regression: the number")
     abstained: bool | None = Field(None, description="with min_confidence: whether the answer was withheld")
     confidence: float | None = Field(None, description="multilabel, with min_confidence: in all labels together")

@@ -76,8 +76,8 @@ def fit_name(name: str, where: str) -> None:
         safe_name(name, where)
     except BadInput:
         raise BadInput(
-            f"{where}: found a name of {len(name)} characters, expected letters, digits and '_', then also '-', '.', '@' "
-            f"and '+', and at most {NAME_BYTES} bytes"
+            f"{where}: found a name that is empty, has another character or is too long, expected letters, digits and '_', "
+            f"behind the first also '-', '.', '@' and '+', and at most {NAME_BYTES} bytes"
         ) from None
 
 

@@ -9,6 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from trunkline.errors import BadInput, listed
+from trunkline.model.words import joined, tags_of
 from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, off_loop
 from trunkline.serving.http.cards import trunk_name
 from trunkline.serving.http.errors import Refused
@@ -45,7 +46,7 @@ def router(service: Service) -> APIRouter:
         with named(naming):
             answer = await service.answer(request, asked, heavy)
         told.update(tokens=answer.tokens, queued=answer.queued, computed=answer.computed)
-        return await off_loop(heavy, _response, service, answer, shape, body.layers)
+        return await off_loop(heavy, _response, service, answer, shape, body)
 
     return made
 
@@ -70,7 +71,7 @@ def as_request(body: PredictRequest, service: Service) -> Request:
     return Request(
         body.texts if body.text is None else [body.text],
         body.pairs if body.pair is None else [body.pair],
-        body.units,
+        _units(body),
         body.tasks,
         body.empty_texts,
         body.long_texts,
@@ -78,16 +79,31 @@ def as_request(body: PredictRequest, service: Service) -> Request:
     )
 
 
-def _response(service: Service, answer: Answer, shape: Shape, layers: bool) -> Response:
+def _units(body: PredictRequest) -> Any:
+    """The spans of the words of each text; those of a single text may stand alone."""
+    units = body.units
+    alone = units is not None and (not units or isinstance(units[0], tuple))
+    if alone and units and body.text is None:
+        raise BadInput("units: found the spans of one text with texts, expected a list of spans for each")
+    return [units] if alone and body.text is not None else units
+
+
+def _response(service: Service, answer: Answer, shape: Shape, body: PredictRequest) -> Response:
     tasks = {name: branch.task for name, branch in answer.branches.items()}
+    predictions = [
+        {name: shape.answer(tasks[name], prediction) for name, prediction in text.items()} for text in answer.predictions
+    ]
+    if words := [text for text in body.texts or () if not isinstance(text, str)]:  # then all of them are
+        for name in (name for name, task in tasks.items() if task.answers.units):
+            for text, units in zip(predictions, joined(words)[1], strict=True):
+                spans = text[name]["spans"]
+                text[name]["tags"] = None if spans is None else tags_of(spans, units)
     value: dict[str, Any] = {
         "trunk": trunk_name(service.engine.bundle.trunk),
-        "predictions": [
-            {name: shape.answer(tasks[name], prediction) for name, prediction in text.items()} for text in answer.predictions
-        ],
+        "predictions": predictions,
         "long_texts": answer.long_texts,
     }
-    if layers:
+    if body.layers:
         value["layers"] = rounded(layer_shares(answer.branches))
     value |= {"tokens": answer.tokens, "seconds": {"queued": round(answer.queued, 6), "computed": round(answer.computed, 6)}}
     return json_response(value)
