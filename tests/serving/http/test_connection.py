@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from trunkline.serving.http import connection as under_test
-from trunkline.serving.http.connection import PIPELINED, Connection
+from trunkline.serving.http.connection import PIPELINED, WRITE_SECONDS, Connection
+from trunkline.serving.http.open_files import OpenFiles, raise_limit
 
 HEAD = b"POST /%d HTTP/1.1\r\nHost: a\r\n"
 
@@ -159,35 +160,53 @@ def test_trailers_are_no_headers_and_have_the_limit_of_a_head():
     assert asked[0] == ("/0", b"a", [b"host", b"transfer-encoding"]) and len(asked[1][1]) == 20_000
 
 
-@pytest.mark.parametrize("closing", [False, True])
-def test_a_client_that_reads_nothing_of_its_answers_is_closed(monkeypatch, closing):
-    monkeypatch.setattr(under_test, "WRITE_SECONDS", 0.02)
+class Clock:
+    """A loop whose timers run when they are told to."""
 
+    def __init__(self):
+        self.timers = []
+
+    def call_later(self, seconds, call, *given):
+        assert seconds == WRITE_SECONDS
+        self.timers.append([call, given])
+        return self
+
+    def cancel(self):
+        self.timers.clear()
+
+    def ring(self):
+        (call, given), self.timers[:] = self.timers[0], []
+        call(*given)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_client_that_reads_nothing_of_its_answers_is_closed(closing):
     async def session(connection, transport, asked, answer):
+        clock = connection.flow._loop = Clock()
         answer.set()
         connection.data_received(HEAD % 0 + (b"Connection: close\r\n" if closing else b"") + b"\r\n")
         transport.unread = 100_000
         if not closing:
             connection.pause_writing()
-            await settle()
-            assert transport.written == b""  # it waits for the client
         await settle()
+        assert bool(transport.written) is closing  # the next part waits for the client
         for _ in range(5):  # it reads, however slowly
-            await asyncio.sleep(0.015)
             transport.unread -= 10
+            clock.ring()
             assert not transport.aborted
-        await asyncio.sleep(0.06)
-        assert transport.aborted
+        clock.ring()
+        assert transport.aborted and not clock.timers
 
     talk(session)
 
     async def reads(connection, transport, asked, answer):
+        clock = connection.flow._loop = Clock()
         transport.unread = 100_000
         connection.pause_writing()
+        assert clock.timers
         transport.unread = 0
         connection.resume_writing()
-        await asyncio.sleep(0.05)
-        assert not transport.aborted
+        assert not clock.timers
 
     talk(reads)
 
@@ -205,3 +224,22 @@ def test_requests_of_a_client_that_goes_away_are_told_and_those_that_wait_are_dr
         assert len(asked) == 1 and transport.written == b""  # nothing is written to a connection that is closed
 
     talk(session)
+
+
+def test_one_line_tells_that_nearly_all_files_are_open(monkeypatch, caplog):
+    limits = [(100, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda of: limits[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda of, to: limits.insert(0, to))
+    files = OpenFiles()
+    for number in (50, 91):
+        files.opened(number)
+    assert not caplog.messages
+    for number in (92, 99, 98):
+        files.opened(number)
+    assert len(caplog.messages) == 1 and "of the 100 files" in caplog.messages[0]
+    raise_limit()
+    assert limits[0] == (4096, 4096)
+    limits[:] = [(1024, resource.RLIM_INFINITY)]
+    raise_limit()
+    raise_limit()
+    assert limits[0] == (65_536, resource.RLIM_INFINITY) and len(limits) == 2

@@ -12,10 +12,13 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from trunkline.serving.http.open_files import OpenFiles
+
 HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10.0
 WRITE_SECONDS = 20.0  # in which a client has to read something of an answer that it has not read yet
 PIPELINED = 16  # requests that may wait for the answer of the one before them
+FILES = OpenFiles()
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -40,6 +43,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.flow = Flow(transport, self.loop)
+        if (connected := transport.get_extra_info("socket")) is not None:
+            FILES.opened(connected.fileno())
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

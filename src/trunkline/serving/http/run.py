@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from trunkline.serving.engine import Engine
 from trunkline.serving.http.listening import address_of
+from trunkline.serving.http.open_files import raise_limit
 from trunkline.serving.http.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def serve_engine(
     from trunkline.serving.http.app import create_app
     from trunkline.serving.http.connection import Connection
 
+    raise_limit()
     app = create_app(engine, settings)
 
     class Server(uvicorn.Server):
