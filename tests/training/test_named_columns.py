@@ -36,9 +36,9 @@ COLUMN = {"sequence": "label", "multilabel": "labels", "regression": "target"}
 @pytest.mark.parametrize(
     ("column", "sentences"),
     [
-        ("when", ["'when' is not used: its values are dates", "such as the month", "tasks={'when': {'kind': 'sequence'"]),
+        ("when", ["'when' is not used: its values are dates", "such as the month", 'tasks={"when": {"kind": "sequence"']),
         ("day", ["'day' is not used: its values are dates", "such as the month"]),
-        ("paid", ["'paid' is not used: numbers with '€' beside them, which are not read; remove the sign", "tasks={'paid'"]),
+        ("paid", ["'paid' is not used: numbers with '€' beside them, which are not read; remove the sign", 'tasks={"paid"']),
         ("share", ["'share' is not used: numbers with '%' beside them", "remove the sign"]),
         ("typo", ["'typo' is not used: 1 value is no number among 59 numbers, first in data.train row 8"]),
         ("empty", ["'empty' is not used: no row has a value"]),

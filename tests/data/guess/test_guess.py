@@ -282,13 +282,3 @@ def test_ids_of_sentences_and_types_of_spans_are_told():
     said = guess_columns(table).sentences
     assert said[1] == "'tags' is a token task: lists of tags, one for each string of 'tokens'; 2 types of span in 60 rows."
     assert said[2] == "'Sentence #' is not used: it looks like the ids of sentences, as the words of 'tokens' are not in it."
-
-
-def test_a_named_column_in_which_nothing_recurs_is_refused():
-    rows = {"text": [f"the words of text {i} are these" for i in range(40)], "Ticket No": [f"T-{i}x" for i in range(40)]}
-    with pytest.raises(BadInput, match="expected labels that recur, as each of its values occurs once; to predict") as error:
-        guess_columns(Table("x.csv", rows), named=["Ticket No"])
-    task = yaml.safe_load(str(error.value).partition("give tasks=")[2])  # in Python, and as an override
-    assert task == {"Ticket_No": {"kind": "sequence", "label": "Ticket No"}}
-    few = {name: values[:10] for name, values in rows.items()}
-    assert guess_columns(Table("x.csv", few), named=["Ticket No"]).tasks["Ticket_No"]["kind"] == "sequence"

@@ -11,27 +11,22 @@ from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import task_name
 from trunkline.errors import BadInput
 
-FEW = 20  # rows, of which each may have a label of its own
-
 
 def named_column(look: Look, text: str | None) -> Made:
     """Decide about a column that was named: the decision, which says so where its values suggest otherwise, and the task.
 
     Raises:
         BadInput: values that are neither labels nor numbers before they are changed: dates, amounts of money, numbers with
-            some that are none, strings of which each occurs once; it says what to do.
+            some that are none; it says what to do.
     """
     decision, task = one_column(look, text)
     if task is not None:
         return decision, task
     dates = are_dates(look)
-    unlike = not look.lists and look.numbers is None and look.distinct == look.n > FEW  # nothing recurs that could be learned
-    if dates or unlike or look.broken or look.trouble or not look.n:
+    if dates or look.broken or look.trouble or not look.n:
         does = ""
         if dates:
             does = "; expected labels or numbers, such as the month or the number of days"
-        elif unlike:
-            does = "; expected labels that recur, as each of its values occurs once"
         given = json.dumps({task_name(look.name, ()): {"kind": "sequence", "label": look.name}}, ensure_ascii=False)
         as_classes = f"; to predict each value as a class, give tasks={given}"
         raise BadInput(
