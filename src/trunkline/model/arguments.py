@@ -14,6 +14,8 @@ from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput, unknown_name
 from trunkline.model.words import is_words, joined, word_lists
 
+LONGEST = 10**12  # a text has fewer characters; larger numbers are not repeated
+
 EmptyTexts = Literal["skip", "refuse", "read"]
 
 
@@ -137,7 +139,8 @@ def _spans(number: int, given: Any, text: str) -> list[Unit]:
         except (TypeError, ValueError):
             raise BadInput(f"{where}: found {type(pair).__name__}, expected {expected}") from None
         if not reached <= start <= end <= len(text):
-            raise BadInput(f"{where}: found ({start}, {end}), expected {reached} <= start <= end <= {len(text)}")
+            found = f"({start}, {end})" if max(abs(start), abs(end)) < LONGEST else "a number beyond any text"
+            raise BadInput(f"{where}: found {found}, expected {reached} <= start <= end <= {len(text)}")
         spans.append((start, end))
         reached = end
     return spans

@@ -90,6 +90,8 @@ TYPES = {
     "a repeated task": {"text": "a", "tasks": ["mood", "mood"]},
     "no tasks": {"text": "a", "tasks": []},
     "null as a task": {"text": "a", "tasks": [None]},
+    "a unit that ends far behind": {"text": "sesame", "units": [[[0, 10**400]]], "tasks": ["slots"]},
+    "a unit of three": {"text": "sesame", "units": [[[0, 1, 2]]], "tasks": ["slots"]},
     "top_k 0": {"text": "a", "top_k": 0, **MOOD},
     "top_k as text": {"text": "a", "top_k": "3", **MOOD},
     "top_k 1.5": {"text": "a", "top_k": 1.5, **MOOD},
@@ -110,6 +112,30 @@ LARGE = {
     "characters without width": {"text": "\u200b" * 70_000, "tasks": ["slots"]},
     "many words": {"texts": [["sesame"] * 40_000] * 10, "tasks": ["slots"]},
 }
+
+
+BOUNDS = {
+    "top_k": ("0", "a number of at least 1"),
+    "timeout": ("0", "a number above 0"),
+    "threshold": ("1.5", "a number of at most 1"),
+    "min_confidence": ("-1", "a number of at least 0"),
+}
+
+
+@pytest.mark.parametrize("key, value, expected", [(key, *of) for key, of in BOUNDS.items()])
+def test_bounds_are_said_in_words(client, key, value, expected):
+    assert refused(client, 422, f'{{"text": "a", "{key}": {value}}}'.encode()) == f"{key}: found a number, expected {expected}"
+
+
+def test_a_whole_number_may_be_written_with_a_point_and_a_huge_one_is_not_repeated(client):
+    headers, answers = {"Content-Type": "application/json"}, []
+    for top_k in (b"1", b"1.0"):
+        answer = client.post("/v1/predict", content=b'{"text": "a", "tasks": ["mood"], "top_k": %s}' % top_k, headers=headers)
+        answers.append(answer.json()["predictions"])
+    assert answers[0] == answers[1]
+    for digits in (400, 4000):
+        body = b'{"text": "a", "tasks": ["slots"], "units": [[[0, 1%s]]]}' % (b"0" * digits)
+        assert "0000" not in refused(client, 422, body)
 
 
 def refused(client, status, body):

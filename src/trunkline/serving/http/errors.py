@@ -151,11 +151,24 @@ def _place(location: tuple[Any, ...]) -> str:
     return shown or "the body"
 
 
+_BOUNDS = {
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "greater_than": "a number above {gt:g}",
+    "less_than_equal": "a number of at most {le:g}",
+    "less_than": "a number below {lt:g}",
+    "int_parsing_size": "a whole number of fewer digits",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+}
+
+
 def _expected(error: Any) -> str:
-    if error["type"] == "too_short":
-        return f"a list of at least {error['ctx']['min_length']}"
-    if error["type"] == "too_long":
-        return f"a list of at most {error['ctx']['max_length']}"
+    kind, given = error["type"], error.get("ctx", {})
+    if (bound := _BOUNDS.get(kind)) is not None:
+        return bound.format(**given)
     message = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     names = {
         "a valid string": "a string",

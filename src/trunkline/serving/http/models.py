@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 Absent = SkipJsonSchema[None]  # null is taken as absent
@@ -22,6 +22,11 @@ _PREDICTION: dict[str, Any] = {
     "intent": {"label": "PlayMusic", "score": 0.998213},
     "slots": {"spans": [{"start": 10, "end": 14, "label": "genre", "text": "jazz", "score": 0.91}]},
 }
+
+
+def _whole(value: Any) -> Any:
+    """1.0 as 1: JSON Schema has it as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class PredictRequest(BaseModel):
@@ -45,7 +50,9 @@ class PredictRequest(BaseModel):
         None, description="Names of tasks; absent: all."
     )
     scores: bool = Field(False, description="Add the score of every label.")
-    top_k: Annotated[int, Field(ge=1)] | Absent = Field(None, description="Add the scores of so many best labels.")
+    top_k: Annotated[int, BeforeValidator(_whole), Field(ge=1)] | Absent = Field(
+        None, description="Add the scores of so many best labels."
+    )
     threshold: Share | Absent = Field(
         None, description="Score from which on a label of a multilabel task holds, in place of the fitted thresholds."
     )
