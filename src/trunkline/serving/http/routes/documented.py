@@ -18,7 +18,7 @@ _SAID: dict[int, tuple[str, Any]] = {
     422: ("Well formed, and not usable.", {}),
     429: ("The queue is full.", _RETRY),
     500: ("Computing failed.", {}),
-    503: ("The server is being stopped.", _RETRY),
+    503: ("The server is being stopped, or has no task at the moment.", _RETRY),
     504: ("Not answered in time.", {}),
 }
 
