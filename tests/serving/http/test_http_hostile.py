@@ -266,7 +266,7 @@ def test_other_addresses_and_methods(client):
 def test_every_operation_is_described_with_examples_and_all_of_its_errors(client):
     described = client.get("/openapi.json").json()
     predict = described["paths"]["/v1/predict"]["post"]
-    assert set(predict["responses"]) == {"200", *map(str, (400, 401, 408, 413, 415, 422, 429, 500, 503, 504))}
+    assert set(predict["responses"]) == {"200", *map(str, (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504))}
     schemas = described["components"]["schemas"]
     asked = schemas["PredictRequest"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/PredictRequest")

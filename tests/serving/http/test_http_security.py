@@ -73,6 +73,20 @@ def test_every_address_but_liveness_asks_for_a_key(engine):
         assert client.get("/docs", headers={"Authorization": broken.encode("latin-1")}).status_code == 401
 
 
+def test_operations_that_ask_for_a_key_are_described_as_such(engine):
+    for keys, covered in ((Keys(None, ["key-number-1"]), True), (Keys(), False)):
+        client = client_of(engine, keys=keys)
+        for _ in range(2):
+            described = client.get("/openapi.json", headers=bearer("key-number-1")).json()
+        assert set(described["components"]["securitySchemes"]) == {"bearer", "basic"}
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
+                open_to_all = path in OPEN and method == "get"
+                assert ("401" in operation["responses"]) is not open_to_all
+                asks = method in ("put", "delete") or (covered and not open_to_all)
+                assert operation.get("security") == ([{"bearer": []}, {"basic": []}] if asks else None), (path, method)
+
+
 def test_an_admin_key_alone_covers_everything_too(engine):
     client = client_of(engine, admin_keys=Keys(None, ["admin-key"]))
     assert (

@@ -14,7 +14,8 @@ from trunkline.serving.http.access import Access
 from trunkline.serving.http.errors import error_response, of_status
 from trunkline.serving.http.metrics import Metrics
 from trunkline.serving.http.routes import ROUTERS
-from trunkline.serving.http.security import Gate
+from trunkline.serving.http.routes.documented import describe_keys
+from trunkline.serving.http.security import OPEN, Gate
 from trunkline.serving.http.service import Service
 from trunkline.serving.http.settings import Settings
 from trunkline.serving.http.tracing import tracer
@@ -45,6 +46,9 @@ def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
+    describe = app.openapi
+    # FastAPI keeps what it has made, so that this is done again on the same, with the same result
+    app.openapi = lambda: describe_keys(describe(), settings.covered, OPEN)  # type: ignore[method-assign]
     for make in ROUTERS:
         app.include_router(make(service))
     app.add_exception_handler(TrunklineError, _failed)

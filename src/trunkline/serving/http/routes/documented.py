@@ -1,7 +1,8 @@
-"""How `/openapi.json` describes errors."""
+"""How `/openapi.json` describes errors and keys."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from trunkline.serving.http.errors import ErrorAnswer
@@ -10,7 +11,7 @@ _RETRY = {"Retry-After": {"description": "Seconds after which to try again.", "s
 _SAID: dict[int, tuple[str, Any]] = {
     400: ("No JSON, or a broken request.", {}),
     401: ("A key is asked for, and none, or another one, was shown.", {}),
-    403: ("Asks for an admin key.", {}),
+    403: ("Asks for an admin key, or the header Host names another host.", {}),
     404: ("There is none of that name.", {}),
     408: ("The body did not come in time.", {}),
     413: ("More than the limits allow.", {}),
@@ -28,5 +29,27 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"model": ErrorAnswer, "description": said, **({"headers": headers} if headers else {})}
         for status, (said, headers) in _SAID.items()
-        if status in (400, 401, *statuses)
+        if status in (400, 401, 403, *statuses)
     }
+
+
+def describe_keys(described: dict[str, Any], covered: bool, without: Collection[str]) -> dict[str, Any]:
+    """Say in a description of OpenAPI, in place, which operations ask for a key.
+
+    Args:
+        described: as FastAPI makes it.
+        covered: whether a key is asked for at all; one that changes tasks needs an admin key in any case.
+        without: addresses that are read without one.
+    """
+    schemes = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+        "basic": {"type": "http", "scheme": "basic", "description": "A key as the password, as browsers ask for it."},
+    }
+    described.setdefault("components", {})["securitySchemes"] = schemes
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            if path in without and method in ("get", "head"):
+                operation["responses"].pop("401", None)
+            elif covered or method in ("put", "delete"):
+                operation["security"] = [{name: []} for name in schemes]
+    return described
