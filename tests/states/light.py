@@ -18,10 +18,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from trunkline.allocator import M_MMAP_THRESHOLD
 from trunkline.inputs.encoded import Encoded
 from trunkline.states import fill
 from trunkline.states.store import StatesStore, build_store
-from trunkline.training.allocator import M_MMAP_THRESHOLD
 from trunkline.trunk.fingerprint import Fingerprint
 
 

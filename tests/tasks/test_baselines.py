@@ -202,7 +202,7 @@ def test_the_rarest_of_many_labels_are_counted_and_not_all_named():
     targets = task.targets(corpus)
     metrics = task.score(Decoded(np.zeros(len(corpus), int), np.zeros((len(corpus), 12))), targets)
     [_, said] = remarks(task, {"validation": (metrics, baseline_scores(task, corpus, targets))})
-    assert said.startswith("validation: 't' never predicts 11 of its 12 labels: 'l01' (11 rows), 'l02' (10 rows)")
+    assert said.startswith("validation: 't' never predicts 11 of the 12 labels that occur: 'l01' (11 rows), 'l02' (10 rows)")
     assert said.endswith("'l08' (4 rows) and 3 more.") and "'l09'" not in said
 
 
@@ -212,7 +212,9 @@ def test_labels_of_which_there_are_hundreds_are_not_named():
     task = fitted("sequence", corpus, label="y")
     targets = task.targets(corpus)
     metrics = task.score(Decoded(np.zeros(150, int), np.zeros((150, 150))), targets)
-    assert remarks(task, {"test": (metrics, None)}) == ["test: 't' never predicts 149 of its 150 labels, which 149 rows have."]
+    assert remarks(task, {"test": (metrics, None)}) == [
+        "test: 't' never predicts 149 of the 150 labels that occur, which 149 rows have."
+    ]
 
 
 def test_an_undefined_correlation_is_compared_by_the_error():

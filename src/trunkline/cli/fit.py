@@ -182,6 +182,7 @@ def show_scores(summary: dict[str, Any]) -> None:
 def show_run(summary: dict[str, Any]) -> None:
     """Print a run's scores, layers and cost, and what to do next."""
     from trunkline.cli import show
+    from trunkline.training.result import trained_in_memory
 
     show_scores(summary)
     for name, task in summary["tasks"].items():
@@ -193,5 +194,5 @@ def show_run(summary: dict[str, Any]) -> None:
     typed, run = program(), shlex.quote(summary["run"])
     tell(f'\npredict:  {typed} predict {run} --text "..."')
     if any(split.rpartition("/")[2] == "test" for split in summary["rows"]):
-        tell(f"details:  {typed} evaluate {run}")
+        tell(f"details:  {typed} evaluate {run}{' FILE' if trained_in_memory(Path(summary['run'])) else ''}")
     tell(f"a branch: {typed} info {shlex.quote(next(iter(summary['tasks'].values()))['branch'])}")

@@ -90,7 +90,7 @@ def serve(
     ] = 16_384,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", metavar="N", min=1, help="Tokens of a batch, padding included.")
-    ] = 1024,
+    ] = 512,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Time until a request is answered or refused.")
     ] = 30.0,
@@ -143,30 +143,30 @@ def serve(
                 "reach it, or --without-keys"
             )
         with working(_loading(backend, dtype)), loading():
+            from trunkline.allocator import share_one_arena
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
             from trunkline.serving.http.logs import json_logs
             from trunkline.serving.http.run import log, serve_engine
             from trunkline.serving.workers import divide_cores
-            from trunkline.training.allocator import share_one_arena
 
             share_one_arena()
             bundle = Bundle.open(
                 branches, trunk=trunk, backend=backend, dtype=dtype, allow_precision_change=allow_precision_change
             )
-            limits = Limits(queue_tokens, batch_tokens, workers=divide_cores(bundle.trunk))
-            engine = Engine(bundle, limits)
         for sentence in [*bundle.findings, *_advice(bundle)]:
             tell(sentence)
+        engine = Engine(bundle, Limits(queue_tokens, batch_tokens, workers=divide_cores(bundle.trunk)))
+        del bundle  # the engine has its own, with stacked weights of its own
         address = address_of(listening)
 
         def started() -> None:
             if at_start:
-                print_json({"address": address, "tasks": list(bundle.branches)})
+                print_json({"address": address, "tasks": list(engine.branches)})
                 return
             key = "-H 'Authorization: Bearer KEY' " if settings.covered else ""
             body = f"-H 'Content-Type: application/json' -d '{{\"text\": \"{EXAMPLE}\"}}'"
-            out().print(f"serving {', '.join(bundle.branches)} on {address}", soft_wrap=True, markup=False)
+            out().print(f"serving {', '.join(engine.branches)} on {address}", soft_wrap=True, markup=False)
             out().print(f"curl {address}/v1/predict {key}{body}", soft_wrap=True, markup=False)
 
         with json_logs():

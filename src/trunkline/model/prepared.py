@@ -136,7 +136,7 @@ def prepare(
             noticed.read[f"{table.named(noticed.only)} is read as the texts, as it is the only one."] = None
     if not columns and noticed.only:
         columns = {"text": noticed.only}
-    noticed.read.update(dict.fromkeys(table.findings))
+    noticed.read.update(dict.fromkeys(table.sourced_findings()))
     noticed.read.update(dict.fromkeys(told_offsets({name: branch.task for name, branch in bundle.branches.items()})))
     table = _with_columns(bundle, table, columns or {}, noticed)
     for part in _portions(table):

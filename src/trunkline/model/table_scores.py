@@ -58,6 +58,7 @@ def score_table(
     """
     confidence = checked_confidence(min_confidence)
     results: dict[str, Any] = {}
+    where = table.source if given else f"test split of {table.source}"
     for finding in table.findings:
         say(f"{table.source}: {finding}")
     seen = renamed_columns(bundle.branches, table, columns or {})
@@ -80,7 +81,7 @@ def score_table(
                 if holds_predictions(seen.headings.get(column, column), table.columns, unscored)
             ]
         for sentence in findings:
-            say(f"{table.source}: {sentence}")
+            say(f"{where}: {sentence}")
         with count(len(corpus)) as progress:
             found = bundle.only(names).score_corpus(corpus, targets, progress, confidence)
         for name, metrics in found.items():
@@ -92,7 +93,7 @@ def score_table(
                 results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
             if task.positive is not None:
                 results[name]["positive"] = task.positive
-            for sentence in remarks(task, {table.source: (metrics, least)}):
+            for sentence in remarks(task, {where: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
 

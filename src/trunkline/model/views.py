@@ -17,9 +17,15 @@ def unreadable(bundle: Bundle, names: list[str], table: Table, view: View, error
             among = listed(table.listable(), 10, whole=True)
             said = f"{table.source}: no column {view.text!r}, which holds the texts in training, found {among}"
         wayout.append(f"{text_example(table)} names the column of the texts")
-    if len(bundle.branches) > len(names):
-        wayout.append(f"{_place(bundle, names)} cannot read it, the other branches given could do so without it")
+    others = [name for other, some in views(bundle, table).items() if other != view and _has(table, other) for name in some]
+    if len(bundle.branches) > len(names) and others:
+        wayout.append(f"{_place(bundle, names)} cannot read it, {_place(bundle, others)} can")
     return BadInput("; ".join([said, *wayout]))
+
+
+def _has(table: Table, view: View) -> bool:
+    """Whether a table has the columns of a view."""
+    return {view.tokens if view.text is None else view.text, view.text_pair} - {None} <= table.columns.keys()
 
 
 def _place(bundle: Bundle, names: list[str]) -> str:

@@ -31,7 +31,7 @@ class Admission:
     def __init__(self, limit: int, workers: int = 1) -> None:
         self.limit, self.workers = limit, workers
         self.queued = 0
-        self.requests = 0
+        self.requests = self.admitted = 0  # now, and in all
         self._tokens = self._computing = self._decoding = 0.0  # what was done, and the seconds of each; earlier counts less
         self._open = True
         self._changed = threading.Condition()
@@ -54,6 +54,7 @@ class Admission:
             self.refuse_if_full()
             self.queued += tokens
             self.requests += 1
+            self.admitted += 1
             return Room(tokens)
 
     def counted(self, room: Room, tokens: int) -> None:

@@ -48,7 +48,7 @@ class Limits:
     """
 
     queue_tokens: int = 16_384
-    batch_tokens: int = 1024
+    batch_tokens: int = 512
     delay: float = 0.005
     workers: int = 1
 

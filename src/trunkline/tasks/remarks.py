@@ -94,9 +94,11 @@ def _never_predicted(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     tables = {split: metrics.get("by_label") or {} for split, (metrics, _) in scored.items()}
     names = dict.fromkeys(name for rows in tables.values() for name in rows if name in own)
     never: dict[str, int] = {}
+    occur = 0
     for name in names:
         rows = [table[name] for table in tables.values() if name in table]
         support = sum(row.get("support", 0) for row in rows)
+        occur += support > 0
         if support and all(row.get("predicted") == 0 for row in rows):
             never[name] = support
     if not never:
@@ -104,11 +106,11 @@ def _never_predicted(task: Task, scored: Mapping[str, Scored]) -> list[str]:
     unit = task.label_unit
     there = [split for split, table in tables.items() if any(table.get(name, {}).get("support") for name in never)]
     opening = f"{' and '.join(there)}: {task.name!r} never predicts"
-    how_many = "any" if len(never) == len(names) else str(len(never))
+    how_many = "any" if len(never) == occur else str(len(never))
     if not may_name(list(names)):
-        return [f"{opening} {how_many} of its {len(names)} labels, which {sum(never.values()):,} {unit}s have."]
+        return [f"{opening} {how_many} of the {occur} labels that occur, which {sum(never.values()):,} {unit}s have."]
     few = sorted(never, key=lambda name: -never[name])[:NAMED]
     named = ", ".join(f"{shown(name, whole=True)} ({never[name]:,} {unit}{'' if never[name] == 1 else 's'})" for name in few)
     more = f" and {len(never) - len(few)} more" if len(never) > len(few) else ""
-    of = "" if len(never) == 1 else f" {how_many} of its {len(names)} labels:"
+    of = "" if len(never) == 1 else f" {how_many} of the {occur} labels that occur:"
     return [f"{opening}{of} {named}{more}."]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from trunkline.allocator import give_back_freed_memory
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import (
     BatchEnded,
@@ -29,7 +30,6 @@ from trunkline.events import (
 )
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
-from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
 from trunkline.training.cost import Cost, EpochCost

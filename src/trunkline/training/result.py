@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trunkline.data.memory import MARK
 from trunkline.errors import BadInput
 from trunkline.files import read_object
 from trunkline.model.folders import unfinished
@@ -33,6 +34,12 @@ def read_result(run: Path) -> dict[str, Any]:
     if not all(isinstance(task, dict) for task in summary["tasks"].values()):
         raise BadInput(f"{file}: tasks: found something else than a section, so not the result of a run")
     return summary
+
+
+def trained_in_memory(run: Path) -> bool:
+    """Whether a run's data were given in memory, so that nothing but the program that gave them can read its test split."""
+    config = run / "config.yaml"
+    return config.is_file() and MARK in config.read_text(encoding="utf-8")
 
 
 def weighs_layers(task: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from trunkline.allocator import keep_freed_memory
 from trunkline.branches import TrunkShape
 from trunkline.branches.heads import begin_at
 from trunkline.errors import BadInput
@@ -20,7 +21,6 @@ from trunkline.model.part import Part
 from trunkline.model.source import Source
 from trunkline.tasks import Task
 from trunkline.training.agreement import agreed
-from trunkline.training.allocator import keep_freed_memory
 from trunkline.training.balance import Balance
 from trunkline.training.calibration import calibrate, ranges_of
 from trunkline.training.checkpoint import noted_states

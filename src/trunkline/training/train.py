@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trunkline.allocator import give_back_freed_memory
 from trunkline.events import BranchSaved, Finding, RunStarted, StagesKept, StageStarted, TaskFacts
 from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.branch import Branch, load_branch, save_branch
@@ -17,7 +18,6 @@ from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part
 from trunkline.model.source import Source
 from trunkline.model.trunk_ref import TrunkRef
-from trunkline.training.allocator import give_back_freed_memory
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.decision import decision_findings, fit_decision, with_calibration
 from trunkline.training.environment import changes, environment

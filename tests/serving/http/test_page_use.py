@@ -149,7 +149,10 @@ def test_tasks_come_and_go_while_the_page_is_open(page, address, engine):
     mood = engine.branches["mood"]
     engine.add("pair", dataclasses.replace(mood, text_pair="other"))
     try:
-        page.fill("#text", "so bad")  # refused without a second text, which the page did not know of
+        page.fill("#text", "so bad")  # answered without the task, as there is no second text
+        page.locator("#measured", has_text="tokens").wait_for()
+        assert not page.locator("article[data-task=pair]").count()
+        page.evaluate("dispatchEvent(new Event('focus'))")
         page.locator("article[data-task=pair]").wait_for()
         page.locator("article[data-task=pair] .state", has_text="there is no text").wait_for()
         page.get_by_label("Second text").fill("not so")

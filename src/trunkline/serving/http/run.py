@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from trunkline.allocator import give_back_freed_memory
+from trunkline.serving.admission import Admission
 from trunkline.serving.engine import Engine
 from trunkline.serving.http.listening import address_of
 from trunkline.serving.http.open_files import raise_limit
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("trunkline.serving")
 
 BACKLOG = 2048
+IDLE = 5.0  # seconds without a request after which freed memory is given back
 SWITCH = 0.001  # seconds after which a thread hands on the interpreter: the event loop waits for the engine's threads less long
 CLOSING = 5.0  # seconds that connections are given to close once all requests are answered
 
@@ -47,11 +50,14 @@ def serve_engine(
     app = create_app(engine, settings)
 
     class Server(uvicorn.Server):
+        tidying: asyncio.Task[None] | None = None  # held, as the loop holds its tasks weakly
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 facts = {"address": address_of(listening), "tasks": list(engine.branches)}
                 log.info("requests are taken", extra={"facts": facts})
+                self.tidying = asyncio.get_running_loop().create_task(give_back_when_idle(engine.admission))
                 started()
 
         @contextmanager
@@ -93,6 +99,19 @@ def serve_engine(
     finally:
         sys.setswitchinterval(before)
         listening.close()
+
+
+async def give_back_when_idle(admission: Admission, seconds: float = IDLE) -> None:
+    """Give freed memory back to the system whenever nobody has asked for some time: the C library keeps it otherwise, spread
+    over a third of what the process holds (benchmarks/LOG.md).
+    """
+    before = given_back = admission.admitted
+    while True:
+        await asyncio.sleep(seconds)
+        if admission.requests == 0 and admission.admitted == before != given_back:
+            await asyncio.to_thread(give_back_freed_memory)
+            given_back = before
+        before = admission.admitted
 
 
 class Ending:

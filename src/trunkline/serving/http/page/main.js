@@ -234,6 +234,10 @@ byId("confidence").addEventListener("input", (event) => {
   byId("confidence-shown").textContent = `${event.target.value} %`;
   soon();
 });
+// A task that reads pairs may have been added: without a second text, which nobody was asked for, answers do not show it.
+addEventListener("focus", async () => {
+  if (page.tasks.length && (await changed())) loadTasks();
+});
 byId("all").addEventListener("click", () => chooseAll(true));
 byId("none").addEventListener("click", () => chooseAll(false));
 byId("examples").replaceChildren(
