@@ -282,7 +282,7 @@ def test_what_a_reader_left_out_is_told(trained, tmp_path):
     assert "1 row left out: their answer in Prodigy is 'reject'." in result.stderr
     (tmp_path / "new.csv").write_text("text,more\na happy film,x\n,\n,\n")
     told = json.loads(done("predict", trained / "branches" / "mood", "-i", "new.csv", "-o", "out.jsonl", "--json").stdout)
-    assert told["findings"] == ["2 rows left out, as every cell is empty."]
+    assert told["findings"] == ["new.csv: 2 rows left out, as every cell is empty."]
 
 
 def test_words_and_predicted_tags_are_written_as_columns_and_read_again(trained, tmp_path, monkeypatch):

@@ -138,14 +138,6 @@ def test_a_name_that_may_be_a_text_is_not_shown(columns, hidden):
     assert all(name in str(error.value) for name in table.listable())
 
 
-@pytest.mark.parametrize("beside", [{"mood": ["good", "bad"] * 20}, {"Ticket-Nr.": [f"T-{number}" for number in range(40)]}])
-def test_a_name_of_several_words_is_shown_where_there_is_a_header_for_sure(beside):
-    texts = [f"tell me about the {number}" for number in "abcd" * 10]
-    assert Table("a.csv", {**beside, "what they said": texts}).listable() == [*beside, "what they said"]
-    unsure = {name.replace("mood", "good").replace("Ticket-Nr.", "T-40"): values for name, values in beside.items()}
-    assert "what they said" not in Table("a.csv", {**unsure, "what they said": texts}).listable()
-
-
 def test_files_without_a_header_that_are_read_as_one_show_none_of_their_texts():
     one, other = (Table(name, {text: ["so bad", "it is fine"]}) for name, text in (("a.csv", "so good"), ("b.csv", "a film")))
     with pytest.raises(BadInput, match=r"b\.csv: its columns differ from those of a\.csv in 2 names; expected the same"):

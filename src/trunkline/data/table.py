@@ -14,7 +14,6 @@ NO_HEADER = "the names of the columns look like a row of data; expected a header
 LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 _NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a header has one of them more often than not
 _LOOKED_AT = 100  # values of a column
-_FEW = 20  # values that say little of their column
 _TEXT_LENGTH = 6  # a name is not taken for a text where texts are this many times as long, on average
 # A question with what forms put behind it, such as "(optional)" or "*"; or a number that forms put before their questions.
 _ITEM = re.compile(
@@ -109,8 +108,6 @@ class Table:
         if self.lacks_header():
             return []
         own = [name for name in self.columns if self.headings.get(name, name) == name]
-        if any(_no_value(name, self.columns[name]) for name in own):
-            return own
         asked = {name for name in own if len(own) > 1 and _asks(name, self.columns[name])}
         return [name for name in own if name in asked or not _reads_like_a_text(name, self.columns[name])]
 
@@ -229,16 +226,6 @@ def _like_a_value(name: str, values: list) -> bool:
         return False
     shape = _shape(name)
     return 2 * sum(_shape(value) == shape for value in some) >= len(some)
-
-
-def _no_value(name: str, values: list) -> bool:
-    """Whether the name of a column is surely none of its values, so that the source has a header: the values are labels that
-    recur often, or all have a digit.
-    """
-    some = [str(value) for value in values[:_LOOKED_AT] if isinstance(value, str | int | float)]
-    if len(some) < _FEW or name in values or any(map(str.isdecimal, name)):
-        return False
-    return 5 * len(set(some)) <= len(some) or all(any(map(str.isdecimal, value)) for value in some)
 
 
 def _shape(text: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.formats import all_suffixes, format_of
@@ -111,6 +111,8 @@ CELLS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6).filter(lambda ro
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_cells_come_back_as_the_csv_module_wrote_them(tmp_path, suffix, rows):
     path = tmp_path / ("x" + suffix)
+    # A cell that holds a tab and a line end may read as two rows of cells that begin with a quote: TSV does not say which.
+    assume(suffix == ".csv" or not any("\t" in cell and "\n" in cell for row in rows for cell in row))
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="," if suffix == ".csv" else "\t")
         writer.writerows([("a", "b"), *rows])
