@@ -84,7 +84,9 @@ def told(branch: Path, texts: list[str]) -> list[dict]:
     return [answer[branch.name] for answer in Bundle.open(branch).predict(texts)]
 
 
-@pytest.mark.parametrize(("method", "options"), [("full", []), ("bitfit", []), ("lora", ["--merge"])])
+@pytest.mark.parametrize(
+    ("method", "options"), [("full", []), ("bitfit", []), pytest.param("lora", ["--merge"], marks=pytest.mark.slow)]
+)
 def test_a_pipeline_gives_the_same_labels(method, options, branch, texts):
     facts = json.loads(done("export", branch(method, "mood"), "out", *options, "--json").stdout)
     assert facts["format"] == "transformers" and facts["labels"] == ["negative", "positive"]

@@ -182,6 +182,7 @@ def test_an_unforeseen_error_names_its_place_and_shows_its_traceback_on_demand(t
     assert debug.exit_code == 1 and "Traceback" in debug.stderr and "KeyError" in debug.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, tiny_overrides, environment):
     write_csv(tmp_path / "reviews.csv", made_up(150))
     arguments = ["fit", "reviews.csv", *tiny_overrides, "training.epochs=8", "--json"]

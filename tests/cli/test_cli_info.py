@@ -5,6 +5,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
 from clitools import done, fails, made_up, write_jsonl
 from safetensors.numpy import load_file
 
@@ -180,6 +181,7 @@ def loaded(options: list[list[str]], pipe) -> None:
     pipe.send(found)
 
 
+@pytest.mark.slow
 def test_matplotlib_is_loaded_for_a_picture_only(trained, processes):
     here, there = processes.Pipe()
     info = ["info", str(trained)]

@@ -218,6 +218,7 @@ def test_bad_input_is_one_sentence(trained, tmp_path):
     assert "cannot be read as JSON" in fails(2, "predict", "broken", "-t", "x")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet_and_nothing_but_results_reaches_the_user(trained, environment):
     trunkline = shlex.quote(str(Path(sys.executable).with_name("trunkline")))  # its path may have a space in it
     script = f"yes 'a good film' | head -3000 | {trunkline} predict {trained} | head -1"
