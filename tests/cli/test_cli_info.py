@@ -223,3 +223,8 @@ def test_what_an_adapter_is_made_of_inside_is_not_printed(own_folder, tiny_overr
     assert json.loads(done("info", "run/branches/mood", "--json").stdout)["method"]["specs"]["task"]
     shown = done("info", "run/branches/mood").stdout
     assert "reduction 4" in shown and "specs" not in shown
+
+
+def test_a_file_is_none_of_what_can_be_shown(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    assert "is a file; expected the folder of a run, a branch or a trunk" in fails(2, "info", str(tmp_path / "rows.csv"))

@@ -337,3 +337,11 @@ def test_the_only_column_of_a_file_is_the_texts(trained, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["Tweet"] for row in rows] == texts and all(row["mood"]["label"] for row in rows)
     assert result.stderr.count("column 'Tweet' is read as the texts, as it is the only one.") == 1
+
+
+def test_several_inputs_are_told_from_branches_that_are_none(trained, tmp_path):
+    for name in ("one.csv", "other.csv"):
+        write_csv(tmp_path / name, made_up(3, seed=1))
+    assert "found 2 inputs, one.csv and other.csv, expected one at a time" in fails(
+        2, "predict", trained, "one.csv", "other.csv"
+    )

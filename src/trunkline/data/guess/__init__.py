@@ -148,10 +148,8 @@ def _together(looks: Mapping[str, Look], tasks: Mapping[str, Mapping[str, Any]])
     section: dict[str, Any] = {"kind": "multilabel", "labels": found} | ({"blanks": 0} if blank else {})
     joined = {task_name("labels", [task for task, column in own.items() if column not in found]): section}
     written = yaml.safe_dump(joined, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9).strip()
-    said = (
-        f"{len(found)} columns hold 0 and 1; to make them the labels of one task, use the one that init writes as a comment, "
-    )
-    said += f"or give tasks={written}"
+    said = f"{len(found)} columns hold 0 and 1; to make them the labels of one task, use the one that init writes, "
+    said += f"commented out, or give tasks={written}"
     if blank:
         said += f" (`blanks: 0` reads a blank as 0; without it {blank:,} of the {rows:,} rows, which have one, are skipped)"
     return said, joined
