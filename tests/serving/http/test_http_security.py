@@ -342,6 +342,15 @@ def test_a_full_queue_a_timeout_and_an_end(bundle, monkeypatch):
         assert answer.json() == {"error": answer.json()["error"], "error_type": "overloaded"}
         early = client.post("/v1/predict", content=b"no JSON at all", headers=JSON)
         assert early.status_code == 429  # it is not even read
+        other = client.post("/v2/models/review/infer", content=b"no JSON at all", headers=JSON)
+        assert other.status_code == 429 and client.get("/v1/tasks").status_code == 200
+        assert client.post("/v1/nothing", json={"text": "a"}).status_code == 404
+        counted = client.get("/metrics").text
+        assert 'trunkline_requests_total{method="POST",route="/v1/predict",status="429"} 2.0' in counted
+        assert client_of(engine, keys=Keys(None, ["first-key"])).post("/v1/predict", json={"text": "a"}).status_code == 401
+        with monkeypatch.context() as without:  # the app is not even asked
+            without.setattr(client.app, "middleware_stack", lambda *given: 1 / 0)
+            assert client.post("/v1/predict", json={"text": "a"}).status_code == 429
         held.free.set()
         first.result(30)
         held.free.clear()

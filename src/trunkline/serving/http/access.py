@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.routing import Match
@@ -81,15 +81,15 @@ def _matching(scope: Scope) -> object:
     """The route of a request that was refused before one was looked for, or of what keeps none in the scope."""
     if CONTROL.search(scope["path"]):
         return None
-    found = [(match, route) for route in _flat(scope["app"].routes) if (match := route.matches(scope)[0]) != Match.NONE]
+    found = [(match, route) for route in routes_of(scope["app"]) if (match := route.matches(scope)[0]) != Match.NONE]
     return max(found, key=lambda one: one[0].value, default=(None, None))[1]  # rather one with the method, too
 
 
-def _flat(routes: Iterable[Any]) -> Iterator[Any]:
-    """Routes one by one: FastAPI keeps those of a router that was included together."""
-    for route in routes:
+def routes_of(app: Any) -> Iterator[Any]:
+    """The routes of an app or a router one by one: FastAPI keeps those of a router that was included together."""
+    for route in app.routes:
         inner = getattr(route, "original_router", None)
         if inner is None:
             yield route
         else:
-            yield from _flat(inner.routes)
+            yield from routes_of(inner)

@@ -6,11 +6,13 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import trunkline
 from trunkline.errors import TrunklineError
 from trunkline.serving.engine import Engine
-from trunkline.serving.http.access import Access
+from trunkline.serving.http.access import Access, routes_of
+from trunkline.serving.http.bodies import JsonRoute
 from trunkline.serving.http.errors import error_response, of_status
 from trunkline.serving.http.metrics import Metrics
 from trunkline.serving.http.routes import ROUTERS
@@ -24,6 +26,16 @@ SAID = "Many text tasks over one pass of one trunk."
 DEFAULT = Settings()
 
 
+class App(FastAPI):
+    """FastAPI behind `Access` and `Gate`: what they refuse goes through nothing of it, which takes half of the time."""
+
+    outermost: Access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.outermost(scope, receive, send)
+
+
 def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
     """An app that answers from `engine`; the caller closes the engine after the app.
 
@@ -34,7 +46,7 @@ def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
     metrics = Metrics()
     metrics.watch(engine)
     service = Service(engine, settings, metrics)
-    app = FastAPI(
+    app = App(
         title="Trunkline",
         version=trunkline.__version__,
         description=SAID,
@@ -53,8 +65,9 @@ def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
         app.include_router(make(service))
     app.add_exception_handler(TrunklineError, _failed)
     app.add_exception_handler(HTTPException, _of_router)
-    app.add_middleware(Gate, settings=settings)
-    app.add_middleware(Access, metrics=metrics, tracer=tracer())  # the last one added is the outermost
+    app.add_exception_handler(Exception, _failed)
+    predicting = {route.path: route for route in routes_of(app) if isinstance(route, JsonRoute) and "{" not in route.path}
+    app.outermost = Access(Gate(super(App, app).__call__, service, predicting), metrics, tracer())
     return app
 
 

@@ -11,11 +11,13 @@ import re
 import time
 from collections.abc import Mapping
 
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trunkline.errors import TrunklineError
 from trunkline.serving.http.errors import Refused, error_response, of_status
 from trunkline.serving.http.page import PAGES
-from trunkline.serving.http.settings import Settings
+from trunkline.serving.http.service import Service
 
 OPEN = frozenset({"/livez"}) | PAGES  # what is read without a key: the files of the page are the same everywhere
 READS = frozenset({"GET", "HEAD"})
@@ -29,11 +31,17 @@ class Gate:
     """Refuses what no route should see.
 
     A key is shown as `Authorization: Bearer KEY`, or as the password of Basic authentication, by which browsers ask for it.
+
+    Args:
+        app: what sees the others.
+        service: whose settings there are, and which says when there is no room for more.
+        predicting: the routes that ask the engine, by their paths, as far as these are fixed: while there is no room, requests
+            for them are refused here, at a fraction of what the app takes to do it (benchmarks/LOG.md).
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings = app, settings
-        self.held = Held(settings.held_bytes)
+    def __init__(self, app: ASGIApp, service: Service, predicting: Mapping[str, BaseRoute]) -> None:
+        self.app, self.service, self.settings, self.predicting = app, service, service.settings, predicting
+        self.held = Held(self.settings.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -59,6 +67,13 @@ class Gate:
             await _linger(headers, receive)
             await error_response(refused)(scope, receive, send)
             return
+        if scope["method"] == "POST" and (route := self.predicting.get(scope["path"])) is not None:
+            try:
+                self.service.refuse_early()
+            except TrunklineError as error:
+                scope["route"] = route
+                await error_response(error)(scope, receive, send)
+                return
         seconds = self.settings.upload_seconds if changes else self.settings.body_seconds
         body = Body(receive, limit, seconds, None if changes else self.held) if length is None or length > 0 else None
         if body is None:
