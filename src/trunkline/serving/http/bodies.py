@@ -58,7 +58,8 @@ async def read_json(request: Request, model: type[M], unpack: Unpack | None = No
     unsaid = not kind and "origin" not in request.headers  # as Triton's client; a browser says where its page is from
     if not unsaid and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         # what a page of another site may send without asking first is refused, too
-        raise Refused(415, "bad_input", f"the header Content-Type: found {'another' if kind else 'none'}, expected application/json")
+        found = "another" if kind else "none"
+        raise Refused(415, "bad_input", f"the header Content-Type: found {found}, expected application/json")
     try:
         body = b"".join([part async for part in request.stream()])  # `body()` would keep it as long as there is the request
     except ClientDisconnect:
