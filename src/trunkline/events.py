@@ -121,7 +121,7 @@ class Resumed(Event):
 @dataclass(frozen=True)
 class TrainingStarted(Event):
     """Comes once layer states are there, after `Resumed`: `steps` of the optimiser in each of at most `epochs`, fewer where the
-    validation score does not improve in `patience` evaluations (None: all).
+    validation score does not improve in `patience` evaluations (None: all, as there are no more than so many).
     """
 
     steps: int

@@ -127,10 +127,12 @@ def test_a_test_file_of_its_own_that_has_changed_is_scored_as_it_is_now(tmp_path
     write_jsonl(tmp_path / "rows.jsonl", made_up(61))  # training rows are not scored
     first = json.loads(done("evaluate", "run", "--json").stdout)
     assert not [said for said in first["findings"] if "has changed" in said]
-    write_jsonl(tmp_path / "test.jsonl", [{**row, "mood": "positive"} for row in made_up(21, seed=1)])
+    empty = {"text": " ", "mood": "positive"}
+    write_jsonl(tmp_path / "test.jsonl", [empty, *({**row, "mood": "positive"} for row in made_up(21, seed=1))])
     found = json.loads(done("evaluate", "run", "--json").stdout)
     said = "run: its test data has changed since it was trained (21 rows, 20 when it was trained); it is scored as it is now"
     assert said in found["findings"] and found["tasks"]["mood"]["rows"] == 21
+    assert any(said.startswith("test split of test.jsonl: 1 row") for said in found["findings"]), found["findings"]
     assert found["tasks"]["mood"]["baseline"]["metrics"]["accuracy"] in (0.0, 1.0)  # of the rows as they are now
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import AlreadyFinished, EpochEnded, quiet
+from trunkline.events import AlreadyFinished, EpochEnded, Event, TrainingStarted, quiet
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.training.config import resolve
@@ -169,7 +169,9 @@ def test_batches_are_chosen_from_the_rows_that_are_trained_on(tiny_trunk_dir, ro
 
 def test_early_stopping_keeps_the_best_weights(tiny_trunk_dir, rows, tmp_path):
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=30, patience=2, schedule="constant", learning_rate=0.05)
-    result = fit(values, run_dir=tmp_path / "run")
+    told: list[Event] = []
+    result = fit(values, run_dir=tmp_path / "run", subscribers=[told.append])
+    assert [event.patience for event in told if isinstance(event, TrainingStarted)] == [2]
     judged = [entry["tasks"]["mood"]["validation"] for entry in result.summary["history"]]
     scores = [(values["accuracy"], -values["loss"]) for values in judged]  # of equal scores, that with the smaller loss
     assert len(scores) < 30
@@ -182,7 +184,10 @@ def test_early_stopping_keeps_the_best_weights(tiny_trunk_dir, rows, tmp_path):
 def test_evaluation_every_n_steps_and_on_another_metric(tiny_trunk_dir, rows, tmp_path):
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=2, evaluate_every=3)
     values["tasks"]["mood"]["metric"] = "loss"
-    result = fit(values, run_dir=tmp_path / "run")
+    values["training"]["patience"] = 1000
+    told: list[Event] = []
+    result = fit(values, run_dir=tmp_path / "run", subscribers=[told.append])
+    assert [event.patience for event in told if isinstance(event, TrainingStarted)] == [None], "it cannot end early"
     steps = [entry["step"] for entry in result.summary["history"]]
     assert steps[:-1] == list(range(3, max(steps[:-1]) + 1, 3))  # and once more at the end
     losses = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"]]

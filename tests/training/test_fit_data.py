@@ -24,6 +24,7 @@ from trunkline.training.given import config_of
 from trunkline.training.overrides import override
 from trunkline.training.own_test import own_test_splits
 from trunkline.training.prepare import prepare
+from trunkline.training.result import trained_in_memory
 
 RANDOM = random.Random(5)
 ROWS = [row(RANDOM) for _ in range(60)]
@@ -53,6 +54,7 @@ def test_a_frame_and_a_file_of_the_same_rows_train_the_same_weights(tiny_trunk_d
         one, two = (load_file(run.branches[name] / "weights.safetensors") for run in (file, frame))
         assert all(torch.equal(one[key], two[key]) for key in one)
     assert file.tasks["mood"]["test"] == frame.tasks["mood"]["test"]
+    assert trained_in_memory(frame.path) and not trained_in_memory(file.path)
 
 
 def test_a_run_on_data_in_memory_is_told_by_their_digest_and_continued_by_the_same_call(tiny_trunk_dir, tmp_path):

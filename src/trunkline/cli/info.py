@@ -199,7 +199,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
                 "  tokenizer": f"sha256 {trunk['tokenizer']}",
                 "reads": f"{reads} of 0-{trunk['num_layers']}; texts of up to {facts['max_length']} tokens",
                 "trained in": show.seconds(facts["cost"].get("seconds", 0.0))
-                + f", best after step {facts['cost'].get('steps_to_best', 0)}",
+                + f", evaluating included, best after step {facts['cost'].get('steps_to_best', 0)}",
             }
         )
     )

@@ -138,10 +138,13 @@ class Loop:
         steps = math.ceil(rounds / training.accumulation)
         trained = sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in batches)
         judged = sum(int(source.validation.encoded.lengths.sum()) for source in self.sources)
-        judged *= 1 if training.evaluate_every == "epoch" else steps // training.evaluate_every
+        each, many = training.evaluate_every, training.epochs
+        judged *= 1 if each == "epoch" else steps // each
         left = rounds * (training.epochs - position.epoch) - position.batch
         self._estimate = Estimate(left, judged / max(trained, 1))
-        self.publish(TrainingStarted(steps, training.epochs, training.patience))
+        evaluations = many if each == "epoch" else math.ceil(many * steps / each)
+        stops = training.patience is not None and training.patience + 1 < evaluations  # the first is the best so far
+        self.publish(TrainingStarted(steps, many, training.patience if stops else None))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""

@@ -56,14 +56,17 @@ def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None
             before := next((one for one in _read_before(config, tasks, number) if not _changed(one, result)), None)
         ):
             group, changed = before, None
-        if changed and isinstance(group.data.test, float):
+        source = group.data.test
+        if changed and isinstance(source, float):
             raise BadInput(
                 f"{run}: its data has changed ({changed}), so the share drawn for its test may contain training rows; "
                 "give the data to evaluate on"
             )
-        if changed:
+        table = group.splits["test"].corpus.table
+        if changed and source is not None and not isinstance(source, float):
             say(f"{run}: its test data has changed since it was trained ({changed}); it is scored as it is now")
-        found.append(OwnTest(own, group.splits["test"].corpus.table, changed is None))
+            table = config.memory.read(source, format=group.data.format)  # with rows that scoring says it leaves out
+        found.append(OwnTest(own, table, changed is None))
     if all(test.table is None for test in found):
         raise BadInput(f"{run}: its config defines no test split; give the data to evaluate on")
     return found
