@@ -226,4 +226,9 @@ def test_the_first_chunk_may_be_looked_at_before_all_are_gone_through(tmp_path):
         {2: "stdin line 2: byte 4 of the line (0xe9) is not UTF-8, expected UTF-8"},
         [3, 1],
     )
+    for lines_given, noted in ((b'{"text": "a"}\n{"text": "b"}\n', True), (b'{"a": 1}\n{a}\n', False), (b"", False)):
+        first = line_chunks(io.BytesIO(lines_given), 3, "stdin").first()
+        assert noted == bool(
+            first and any("JSON objects, and each is read as one text" in said for said in first.table.findings)
+        )
     assert next(iter(text_chunks(["a\ud800", ""], "--text"))).table.columns == {"text": ["a\ufffd", ""]}

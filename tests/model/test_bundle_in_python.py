@@ -75,6 +75,15 @@ def test_what_is_no_list_of_texts_is_refused_by_every_method(bundle, texts, sent
         assert str(error.value) == sentence
 
 
+def test_the_name_of_a_data_file_is_told_from_a_text(bundle, tmp_path, recwarn):
+    (tmp_path / "rows.csv").write_text("text\na film\n")
+    for text in (str(tmp_path / "none.csv"), "x" * 2000, "a\0.csv", str(tmp_path)):
+        bundle.predict(text)
+    assert not [one for one in recwarn if "data file" in str(one.message)]
+    with pytest.warns(UserWarning, match="texts: found the name of a data file, whose characters are read as a text"):
+        bundle.predict(str(tmp_path / "rows.csv"))
+
+
 def test_probabilities_are_those_of_the_predictions(bundle):
     found, answers = bundle.predict_proba(TEXTS), bundle.predict(TEXTS)
     assert list(found) == ["mood", "flag", "topics", "columns", "slots", "chained"]  # a number has none

@@ -192,6 +192,7 @@ def test_a_branch_that_is_hardly_better_than_chance_is_told_by_its_correlation()
     assert len(remarks(task, {"test": (metrics, least)})) == 1
     one = corpus_of(y=["b"] * 5)  # rows of one label have no correlation
     scored = task.score(Decoded(np.ones(5, int), np.zeros((5, 3))), task.targets(one))
+    assert remarks(task, {"test": (scored, {"accuracy": 1.0})}) == []  # nothing is better than all
     assert scored["accuracy"] == 1.0 and remarks(task, {"test": (scored, baseline_scores(task, one, task.targets(one)))}) == []
 
 

@@ -97,6 +97,10 @@ def test_a_branch_that_never_predicts_a_label_is_a_finding(run):
     said = f"validation and test: 'mood' never predicts 'positive' ({missed} rows)."
     told = [event.text for event in events if isinstance(event, Finding)]
     assert said in result.summary["findings"] and told.count(said) == 1
+    assert (
+        told.count(next(text for text in told if text.startswith("tasks.mood.class_weights=balanced gives rare labels"))) == 1
+    )
+    assert not any("tasks.cities" in text for text in told), "it has no such key"
     opening = "validation and test: 'cities' is no better than always predicting the tag"
     assert len([text for text in told if "'cities' is no better" in text]) == 1
     assert any(text.startswith(opening) for text in told)

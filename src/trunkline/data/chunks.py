@@ -6,8 +6,9 @@ Rows that cannot be read are no end of it, where the next one can be found (`Tab
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -104,4 +105,17 @@ def line_chunks(file: IO[bytes], size: int, source: str) -> Chunks:
 def _of_lines(file: IO[bytes], size: int, source: str) -> Iterator[Chunk]:
     numbered = ((number, line.decode("utf-8", "surrogateescape")) for number, line in enumerate(file, start=1))
     while lines := list(itertools.islice(numbered, size)):
-        yield Chunk(table_of_lines(lines, source))
+        table = table_of_lines(lines, source)
+        if lines[0][0] == 1 and all(map(_is_object, table.columns["text"][:FEWEST])):
+            told = "its lines are JSON objects, and each is read as one text; save them as a .jsonl file and use --input FILE."
+            table = replace(table, findings=(told,))
+        yield Chunk(table)
+
+
+def _is_object(line: str) -> bool:
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

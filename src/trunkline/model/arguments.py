@@ -5,15 +5,18 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trunkline.data.corpus import Unit
 from trunkline.data.empty import is_blank
+from trunkline.data.formats import format_of
 from trunkline.data.memory import is_table_like
 from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput, unknown_name
 from trunkline.model.words import is_words, joined, word_lists
 
+FILE_NAME = "found the name of a data file, whose characters are read as a text; `trunkline predict` reads files"
 LONGEST = 10**12  # a text has fewer characters; larger numbers are not repeated
 
 EmptyTexts = Literal["skip", "refuse", "read"]
@@ -91,6 +94,16 @@ def asked(
             raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
     spans = None if units is None else units_of(units, texts)
     return Asked(texts, pairs, spans, alone, _empty(texts, pairs, empty_texts), words)
+
+
+def names_a_file(text: str) -> bool:
+    """Whether a single text is the path of a data file that is there."""
+    if "\n" in text or len(text) > 1000:
+        return False
+    try:
+        return format_of(Path(text)) is not None and Path(text).is_file()
+    except (OSError, ValueError):  # what the system takes for no path
+        return False
 
 
 def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[bool, frozenset[int]]:

@@ -11,7 +11,7 @@ from trunkline.data.corpus import Corpus
 from trunkline.data.guess.names import ByTask, task_of_column
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.arguments import EmptyTexts, asked, texts_and_units
+from trunkline.model.arguments import FILE_NAME, EmptyTexts, asked, names_a_file, texts_and_units
 from trunkline.model.branch import Branch
 from trunkline.model.decision import checked_confidence, withheld
 from trunkline.model.opening import one_branch, open_branches
@@ -240,6 +240,8 @@ class Bundle:
             BadInput: what is no text; second texts that are missing, too many, or that no branch reads; units that are not one
                 list of spans for each text, or that lie outside of it; a `min_confidence` that is none.
         """
+        if isinstance(texts, str) and names_a_file(texts):
+            warnings.warn(f"texts: {FILE_NAME}", stacklevel=2)
         plan = self._plan
         least = checked_confidence(min_confidence, (branch.task for branch in plan.branches.values()))
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)

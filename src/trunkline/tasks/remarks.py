@@ -61,7 +61,8 @@ def _compared(task: Task, metrics: Mapping[str, Any], baseline: Mapping[str, Any
 
 
 def _better(metric: str, own: float, least: float) -> bool:
-    return own < least if metric in LOWER_IS_BETTER else own > least
+    """Whether a score is better than that of the baseline, or as good as can be."""
+    return own < least or own == 0 if metric in LOWER_IS_BETTER else own > least or own == 1
 
 
 def _by_chance(task: Task, scored: Mapping[str, Scored]) -> list[str]:

@@ -28,5 +28,9 @@ def complete(tasks: Mapping[str, dict[str, Any]], groups: Sequence[Prepared], da
             own |= {"data": data[name], "baseline": {"rule": task.baseline_rule, **scores}}
             if task.positive is not None:
                 own["positive"] = task.positive
-            said += remarks(task, {split.name: (own[split.name], scores[split.name]) for split in splits})
+            noted = remarks(task, {split.name: (own[split.name], scores[split.name]) for split in splits})
+            said += noted
+            if noted and getattr(task.config, "class_weights", None) == "none":
+                key = f"tasks.{name}.class_weights=balanced"
+                said.append(f"{key} gives rare labels more weight; more epochs, another learning rate or method may help too.")
     return said

@@ -43,7 +43,7 @@ def one_column(look: Look, text: str | None) -> Made:
     if look.numbers is None and not look.strings and not look.truths:
         return unused("its values are neither strings, numbers, truth values nor lists, or are of several types")
     if look.distinct == 1:
-        return unused("it has the same value in every row")
+        return unused("it has the same value in every row" + (" that has one" if look.n < len(look.table) else ""))
     if look.named_as_id:
         return unused(look.why_id)
     if look.name.lower() in DIVISION:
