@@ -15,6 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from trunkline.data.columns import cells
+from trunkline.data.sources import read_table
 from trunkline.data.writing import output_format, output_suffixes, parquet
 from trunkline.errors import BadInput
 
@@ -64,7 +66,7 @@ def test_separated_values_are_read_by_the_csv_module(name, separator):
     assert [row["text"] for row in rows] == [row["text"] for row in ROWS]
     assert [row["big"] for row in rows] == [str(row["big"]) for row in ROWS] and rows[0]["no"] == rows[2]["n"] == ""
     assert [json.loads(row["nested"]) if row["nested"] else None for row in rows] == NESTED
-    assert [row["x"] for row in rows] == ["0.1", "nan", "1e-300"]
+    assert [row["x"] for row in rows] == ["0.1", "", "1e-300"]
 
 
 def test_a_workbook_keeps_types_and_never_makes_a_formula():
@@ -129,6 +131,21 @@ def test_any_texts_come_back_from_text_formats(texts):
     for name, separator in (("a.csv", ","), ("a.tsv", "\t")):
         read = list(csv.reader(io.StringIO(written(name, rows).decode(), newline=""), delimiter=separator, strict=True))
         assert read == [["t", "u"], *([text, text] for text in texts)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.xlsx"])
+def test_a_missing_value_stays_missing_beside_values_of_another_type(tmp_path, name):
+    """NaN beside strings, in the first rows and later, is no label: not even where "nan" and "null" are labels."""
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    values = ["no", math.nan, "01", Decimal("NaN"), "nan", None, "null", math.nan]
+    (tmp_path / name).write_bytes(written(name, [{"id": "x", "label": value} for value in values], 2))
+    found = read_table(str(tmp_path / name)).columns["label"]
+    assert found == ["no", None, "01", None, "nan", None, "null", None]
+    lists = [["a", math.nan], math.nan, "b"]
+    (tmp_path / name).write_bytes(written(name, [{"id": "x", "label": value} for value in lists], 1))
+    found = cells(read_table(str(tmp_path / name)).select([0, 1]), "label")
+    assert found == [["a", None], None]
 
 
 def test_the_format_is_that_of_the_name():

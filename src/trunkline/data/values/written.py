@@ -1,7 +1,8 @@
 """Values as they are written: what JSON lines, CSV and Parquet make of values of any type, which are passed through unread.
 
 Parquet keeps every type. In JSON and CSV, times are ISO 8601, decimal numbers and durations their text, bytes base64; JSON has
-null for a number that is not finite, and CSV holds lists and objects as JSON.
+null for a number that is not finite, and CSV holds lists and objects as JSON. A missing value, NaN too, is null or an empty
+cell.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from datetime import date, time
 from typing import Any
 
 import pyarrow as pa
+
+from trunkline.data.values.missing import is_missing
 
 # What predictions consist of: their types are known, also where the first rows have none of them.
 _SPAN = {"start": pa.int64(), "end": pa.int64(), "label": pa.string(), "text": pa.string(), "score": pa.float64()}
@@ -35,6 +38,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_missing(value):  # Decimal's NaN, pandas' NA and NaT, which is a date
+        return None
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -52,7 +57,7 @@ def cell(value: Any) -> Any:
     """Return a value as a cell of CSV holds it."""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(plain(value), ensure_ascii=False)
-    return value if isinstance(value, float) else plain(value)
+    return value if isinstance(value, float) and not is_missing(value) else plain(value)
 
 
 def encodable(value: Any) -> Any:

@@ -124,7 +124,7 @@ def _fit(value: Any, kind: Any) -> Any:
     if value is None or isinstance(value, str) or not pa.types.is_string(kind):
         return value
     text = plain(value)
-    return text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    return text if text is None or isinstance(text, str) else json.dumps(text, ensure_ascii=False)
 
 
 writers.register("parquet")(OutputFormat("parquet", (".parquet", ".pq"), ParquetRows, flat=True, text=False, lists=True))

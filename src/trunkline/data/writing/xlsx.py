@@ -12,6 +12,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from trunkline.data.values.missing import is_missing
 from trunkline.data.values.written import cell
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
 from trunkline.errors import BadInput, shown
@@ -78,8 +79,10 @@ class Workbook:
 
 def _held(value: Any) -> Any:
     """A value as a cell holds it: what openpyxl stores as it is, or text."""
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, bool | str):
         return value
+    if is_missing(value):
+        return None
     if isinstance(value, int):
         return value if abs(value) < EXACT else str(value)
     if isinstance(value, float):
