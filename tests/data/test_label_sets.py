@@ -1,6 +1,6 @@
 import pytest
 
-from trunkline.data.label_sets import indicators, label_sets, vector_length
+from trunkline.data.label_sets import holed, indicators, label_sets, vector_length
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -53,6 +53,8 @@ def test_what_is_no_list_among_lists_is_told_with_its_line():
         [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]],
         [[False, True, False], [True, True, False], [False, False, False]],
         ["[0, 1, 0]", "[1, 1, 0]", "[0, 0, 0]"],
+        [["0", "1", "0"], ["1", "1", "0"], ["0", "0", "0"]],
+        ["['0' '1.0' '0']", '["true", "true", "false"]', "('0', '0', 'False')"],
         ["[0. 1. 0.]", "[1. 1. 0.]", "[0. 0. 0.]"],
         ["[ True  True False]".replace(" True  True", "False  True"), "[ True  True False]", "[False False False]"],
     ],
@@ -69,10 +71,38 @@ def test_vectors_of_zeros_and_ones_hold_the_labels_at_their_places(values):
 
 
 @pytest.mark.parametrize(
-    "values", [[[0, 1], [1]], [[0], [1]], [[0, 2], [1, 0]], [["0", "1"], ["1", "0"]], [[0, None], [1, 1]], [], [[]]]
+    "values", [[[0, 1], [1]], [[0], [1]], [[0, 2], [1, 0]], [["0", "1"], ["1", "0"]], [[0, None], [1, None], [0, 1]], [], [[]]]
 )
 def test_other_lists_are_no_vectors(values):
     assert vector_length(table(*values), "c") is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[0, 1, 0], [1, None, 0], [1, 1, 0], [float("nan"), 1, 0]],
+        ["[0, 1, 0]", "[1, null, 0]", "[1, 1, 0]", "[nan, 1, 0]"],
+        [["0", "1", "0"], ["1", "", "0"], ["1", "1", "0"], ["N/A", "1", "0"]],
+    ],
+)
+def test_a_vector_that_lacks_a_value_is_missing(values):
+    rows = table(*values, None)
+    assert vector_length(rows, "c") == 3 and holed(rows, "c") == [False, True, False, True, False]
+    assert label_sets(rows, "c") == [["label_1"], None, ["label_0", "label_1"], None, None]
+    assert label_sets(table([1, 0], [0, 1], [-1, 1]), "c", missing=["-1"]) == [["label_0"], ["label_1"], None]
+
+
+def test_what_is_no_vector_among_vectors_is_told_with_its_line():
+    most = [[1, 0, 1], [0, 0, 1], [1, 1, 1]]
+    told = r"line 30: column 'c' holds a list of 2 zeros and ones, expected 3, each 0 or 1, as most of its rows have"
+    refused(told, label_sets, table(*most[:2], [1, 0], most[2]), "c")
+    refused(
+        r"line 20: column 'c' holds a list with something else than 0 and 1",
+        label_sets,
+        table([1, 0, 1], [1, -1, 0], *most),
+        "c",
+    )
+    assert label_sets(table(*most, [1, 0]), "c", names=["0", "1"])[3] == ["1", "0"]  # of a branch that has these labels
 
 
 def test_a_few_rows_of_a_column_of_numbered_labels_are_no_vectors():

@@ -250,6 +250,12 @@ def test_the_first_logits_of_a_label_that_all_or_no_rows_have_are_finite():
 def test_vectors_have_the_labels_of_their_places():
     rows = corpus_of(labels=[[0, 1, 0], [1, 1, 0], [0, 0, 0], None])
     task = fitted("multilabel", rows, labels="labels", class_weights="balanced")
+    skipped = "1 of 4 rows has no value in column 'labels', and is skipped by 't'."
+    assert task.findings(rows) == [skipped]
+    holes = corpus_of(labels=[[0, 1, 0], [1, None, 0], [0, 0, 0], None])
+    assert fitted("multilabel", holes, labels="labels").findings(holes) == [
+        skipped, "1 of 4 rows has a missing value in the vector in column 'labels', and is skipped by 't'."
+    ]  # fmt: skip
     assert task.labels == ["label_0", "label_1", "label_2"] and task.absent_labels(task.targets(rows)) == ["label_2"]
     assert task.targets(rows).values.astype(int).tolist() == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]]
     (said,) = task.label_findings(rows)

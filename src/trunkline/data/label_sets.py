@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.data.columns import Missing, cells, label_of, labels, policy, usual, wrong
 from trunkline.data.table import Table
+from trunkline.data.values import vectors
 from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_missing, spells_missing
 from trunkline.errors import BadInput
@@ -29,6 +30,10 @@ def label_sets(
     With a separator a blank cell is an empty list, unless `missing` lists the empty string.
 
     Lists that are vectors of 0 and 1 (`vector_length`) hold the labels at whose places a 1 stands: `names`, or label_0, ...
+    One in which a value is missing is a missing value.
+
+    Raises:
+        BadInput: a value that is no list of labels; a list that is no vector among others that are, or of another length.
     """
     values = cells(table, name, where, missing)
     length = vector_length(table, name, missing)
@@ -44,12 +49,16 @@ def label_sets(
             f"{table.source}: {table.named(name)} holds vectors of {length} zeros and ones, expected {len(names)}, one a label"
         )
     if length is None:
+        if not {"0", "1"} & set(names or ()) and (odd := odd_vector(table, name, missing)) is not None:
+            raise odd
         return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
     places = names or vector_names(length)
-    return table.parsed(
-        ("vectors", name, tuple(places), policy(missing)),
-        lambda: [None if one is None else [label for label, part in zip(places, one, strict=True) if part] for one in values],
-    )
+
+    def held(value: Any) -> list[str] | None:
+        bits = None if value is None else vectors.bits(value, missing)
+        return None if bits is None or None in bits else [label for label, bit in zip(places, bits, strict=True) if bit]
+
+    return table.parsed(("vectors", name, tuple(places), policy(missing)), lambda: [held(value) for value in values])
 
 
 def come_back(labels: Sequence[str], separator: str) -> bool:
@@ -63,24 +72,29 @@ def vector_names(length: int) -> list[str]:
 
 
 def vector_length(table: Table, name: str, missing: Missing = None) -> int | None:
-    """Return the length of a column's lists if they are multi-hot vectors: all as long, two or more, of 0 and 1 or booleans."""
+    """Return the length of a column's lists if they are multi-hot vectors (values/vectors.py), else None."""
     values = cells(table, name, "", missing)
-    found = table.parsed(("vector length", name, policy(missing)), lambda: [_length(values)] * len(values))
+    key = ("vector length", name, policy(missing))
+    found = table.parsed(key, lambda: [vectors.length_of(values, missing)] * len(values))
     return found[0] if found else None
 
 
-def _length(values: list) -> int | None:
-    lengths = set()
-    for value in values:
-        if value is None:
-            continue
-        if not isinstance(value, list) or not all(isinstance(part, int | float) and part in (0, 1) for part in value):
-            return None
-        lengths.add(len(value))
-        if len(lengths) > 1:
-            return None
-    length = lengths.pop() if lengths else 0
-    return length if length > 1 else None
+def odd_vector(table: Table, name: str, missing: Missing = None) -> BadInput | None:
+    """Return the error for the first list that is no vector of 0 and 1 as most of its column are, None where there is none."""
+    values = cells(table, name, "", missing)
+    found = vectors.odd_one(values, missing)
+    if found is None:
+        return None
+    row, length = found
+    bits = vectors.bits(values[row], missing)
+    what = "a list with something else than 0 and 1" if bits is None else f"a list of {len(bits)} zeros and ones"
+    return wrong(table, row, name, values[row], f"{length}, each 0 or 1, as most of its rows have", what)
+
+
+def holed(table: Table, name: str, missing: Missing = None) -> list[bool]:
+    """Return for each row whether it has a vector in which a value is missing; the column holds vectors."""
+    found = (vectors.bits(value, missing) for value in cells(table, name, "", missing))
+    return [bits is not None and None in bits for bits in found]
 
 
 def _set_of(

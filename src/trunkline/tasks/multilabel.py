@@ -154,6 +154,11 @@ class MultilabelTask(Task):
     def _rows(self, corpus: Corpus) -> list[list[str] | None]:
         return _label_rows(self.name, self.config, corpus, self.labels)
 
+    def _vectors(self, corpus: Corpus) -> bool:
+        """Whether the labels are in a column of multi-hot vectors."""
+        named = self.config.labels
+        return isinstance(named, str) and label_sets.vector_length(corpus.table, named, self.config.missing) is not None
+
     def findings(self, corpus: Corpus) -> list[str]:
         rows, config, named = self._rows(corpus), self.config, self.columns()
         read = [
@@ -163,7 +168,12 @@ class MultilabelTask(Task):
         zeros = [
             name for name, cells in zip(named, read, strict=False) if label_sets.NO & {str(cell).lower() for cell in cells}
         ]
-        found = space.skipped(self.name, corpus, zeros or named, [row is not None for row in rows], config.missing)
+        holed = [False] * len(rows)
+        vectors = isinstance(config.labels, str) and self._vectors(corpus)
+        if isinstance(config.labels, str) and vectors:
+            holed = label_sets.holed(corpus.table, config.labels, config.missing)
+        there = [row is not None or hole for row, hole in zip(rows, holed, strict=True)]
+        found = space.skipped(self.name, corpus, zeros or named, there, config.missing)
         if not isinstance(config.labels, str):
             blank = sum(row is not None and cell is None for one in read for row, cell in zip(rows, one, strict=True))
             if found:
@@ -176,7 +186,11 @@ class MultilabelTask(Task):
                 )
             return found
         cells = columns.cells(corpus.table, config.labels, missing=config.missing)
-        if found and config.separator is None:
+        if holes := sum(holed):
+            have, are = ("has", "is") if holes == 1 else ("have", "are")
+            of = f"a missing value in the vector in {corpus.table.named(config.labels)}"
+            found.append(f"{holes:,} of {len(rows):,} rows {have} {of}, and {are} skipped by {self.name!r}.")
+        elif found and config.separator is None and not vectors:
             found = [f"{found[0]} An empty list would say that a text has none of the labels."]
         if blank := sum(cell is None and row == [] for cell, row in zip(cells, rows, strict=True)):
             empty = sum(isinstance(cell, str) and not cell.strip() for cell in cells)
@@ -190,10 +204,7 @@ class MultilabelTask(Task):
 
     def changes(self, corpus: Corpus) -> list[str]:
         config, found = self.config, list[str]()
-        if (
-            not isinstance(config.labels, str)
-            or label_sets.vector_length(corpus.table, config.labels, config.missing) is not None
-        ):
+        if not isinstance(config.labels, str) or self._vectors(corpus):
             return found
         rows, cells = self._rows(corpus), columns.cells(corpus.table, config.labels, missing=config.missing)
         lists = [cell for cell in cells if isinstance(cell, list)]
@@ -209,7 +220,7 @@ class MultilabelTask(Task):
         config = self.config
         if not isinstance(config.labels, str):
             return []
-        if label_sets.vector_length(corpus.table, config.labels, config.missing) is not None and config.label_list is None:
+        if self._vectors(corpus) and config.label_list is None:
             names = f"{self.labels[0]} to {self.labels[-1]}"
             said = f"{self.name!r}: {corpus.table.named(config.labels)} holds vectors of {len(self.labels)} zeros and ones"
             return [f"{said}; their labels are called {names}, unless `label_list` names them."]

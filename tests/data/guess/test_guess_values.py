@@ -56,6 +56,8 @@ def test_many_strings_under_the_name_of_classes_are_classes_if_some_recur():
 def test_lists_of_0_and_1_that_differ_in_length_are_no_labels():
     found = guess(marks=[[i % 2] * (i % 3) for i in range(60)], numbers=[[i % 3, 3] for i in range(60)])
     assert roles(found) == {"text": "text", "marks": "unused", "numbers": "multilabel"}
+    odd = guess(marks=[[i % 2, 1, 1][: 2 + (i != 7)] for i in range(60)], a=cycle("ab", 60))
+    assert odd.sentences[1].startswith("'marks' is not used: x.csv row 8: column 'marks' holds a list of 2 zeros and ones")
 
 
 def test_a_column_called_code_holds_codes():

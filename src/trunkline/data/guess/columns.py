@@ -100,6 +100,8 @@ def _lists(look: Look, unused: Callable[[str], Made], task: Callable[..., Made])
         called = f"{names[0]} to {names[-1]}, unless `label_list` names them"
         why = f"vectors of {look.vectors:,} zeros and ones; the labels are called {called}"
         return task("multilabel", why, labels=look.name)
+    if look.broken:
+        return unused(look.broken)
     if any(look.there) and not look.word_lists and all(part in (0, 1) for value in look.there for part in value):
         return unused("its lists hold 0 and 1 and differ in length, so they are neither vectors nor labels")
     labels = Counter(str(part) for value in look.there for part in value if isinstance(part, str | int))

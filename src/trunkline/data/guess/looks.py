@@ -53,6 +53,8 @@ class Look:
         self.spans = self.lists and self._parts(lambda v: isinstance(v, dict) and {"start", "end", "label"} <= v.keys())
         self.word_lists = self.lists and self._parts(lambda v: isinstance(v, str))
         self.vectors = label_sets.vector_length(table, name, missing) if self.lists else None
+        if self.lists and self.vectors is None and (odd := label_sets.odd_vector(table, name, missing)) is not None:
+            self.broken = str(odd)
         alike = self.numbers if self.numbers is not None else self.there if self.strings or self.truths else []
         self.distinct = len(set(alike))
         self.length = sum(map(len, self.there)) / self.n if self.strings else 0.0

@@ -29,9 +29,8 @@ def named_column(look: Look, text: str | None) -> Made:
             does = "; expected labels or numbers, such as the month or the number of days"
         given = json.dumps({task_name(look.name, ()): {"kind": "sequence", "label": look.name}}, ensure_ascii=False)
         as_classes = f"; to predict each value as a class, give tasks={given}"
-        raise BadInput(
-            f"{look.table.source}: {replace(decision, listable=True).sentence.rstrip('.')}{does}{as_classes if look.n else ''}"
-        )
+        as_classes = as_classes if look.n and not look.lists else ""
+        raise BadInput(f"{look.table.source}: {replace(decision, listable=True).sentence.rstrip('.')}{does}{as_classes}")
     kind, key = "sequence", "label"
     if look.lists:
         kind, key = "multilabel", "labels"
