@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import random
 from pathlib import Path
 from typing import Any
 
+import typer.testing
 from tiny import WORDS
 from typer.testing import CliRunner
 
@@ -16,6 +18,10 @@ from trunkline.cli import app
 CITIES = ("paris", "tokyo")
 MOODS = {"happy": "positive", "great": "positive", "sad": "negative", "awful": "negative"}
 FILLER = [word for word in WORDS if word not in CITIES and word not in MOODS and len(word) > 1]
+
+# A runner would make all commands out of the app anew for every call, which takes longer than most of them run. A process of a
+# user's makes them once, too.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 def made_up(count: int, seed: int = 0) -> list[dict[str, Any]]:
