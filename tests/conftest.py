@@ -24,9 +24,13 @@ def own_cache(caches, monkeypatch):
 
 @pytest.fixture(scope="session")
 def processes():
-    """Processes that start in milliseconds: forked from a server that has imported what they need and done nothing else."""
+    """Processes that start in milliseconds: forked from a server that has imported what they need and done nothing else.
+
+    It imports what a run or a server would only import later, too, as every process would take seconds for it.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "trunkline.training.fit"])
+    late = ["sklearn.metrics", "transformers.models.bert.modeling_bert", "trunkline.serving.http.app"]
+    context.set_forkserver_preload(["torch", "trunkline.training.fit", *late])
     return context
 
 
