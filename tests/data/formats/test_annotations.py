@@ -202,15 +202,39 @@ def test_all_rows_rejected_says_why_there_is_none(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
 def test_spacy_pairs(tmp_path, name):
-    rows = [["amber", {"entities": [[0, 5, "TREE"]]}], ["x", {"entities": []}], ["y", {}]]
-    assert read(tmp_path / name, rows).columns == {"text": ["amber", "x", "y"], "spans": [[SPAN], [], None]}
+    more = {"words": ["amber"], "tags": ["NN"], "heads": [0]}
+    rows = [["amber", {"entities": [[0, 5, "TREE"]], **more}], ["x", {"entities": [], "tags": ["X"]}], ["y", {}]]
+    table = read(tmp_path / name, rows)
+    assert table.columns == {"text": ["amber", "x", "y"], "spans": [[SPAN], [], None]}
+    assert table.findings == ("2 rows with annotations that are not read ('tags', 'heads').",)
 
 
 def test_spacy_categories(tmp_path):
     rows = [["x", {"cats": {"A": 1.0, "B": 0.0}}], ["y", {"cats": {"A": 0, "B": 1}}]]
-    assert read(tmp_path / "x.json", rows).columns == {"text": ["x", "y"], "labels": [["A"], ["B"]]}
-    rows = [{"text": "x", "cats": {"A": 0.9, "B": 0.7}, "n": 1}, {"text": "y", "cats": {"A": 0.1, "B": 0.2}, "n": 2}]
-    assert read(tmp_path / "x.jsonl", rows).columns == {"text": ["x", "y"], "labels": [["A", "B"], []], "n": [1, 2]}
+    table = read(tmp_path / "x.json", rows)
+    assert table.columns == {"text": ["x", "y"], "labels": [["A"], ["B"]]} and not table.findings
+    rows = [{"text": "x", "cats": {"A": 0.9, "B": 0.7}, "n": 1}, {"text": "y", "cats": {"A": 0, "B": 0}, "n": 2}]
+    rows += [{"text": "z", "cats": {}}, {"text": "w"}]  # no category holds; nobody said which
+    table = read(tmp_path / "x.jsonl", rows)
+    assert table.columns == {"text": ["x", "y", "z", "w"], "labels": [["A", "B"], [], [], None], "n": [1, 2, None, None]}
+    assert not table.findings
+
+
+def test_spacy_categories_between_none_and_all_are_counted(tmp_path):
+    soft = [{"A": 0.45, "B": 0.35, "C": 0.2}, {"A": 0.9, "B": 0.1, "C": 0}, {"A": 0.1, "B": 0.9, "C": 0.1}, {"A": 0.4}]
+    table = read(tmp_path / "x.json", [[f"t{i}", {"cats": cats}] for i, cats in enumerate(soft)])
+    assert table.columns["labels"] == [[], ["A"], ["B"], []]
+    assert table.findings == (
+        "2 rows without a label, as none of their categories in cats is 0.5 or more.",
+        "1 name of cats below 0.5 in every row, and so no label ('C').",
+    )
+
+
+def test_spacy_objects_are_read_as_pairs_are(tmp_path):
+    parts = [{"entities": [[0, 5, "TREE"]], "cats": {"A": 1, "B": 0}}, {"entities": [], "cats": {"A": 0, "B": 1}}]
+    pairs = read(tmp_path / "x.json", [["amber", one] for one in parts])
+    objects = read(tmp_path / "x.jsonl", [{"text": "amber", **one} for one in parts])
+    assert pairs.columns == objects.columns == {"text": ["amber"] * 2, "spans": [[SPAN], []], "labels": [["A"], ["B"]]}
 
 
 def test_the_file_of_an_annotator_for_spacy_with_its_classes_and_gaps(tmp_path):

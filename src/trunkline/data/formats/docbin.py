@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.formats import Format, formats
-from trunkline.data.formats.annotations.spacy import labels_of
+from trunkline.data.formats.annotations.spacy import finish, labels_of
 from trunkline.data.reading.notes import Notes
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
@@ -30,6 +30,7 @@ def read(path: Path, source: str) -> Table:
         ) from None
     notes = Notes()
     rows = [_row(doc, notes) for doc in docs]
+    finish(rows, notes)
     if not any(row["spans"] for row in rows):
         for row in rows:
             del row["spans"]

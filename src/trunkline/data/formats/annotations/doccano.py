@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.formats.annotations import Tool, tools
+from trunkline.data.formats.annotations.spacy import labels_of
 from trunkline.data.reading.notes import Notes
 from trunkline.data.values.spans import as_spans
 from trunkline.errors import BadInput
@@ -21,6 +22,8 @@ def is_doccano(values: Sequence[Any]) -> bool:
     """Whether some row has spans in doccano's spelling, or every row a list of names and a place for comments."""
     rows = [row for row in values if isinstance(row, dict)]
     if not rows or len(rows) < len(values) or not all(_text(row) is not None for row in rows):
+        return False
+    if any(isinstance(row.get("cats"), dict) for row in rows):  # spaCy's
         return False
     if any(_has_spans(row) for row in rows):
         return True
@@ -61,8 +64,8 @@ def row(value: Any, notes: Notes) -> dict[str, Any]:
             plain["labels"] = plain.pop("label")
         elif isinstance(found, list) and not _names(found):
             raise BadInput(f"{key} has a span that is none, expected [start, end, label]")
-    if isinstance(value.get("cats"), list):
-        plain["labels"] = value["cats"]
+    if isinstance(cats := value.get("cats"), list | dict):
+        plain["labels"] = cats if isinstance(cats, list) else list(labels_of(cats))
     return plain
 
 
