@@ -18,7 +18,7 @@ from typing import Any
 
 from trunkline.data.columns import labels
 from trunkline.data.sentences import in_sentences, is_token_per_row
-from trunkline.data.table import Table
+from trunkline.data.table import Table, with_rows
 from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, shown
 
@@ -62,7 +62,8 @@ def table_of(given: Any, source: str) -> Table:
     Raises:
         BadInput: no rows, columns of different lengths, two columns of one name, or something else than a table.
     """
-    from trunkline.data.formats.conll_tags import with_prefixed_tags  # here, as formats read what `datasets` gives, too
+    from trunkline.data.formats.annotations.prodigy import accepted  # here, as formats read what `datasets` gives, too
+    from trunkline.data.formats.conll_tags import with_prefixed_tags
 
     if isinstance(given, Table):
         return given
@@ -80,9 +81,7 @@ def table_of(given: Any, source: str) -> Table:
         columns = _of_arrow(pa.table(given), source)
     else:
         raise BadInput(f"{source}: found {_name(given)}, expected {EXPECTED}")
-    table = Table(source, columns, index=_index_of(given) if _is_frame(given) else None)
-    if not len(table):
-        raise BadInput(f"{source}: no rows found, expected at least one")
+    table = with_rows(accepted(Table(source, columns, index=_index_of(given) if _is_frame(given) else None)))
     table = with_prefixed_tags(with_spans(in_sentences(table) if is_token_per_row(table) else table))  # as of a file
     return replace(table, strings=frozenset(name for name, values in table.columns.items() if _are_strings(values)))
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.formats import Format, format_of, formats
+from trunkline.data.formats.annotations.prodigy import accepted
 from trunkline.data.formats.conll_tags import with_prefixed_tags
 from trunkline.data.formats.parquet import arrow_columns
 from trunkline.data.formats.recognise import format_for, unread_suffix
 from trunkline.data.memory import refuse_mark
 from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.sentences import in_sentences, is_token_per_row
-from trunkline.data.table import Table, concatenate
+from trunkline.data.table import Table, concatenate, with_rows
 from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, unknown_name
 
@@ -64,14 +65,11 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
         if not source:
             raise BadInput("source: an empty list found, expected at least one path")
         return concatenate([read_table(one, base=base, format=format) for one in source])
-    return with_prefixed_tags(with_spans(_whole(source, base, format)))
+    return with_prefixed_tags(with_spans(with_rows(accepted(_whole(source, base, format)))))
 
 
 def _whole(source: str, base: Path, format: str | None) -> Table:
-    table = _read(source, base, format)
-    if not len(table):
-        said = f" ({table.findings[0].rstrip('.')})" if table.findings else ""
-        raise BadInput(f"{table.source}: no rows found{said}, expected at least one")
+    table = with_rows(_read(source, base, format))
     return in_sentences(table) if is_token_per_row(table) else table
 
 

@@ -239,6 +239,14 @@ def _as_long(name: str, values: list) -> bool:
     return bool(lengths) and 5 * sum(lengths) >= len(name) * len(lengths)
 
 
+def with_rows(table: Table) -> Table:
+    """Return the table; BadInput where it has no row, with the reader's first finding."""
+    if not len(table):
+        said = f" ({table.findings[0].rstrip('.')})" if table.findings else ""
+        raise BadInput(f"{table.source}: no rows found{said}, expected at least one")
+    return table
+
+
 def concatenate(tables: Sequence[Table]) -> Table:
     """Put tables of the same columns below one another; BadInput names the first that differs and in which columns."""
     first = tables[0]

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from trunkline.data.columns import labels
 from trunkline.data.formats.annotations import tools
 from trunkline.data.guess import guess_columns
+from trunkline.data.memory import table_of
 from trunkline.data.sources import read_chunks, read_table
 from trunkline.errors import BadInput
 
@@ -170,6 +172,49 @@ def test_prodigy_keeps_what_was_accepted(tmp_path):
         "1 row left out: their answer in Prodigy is 'ignore'.",
         "1 span left out, without offsets or a label.",
     )
+
+
+PRODIGY = [
+    {"text": f"amber {i}", "_task_hash": i, "spans": [SPAN], "accept": ["a"] if i else ["a", "b"], "answer": answer}
+    for i, answer in enumerate(["accept", "Reject", None, "ACCEPT", "ignore", "accept"])
+]
+
+
+def prodigy_source(tmp_path, form):
+    """The export in a format, or in memory."""
+    path, frame = tmp_path / f"x.{form}", pandas.DataFrame(PRODIGY)
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in PRODIGY))
+    elif form == "csv":
+        frame.to_csv(path, index=False)
+    elif form == "parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        return table_of({"frame": frame, "rows": PRODIGY}[form], "given")
+    return read_table(str(path))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "frame", "rows"])
+def test_prodigy_answers_count_in_any_case_and_any_format(tmp_path, form):
+    table = prodigy_source(tmp_path, form)
+    assert table.columns == {
+        "text": ["amber 0", "amber 2", "amber 3", "amber 5"],
+        "spans": [[SPAN]] * 4,
+        "labels": [["a", "b"], ["a"], ["a"], ["a"]],
+    }
+    assert table.findings == (
+        "1 row left out: their answer in Prodigy is 'reject'.",
+        "1 row without an answer in Prodigy, read as if accepted.",
+        "1 row left out: their answer in Prodigy is 'ignore'.",
+    )
+    assert table.where(2).split()[-2:] == (["line", "5"] if form == "csv" else ["line" if form == "jsonl" else "row", "4"])
+
+
+def test_answers_in_memory_without_the_texts_are_a_column(tmp_path):
+    rows = [{"label": "a", "answer": "accept"}, {"label": "b", "answer": "reject"}]  # right answers of two branches
+    assert table_of(rows, "labels").columns == {"label": ["a", "b"], "answer": ["accept", "reject"]}
+    with pytest.raises(BadInput, match=r"given: no rows found \(1 row left out: their answer in Prodigy is 'reject'\)"):
+        table_of([{"text": "x", **rows[1]}], "given")
 
 
 def test_prodigy_choices(tmp_path):
