@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
-from trunkline.data.label_sets import holed, indicators, label_sets, vector_length
+from trunkline.data.columns import cells, labels
+from trunkline.data.label_sets import holed, indicators, label_sets, told_single, vector_length
 from trunkline.data.table import Table
 from trunkline.errors import BadInput
 
@@ -35,6 +38,24 @@ def test_lists_written_as_text_are_lists(spell):
 def test_blank_strings_and_those_of_missing_values_beside_lists_are_missing():
     assert label_sets(table(["a"], "", "nan", ["b"], " "), "c") == [["a"], None, None, ["b"], None]
     refused(r"line 20: column 'c' holds a string, expected a list of labels", label_sets, table(["a"], "nan"), "c", missing=[])
+
+
+@pytest.mark.parametrize("many", [1, 5])  # lists are a few of the cells, or most
+@pytest.mark.parametrize(
+    "spell", [str, lambda parts: f'{{"choices": {json.dumps(parts)}}}', list, lambda parts: {"choices": parts}]
+)
+def test_a_single_label_beside_lists_is_a_list_of_it(spell, many):
+    lists = [spell(["joy", "calm"])] * many
+    rows = table(*lists, "joy", "calm", None, "nan", "", "joy")
+    assert label_sets(rows, "c") == [["joy", "calm"]] * many + [["joy"], ["calm"], None, None, None, ["joy"]]
+    (said,) = told_single("t", rows, "c")
+    opening = f"'t': 3 of {many + 6} rows have one label without brackets in column 'c', beside lists of labels;"
+    assert said == f"{opening} it is read as a list of it each."
+    assert told_single("t", table(*lists), "c") == []
+    refused(r"line 10: column 'c' holds a list, expected a label", labels, rows, "c")
+    assert label_sets(table("['a', 'b']", "a|b", "a"), "c", separator="|") == [["a", "b"], ["a", "b"], ["a"]]
+    texts = ["[1] as it says", "[1]", "(sic)", "so it is", "fine", "it is here", "no"]
+    assert cells(table(*texts), "c") == texts
 
 
 def test_what_is_no_list_among_lists_is_told_with_its_line():

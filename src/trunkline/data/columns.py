@@ -15,8 +15,9 @@ from decimal import Decimal
 from typing import Any, cast
 
 from trunkline.data.table import Table
+from trunkline.data.values.label_cells import all_lists, are_texts, choices_of, read_cells
 from trunkline.data.values.label_spelling import spelled_alike
-from trunkline.data.values.literals import opens, read_literal
+from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_listed, is_missing, spells_missing
 from trunkline.data.values.numerals import Notation, Notations, as_number, notation_of, sign_beside
 from trunkline.data.values.predictions import main_parts
@@ -71,10 +72,11 @@ def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> 
 
     Predictions as Trunkline writes them in JSON are their label, labels, spans or number (data/values/predictions.py).
 
-    Text is read so if most of the column's strings begin like a list or an object and one can be read.
+    Text is read so if most of the column's strings begin like a list or an object and one can be read. Where some cells are
+    lists of labels and others one label (values/label_cells.py), each of these is a list of that label.
 
     Raises:
-        BadInput: then, the first one that cannot be read.
+        BadInput: where most begin so, the first one that cannot be read.
     """
     values = main_parts(table.column(name, where))
 
@@ -84,16 +86,21 @@ def cells(table: Table, name: str, where: str = "", missing: Missing = None) -> 
         kept: list[Any] = [None if out else value for value, out in zip(values, gone, strict=True)] if any(gone) else values
         rows = [row for row, value in enumerate(kept) if isinstance(value, str) and value.strip()]
         sure = [row for row in rows if not (usual(missing) and spells_missing(kept[row]))]  # beside lists, nan is no label
-        if not sure and any(isinstance(value, list | dict) for value in kept):
-            return [None if isinstance(value, str) else value for value in kept]
-        rows = sure or rows
-        if 2 * sum(opens(kept[row]) for row in rows) <= len(rows):
+        if any(isinstance(value, list | dict) for value in kept):
+            kept, rows = [choices_of(value) for value in kept], sure
+            if not sure:
+                kept = [None if isinstance(value, str) else value for value in kept]
+        else:
+            rows = sure or rows
+        begin = [row for row in rows if opens(kept[row])]
+        most = 2 * len(begin) > len(rows)
+        read = {} if not most and are_texts(kept) else read_cells(kept, begin)
+        broken = most and len(read) < len(begin)
+        if not broken and (lists := all_lists(kept, read, rows)) is not None:
+            return lists
+        if not most or not read:
             return kept
-        once = {text: read_literal(text) for text in {kept[row] for row in rows}}  # the same labels recur
-        read = {row: once[kept[row]] for row in rows}
-        if not any(one is not None for one in read.values()):
-            return kept
-        if (bad := next((row for row, one in read.items() if one is None), None)) is not None:
+        if (bad := next((row for row in rows if row not in read), None)) is not None:
             found = "text that begins like a list and cannot be read as one" if opens(kept[bad]) else "a string"
             raise wrong(table, bad, name, kept[bad], "a list, as its other rows have", found)
         return [read.get(row) if isinstance(value, str) else value for row, value in enumerate(kept)]
@@ -313,7 +320,7 @@ def _span(table: Table, row: int, name: str, span: Any) -> tuple[int, int, str]:
     if not isinstance(span, dict) or not {"start", "end", "label"} <= span.keys():
         raise wrong(table, row, name, span, "spans with start, end and label in its list")
     start, end, label = span["start"], span["end"], label_of(span["label"])
-    if type(start) is not int or type(end) is not int or not label:
+    if type(start) is not int or type(end) is not int or not label or label.isspace():
         raise BadInput(
             f"{table.where(row)}: {table.named(name)} has a span whose start or end is not a whole number or whose label is "
             "missing, expected start, end and label"

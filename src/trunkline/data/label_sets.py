@@ -91,6 +91,17 @@ def odd_vector(table: Table, name: str, missing: Missing = None) -> BadInput | N
     return wrong(table, row, name, values[row], f"{length}, each 0 or 1, as most of its rows have", what)
 
 
+def told_single(task: str, table: Table, name: str, missing: Missing = None) -> list[str]:
+    """Return the sentence that counts single labels beside lists of labels in a column; none where there are no such cells."""
+    values, raw = cells(table, name, "", missing), table.columns[name]
+    single = sum(isinstance(value, list) and value == [one] for value, one in zip(values, raw, strict=True))
+    if not single:
+        return []
+    have, a_list = ("has", "a list of it") if single == 1 else ("have", "a list of it each")
+    said = f"{task!r}: {single:,} of {len(raw):,} rows {have} one label without brackets in {table.named(name)}"
+    return [f"{said}, beside lists of labels; it is read as {a_list}."]
+
+
 def holed(table: Table, name: str, missing: Missing = None) -> list[bool]:
     """Return for each row whether it has a vector in which a value is missing; the column holds vectors."""
     found = (vectors.bits(value, missing) for value in cells(table, name, "", missing))
@@ -103,6 +114,9 @@ def _set_of(
     if value is None:
         blank = not isinstance(table.columns[name][row], str)  # an empty cell of a CSV file: `unlabelled`, by default no label
         return unlabelled if separator is not None and blank else None
+    raw = table.columns[name][row]
+    if separator is not None and isinstance(raw, str) and value in (raw, [raw]):
+        value = raw
     if separator is not None and isinstance(value, str):
         value = [part.strip() for part in value.split(separator) if part.strip()]
     if not isinstance(value, list):

@@ -228,6 +228,7 @@ class MultilabelTask(Task):
         cells = columns.cells(corpus.table, config.labels, missing=config.missing)
         parts = [part for cell in cells if isinstance(cell, list) for part in cell if not is_missing(part)]
         types = space.of_two_types(self.name, parts, [columns.label_of(part) for part in parts])
+        types += label_sets.told_single(self.name, corpus.table, config.labels, config.missing)
         return types + space.doubtful(self.name, counts, config.missing, config.label_list)
 
     @property

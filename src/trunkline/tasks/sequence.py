@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from trunkline.data import columns
+from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
 from trunkline.data.values.missing import spells_missing
 from trunkline.errors import BadInput, shown
@@ -127,7 +127,11 @@ class SequenceTask(Task):
     def label_findings(self, corpus: Corpus) -> list[str]:
         found = _labels(self.name, self.config, corpus)
         counts = Counter(label for label in found if label is not None)
-        two_types = space.of_two_types(self.name, corpus.table.columns[self.config.label], found)
+        table, column = corpus.table, self.config.label
+        given = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in table.columns[column]]
+        two_types = space.of_two_types(self.name, given, found)
+        if column not in table.strings:
+            two_types += label_sets.told_single(self.name, table, column, self.config.missing)
         return two_types + space.doubtful(self.name, counts, self.config.missing, self.config.label_list)
 
     @classmethod

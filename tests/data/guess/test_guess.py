@@ -61,6 +61,10 @@ def test_every_column_gets_a_sentence_in_order():
         ([{"a": 1}] * 60, "unused"),
         (cycle(["a", 1], 60), "sequence"),
         (cycle([["a"], "a"], 60), "unused"),
+        (cycle([["a"], "a", "b"], 60), "sequence"),
+        (cycle(["['a', 'b']", "a", "b", "b"], 60), "multilabel"),
+        (cycle(['{"choices": ["a", "b"]}', "a", "b", "b"], 60), "multilabel"),
+        (cycle(["[a, b]", "a", "b"], 60), "sequence"),
     ],
 )
 def test_a_column_becomes_a_task_of_the_right_kind(values, kind):

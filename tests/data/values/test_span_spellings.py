@@ -8,7 +8,9 @@ import pytest
 
 from trunkline.data.columns import span_lists
 from trunkline.data.sources import read_chunks, read_table
-from trunkline.data.values.spans import as_spans
+from trunkline.data.table import Table
+from trunkline.data.values.spans import as_spans, with_spans
+from trunkline.errors import BadInput
 
 WANTED = [(0, 3, "A"), (4, 7, "B")]
 
@@ -47,6 +49,27 @@ def test_spans_of_another_spelling_in_cells_of_csv(tmp_path):
     pd.DataFrame({"text": ["abc def"] * 4, "label": cells}).to_csv(tmp_path / "x.csv", index=False)
     table = read_table("x.csv", base=tmp_path)
     assert span_lists(table, "label", table.columns["text"]) == [[(0, 3, "A")], [], None, [(4, 7, "B")]]
+
+
+@pytest.mark.parametrize("spell", [str, repr, lambda spans: f" {json.dumps(spans)}"])
+def test_spans_that_are_written_as_text_are_those_that_are_there(spell):
+    """As pandas and datasets write them to CSV."""
+    texts = {
+        "triples": [[(0, 3, "A"), (4, 7, "B")], [], [(4, 7, "B")]],
+        "lists": [[], [[0, 3, "A"]], []],
+        "typed": [[{"start": 0, "end": 3, "type": "A"}], [], [{"start": 4, "end": 7, "type": "B"}]],
+        "columns": [{"start": [], "end": [], "label": []}, {"start": [0], "end": [3], "label": ["A"]}, None],
+    }
+    told = with_spans(Table("x", texts)).columns
+    assert told["columns"][1] == told["lists"][1] == [{"start": 0, "end": 3, "label": "A"}]
+    written = {name: [None if value is None else spell(value) for value in values] for name, values in texts.items()}
+    assert with_spans(Table("x", written)).columns == told
+    broken = Table("x", {"c": [spell([[0, 3, "A"]]), "[" * 100_000, "[(0, 3"]})
+    assert with_spans(broken).columns == broken.columns
+    with pytest.raises(
+        BadInput, match=r"x row 1: column 'c' has a span whose start or end is not .* or whose label is missing"
+    ):
+        span_lists(Table("x", {"c": [[{"start": 0, "end": 3, "label": " "}]]}), "c")
 
 
 @pytest.mark.parametrize("values", [[[0, 3]], [[0.0, 3, "A"]], [{"start": 0, "label": "A"}], ["a"], [[True, 2, "A"]], [7]])

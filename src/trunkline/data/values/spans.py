@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import re
 from typing import Any
 
 from trunkline.data.table import Table
+from trunkline.data.values.literals import read_literal
+from trunkline.data.values.missing import is_missing
 
 _STARTS = ("start", "start_offset", "startOffset", "start_char", "begin")
 _ENDS = ("end", "end_offset", "endOffset", "end_char", "stop")
 _PAIRS = ("offsets", "offset", "span")
+_WRITTEN = re.compile(r"\s*(?:(?:np\.|numpy\.)?array\()?[\[(]\s*[\[({]|\s*\{\s*['\"]")  # a list of lists or objects, an object
+_EMPTY = re.compile(r"\s*(?:\[\s*\]|\(\s*\))\s*")
 _LABELS = ("label", "labels", "entity_group", "entity_type", "entity", "type", "tag", "class", "category")
 
 
@@ -67,14 +71,14 @@ def with_spans(table: Table) -> Table:
     """
     changed: dict[str, list] = {}
     for name, values in table.columns.items():
-        first = next((value for value in values if value), None)
-        if isinstance(first, str) and first.startswith(("[{", "[[")):  # a cell of CSV
+        first = next((value for value in values if not _is_empty(value)), None)
+        if isinstance(first, str) and _WRITTEN.match(first):  # a cell of CSV
             values = [_parsed(value) for value in values]
-            first = next((value for value in values if value), None)
+            first = next((value for value in values if not _is_empty(value)), None)
         if isinstance(first, dict):
             if (lists := _transposed(values)) is None:
                 continue
-        elif isinstance(first, list) and isinstance(first[0], dict | list):
+        elif isinstance(first, list) and isinstance(first[0], dict | list | tuple):
             if isinstance(first[0], dict) and isinstance(first[0].get("label"), str) and {"start", "end"} <= first[0].keys():
                 continue  # they are ours already, which is most of the time
             lists = values
@@ -86,12 +90,19 @@ def with_spans(table: Table) -> Table:
     return table.replaced(changed) if changed else table
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a row has no spans, and does not show how the others are spelled."""
+    if isinstance(value, str):
+        return not value.strip() or _EMPTY.fullmatch(value) is not None
+    return is_missing(value) or not value
+
+
 def _parsed(value: Any) -> Any:
-    """A list that is written as JSON; anything else as it is."""
-    try:
-        return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-    except (ValueError, RecursionError):
+    """A list or an object that is written as text; None for blanks, anything else as it is."""
+    if not isinstance(value, str):
         return value
+    found = read_literal(value)
+    return found if found is not None else value if value.strip() else None
 
 
 def _row(value: Any) -> Any:
