@@ -59,7 +59,7 @@ def branch(home):
 
     @cache
     def run(method: str) -> Path:
-        values = config(home / "trunk", home / "rows.jsonl", tasks=TASKS.get(method, ("mood",)), epochs=10, learning_rate=3e-3)
+        values = config(home / "trunk", home / "rows.jsonl", tasks=TASKS.get(method, ("mood",)), epochs=5, learning_rate=6e-3)
         if method == "fusion":
             of = run("adapter") / "branches"
             section: dict = {"name": "fusion", "adapters": {task: str(of / task) for task in ("mood", "cities")}}
