@@ -75,9 +75,7 @@ def test_a_threshold_that_one_stage_has_chosen_is_not_that_of_the_training_of_an
 def test_a_method_learns_and_its_branches_answer_the_same_from_the_disk(method, tiny_trunk_dir, rows, tmp_path):
     before = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu").fingerprint
     rate = 5e-2 if method in ("prompt", "prefix") else 3e-3  # a trunk of random weights heeds what stands before a text little
-    values = tuned(tiny_trunk_dir, rows, method, learning_rate=rate)
-    values["data"]["rows"] = 200
-    result = fit(values, run_dir=tmp_path / "run")
+    result = fit(tuned(tiny_trunk_dir, rows, method, learning_rate=rate), run_dir=tmp_path / "run")
     losses = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"] if "mood" in entry["tasks"]]
     assert losses[-1] < losses[0]
     # What the run reports of the test split is what the branches, read from the disk, answer.
