@@ -113,20 +113,62 @@ def test_one_task_of_label_studio_in_a_file_of_its_own(tmp_path):
 
 def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left_out(tmp_path):
     cancelled = {"id": 9, "was_cancelled": True, "result": [choice("wrong")]}
+    of_region = {"type": "choices", "from_name": "mood", "value": {"start": 0, "end": 5, "text": "amber", "choices": ["glad"]}}
+
+    def rated(number):
+        return {"type": "rating", "from_name": "stars", "value": {"rating": number}}
+
     rows = [
         task(1, cancelled, [choice("glad", "calm")], [choice("sad")]),
         task(2, cancelled),
         task(3),
         task(4, [choice("sad"), {"type": "relation", "from_id": "a", "to_id": "b"}, region(labels=())]),
+        task(5, [rated(3), rated(2), choice("sad"), of_region, {**of_region, "type": "new {x}"}]),
     ]
     table = read(tmp_path / "x.json", rows)
-    assert table.columns["id"] == [1, 3, 4] and table.columns["mood"] == [["glad", "calm"], None, ["sad"]]
+    assert table.columns["id"] == [1, 3, 4, 5] and table.columns["mood"] == [["glad", "calm"], None, ["sad"], ["sad"]]
+    assert table.columns["stars"] == [None, None, None, 2]
     assert table.findings == (
         "1 row annotated several times: the first annotation that was completed is read.",
         "1 row left out: skipped in Label Studio (was_cancelled).",
+        "1 row without an annotation: predictions are not read.",
         "1 relation left out: relations between spans are not read.",
         "1 annotation left out, without a label.",
+        "1 value left out, as the same control has a later one ('stars').",
+        "2 annotations left out: of a region and not of the whole text ('mood').",
     )
+    with pytest.raises(BadInput, match=r"looks like a task .*; 2 rows without an annotation: predictions are not read\)?$"):
+        bare = [{key: part for key, part in task(i, text=f"a b {i}").items() if key != "annotations"} for i in range(2)]
+        guess_columns(read(tmp_path / "y.json", bare))
+
+
+LONG = "a body of the text that goes on for some more words"
+
+
+@pytest.mark.parametrize(
+    ("on", "data", "kept", "findings"),
+    [
+        # by the names of the fields, by the words that are marked, and what is left over where those are not there
+        ("tb", {}, "ROCK", ["2 regions left out, as they are on another text than those that are read ('title')."]),
+        ("tb", {"text": "x y"}, "TREE", ["2 regions left out, as they are on another text", "the regions are on 'title'"]),
+        (["title", "body"], {}, "ROCK", ["2 regions left out, as they are on another text"]),
+        ("t", {}, "TREE", ["the regions are on 'title', while 'body' looks like the texts: name 'title' as the text column"]),
+        ("b", {}, "ROCK", []),
+    ],
+)
+def test_label_studio_regions_of_one_text_are_read(tmp_path, on, data, kept, findings):
+    parts = {"t": ("TREE", "amber"), "b": ("ROCK", "a bod"), "title": ("TREE", None), "body": ("ROCK", None)}
+    result = []
+    for place, name in enumerate(on):
+        label, covered = parts[name]
+        made = region(labels=[label], to_name=name)
+        made["value"]["text"] = covered if place == 0 else None
+        result.append(made)
+    rows = [{**task(i, result), "data": {"title": f"amber {i}", "body": f"{LONG} {i}", **data}} for i in range(2)]
+    table = read(tmp_path / "x.json", rows)
+    assert [[span["label"] for span in spans] for spans in table.columns["spans"]] == [[kept]] * 2
+    assert len(table.findings) == len(findings)
+    assert all(said.startswith(start) for said, start in zip(table.findings, findings, strict=True))
 
 
 def test_label_studio_html_has_offsets_of_the_whole_text(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.data.formats.annotations import Tool, tools
+from trunkline.data.formats.annotations.regions import Regions, keep_one_text
 from trunkline.data.reading.notes import Notes
 from trunkline.data.values.spans import as_spans
 from trunkline.errors import BadInput
@@ -23,11 +24,11 @@ class _Chosen(list[str]):
 
 
 def is_full(values: Sequence[Any]) -> bool:
-    """Whether every row is a task with its data and its annotations."""
+    """Whether every row is a task with its data and its annotations, or with predictions alone."""
     return bool(values) and all(
         isinstance(row, dict)
         and isinstance(row.get("data"), dict)
-        and any(isinstance(row.get(key), list) for key in _ANNOTATIONS)
+        and any(isinstance(row.get(key), list) for key in (*_ANNOTATIONS, "predictions"))
         for row in values
     )
 
@@ -44,6 +45,8 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
     plain = {"id": value["id"], **value["data"]} if "id" in value else dict(value["data"])
     there = [one for key in _ANNOTATIONS for one in value.get(key) or [] if isinstance(one, dict)]
     if not there:
+        if value.get("predictions"):
+            notes.add("{} without an annotation: predictions are not read.", "row")
         return plain
     completed = [one for one in there if not one.get("was_cancelled") and not one.get("skipped")]
     if not completed:
@@ -51,7 +54,7 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
         return None
     if len(completed) > 1:
         notes.add("{} annotated several times: the first annotation that was completed is read.", "row")
-    spans: list[dict[str, Any]] = []
+    spans = Regions()
     others: dict[str, Any] = {}
     for part in completed[0].get("result") or []:
         _read(part, spans, others, notes)
@@ -61,7 +64,7 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
     return plain
 
 
-def _read(part: dict[str, Any], spans: list[dict[str, Any]], others: dict[str, Any], notes: Notes) -> None:
+def _read(part: dict[str, Any], spans: Regions, others: dict[str, Any], notes: Notes) -> None:
     """Add one result to the spans or to the values of its control."""
     kind, inside = part.get("type", ""), part.get("value")
     name = part.get("from_name") or "label"
@@ -70,19 +73,23 @@ def _read(part: dict[str, Any], spans: list[dict[str, Any]], others: dict[str, A
     elif not isinstance(inside, dict):
         notes.add("{} left out, without a value.", "annotation")
     elif kind in _REGIONS and (found := as_spans([inside.get("globalOffsets", {}) | _plain(inside)])) is not None:
-        spans.extend(found)
+        spans.put(found, part.get("to_name"), inside.get("text"))
         if not found:
             notes.add("{} left out, without a label.", "annotation")
+    elif kind not in _REGIONS and {"start", "end"} <= inside.keys():
+        notes.add("{} left out: of a region and not of the whole text", "annotation", label=str(name))
     elif isinstance(inside.get("choices"), list):
         others.setdefault(name, []).extend(inside["choices"])
     elif isinstance(inside.get("taxonomy"), list):
         others.setdefault(name, []).extend("/".join(map(str, path)) for path in inside["taxonomy"])
-    elif "number" in inside or "rating" in inside:
-        others[name] = inside.get("number", inside.get("rating"))
-    elif isinstance(inside.get("text"), list) and kind == "textarea":
-        others[name] = "\n".join(map(str, inside["text"]))
+    elif "number" in inside or "rating" in inside or (isinstance(inside.get("text"), list) and kind == "textarea"):
+        if name in others:
+            notes.add("{} left out, as the same control has a later one", "value", label=str(name))
+        lines = inside.get("text")
+        written = "\n".join(map(str, lines)) if isinstance(lines, list) else None
+        others[name] = inside.get("number", inside.get("rating", written))
     else:
-        notes.add(f"{{}} left out: of the type {kind!r}, which is not read.", "annotation")
+        notes.add("{} left out: of a type that is not read", "annotation", label=str(kind))
 
 
 def _plain(inside: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +100,8 @@ def _plain(inside: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish(rows: list[dict[str, Any]], notes: Notes) -> tuple[()]:
-    """Spans that no row has are no column."""
+    """Of regions of several texts those of one are kept; spans that no row has are no column."""
+    keep_one_text(rows, notes)
     if not any(row.get("spans") for row in rows):
         for row in rows:
             row.pop("spans", None)
