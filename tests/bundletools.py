@@ -21,6 +21,10 @@ def make(trunk, kind, *, max_length=64, seed=0, method="adalayers", precision="f
     if kind == "token":
         rows = Table("train.jsonl", {"words": [["so", "good"], ["paris"]], "tags": [["O", "B-x"], ["B-y"]]})
         task = fitted("token", build_corpus(rows, text=None, tokens="words"), tokens="words", tags="tags")
+    elif kind == "multilabel":  # of columns of 0 and 1
+        task = fitted("multilabel", corpus_of(price=[1, 0, 1], staff=[0, 1, 1]), labels=["price", "staff"])
+    elif kind == "regression":
+        task = fitted("regression", corpus_of(stars=[1.0, 2.0, 4.0]), target="stars")
     else:
         task = fitted("sequence", corpus_of(label=["a", "b", "c"]), label="label")
     config = methods.get(method).Config(name=method)

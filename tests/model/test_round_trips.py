@@ -1,8 +1,10 @@
 """What `predict` writes is read back, guessed, trained on and scored without loss, in every format that is written and read."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
+from bundletools import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,10 +12,16 @@ from trunkline.data import columns, label_sets
 from trunkline.data.guess import guess_columns
 from trunkline.data.sources import read_table
 from trunkline.data.writing import output_format
+from trunkline.errors import BadInput
+from trunkline.model.bundle import Bundle
 from trunkline.model.rows import OutputNames, Row, separators_of, writing
+from trunkline.model.table_scores import score_table
+from trunkline.serving.bulk import predict_file
+from trunkline.tasks.labels import Reading
 from trunkline.tasks.multilabel import MultilabelConfig, MultilabelLearned, MultilabelTask
 from trunkline.training.config import resolve
 from trunkline.training.prepare import prepare
+from trunkline.trunk.load import load_trunk
 
 NAMES = ["out.csv", "out.csv.gz", "out.tsv", "out.jsonl", "out.jsonl.gz", "out.json", "out.parquet", "out.xlsx"]
 LABEL = st.sampled_from(["joy", "01", "no", "a b", "it's", "[x]", "é\U0001f600"])
@@ -118,6 +126,32 @@ def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
     assert spans == sum(bool(row) for row in city if row is not None)
     assert any("1 row has no text and is skipped" in said for said in prepared.findings)
     assert not any("word edges" in said or "left out" in said for said in prepared.findings if "every cell" not in said)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_what_columns_of_zeros_and_ones_and_numbers_are_predicted_as_is_scored_and_said(tmp_path, tiny_trunk_dir, name):
+    """Labels that were trained on in columns of 0 and 1 are written as lists, which are read as answers; nothing in a table
+    tells such predictions from labels of people, but that all of them agree."""
+    trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+    bundle = Bundle(trunk, {"labels": make(trunk, "multilabel", seed=3), "stars": make(trunk, "regression")})
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": "so good " * n}) + "\n" for n in range(1, 13)))
+    predict_file(bundle, tmp_path / "in.jsonl", tmp_path / name)
+    table, said = read_table(str(tmp_path / name)), []
+    scores = score_table(bundle, table, said.append)
+    assert scores["labels"]["metrics"]["accuracy"] == 1 and scores["stars"]["metrics"]["mae"] < 1e-5
+    for task in bundle.branches:
+        (of,) = [one for one in said if f"column {task!r}" in one]
+        sure = "holds predictions, so the scores" if name == "out.jsonl" else "are what"
+        assert sure in of and f"--column {task}=NAME names the column with the right answers" in of
+    first = label_sets.label_sets(table, "labels")
+    assert ["price"] in first or ["staff"] in first or ["price", "staff"] in first, first
+    wrong = table.replaced({"topics": [["other"], *first[1:]], "stars": [3.0] * 12})
+    said.clear()
+    scores = score_table(bundle, wrong, said.append, columns={"labels": "topics"}, reading=Reading(True))
+    assert scores["labels"]["metrics"]["accuracy"] == pytest.approx(11 / 12) and any("'other'" in one for one in said)
+    assert not any("are what" in one for one in said)
+    with pytest.raises(BadInput, match="column 'text' holds a string, expected a list of labels"):
+        score_table(bundle, table, columns={"labels": "text"})
 
 
 LISTED = ["a|b", "a | b", "[x]", "1", "nan", "joy"]

@@ -8,12 +8,12 @@ from typing import Any
 from trunkline.data.columns import Missing, cells, label_of, labels, policy, usual, wrong
 from trunkline.data.table import Table
 from trunkline.data.values import vectors
+from trunkline.data.values.label_spelling import NO, YES
 from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_missing, spells_missing
 from trunkline.errors import BadInput
 
 LONGEST_SHOWN = 4  # characters of what stands where 0 or 1 should: longer ones may be a text
-YES, NO = frozenset(("1", "true", "yes", "y", "x", "\u2713", "\u2714")), frozenset(("0", "false", "no", "n"))
 
 
 def label_sets(

@@ -6,11 +6,13 @@ import dataclasses
 import shlex
 from collections.abc import Iterable, Mapping
 
+from trunkline.data.columns import cells
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown, unknown_name
 from trunkline.model.branch import Branch
 from trunkline.tasks import Task
 from trunkline.tasks.labels import may_name, nearest_label, unknown_label
+from trunkline.tasks.multilabel import MultilabelTask
 
 _LOOKED_AT = 100  # values of a column
 TEXTS = ("text", "text_pair", "tokens")
@@ -43,6 +45,34 @@ def answer_columns_of(task: Task) -> list[str]:
     """The columns that a task reads its answers from."""
     tokens = getattr(task.config, "tokens", None)
     return [column for column in task.columns() if column != tokens]
+
+
+def with_listed_answers(branches: Mapping[str, Branch], table: Table, columns: Mapping[str, str]) -> dict[str, Branch]:
+    """Return those of `branches` that were trained on columns of 0 and 1 while the table has their answers in one column of
+    lists, as predictions are written: a column that `columns` names for the branch, or one of its name. Their tasks read that.
+    """
+    found = {}
+    for name, branch in branches.items():
+        task = branch.task
+        if not isinstance(task, MultilabelTask) or isinstance(task.config.labels, str):
+            continue
+        known = {heading.strip() for heading in table.columns}
+        own = list(dict.fromkeys((name, task.name)))
+        column = next((one for one in own if one in columns), None)
+        if column is None and not any(
+            label.strip() in known or f"{one}.{label}" in columns for one in own for label in task.columns()
+        ):
+            column = next((one for one in own if _holds_lists(table, one)), None)
+        if column is not None:
+            found[name] = dataclasses.replace(branch, task=task.reading_lists(column))
+    return found
+
+
+def _holds_lists(table: Table, column: str) -> bool:
+    try:
+        return column in table.columns and any(isinstance(value, list) for value in cells(table, column))
+    except BadInput:
+        return False
 
 
 def renamed_columns(branches: Mapping[str, Branch], table: Table, columns: Mapping[str, str]) -> Table:

@@ -13,12 +13,22 @@ from trunkline.data.table import Table
 from trunkline.data.values.predictions import holds_predictions
 from trunkline.errors import BadInput, listed
 from trunkline.model.bundle import Bundle
-from trunkline.model.columns import answer_columns_of, answers_example, map_example, renamed_columns, text_example
+from trunkline.model.columns import (
+    answer_columns_of,
+    answers_example,
+    map_example,
+    renamed_columns,
+    text_example,
+    with_listed_answers,
+)
 from trunkline.model.decision import checked_confidence
 from trunkline.model.views import corpus_for, unreadable, views
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
 from trunkline.tasks.remarks import baseline_scores, remarks
+
+FEW = 10  # rows: fewer answers may all be right
+ROUNDED, UNEXPLAINED = 1e-6, 1e-9  # a mean error, and a share of the variance, that no regression has but by its own numbers
 
 
 def score_table(
@@ -61,6 +71,10 @@ def score_table(
     where = table.source if given else f"test split of {table.source}"
     for finding in table.findings:
         say(f"{table.source}: {finding}")
+    if given and (listed_answers := with_listed_answers(bundle.branches, table, columns or {})):
+        bundle = bundle.only(bundle.branches)
+        for name, branch in listed_answers.items():
+            bundle.replace(name, branch)
     seen = renamed_columns(bundle.branches, table, columns or {})
     if given and (absent := _without_answers(bundle, seen)):
         say(f"{table.source}: {_not_scored(bundle, absent, seen)}")
@@ -68,6 +82,7 @@ def score_table(
     unscored = [name for name, branch in bundle.branches.items() if "score" not in branch.task.parts]
     for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
         names = list(targets)
+        predicted: set[str] = set()  # branches that are told to be scored on predictions
         for name in names:
             task = bundle.branches[name].task
             unseen = task.unseen_labels(targets[name])
@@ -75,11 +90,10 @@ def score_table(
                 way = map_example(task, targets[name].unseen)
                 unseen = [f"{said.rstrip('.')}; {way} reads a label of the data as one of the branch." for said in unseen]
             findings += [*task.findings(corpus), *unseen]
-            findings += [
-                _of_predictions(name, column, seen, given)
-                for column in task.columns()
-                if holds_predictions(seen.headings.get(column, column), table.columns, unscored)
-            ]
+            for column in task.columns():
+                if holds_predictions(seen.headings.get(column, column), table.columns, unscored):
+                    findings.append(_of_predictions(name, column, seen, given))
+                    predicted.add(name)
         for sentence in findings:
             say(f"{where}: {sentence}")
         with count(len(corpus)) as progress:
@@ -93,6 +107,8 @@ def score_table(
                 results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
             if task.positive is not None:
                 results[name]["positive"] = task.positive
+            if given and name not in predicted and rows >= FEW and _agrees(task, metrics):
+                say(_of_agreement(name, task.columns()[0], rows, seen))
             for sentence in remarks(task, {where: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
@@ -173,6 +189,22 @@ def _of_predictions(name: str, column: str, table: Table, given: bool) -> str:
     such = f", such as {before!r}" if before in table.columns else ""
     way = f"; --column {name}=NAME names the column with the right answers{such}" if given else ""
     return f"{said}{way}."
+
+
+def _agrees(task: Task, metrics: Mapping[str, Any]) -> bool:
+    """Whether answers are what a branch predicts, in every row, for a kind whose predictions in a table have no score beside
+    them. Numbers are written with six digits after the point, and batches of other texts change the last digits of a sum.
+    """
+    if "score" in task.parts:
+        return False
+    exact = metrics.get("mae") is not None and (metrics["mae"] <= ROUNDED or (metrics["r2"] or 0) > 1 - UNEXPLAINED)
+    return exact or metrics.get("accuracy") == 1
+
+
+def _of_agreement(name: str, column: str, rows: int, table: Table) -> str:
+    """What to say of answers that may be predictions, as all of them agree."""
+    said = f"{table.named(column)}: the answers of all {rows:,} rows are what {name!r} predicts; if they are its predictions"
+    return f"{said}, the scores are no measure, and --column {name}=NAME names the column with the right answers."
 
 
 def _of_answers(name: str, task: Task, table: Table, error: BadInput) -> BadInput:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trunkline.data import columns, label_sets
 from trunkline.data.corpus import Corpus
+from trunkline.data.values.label_spelling import NO
 from trunkline.data.values.missing import is_missing, missing_hint
 from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
@@ -165,9 +166,7 @@ class MultilabelTask(Task):
             columns.labels(corpus.table, name, missing=config.missing) for name in named if not isinstance(config.labels, str)
         ]
         # A blank skips a row only in a column that has a 0.
-        zeros = [
-            name for name, cells in zip(named, read, strict=False) if label_sets.NO & {str(cell).lower() for cell in cells}
-        ]
+        zeros = [name for name, cells in zip(named, read, strict=False) if NO & {str(cell).lower() for cell in cells}]
         holed = [False] * len(rows)
         vectors = isinstance(config.labels, str) and self._vectors(corpus)
         if isinstance(config.labels, str) and vectors:
@@ -287,9 +286,14 @@ class MultilabelTask(Task):
         return dataclasses.replace(targets, values=targets.values[:, : self.outputs])
 
     def with_answers(self, answers: list[Any], corpus: Corpus) -> tuple[Task, Corpus]:
-        config = self.config.model_copy(update={"labels": "labels", "separator": None})
+        return self.reading_lists("labels"), corpus.holding({"labels": [self._named(answer) for answer in answers]})
+
+    def reading_lists(self, column: str) -> MultilabelTask:
+        """The task as it reads its answers from one column of lists of labels, as its predictions are."""
+        config = self.config.model_copy(update={"labels": column, "separator": None, "blanks": "missing"})
         twin = MultilabelTask(self.name, config, self.labels, self.learned)
-        return twin, corpus.holding({"labels": [self._named(answer) for answer in answers]})
+        twin.label_type = self.label_type
+        return twin
 
     def _named(self, answer: Any) -> Any:
         """The labels that a vector of 0 and 1 says, one for each label in order; anything else as it is."""

@@ -242,6 +242,10 @@ def test_predictions_are_left_out_where_the_labels_from_before_are_there():
     alone = guess(mood=guessed, **{"mood.score": [0.5] * 60})
     assert list(alone.tasks) == ["mood"]  # nothing better is there
     assert alone.sentences[1].endswith("; it holds predictions.")
+    ticked = {"price": cycle([1, None], 60), "staff": cycle([1, None, None], 60)}
+    found = guess(**ticked, labels=cycle(['["price"]', '["staff"]', "[]"], 60))
+    assert {name: task["labels"] for name, task in found.tasks.items()} == {"labels": ["price", "staff"]}
+    assert "'labels' is not used: it holds predictions of the labels that 'price', 'staff' have." in " ".join(found.sentences)
 
 
 def test_columns_of_zeros_and_ones_may_be_one_task():

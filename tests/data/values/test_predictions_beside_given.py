@@ -8,7 +8,7 @@ import pytest
 from tasktools import corpus_of, fitted
 
 from trunkline.data.table import Table
-from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, told_predictions
+from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, labelled_columns, told_predictions
 from trunkline.errors import BadInput
 from trunkline.model import table_scores
 
@@ -65,6 +65,16 @@ def test_labels_and_numbers_beside_scored_predictions_hold_predictions_too():
     assert not holds_predictions("topics", {"topics": ["a"], "length": [1.5]}, ["topics", "length"])  # nothing shows it
     assert told_predictions("m", ["mood"], table)[0].startswith("column 'mood' holds predictions, so 'm' is trained to agree")
     assert told_predictions("t", ["topics"], table, ["topics"])[0].startswith("column 'topics' seems to hold predictions, ")
+
+
+def test_lists_of_labels_that_differ_from_columns_called_like_them_are_predictions():
+    held = {"price": ["1", "0", None], "staff": [None, None, "x"]}
+    for cells in ([["price"], ["staff"], []], ['["price"]', '["staff"]', "[]"], [{"labels": ["price"]}, None, {"labels": []}]):
+        assert labelled_columns("labels", {**held, "labels": cells}) == ["price", "staff"]
+        assert holds_predictions("labels", {**held, "labels": cells})
+    for cells in ([["price"], [], ["staff"]], [["price"], ["food"], []], [[], [], []], ["price", "staff", ""]):
+        assert not labelled_columns("labels", {**held, "labels": cells})  # the same, said twice; or other labels
+    assert not labelled_columns("labels", {"price": [3, 0, None], "labels": [["price"], ["price"], []]})
 
 
 def test_spans_with_the_keys_of_predicted_ones_are_predictions_also_as_a_cell():

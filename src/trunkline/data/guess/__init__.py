@@ -20,7 +20,7 @@ from trunkline.data.guess.names import TEXT_NAMES, task_name
 from trunkline.data.guess.tags import Tags, find_tags, words_of
 from trunkline.data.guess.texts import find_texts, why_no_text
 from trunkline.data.table import NO_HEADER, Table
-from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, is_score
+from trunkline.data.values.predictions import earlier_of, given_of, holds_predictions, is_score, labelled_columns
 from trunkline.errors import BadInput, listed, shown
 
 __all__ = ["Decision", "Guess", "guess_columns"]
@@ -163,6 +163,9 @@ def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, s
             found[name] = f"it holds predictions, and {called(given)} the labels that were there before"
         elif later := earlier_of(name, table.columns):
             found[name] = f"it holds earlier predictions of {called(later)}"
+        elif own := labelled_columns(name, table.columns):
+            more = f" and {len(own) - MOST_REASONS:,} more columns" if len(own) > MOST_REASONS else ""
+            found[name] = f"it holds predictions of the labels that {', '.join(map(called, own[:MOST_REASONS]))}{more} have"
     return found
 
 

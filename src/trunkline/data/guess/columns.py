@@ -10,7 +10,8 @@ from typing import Any
 from trunkline.data.guess.decision import Decision
 from trunkline.data.guess.looks import MOST_LABEL_LENGTH, MOST_LABELS, Look
 from trunkline.data.guess.names import DIVISION, WORD_NAMES, names_classes
-from trunkline.data.label_sets import YES, vector_names
+from trunkline.data.label_sets import vector_names
+from trunkline.data.values.label_spelling import YES
 from trunkline.data.values.numerals import PLAIN
 
 SEPARATORS = "|;,"

@@ -7,6 +7,7 @@ import re
 from trunkline.data.values.missing import spells_missing
 from trunkline.data.values.numerals import as_number
 
+YES, NO = frozenset(("1", "true", "yes", "y", "x", "\u2713", "\u2714")), frozenset(("0", "false", "no", "n"))
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.0+)?(?:Z|\+00:00)?)?")
 

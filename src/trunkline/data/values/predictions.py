@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from trunkline.data.values.label_spelling import NO, YES
 from trunkline.data.values.literals import read_literal
 from trunkline.data.values.missing import is_missing
 
@@ -38,6 +39,8 @@ def is_score(name: str, names: Collection[str]) -> bool:
 def holds_predictions(name: str, columns: Mapping[str, list], written: Collection[str] = ()) -> bool:
     """Whether a column has predictions: objects, spans with scores, or what has scores or the labels from before beside it.
 
+    Lists of labels are also told by `labelled_columns`.
+
     The labels from before are in a column ``given_NAME`` of the same kind, which ``given_name`` beside the names of people is
     not.
 
@@ -55,7 +58,7 @@ def holds_predictions(name: str, columns: Mapping[str, list], written: Collectio
     if _are_scored_spans(values) or (name in written and _in_block(name, columns, written)):
         return True
     before = columns.get(f"given_{name}")
-    return before is not None and _same_kind(values, before)
+    return (before is not None and _same_kind(values, before)) or bool(labelled_columns(name, columns))
 
 
 def given_of(name: str, columns: Mapping[str, list]) -> str | None:
@@ -68,6 +71,39 @@ def earlier_of(name: str, columns: Mapping[str, list]) -> str | None:
     """The column of predictions that `name`, called ``given_NAME_2`` or so, holds earlier ones of; None if it is none."""
     match = _EARLIER.fullmatch(name)
     return match["name"] if match is not None and given_of(match["name"], columns) is not None else None
+
+
+def labelled_columns(name: str, columns: Mapping[str, list]) -> list[str]:
+    """The columns of 0 and 1 that a column has predictions of: lists of the names of these, which are not the same labels.
+
+    Columns that say the same as lists beside them are no sign of predictions. Empty where there are none.
+    """
+    lists = [_list_of(value) for value in columns[name]]
+    found = list(dict.fromkeys(str(label) for labels in lists for label in labels or ()))
+    if not found or name in found or not all(label in columns and _are_ticks(columns[label]) for label in found):
+        return []
+    ticks = [label for label, values in columns.items() if label != name and _are_ticks(values)]
+    for label in ticks:
+        for labels, value in zip(lists, columns[label], strict=True):
+            if labels is not None and (_tick(value) in YES) != (label in labels):
+                return ticks
+    return []
+
+
+def _list_of(value: Any) -> list | None:
+    value = _main_part(value)
+    found = read_literal(value) if isinstance(value, str) and value.startswith("[") else value
+    return found if isinstance(found, list) else None
+
+
+def _are_ticks(values: list) -> bool:
+    """Whether a column holds 0 and 1, or whatever else says yes and no."""
+    found = {_tick(value) for value in values if not is_missing(value)}
+    return bool(found & YES) and found <= YES | NO | {""}
+
+
+def _tick(value: Any) -> str:
+    return str(value).strip().lower().removesuffix(".0") if isinstance(value, str | int | float) else "-"
 
 
 def told_predictions(task: str, read: Iterable[str], columns: Mapping[str, list], written: Collection[str] = ()) -> list[str]:
