@@ -81,7 +81,7 @@ def test_json_and_csv_write_columns_of_any_type(trained, odd_columns):
     assert one["given_mood"] == "a" and set(one["mood"]) == {"label", "score"}
     text = done("predict", trained / "branches" / "mood", "-i", "odd.parquet", "--format", "csv").stdout
     first, second, _ = csv.DictReader(io.StringIO(text))
-    assert json.loads(first["nested"]) == one["nested"] and first["raw"] == "AP8=" and second["nan"] == "nan"
+    assert json.loads(first["nested"]) == one["nested"] and first["raw"] == "AP8=" and second["nan"] == ""
     assert first["mood"] == one["mood"]["label"] and second["at"] == "" and first["price"] == "1.10"
     whole = json.loads(done("predict", trained / "branches" / "mood", "-i", "odd.parquet", "--json").stdout)
     assert whole["predictions"] == [one, other, last]
