@@ -5,6 +5,7 @@ import csv
 import pandas as pd
 import pytest
 
+from trunkline.data.guess import guess_columns
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.sources import read_chunks, read_table
 from trunkline.data.table import Table
@@ -50,11 +51,51 @@ def test_rows_of_tokens_become_sentences(tmp_path, way, suffix):
 
 
 def test_empty_rows_may_divide_sentences(tmp_path):
-    rows = [("Word", "Tag")]
-    for word, tag, first in zip(WORDS, TAGS, FIRST, strict=True):
-        rows += [("", ""), (word, tag)] if first and len(rows) > 1 else [(word, tag)]
-    table = write(tmp_path / "x.csv", rows)
-    assert table.columns == SENTENCES
+    for name, tags in (("Tag", TAGS), ("POS", POS)):
+        rows = [("Word", name)]
+        for word, tag, first in zip(WORDS, tags, FIRST, strict=True):
+            rows += [("", ""), (word, tag)] if first and len(rows) > 1 else [(word, tag)]
+        table = write(tmp_path / "x.csv", rows)
+        assert table.columns["tokens"] == SENTENCES["tokens"]
+    assert table.columns["tags"] == [["B-NN", "B-NN", "B-CD"], ["B-NN", "B-VB", "B-RB"], ["B-NN"]]
+    words = [f"w{i}" for i in range(400)]  # a list of words with a gap in it is no text of two sentences
+    assert not is_token_per_row(Table("x", {"word": words, "pos": POS * 57 + ["NN"]}, [*range(2, 200), *range(201, 403)]))
+
+
+@pytest.mark.parametrize("tags", [TAGS, POS])
+@pytest.mark.parametrize(
+    ("columns", "begins"),
+    [
+        ({"doc_id": "aaabbbb", "sent_id": "1112223"}, "1001001"),
+        ({"doc_id": "aaabbbb", "sent_id": "1120001"}, "1011001"),
+        ({"doc_id": "aaabbbb", "sent_id": "0000111"}, "1001100"),  # the second begins with the number that the first ends with
+        ({"doc_id": "aaaaabb", "sentence": "0010011"}, "1011010"),
+        ({"sentence": "0011001"}, "1010101"),  # numbers begin again, and no column names the document
+        ({"doc": ["a", None, None, "b", *[None] * 3], "sentence": "1120000"}, "1011000"),
+        ({"doc": "aaabbbb", "token_id": "1231212"}, "1001010"),
+        ({"token_id": "1231231"}, "1001001"),
+        ({"doc": "aaabbbb"}, "1001000"),
+    ],
+)  # fmt: skip
+def test_of_sentences_and_documents_the_sentences_count(columns, begins, tags):
+    table = in_sentences(Table("x.csv", {**{name: [*own] for name, own in columns.items()}, "token": WORDS, "pos": tags}))
+    firsts = [i for i, one in enumerate(begins) if one == "1"]
+    assert table.columns["tokens"] == [WORDS[i:j] for i, j in zip(firsts, [*firsts[1:], 7], strict=True)]
+
+
+def test_documents_are_divided_by_empty_rows_if_these_divide_them_all():
+    columns = {"doc_id": [*"aaabbbb"], "token": WORDS, "ner": TAGS}
+    lengths = {lines: list(map(len, in_sentences(Table("x", columns, lines)).columns["tokens"])) for lines in (
+        (1, 2, 3, 5, 6, 8, 9), (1, 2, 3, 4, 5, 7, 8)
+    )}  # fmt: skip
+    assert [*lengths.values()] == [[3, 2, 2], [3, 4]]
+
+
+def test_a_missing_boundary_of_sentences_is_said():
+    for tags in (TAGS, POS):
+        table = Table("x.csv", {"Word": WORDS * 5, "Tag": tags * 5}, range(2, 37))
+        with pytest.raises(BadInput, match="its rows are words with a tag each, and nothing shows where a sentence begins"):
+            guess_columns(table)
 
 
 def test_parts_of_speech_are_tags_too_and_other_columns_stay(tmp_path):

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from trunkline.data.formats.conll_tags import EXPECTED, converted, is_tag, scheme_of
@@ -23,7 +23,9 @@ MOST = 0.98  # share of values that have to be words or tags
 LEAST_ROWS, HEAD, LONGEST_WORD = 4, 200, 60
 _WORD_NAMES = {"word", "words", "token", "tokens", "form", "surface"}
 _TAG_NAMES = {"tag", "tags", "pos", "upos", "xpos", "pos_tag", "postag", "ner", "ner_tag", "iob", "bio", "chunk", "ne"}
-_SENTENCE_NAME = re.compile(r".*sent.*|.*doc.*", re.IGNORECASE | re.DOTALL)
+_SENTENCE_NAME = re.compile(r".*sent(?!im).*", re.IGNORECASE | re.DOTALL)
+_DOCUMENT_NAME = re.compile(r".*doc.*", re.IGNORECASE | re.DOTALL)
+_LONGEST = 100  # tokens on average: parts of a table of words and parts of speech that are longer are no sentences
 _INDEX_STARTS = {"0", "1"}
 
 
@@ -101,7 +103,13 @@ def _tag_lists(table: Table, name: str, sentences: list[list[int]], notes: Notes
     return out
 
 
-def _shape(table: Table) -> _Shape | None:
+def lacks_sentences(table: Table) -> bool:
+    """Whether the rows of a table are tokens with tags, though nothing shows where a sentence begins."""
+    return _columns(table) is not None and _shape(table) is None
+
+
+def _columns(table: Table) -> tuple[str, tuple[str, ...], list[str], bool] | None:
+    """The column of words, those of tags, the others with a value a row, and whether there are tags in IOB."""
     if len(table) < LEAST_ROWS or not 2 <= len(table.columns) <= 30:
         return None
     plain = {name: values for name, values in table.columns.items() if _scalar(values[:HEAD])}
@@ -113,16 +121,49 @@ def _shape(table: Table) -> _Shape | None:
     words.sort(key=lambda name: (name.lower() not in _WORD_NAMES, -len(set(plain[name]))))
     if not words or not (iob or words[0].lower() in _WORD_NAMES):
         return None
-    word, rest = words[0], [name for name in plain if name not in (words[0], *tags)]
-    rest.sort(key=lambda name: _SENTENCE_NAME.fullmatch(name) is None)
+    return words[0], tuple(tags), [name for name in plain if name not in (words[0], *tags)], bool(iob)
+
+
+def _shape(table: Table) -> _Shape | None:
+    found = _columns(table)
+    if found is None:
+        return None
+    word, tags, rest, iob = found
+    begins = _begins(table, rest, iob)
+    return None if begins is None else _Shape(word, tags, begins)
+
+
+def _begins(table: Table, rest: Sequence[str], iob: bool) -> list[bool] | None:
+    """Whether a sentence begins at each row, by the column that shows it best; None where nothing does.
+
+    One called after sentences, then numbers of tokens, then one called after documents, of which each is a sentence if nothing
+    divides it, then any other column, then empty rows.
+    """
+    values = table.columns
+    gaps = _gaps(table.lines)
+    if gaps is not None and not iob and len(gaps) > _LONGEST * sum(gaps):
+        gaps = None
+    documents = [name for name in rest if _DOCUMENT_NAME.fullmatch(name)]
     for name in rest:
-        begins = _given_once(plain[name]) or _runs(plain[name])
-        if begins and (iob or _SENTENCE_NAME.fullmatch(name)):
-            return _Shape(word, tuple(tags), begins)
-    for begins in (*(_restarts(plain[name]) for name in rest), _gaps(table.lines)):
-        if begins and iob:
-            return _Shape(word, tuple(tags), begins)
-    return None
+        if _SENTENCE_NAME.fullmatch(name) and (begins := _of_sentences(values[name], [values[own] for own in documents])):
+            return begins
+    for name in rest:
+        if begins := _restarts(values[name]):
+            return begins
+    for name in sorted(rest, key=lambda name: name not in documents):
+        begins = _given_once(values[name]) or _runs(values[name])
+        if begins and (iob or name in documents):
+            return gaps if gaps is not None and all(gap for gap, begin in zip(gaps, begins, strict=True) if begin) else begins
+    return gaps
+
+
+def _of_sentences(values: Sequence[Any], documents: Sequence[Sequence[Any]]) -> list[bool] | None:
+    """Where a column of sentences has a new one; their numbers may begin again in each document, or without one."""
+    for own in documents:
+        filled = list(accumulate(own, lambda last, one: last if one is None else one))
+        if _runs(filled) and (begins := _runs(list(zip(filled, values, strict=True)))) and None not in values:
+            return begins
+    return _given_once(values) or _runs(values) or _counted(values)
 
 
 def _scalar(values: Sequence[Any]) -> bool:
@@ -156,6 +197,16 @@ def _runs(values: Sequence[Any]) -> list[bool] | None:
         return None
     begins = [True, *(one != other for one, other in pairwise(values))]
     return begins if 2 <= sum(begins) <= 0.7 * len(begins) and sum(begins) == len(set(values)) else None
+
+
+def _counted(values: Sequence[Any]) -> list[bool] | None:
+    """Numbers of sentences, each on all rows of its own, which rise by one or begin again."""
+    found = [str(value) for value in values]
+    if found[0] not in _INDEX_STARTS or not all(value.isdecimal() for value in found):
+        return None
+    begins = [True, *(one != other for one, other in pairwise(found))]
+    steps = all(other in (one, found[0]) or int(other) == int(one) + 1 for one, other in pairwise(found))
+    return begins if steps and 2 <= sum(begins) <= 0.7 * len(begins) else None
 
 
 def _restarts(values: Sequence[Any]) -> list[bool] | None:

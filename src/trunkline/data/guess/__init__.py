@@ -171,6 +171,8 @@ def _predicted(table: Table, called: Callable[[str | None], str]) -> dict[str, s
 
 def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> BadInput:
     """The error for a table in which nothing is a text or a task, with what is known of why."""
+    from trunkline.data.sentences import lacks_sentences  # here, as formats read names of columns, too
+
     names = table.listable()
     alike: dict[str, list[str]] = {}
     for name, why in reasons.items():
@@ -179,5 +181,8 @@ def _none(table: Table, what: str, expected: str, reasons: dict[str, str]) -> Ba
     given = [f"{listed(own, 8, whole=True)}: {why}" for why, own in alike.items()][:MOST_REASONS]
     among = listed(names, 10, whole=True) if len(names) == len(table.columns) else f"its {len(table.columns)} columns"
     said = f"found no column that {what} among {among}, expected {expected}"
+    if lacks_sentences(table):
+        said += "; its rows are words with a tag each, and nothing shows where a sentence begins: add a column such as "
+        said += "'sentence_id' with a value for each sentence, or an empty row after each sentence"
     read = f"; {' '.join(table.findings[:2]).rstrip('.')}" if table.findings else ""  # it may be another sheet that was meant
     return BadInput(f"{table.source}: {said}" + (f" ({'; '.join(given)})" if given else "") + read)
