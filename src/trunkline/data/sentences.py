@@ -160,7 +160,7 @@ def _begins(table: Table, rest: Sequence[str], iob: bool) -> list[bool] | None:
 def _of_sentences(values: Sequence[Any], documents: Sequence[Sequence[Any]]) -> list[bool] | None:
     """Where a column of sentences has a new one; their numbers may begin again in each document, or without one."""
     for own in documents:
-        filled = list(accumulate(own, lambda last, one: last if one is None else one))
+        filled: list[Any] = list(accumulate(own, lambda last, one: last if one is None else one))
         if _runs(filled) and (begins := _runs(list(zip(filled, values, strict=True)))) and None not in values:
             return begins
     return _given_once(values) or _runs(values) or _counted(values)
