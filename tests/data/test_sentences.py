@@ -107,8 +107,11 @@ def test_parts_of_speech_are_tags_too_and_other_columns_stay(tmp_path):
     assert table.columns["POS"] == [["B-NN", "B-NN", "B-CD"], ["B-NN", "B-VB", "B-RB"], ["B-NN"]]
     assert table.columns["Sentence #"] == ["Sentence: 1", "Sentence: 2", "Sentence: 3"]
     assert table.columns["Source"] == ["a", "b", "b"] and table.columns["Length"][0] == ["5", "5", "1"]
+    (given,) = read_chunks(str(tmp_path / "x.csv"), 9)  # as `predict` reads it, which hands on what it does not read
+    assert given.columns == {**table.columns, "POS": [POS[:3], POS[3:6], POS[6:]]}
     without = write(tmp_path / "y.csv", [row[:3] for row in rows])
     assert without.columns["tags"] == table.columns["POS"] and "POS" not in without.columns
+    assert next(read_chunks(str(tmp_path / "y.csv"), 9)).columns["tags"] == given.columns["POS"]
 
 
 def test_other_files_of_rows_with_tokens(tmp_path):

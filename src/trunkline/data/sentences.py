@@ -43,10 +43,14 @@ def is_token_per_row(table: Table) -> bool:
     return _shape(table) is not None
 
 
-def in_sentences(table: Table) -> Table:
+def in_sentences(table: Table, as_given: bool = False) -> Table:
     """Return a row for each sentence: ``tokens``, ``tags`` (of the column with the tags in IOB, or the last), and the others.
 
     Other columns of tags keep their names, and so do columns with one value in each sentence; the rest become lists.
+
+    Args:
+        table: with a token a row.
+        as_given: leave tags as they stand, without a check; else they become tags with a prefix. A missing one is O.
 
     Raises:
         BadInput: with its line, a value that is no tag among others that are.
@@ -66,7 +70,7 @@ def in_sentences(table: Table) -> Table:
     sentences = [rows for rows in sentences if rows]
     columns: dict[str, list] = {"tokens": [[str(words[row]) for row in rows] for rows in sentences]}
     for name in (main, *shape.tags[:-1]):
-        columns["tags" if name == main else name] = _tag_lists(table, name, sentences, notes)
+        columns["tags" if name == main else name] = _tag_lists(table, name, sentences, notes, as_given)
     for name, values in table.columns.items():
         if name not in (shape.word, *shape.tags):
             lists = [[values[row] for row in rows] for rows in sentences]
@@ -85,7 +89,7 @@ def _free(name: str, taken: dict[str, list]) -> str:
     return name if name not in taken else f"{name}_column"
 
 
-def _tag_lists(table: Table, name: str, sentences: list[list[int]], notes: Notes) -> list[list[str] | None]:
+def _tag_lists(table: Table, name: str, sentences: list[list[int]], notes: Notes, as_given: bool) -> list[list[str] | None]:
     values = table.columns[name]
     scheme = scheme_of(Counter(str(value) for value in values if value is not None))
     out: list[list[str] | None] = []
@@ -97,9 +101,10 @@ def _tag_lists(table: Table, name: str, sentences: list[list[int]], notes: Notes
         for row, value in zip(rows, own, strict=True):
             if value is None:
                 notes.add(f"{{}} without a value in {shown(name, whole=True)} read as O.", "token")
-            elif not is_tag(str(value), scheme):
+            elif not as_given and not is_tag(str(value), scheme):
                 raise BadInput(f"{table.where(row)}: column {name!r} holds no tag, expected {EXPECTED[scheme]}")
-        out.append(converted(["O" if value is None else str(value) for value in own], scheme))
+        tags = ["O" if value is None else str(value) for value in own]
+        out.append(tags if as_given else converted(tags, scheme))
     return out
 
 

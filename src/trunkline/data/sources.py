@@ -68,9 +68,9 @@ def read_table(source: str | list[str], *, base: Path = Path("."), format: str |
     return with_prefixed_tags(with_spans(with_rows(accepted(_whole(source, base, format)))))
 
 
-def _whole(source: str, base: Path, format: str | None) -> Table:
+def _whole(source: str, base: Path, format: str | None, as_given: bool = False) -> Table:
     table = with_rows(_read(source, base, format))
-    return in_sentences(table) if is_token_per_row(table) else table
+    return in_sentences(table, as_given) if is_token_per_row(table) else table
 
 
 def read_chunks(
@@ -86,7 +86,7 @@ def read_chunks(
 
     A source that is no file (an embedded set, a saved folder, the hub) and a table with a token a row are read whole and handed
     out in pieces. What was noted while reading is among the findings of the last piece, or of each where it was read whole.
-    Columns are as they stand in the source, spans of other spellings too: these rows are to be predicted and passed through.
+    Columns are as they stand in the source, spans and tags of other spellings too: these rows are to be predicted and passed through.
 
     Args:
         source: as of `read_table`, likewise `base` and `format`.
@@ -100,12 +100,12 @@ def read_chunks(
     """
     path = base / Path(source).expanduser()
     if source.partition(":")[0] in embedded_names() or not path.is_file() or path.stat().st_size == 0:
-        yield from _pieces(_whole(source, base, format), size, tolerant)
+        yield from _pieces(_whole(source, base, format, as_given=True), size, tolerant)
         return
     try:
         known, rows = format_for(path, source, format, otherwise), 0
         if _is_token_per_row(known, path, source):
-            yield from _pieces(_whole(source, base, format), size, tolerant)
+            yield from _pieces(_whole(source, base, format, as_given=True), size, tolerant)
             return
         if tolerant is not None and known.count is not None:
             with suppress(Exception):  # what is wrong with the file is said where it is read
