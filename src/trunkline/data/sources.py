@@ -86,7 +86,8 @@ def read_chunks(
 
     A source that is no file (an embedded set, a saved folder, the hub) and a table with a token a row are read whole and handed
     out in pieces. What was noted while reading is among the findings of the last piece, or of each where it was read whole.
-    Columns are as they stand in the source, spans and tags of other spellings too: these rows are to be predicted and passed through.
+    Columns are as they stand in the source, spans and tags of other spellings too: these rows are to be
+    predicted and passed through.
 
     Args:
         source: as of `read_table`, likewise `base` and `format`.
