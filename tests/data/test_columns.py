@@ -118,6 +118,12 @@ def test_tags_belong_to_their_tokens():
     refused(
         r"line 10: column 'c', found a word that is no tag, expected O or one of B- I-", columns.tag_lists, noun, "c", "tokens"
     )
+    numbers = table([3, 0], tokens=[["x", "y"]])
+    refused(
+        r"line 10: column 'c' holds a number as value 1 of its list, expected a list of strings; if these are tags, "
+        r"write their names in the place of the numbers, or read the data from a folder that `datasets` saved with",
+        columns.tag_lists, numbers, "c", "tokens",
+    )  # fmt: skip
     words = table(["O"], tokens=["SECRET"])
     refused(r"line 10: column 'tokens' holds a string, expected a list of strings", columns.tag_lists, words, "c", "tokens")
 

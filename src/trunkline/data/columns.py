@@ -21,7 +21,7 @@ from trunkline.data.values.literals import opens
 from trunkline.data.values.missing import is_listed, is_missing, spells_missing
 from trunkline.data.values.numerals import Notation, Notations, as_number, notation_of, sign_beside
 from trunkline.data.values.predictions import main_parts
-from trunkline.data.values.tags import to_iob2
+from trunkline.data.values.tags import NUMBERED, to_iob2
 from trunkline.errors import BadInput, shown
 
 Missing = Sequence[str] | None
@@ -239,19 +239,25 @@ def _written(values: list, missing: Missing) -> tuple[list[bool], Notations]:
     return gone, notation_of([value for value, out in zip(values, gone, strict=True) if isinstance(value, str) and not out])
 
 
-def token_lists(table: Table, name: str, where: str = "tokens") -> list[list[str] | None]:
-    """Return a column of token lists, cleaned of lone surrogates."""
+def token_lists(table: Table, name: str, where: str = "tokens", numbered: str = "") -> list[list[str] | None]:
+    """Return a column of token lists, cleaned of lone surrogates. numbered: what to say of lists of whole numbers."""
     values = cells(table, name, where)
 
     def parse() -> list[list[str] | None]:
         out: list[list[str] | None] = []
         for row, value in enumerate(values):
             if value is not None and not (isinstance(value, list) and all(isinstance(token, str) for token in value)):
-                raise wrong(table, row, name, value, "a list of strings", _not_strings(value))
+                hint = f"; {numbered}" if numbered and are_whole(value) else ""
+                raise wrong(table, row, name, value, f"a list of strings{hint}", _not_strings(value))
             out.append(None if value is None else _same(value, [clean(token) for token in value]))
         return out
 
     return table.parsed(("tokens", name), parse)
+
+
+def are_whole(value: Any) -> bool:
+    """Whether a value is a list of whole numbers and nothing else."""
+    return isinstance(value, list) and all(type(part) is int for part in value)
 
 
 def _not_strings(value: Any) -> str:
@@ -271,7 +277,7 @@ def tag_lists(table: Table, tags: str, tokens: str, where: str = "tags") -> list
     """
     from trunkline.data.formats.conll_tags import converted, scheme_of_column  # here, as formats read columns, too
 
-    words_of, values = token_lists(table, tokens), token_lists(table, tags, where)
+    words_of, values = token_lists(table, tokens), token_lists(table, tags, where, NUMBERED)
 
     def parse() -> list[list[str] | None]:
         scheme = scheme_of_column(values)

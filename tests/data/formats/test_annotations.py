@@ -355,6 +355,14 @@ def test_gliner_ends_are_inclusive(tmp_path):
         "tags": [["B-city", "I-city", "O", "B-size"], ["O"]],
     }
     assert table.findings == ("1 span left out, as another of the row has a token of theirs ('part').",)
+    other = [
+        {"label": "news", **{"tokens" if key == "tokenized_text" else key: part for key, part in row.items()}} for row in rows
+    ]
+    again = read(tmp_path / "x.jsonl", other)
+    assert again.columns == {**table.columns, "label": ["news", "news"]}
+    assert again.findings[1:] == ("2 rows with tokens and ner, read as GLiNER's: a span ends with the last token it names.",)
+    for ner in (["B-city", "I-city", "O", "O"], [[0, 1]]):  # tags of another spelling, or something else
+        assert read(tmp_path / "x.jsonl", [{"tokens": ["a"] * 4, "ner": ner}]).columns["ner"] == [ner]
     rows[1]["ner"] = [[0, 1, "x"]]
     with pytest.raises(BadInput, match=r"x\.json line \d+: ner has the span 0\.\.1 in 1 tokens"):
         read(tmp_path / "x.json", rows)

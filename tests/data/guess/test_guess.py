@@ -191,6 +191,12 @@ def test_a_reason_that_is_known_is_given_when_nothing_is_found():
     with pytest.raises(BadInput, match=r"'tags': x\.conll line 4, token 2 of the row: found a word that is no tag") as error:
         guess_columns(Table("x.conll", rows, [1, 4, 7]))
     assert "SECRET" not in str(error.value)
+    numbered = {"tokens": [["a", "b"], ["c"]], "ner_tags": [[0, 3], [1]]}
+    told = r"'ner_tags': a number for each string of 'tokens'; if these are tags, write their names in the place of the numbers"
+    with pytest.raises(BadInput, match=told):
+        guess_columns(Table("x.jsonl", numbered))
+    made = guess_columns(Table("x.jsonl", {**numbered, "tags": [["O", "B-X"], ["O"]]}))
+    assert made.tasks == {"tags": {"kind": "token", "tokens": "tokens", "tags": "tags"}}
     with pytest.raises(BadInput, match=r"'n': its values are numbers; 'id': its name looks like that of an id"):
         guess_columns(Table("x", {"n": [1, 2], "id": ["a b", "c d"]}))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from trunkline.data.columns import are_whole
 from trunkline.data.guess.looks import Look
 from trunkline.data.guess.names import WORD_NAMES
-from trunkline.data.values.tags import to_iob2
+from trunkline.data.values.tags import NUMBERED, to_iob2
 from trunkline.errors import BadInput, shown
 
 
@@ -48,6 +49,11 @@ def find_tags(looks: Mapping[str, Look]) -> Tags:
             found.more.append(tags.name)
         elif wrong is not None and kinds:
             found.trouble[tags.name] = wrong
+    for look in looks.values():
+        if look.lists and look.vectors is None and any(look.there) and all(map(are_whole, look.there)):
+            beside = [words for words in lists if _as_long(words, look)]
+            if beside:
+                found.trouble[look.name] = f"a number for each string of {shown(beside[0].name, whole=True)}; {NUMBERED}"
     if found.tags is not None:
         found.trouble.pop(found.tokens or "", None)
         known = {found.tokens, found.tags, *found.more, *found.trouble}

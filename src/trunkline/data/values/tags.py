@@ -14,6 +14,10 @@ from typing import Any
 
 from trunkline.errors import BadInput, shown
 
+NUMBERED = (  # what to do about tags that are numbers without names
+    "if these are tags, write their names in the place of the numbers, or read the data from a folder that `datasets` saved "
+    "with them (ClassLabel)"
+)
 _LIKE_A_TAG = re.compile(r"[A-Z]-\S{1,30}")
 _BEGINS, _ENDS, _PREFIXES = frozenset("BSU"), frozenset("ELSU"), frozenset("BIESLU")
 
