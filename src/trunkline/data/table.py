@@ -105,11 +105,18 @@ class Table:
 
     def listable(self) -> list[str]:
         """The columns of the source whose names a message may list: not those that may be texts, of a file without a header."""
-        if self.lacks_header():
+        if self.lacks_header() or self._names_are_values():
             return []
         own = [name for name in self.columns if self.headings.get(name, name) == name]
         asked = {name for name in own if len(own) > 1 and _asks(name, self.columns[name])}
         return [name for name in own if name in asked or not _reads_like_a_text(name, self.columns[name])]
+
+    def _names_are_values(self) -> bool:
+        """Whether a row has one value, and most of them in a column of their own: objects such as ``{"a text": "its label"}``."""
+        if len(self) < 2 or len(self.columns) < 2 or 2 * len(self.columns) <= len(self):
+            return False
+        there = sum(value is not None for values in self.columns.values() for value in values)
+        return there == len(self) and not _NAMES & {name.lower() for name in self.columns}
 
     def lists_all(self) -> bool:
         """Whether `listable` has every column of the source."""

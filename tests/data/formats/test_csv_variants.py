@@ -63,6 +63,8 @@ def test_what_the_csv_module_writes_comes_back_whatever_the_marks(tmp_path, mark
         ("x.csv", ";", "the cells are separated by semicolons instead of commas."),
         ("x.csv", "|", "the cells are separated by vertical bars instead of commas."),
         ("x.csv", "\t", "the cells are separated by tabs instead of commas."),
+        ("x.csv", "^", "the cells are separated by carets instead of commas."),
+        ("x.csv", "~", "the cells are separated by tildes instead of commas."),
         ("x.tsv", ",", "the cells are separated by commas instead of tabs."),
         ("x.tab", ";", "the cells are separated by semicolons instead of tabs."),
     ],

@@ -32,6 +32,24 @@ def test_whole_numbers_under_the_name_of_classes_are_classes(name):
     assert guess(320, **{name: [i * i for i in range(320)], "a": cycle("ab", 320)}).tasks.keys() == {"a"}
 
 
+def test_numbers_that_differ_only_as_text_are_classes_under_their_name_and_named_elsewhere():
+    versions = cycle(["1.0", "1.1", "1.10"], 60)
+    found = guess(label=versions, size=versions, target=cycle(["0.5", "1.5", "2.5"], 60), stars=cycle(["1", "1.0", "2.5"], 60))
+    assert {name: task["kind"] for name, task in found.tasks.items()} == {
+        "label": "sequence", "size": "regression", "target": "regression", "stars": "regression"
+    }  # fmt: skip
+    label, size, target, stars = found.sentences[1:]
+    why = "its name says that its 3 different values are classes, in 60 rows; as numbers, '1.1' and '1.10' are one"
+    assert label == f"'label' is a sequence task: {why}."
+    told = "numbers, 2 different in 60 rows; '1.1' and '1.10' are one number; to predict classes, say"
+    assert size.endswith(f"{told} {{kind: sequence, label: size}}.")
+    assert target.endswith("3 different in 60 rows; to predict classes, say {kind: sequence, label: target}.")
+    assert stars.endswith("numbers, 2 different in 60 rows.")
+    assert guess(label=[f"{i / 40:.2f}" for i in range(60)]).tasks["label"]["kind"] == "regression"
+    minus = guess(score=[f"\u2212{i}.5" if i % 2 else f"{i}.25" for i in range(60)])
+    assert minus.tasks["score"]["kind"] == "regression"
+
+
 @pytest.mark.parametrize(
     "code",
     [lambda i: f"{i % 30:03}", lambda i: f"{i % 30}_15", lambda i: f"{i % 30}E3", lambda i: f"0x{i % 30:X}",

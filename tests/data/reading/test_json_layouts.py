@@ -55,6 +55,20 @@ def test_arrays_and_indented_objects_are_read_under_the_suffix_of_lines_too(tmp_
     assert read(tmp_path / "x.jsonl", LAYOUTS[layout]).columns == COLUMNS
 
 
+@pytest.mark.parametrize(
+    "texts", [["SECRET is a slow film", "so bad a film", "SECRET"], [f"SECRET {i}" for i in range(12)], ["SECRET"] * 12]
+)
+def test_texts_as_the_keys_of_an_object_are_refused_and_not_shown(tmp_path, texts):
+    value = {f"{text}{' ' * i}": ["pos", "neg"][i % 2] for i, text in enumerate(texts)}
+    message = rf"found one object with a label or number for each of {len(value)} texts, expected rows, such as \[\{{\"text\""
+    with pytest.raises(BadInput, match=message) as error:
+        read(tmp_path / "x.json", value)
+    assert "SECRET" not in str(error.value)
+    answers = {"text": "a film", "is it a good one": "yes", "was it too long": "no", **{f"q{i}": "no" for i in range(12)}}
+    for row in (answers, {"what do you think?": "a film", "is it a good one?": "yes", "was it too long?": "no"}):
+        assert read(tmp_path / "x.json", row).columns == {name: [value] for name, value in row.items()}
+
+
 def test_an_object_of_one_row_stays_a_row(tmp_path):
     row = {"tokens": ["a", "b"], "tags": ["O", "O"]}
     assert read(tmp_path / "x.json", row).columns == {"tokens": [["a", "b"]], "tags": [["O", "O"]]}

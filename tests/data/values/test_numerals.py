@@ -27,13 +27,33 @@ def test_numbers_with_separators_are_read_in_the_notation_they_are_written_in(ce
 
 
 @pytest.mark.parametrize(
-    "text", ["1_000", "infinity", "nan", "inf", "0x1F", "١٢", "1e999", "", "-", ".", "e5", "1 000", "1,5", "1.2.3"]
+    "text",
+    [
+        "1_000",
+        "infinity",
+        "nan",
+        "inf",
+        "0x1F",
+        "١٢",
+        "1e999",
+        "",
+        "-",
+        ".",
+        "e5",
+        "1 000",
+        "1,5",
+        "1.2.3",
+        "1\u22122",
+        "\u2212\u22121",
+    ],
 )
 def test_spellings_that_only_python_knows_and_others_are_no_plain_numbers(text):
     assert as_number(text) is None
 
 
-@pytest.mark.parametrize(("value", "number"), [(" -4 ", -4), ("3e1", 30), (".5", 0.5), ("7.", 7), (Decimal("1.5"), 1.5)])
+@pytest.mark.parametrize(
+    ("value", "number"), [(" -4 ", -4), ("3e1", 30), (".5", 0.5), ("7.", 7), ("\u22121.5", -1.5), (Decimal("1.5"), 1.5)]
+)
 def test_plain_numbers(value, number):
     assert as_number(value) == number
 

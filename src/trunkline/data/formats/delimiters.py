@@ -11,7 +11,7 @@ from trunkline.data.reading.lines import read_lines
 from trunkline.data.reading.notes import Notes
 from trunkline.data.reading.tolerant import Tolerant
 
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", "^": "carets", "~": "tildes"}
 LOOKED_AT = 50  # lines
 LONGEST_NAME = 30  # characters of a column's name, where a header has to be told from a line of text
 _EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)

@@ -9,6 +9,8 @@ from trunkline.errors import BadInput, listed
 
 # Keys under which tools put the rows, beside others that describe them.
 CONTAINERS = {"data", "rows", "examples", "records", "items", "instances", "samples", "documents"}
+LEAST_TEXTS = 10  # texts of one or two words, which are told by their labels alone
+LONGEST_LABEL = 40  # characters
 _WORDS = {"tokens", "words", "tokenized_text"}  # a list of strings there is one row
 
 
@@ -16,10 +18,15 @@ def rows_within(value: Any, source: str) -> list[Any] | None:
     """Return the rows that a file's only value holds, or None where it is a row itself.
 
     Raises:
-        BadInput: columns of several lengths, or several arrays of rows.
+        BadInput: an object of texts and their labels, columns of several lengths, or several arrays of rows.
     """
     if not isinstance(value, dict) or not value:
         return None
+    if _maps_texts(value):
+        raise BadInput(
+            f"{source}: found one object with a label or number for each of {len(value):,} texts, expected rows, such as "
+            '[{"text": "...", "label": "..."}]'
+        )
     arrays = [key for key, rows in value.items() if _is_rows(rows)]
     named = [key for key in arrays if key.lower() in CONTAINERS]
     if len(named) == 1:
@@ -42,6 +49,16 @@ def rows_within(value: Any, source: str) -> list[Any] | None:
     if all(isinstance(column, list) for column in value.values()):
         return _from_columns(value, source)
     return None
+
+
+def _maps_texts(value: dict[str, Any]) -> bool:
+    """Whether an object has texts for keys, and a short label or a number for each; the questions of a form are no texts."""
+    parts = list(value.values())
+    if len(value) < 3 or not all(isinstance(part, str | int | float) and len(str(part)) <= LONGEST_LABEL for part in parts):
+        return False
+    words = sum(len(key.split()) > 2 and not key.rstrip().endswith("?") for key in value)
+    recurring = len(value) >= LEAST_TEXTS and 2 * len(set(parts)) <= len(parts)
+    return 2 * words > len(value) or (recurring and not {"text", "id", "label"} & {key.lower() for key in value})
 
 
 def _items(value: Any) -> list[Any]:

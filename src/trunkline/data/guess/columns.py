@@ -17,6 +17,8 @@ from trunkline.data.values.numerals import PLAIN
 SEPARATORS = "|;,"
 MOST_CLASS_NUMBERS = 20  # different whole numbers that are classes; more are amounts, unless the column's name says otherwise
 
+MOST_TWINS = 4  # numbers in several spellings that are named
+_DECIMAL = re.compile(r"[+-]?[0-9]+[.,][0-9]+")
 _DATE = re.compile(
     r"\s*(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})(?:[ T][0-9:.+Z-]*)?\s*"
 )
@@ -124,6 +126,12 @@ def _numbers(look: Look, unused: Callable[[str], Made], task: Callable[..., Made
     if whole and names_classes(look.name) and _are_classes(look, look.numbers):
         why = f"its name says that its {look.distinct:,} different whole numbers are classes, in {look.n:,} rows"
         return task("sequence", why, label=look.name)
+    twins, spelled = _twins(look)
+    if twins and names_classes(look.name) and 2 * spelled <= look.n:
+        why = (
+            f"its name says that its {spelled:,} different values are classes, in {look.n:,} rows; as numbers, {twins} are one"
+        )
+        return task("sequence", why, label=look.name)
     steps = {b - a for a, b in zip(look.numbers, look.numbers[1:], strict=False)}
     if whole and look.n > 2 and (min(steps) > 0 or max(steps) < 0):
         return unused("whole numbers that only rise or only fall, as ids do")
@@ -131,7 +139,25 @@ def _numbers(look: Look, unused: Callable[[str], Made], task: Callable[..., Made
     if whole and once and min(look.numbers) in (0, 1):
         return unused(f"each whole number from {min(look.numbers):.0f} to {max(look.numbers):.0f} once, as an index has them")
     notation = "" if look.notation == PLAIN else f" with {look.notation.words}"
-    return task("regression", f"numbers{notation}, {look.distinct:,} different in {look.n:,} rows", target=look.name)
+    more = f"; {twins} are one number" if twins and 2 * spelled <= look.n else ""
+    if more or (names_classes(look.name) and look.label_like):
+        more += f"; to predict classes, say {{kind: sequence, label: {look.name}}}"
+    why = f"numbers{notation}, {look.distinct:,} different in {look.n:,} rows{more}"
+    return task("regression", why, target=look.name)
+
+
+def _twins(look: Look) -> tuple[str, int]:
+    """Strings that are one number in several spellings, such as 1.1 and 1.10 of versions, and how many strings there are.
+
+    A program that writes amounts gives all of them as many digits, or no zeros at the end; whole numbers count as one with
+    and without ``.0``, which a data frame adds.
+    """
+    different = {value.strip() for value in look.there if isinstance(value, str)}
+    spelled: dict[float | None, list[str]] = defaultdict(list)
+    for text in sorted(text for text in different if _DECIMAL.fullmatch(text)):
+        spelled[look.notation.read(text)].append(text)
+    found = [" and ".join(map(repr, texts)) for texts in spelled.values() if len(texts) > 1]
+    return "; ".join(found[:MOST_TWINS]) + ("; ..." if len(found) > MOST_TWINS else ""), len(different)
 
 
 def _are_classes(look: Look, numbers: list[float]) -> bool:

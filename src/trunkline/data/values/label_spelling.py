@@ -30,7 +30,7 @@ def spelled_alike(labels: list[str | None], keep_missing: bool = False, exact: b
     elif all(label.lower() in ("true", "false") for label in sure):
         new = {label: label.lower() for label in sure}
     elif wholes := _all(_WHOLE, sure):
-        new = {label: match[1] for label, match in wholes.items()}
+        new = {label: "0" if match[1] == "-0" else match[1] for label, match in wholes.items()}
     else:
         times = _all(_TIME, sure)
         days = all(match[2] in (None, "00:00:00") for match in times.values())

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 _PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_BEGINS = re.compile(r"\s*[+-]?[.,]?[0-9]")
+_BEGINS = re.compile(r"\s*[+\u2212-]?[.,]?[0-9]")
 _CODE = re.compile(r"0[0-9]+|[0-9]+[eE][0-9]+|\+[0-9]{6,}")  # 007, 2E3, +491701234567
 _SIGN = r"(?:%|‰|\u00b0[CF]?|(?:[A-Z]{2})?[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20bf]|USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|kr)"
 _SIGNED = re.compile(rf"\s*(?:[+-]?(?P<before>{_SIGN})\s*)?[+-]?[0-9][0-9.,' \u00a0\u202f]*?\s*(?P<after>{_SIGN})?\s*")
+MINUS = "\u2212"  # the sign that typeset tables have, and spreadsheets for some languages
 LONGEST_AMOUNT = 8  # digits: whole numbers that all have as many or more are telephone numbers, dates or keys
 
 
@@ -29,7 +30,7 @@ class Notation:
 
     def read(self, text: str) -> float | None:
         """Return the number that `text` spells in this notation, None if it spells none or one that is not finite."""
-        text = text.strip()
+        text = text.strip().replace(MINUS, "-", 1)
         if self.thousands and self.thousands in text:
             grouped = rf"[+-]?[1-9][0-9]{{0,2}}(?:{re.escape(self.thousands)}[0-9]{{3}})+(?:{re.escape(self.decimal)}[0-9]*)?"
             if not re.fullmatch(grouped, text):
