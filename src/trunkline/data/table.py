@@ -112,7 +112,7 @@ class Table:
         return [name for name in own if name in asked or not _reads_like_a_text(name, self.columns[name])]
 
     def _names_are_values(self) -> bool:
-        """Whether a row has one value, and most of them in a column of their own: objects such as ``{"a text": "its label"}``."""
+        """Whether rows have one value each, most in a column of its own: objects such as ``{"a text": "its label"}``."""
         if len(self) < 2 or len(self.columns) < 2 or 2 * len(self.columns) <= len(self):
             return False
         there = sum(value is not None for values in self.columns.values() for value in values)
