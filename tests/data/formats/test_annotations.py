@@ -115,6 +115,8 @@ def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left
     cancelled = {"id": 9, "was_cancelled": True, "result": [choice("wrong")]}
     of_region = {"type": "choices", "from_name": "mood", "value": {"start": 0, "end": 5, "text": "amber", "choices": ["glad"]}}
 
+    own = {"text": "amber birch", "spans": [SPAN, SPAN]}
+
     def rated(number):
         return {"type": "rating", "from_name": "stars", "value": {"rating": number}}
 
@@ -123,7 +125,7 @@ def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left
         task(2, cancelled),
         task(3),
         task(4, [choice("sad"), {"type": "relation", "from_id": "a", "to_id": "b"}, region(labels=())]),
-        task(5, [rated(3), rated(2), choice("sad"), of_region, {**of_region, "type": "new {x}"}]),
+        {**task(5, [rated(3), rated(2), choice("sad"), of_region, {**of_region, "type": "new {x}"}]), "data": own},
     ]
     table = read(tmp_path / "x.json", rows)
     assert table.columns["id"] == [1, 3, 4, 5] and table.columns["mood"] == [["glad", "calm"], None, ["sad"], ["sad"]]
@@ -136,6 +138,7 @@ def test_label_studio_takes_the_first_completed_annotation_and_says_what_it_left
         "1 annotation left out, without a label.",
         "1 value left out, as the same control has a later one ('stars').",
         "2 annotations left out: of a region and not of the whole text ('mood').",
+        "1 row with spans in its data, in whose place the regions are read.",
     )
     with pytest.raises(BadInput, match=r"looks like a task .*; 2 rows without an annotation: predictions are not read\)?$"):
         bare = [{key: part for key, part in task(i, text=f"a b {i}").items() if key != "annotations"} for i in range(2)]
@@ -196,6 +199,12 @@ def test_label_studio_min(tmp_path):
         "topics": [None, ["a", "b"], ["a"]],
     }
     assert table.findings == ("1 row left out: another annotation of the same task.",)
+    mark = {"start": 0, "end": 5, "labels": ["TREE"]}
+    parts = {"a": [{**mark, "text": "amber"}], "b": [{**mark, "text": "a bod"}], "c": [mark]}  # where c is, nothing says
+    rows = [{"id": i, "title": f"amber {i}", "body": f"{LONG} {i}", **more, **parts} for i in range(2)]
+    table = read(tmp_path / "y.json", rows)
+    assert table.columns["spans"] == [[{**SPAN, "text": "a bod"}, SPAN]] * 2
+    assert table.findings == ("2 regions left out, as they are on another text than those that are read ('title').",)
 
 
 # Prodigy

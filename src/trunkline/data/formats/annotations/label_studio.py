@@ -58,6 +58,8 @@ def row(value: Any, notes: Notes) -> dict[str, Any] | None:
     others: dict[str, Any] = {}
     for part in completed[0].get("result") or []:
         _read(part, spans, others, notes)
+    if plain.get("spans"):
+        notes.add("{} with spans in its data, in whose place the regions are read.", "row")
     plain["spans"] = spans
     for name, found in others.items():
         plain[name if name not in plain else f"{name}_annotation"] = found
@@ -117,7 +119,10 @@ def row_min(value: Any, notes: Notes) -> dict[str, Any]:
         if key in _EXPORT:
             continue
         if isinstance(part, list) and part and (spans := as_spans(part)) is not None:
-            plain.setdefault("spans", []).extend(spans)
+            if not isinstance(regions := plain.get("spans"), Regions):
+                regions = plain["spans"] = Regions()
+            for span in spans:
+                regions.put([span], key, span.get("text"))
         elif isinstance(part, dict) and isinstance(part.get("choices"), list):
             plain[key] = _Chosen(part["choices"])
         else:
@@ -136,6 +141,8 @@ def finish_min(rows: list[dict[str, Any]], notes: Notes) -> list[int]:
             seen.add(key)
     if again:
         notes.add("{} left out: another annotation of the same task.", "row", len(again))
+    left_out = set(again)
+    keep_one_text([row for place, row in enumerate(rows) if place not in left_out], notes, named=False)
     if any("spans" in row for row in rows):
         for row in rows:
             row.setdefault("spans", [])

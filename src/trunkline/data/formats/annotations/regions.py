@@ -7,7 +7,7 @@ field of the data. Which one it is shows in the names, in the words that regions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trunkline.data.reading.notes import Notes
@@ -29,37 +29,46 @@ class Regions(list[dict[str, Any]]):
         self.covered += [covered if isinstance(covered, str) else None] * len(spans)
 
 
-def keep_one_text(rows: Sequence[dict[str, Any]], notes: Notes) -> None:
+def keep_one_text(rows: Sequence[dict[str, Any]], notes: Notes, named: bool = True) -> None:
     """Make plain lists of the `Regions` in ``spans``: those on the texts, or else on the field that has most.
 
     Args:
         rows: plain rows, which are changed.
         notes: counts the regions that are left out.
+        named: each region says what it is on. Else it says which control made it, of which several may be for one text: only
+            regions whose words are in another text are left out.
     """
     marked = [row for row in rows if isinstance(row.get("spans"), Regions) and row["spans"]]
     fields = [name for name in dict.fromkeys(name for row in marked for name in row) if name != "id" and _is_text(marked, name)]
     counts = Counter(on for row in marked for on in row["spans"].on)
     if len(fields) > 1:
-        held = _fields(marked, fields, list(counts))
+        held = _fields(marked, fields, list(counts), named)
+        known = set(held.values())
         by_text: Counter[str] = Counter()
         for on, count in counts.items():
-            by_text[held.get(on, on)] += count
-        text = _looks_like_texts(rows, fields)
-        kept = text if text in held.values() else by_text.most_common(1)[0][0]
-        for row in marked:
-            regions = row["spans"]
-            row["spans"] = [span for span, on in zip(regions, regions.on, strict=True) if held.get(on, on) == kept]
-        for name, count in by_text.items():
-            if name != kept:
-                notes.add("{} left out, as they are on another text than those that are read", "region", count, name)
-        if text is not None and text != kept and kept in held.values():
-            notes.say(
-                f"the regions are on {kept!r}, while {text!r} looks like the texts: name {kept!r} as the text column "
-                "(--text, data.text)."
-            )
+            if named or on in held:
+                by_text[held.setdefault(on, on)] += count
+        if by_text:
+            text = _looks_like_texts(rows, fields)
+            kept = text if text in by_text else by_text.most_common(1)[0][0]
+            for row in marked:
+                regions = row["spans"]
+                row["spans"] = [span for span, on in zip(regions, regions.on, strict=True) if held.get(on, kept) == kept]
+            _say(text, kept if kept in known else text, {name: n for name, n in by_text.items() if name != kept}, notes)
     for row in rows:
         if isinstance(spans := row.get("spans"), Regions):
             row["spans"] = list(spans)
+
+
+def _say(text: str | None, kept: str | None, others: Mapping[str, int], notes: Notes) -> None:
+    """Note how many regions are on other texts than the one that is kept, and that this is not what is taken for the texts."""
+    for name, count in others.items():
+        notes.add("{} left out, as they are on another text than those that are read", "region", count, name)
+    if text is not None and text != kept:
+        notes.say(
+            f"the regions are on {kept!r}, while {text!r} looks like the texts: name {kept!r} as the text column "
+            "(--text, data.text)."
+        )
 
 
 def _is_text(rows: Sequence[dict[str, Any]], name: str) -> bool:
@@ -67,14 +76,14 @@ def _is_text(rows: Sequence[dict[str, Any]], name: str) -> bool:
     return bool(values) and all(isinstance(value, str) for value in values)
 
 
-def _fields(rows: Sequence[dict[str, Any]], fields: Sequence[str], objects: Sequence[str]) -> dict[str, str]:
+def _fields(rows: Sequence[dict[str, Any]], fields: Sequence[str], objects: Sequence[str], named: bool) -> dict[str, str]:
     """The field of each object, as far as it is known."""
-    found = {name: name for name in objects if name in fields}
+    found = {name: name for name in objects if named and name in fields}
     for name in objects:
         if name not in found and (field := _covering(rows, fields, name)) is not None:
             found[name] = field
     unknown = [name for name in objects if name not in found]
-    if len(unknown) == 1:
+    if named and len(unknown) == 1:
         left = [field for field in fields if field not in found.values() and _fits(rows, field, unknown[0])]
         if len(left) == 1:
             found[unknown[0]] = left[0]
