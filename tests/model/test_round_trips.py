@@ -128,7 +128,7 @@ def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
     assert not any("word edges" in said or "left out" in said for said in prepared.findings if "every cell" not in said)
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 def test_what_columns_of_zeros_and_ones_and_numbers_are_predicted_as_is_scored_and_said(tmp_path, tiny_trunk_dir, name):
     """Labels that were trained on in columns of 0 and 1 are written as lists, which are read as answers; nothing in a table
     tells such predictions from labels of people, but that all of them agree."""
@@ -152,6 +152,34 @@ def test_what_columns_of_zeros_and_ones_and_numbers_are_predicted_as_is_scored_a
     assert not any("are what" in one for one in said)
     with pytest.raises(BadInput, match="column 'text' holds a string, expected a list of labels"):
         score_table(bundle, table, columns={"labels": "text"})
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.xlsx"])
+def test_offsets_are_of_the_text_that_is_written(tmp_path, tiny_trunk_dir, name):
+    """Also where a format holds line ends or lone surrogates in another way."""
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+    bundle = Bundle(trunk, {"city": make(trunk, "token")})
+    texts = ["so\r\n good in\r\nparis", "\ud83d so good", "a\rb\r\nparis", "so good"]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    done = predict_file(bundle, tmp_path / "in.jsonl", tmp_path / name)
+    table = read_table(str(tmp_path / name))
+    spans = columns.cells(table, "city")
+    for text, own, there in zip(texts, columns.texts(table, "text"), spans, strict=True):
+        words = [text[one["start"] : one["end"]] for one in bundle.predict(text.replace("\ud83d", "\ufffd"))["city"]["spans"]]
+        assert words and [own[one["start"] : one["end"]] for one in there] == [one["text"] for one in there]
+        assert [one["text"].replace("\n", "") for one in there] == [
+            word.replace("\r", "").replace("\n", "").replace("\ud83d", "\ufffd") for word in words
+        ] or not name.endswith("xlsx")
+    assert [one for one in done.findings if "line ends" in one] == (
+        [
+            "2 texts have line ends of two characters (CR LF), which are one (LF) in .xlsx; offsets in predictions are of the "
+            "texts there, and any that the input has itself are not."
+        ]
+        if name.endswith("xlsx")
+        else []
+    )
 
 
 LISTED = ["a|b", "a | b", "[x]", "1", "nan", "joy"]

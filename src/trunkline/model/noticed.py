@@ -24,6 +24,7 @@ class Noticed:
     columns: list[str] | None = None  # those of the first table that are read
     bad: int = 0  # rows that cannot be read
     first_bad: list[Unread] = dataclasses.field(default_factory=list)
+    shortened: int = 0  # rows whose text is shorter where every line end is LF, as in the output
     joined: int = 0  # rows whose text is made of tokens, in a column of texts that others have
     first_joined: str = ""
 
@@ -52,4 +53,10 @@ class Noticed:
         if self.joined:
             rows = "1 row has" if self.joined == 1 else f"{self.joined:,} rows have"
             said.append(f"{rows} tokens and no text, which is the tokens joined by blanks; the first is {self.first_joined}.")
+        if self.shortened:
+            texts = "1 text has" if self.shortened == 1 else f"{self.shortened:,} texts have"
+            said.append(
+                f"{texts} line ends of two characters (CR LF), which are one (LF) in .xlsx; offsets in predictions are of the "
+                "texts there, and any that the input has itself are not."
+            )
         return said

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from trunkline.data.corpus import Corpus, View
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text
 from trunkline.data.table import Table, Unread
 from trunkline.data.values.tags import spans_to_tags
+from trunkline.data.values.written import spans_with_lf
 from trunkline.errors import BadInput
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import renamed_columns
@@ -76,13 +77,15 @@ class Prepared:
                     answers[row][name] = _shown(bundle.branches[name].task, parts, scores, min_confidence)
         return answers
 
-    def rows(self, answers: list[Answer], words: bool = False) -> list[Row]:
+    def rows(self, answers: list[Answer], words: bool = False, lf: bool = False) -> list[Row]:
         """Return the rows of the output.
 
         Args:
             answers: what `ask` has returned for these rows.
             words: give the words of each text, and their tags, of a bundle of one token task.
+            lf: give spans as those of texts in which every line end is LF (see `OutputFormat`).
         """
+        answers = self._with_lf(answers) if lf else answers
         tagged: dict[int, tuple[list[str], list[str]]] = {}
         for one in self.questions if words else ():
             if one.corpus.units is not None:
@@ -95,6 +98,27 @@ class Prepared:
             found, tags = tagged.get(row, (None, None))
             rows.append(Row(held, answer, found, tags, error))
         return rows
+
+    def shortened(self) -> int:
+        """Return how many rows have a text that is shorter where every line end is LF."""
+        return len({row for _, row, text in _text_rows(self.questions) if "\r\n" in text})
+
+    def _with_lf(self, answers: list[Answer]) -> list[Answer]:
+        found = list(answers)
+        for one, row, text in _text_rows(self.questions):
+            if "\r" not in text:
+                continue
+            for name in one.names:
+                if (spans := found[row][name].get("spans")) is not None:
+                    found[row] = {**found[row], name: {**found[row][name], "spans": spans_with_lf(spans, text)}}
+        return found
+
+
+def _text_rows(questions: Iterable[Question]) -> Iterator[tuple[Question, int, str]]:
+    """Every text that is asked about, with its row."""
+    for one in questions:
+        for row, text in zip(one.rows, one.corpus.texts, strict=True):
+            yield one, row, text
 
 
 def nothing(bundle: Bundle, scores: bool = False, min_confidence: float | None = None) -> Answer:

@@ -161,6 +161,7 @@ def predict_to_file(
                         write,
                         options,
                         words=chosen.form.tagged,
+                        lf=chosen.form.lf,
                         takes_errors=errors or not rewritable,
                         parts=parts,
                         say=once,
@@ -182,6 +183,7 @@ def predict_rows(
     options: Options,
     *,
     words: bool = False,
+    lf: bool = False,
     takes_errors: bool = True,
     parts: Parts | None = None,
     say: Say = nowhere,
@@ -195,6 +197,7 @@ def predict_rows(
         write: called with the rows of each chunk.
         options: how rows are read.
         words: give the words of each text, and their tags, of a bundle of one token task.
+        lf: give spans as those of texts in which every line end is LF, which is counted.
         takes_errors: False raises NoErrorColumn for a row that cannot be read.
         parts: where predictions are kept, and taken from if they are there.
         say: told how many rows were done already.
@@ -218,7 +221,8 @@ def predict_rows(
                 if parts is not None and ready.more():
                     parts.keep(number, one.read, answers)
             noticed.count_bad(one.bad)
-            write(one.rows(answers, nothing(bundle, options.scores, least), words))
+            noticed.shortened += sum(part.shortened() for part in one.prepared) if lf else 0
+            write(one.rows(answers, nothing(bundle, options.scores, least), words, lf))
             done += one.size
             if progress is not None:
                 progress(done, one.share)
@@ -242,12 +246,12 @@ class _Ready:
     prepared: list[Prepared]
     read: str
 
-    def rows(self, answers: list[Answer], without: Answer, words: bool) -> list[Row]:
+    def rows(self, answers: list[Answer], without: Answer, words: bool, lf: bool) -> list[Row]:
         """The rows of the output; those of `unread` have no values, and the predictions `without`."""
         rows: list[Row] = []
         begin = 0
         for part in self.prepared:
-            rows += part.rows(answers[begin : begin + part.size], words)
+            rows += part.rows(answers[begin : begin + part.size], words, lf)
             begin += part.size
         if not self.unread:
             return rows

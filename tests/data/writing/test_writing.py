@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from trunkline.data.columns import cells
 from trunkline.data.sources import read_table
+from trunkline.data.values.written import spans_with_lf, with_lf
 from trunkline.data.writing import output_format, output_suffixes, parquet
 from trunkline.errors import BadInput
 
@@ -69,7 +70,7 @@ def test_separated_values_are_read_by_the_csv_module(name, separator):
     assert [row["x"] for row in rows] == ["0.1", "", "1e-300"]
 
 
-def test_a_workbook_keeps_types_and_never_makes_a_formula():
+def test_a_workbook_keeps_types_and_never_makes_a_formula(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     own = {"day": date(2026, 1, 2), "hour": time(1, 2), "price": Decimal("1.10"), "fine": Decimal("0.1234567890123456789")}
     zone = {"zoned": datetime(2026, 1, 2, tzinfo=UTC), "yes": True, "raw": b"\x00", "took": timedelta(hours=30)}
@@ -85,6 +86,9 @@ def test_a_workbook_keeps_types_and_never_makes_a_formula():
     assert json.loads(first["nested"]) == NESTED[0] and first["yes"] is True and first["raw"] == "AA=="
     assert (first["price"], first["fine"], first["zoned"]) == (1.1, "0.1234567890123456789", "2026-01-02T00:00:00+00:00")
     assert first["day"] == datetime(2026, 1, 2) and first["hour"] == time(1, 2)
+    (tmp_path / "b.xlsx").write_bytes(written("b.xlsx", [{"t": "#N/A", "u": "a\r\nb\rc"}, {"t": None, "u": "#REF!"}]))
+    again = read_table(str(tmp_path / "b.xlsx"))  # a text that looks like an error is none
+    assert again.columns == {"t": ["#N/A", None], "u": ["a\nb\nc", "#REF!"]} and not again.findings
     for bad, said in (("x" * 40_000, "40,000 characters"), ("a\x01SECRET", "a control character")):
         with pytest.raises(BadInput, match=f"row 1: column 'text' has {said}.*expected --format") as error:
             written("a.xlsx", [{"text": bad}])
@@ -146,6 +150,19 @@ def test_a_missing_value_stays_missing_beside_values_of_another_type(tmp_path, n
     (tmp_path / name).write_bytes(written(name, [{"id": "x", "label": value} for value in lists], 1))
     found = cells(read_table(str(tmp_path / name)).select([0, 1]), "label")
     assert found == [["a", None], None]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text(st.sampled_from("ab\r\n\r"), max_size=12), st.data())
+def test_offsets_move_with_line_ends(text, data):
+    places = [place for place in range(len(text) + 1) if text[place - 1 : place + 1] != "\r\n" or not place]
+    start, end = sorted(data.draw(st.sampled_from(places)) for _ in range(2))
+    (moved,) = spans_with_lf([{"start": start, "end": end, "label": "x", "text": text[start:end]}], text)
+    assert with_lf(text).splitlines(True) == [
+        line.rstrip("\r\n") + "\n" * (line[-1] in "\r\n") for line in text.splitlines(True)
+    ]
+    assert (moved["start"], moved["end"]) == (len(with_lf(text[:start])), len(with_lf(text[:end])))
+    assert moved["text"] == with_lf(text)[moved["start"] : moved["end"]] == with_lf(text[start:end])
 
 
 def test_the_format_is_that_of_the_name():

@@ -19,7 +19,7 @@ from trunkline.data.reading.parts import parts
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed, shown, unknown_name
 
-ERRORS = frozenset(("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"))  # of formulas
+ERROR = "e"  # the type of a cell that holds one, such as #N/A
 HEAD = 20  # rows from which it is told which is the header
 _Row = tuple[int, tuple[Any, ...]]  # its number in the sheet, and its cells
 
@@ -130,18 +130,18 @@ def _there(cell: Any) -> bool:
 def _below(sheet: Any, header: _Row, notes: Notes) -> Iterator[_Row]:
     """The rows below the header that hold something; the empty ones between them are counted."""
     empty = 0
-    for number, row in enumerate(sheet.iter_rows(values_only=True) if sheet is not None else (), start=1):
+    for number, cells in enumerate(sheet.iter_rows() if sheet is not None else (), start=1):
         if number <= header[0]:
             continue
-        if not any(map(_there, row)):
+        if not any(_there(cell.value) for cell in cells):
             empty += 1  # those at the end are no rows, but cells that were formatted
             continue
         if empty:
             notes.add("{} left out, as every cell is empty.", "row", empty)
             empty = 0
-        if broken := sum(cell in ERRORS for cell in row if isinstance(cell, str)):
+        if broken := sum(cell.data_type == ERROR for cell in cells):  # a text may be called like an error
             notes.add("{} with an error such as #N/A read as missing.", "cell", broken)
-        yield number, tuple(None if cell == "" or (isinstance(cell, str) and cell in ERRORS) else cell for cell in row)
+        yield number, tuple(None if cell.value == "" or cell.data_type == ERROR else cell.value for cell in cells)
 
 
 def _names(header: _Row, rows: Iterable[_Row], source: str) -> list[str]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from typing import Any
 
 import pyarrow as pa
 
+from trunkline.data.columns import clean
 from trunkline.data.values.missing import is_missing
 
 # What predictions consist of: their types are known, also where the first rows have none of them.
@@ -60,10 +61,24 @@ def cell(value: Any) -> Any:
     return value if isinstance(value, float) and not is_missing(value) else plain(value)
 
 
+def with_lf(text: str) -> str:
+    """Return a text with LF as its only line end, as what reads XML makes of it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def spans_with_lf(spans: Iterable[Mapping[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Return the spans of `text` as those of `with_lf(text)`."""
+    own, found = with_lf(text), []
+    for span in spans:
+        start, end = (place - text.count("\r\n", 0, place) for place in (span["start"], span["end"]))
+        found.append({**span, "start": start, "end": end, "text": own[start:end]})
+    return found
+
+
 def encodable(value: Any) -> Any:
-    """Return a value whose texts can be written as UTF-8: lone surrogates become their escapes, such as ``\\ud800``."""
+    """Return a value whose texts can be written as UTF-8: lone surrogates become U+FFFD, so that offsets in them stay."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return clean(value)
     if isinstance(value, Mapping):
         return {encodable(key): encodable(part) for key, part in value.items()}
     return [encodable(part) for part in value] if isinstance(value, list | tuple) else value

@@ -43,6 +43,7 @@ class OutputFormat:
     flat (bool): whether it holds a table, so that each part of a prediction is a column of its own.
     text (bool): whether it is text, which may go to a terminal, and be compressed by gzip.
     lists (bool): whether a value may be a list; otherwise lists are written as text.
+    lf (bool): whether every line end in a text becomes LF, as in XML.
     tagged (bool): whether it holds nothing but the words of texts, `tokens`, and their tags, `tags`.
     """
 
@@ -52,6 +53,7 @@ class OutputFormat:
     flat: bool
     text: bool
     lists: bool
+    lf: bool = False
     tagged: bool = False
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trunkline.data.values.written import encodable
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
 from trunkline.errors import BadInput
 
@@ -35,7 +36,7 @@ class Conll:
                     )
             lines = [f"{token}\t{tag}\n" for token, tag in zip(row["tokens"], row["tags"], strict=True)]
             parts.append("".join(lines) + "\n" if lines else "")
-        self.file.write("".join(parts).encode("utf-8", "backslashreplace"))
+        self.file.write(encodable("".join(parts)).encode("utf-8"))
         self.file.flush()
 
     def close(self) -> None:

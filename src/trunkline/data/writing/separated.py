@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from trunkline.data.values.written import cell
+from trunkline.data.values.written import cell, encodable
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
 from trunkline.errors import BadInput, shown
 
@@ -40,7 +40,7 @@ class Separated:
                 )
         self.rows += len(flat)
         csv.DictWriter(text, self.header, delimiter=self.separator).writerows(flat)
-        self.file.write(text.getvalue().encode("utf-8", "backslashreplace"))
+        self.file.write(encodable(text.getvalue()).encode("utf-8"))
         self.file.flush()
 
     def close(self) -> None:

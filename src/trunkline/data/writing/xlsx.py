@@ -1,7 +1,7 @@
 """Workbooks of Excel, one sheet with a header row, through openpyxl (the extra `xlsx`).
 
 Texts are stored as texts, also those that a spreadsheet would take for a formula. What a cell cannot hold exactly is text:
-numbers of more than 15 digits, times with a zone, lists and objects (as JSON), bytes (in base64).
+numbers of more than 15 digits, times with a zone, lists and objects (as JSON), bytes (in base64). Line ends are LF.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from trunkline.data.values.missing import is_missing
-from trunkline.data.values.written import cell
+from trunkline.data.values.written import cell, encodable, with_lf
 from trunkline.data.writing import Bytes, Cells, OutputFormat, writers
 from trunkline.errors import BadInput, shown
 
@@ -63,7 +63,7 @@ class Workbook:
                 "expected --format csv or jsonl"
             )
         try:
-            made = WriteOnlyCell(self.sheet, value.encode("utf-8", "backslashreplace").decode("utf-8"))
+            made = WriteOnlyCell(self.sheet, with_lf(encodable(value)))
         except IllegalCharacterError:
             raise BadInput(
                 f"row {row}: column {shown(name)} has a control character, which no workbook can hold; expected --format jsonl"
@@ -94,4 +94,4 @@ def _held(value: Any) -> Any:
     return cell(value)
 
 
-writers.register("xlsx")(OutputFormat("xlsx", (".xlsx",), Workbook, flat=True, text=False, lists=False))
+writers.register("xlsx")(OutputFormat("xlsx", (".xlsx",), Workbook, flat=True, text=False, lists=False, lf=True))
