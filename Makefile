@@ -25,9 +25,10 @@ demo: .venv/.demo
 	@$(VENV)/trunkline demo
 
 # A worker for each core with one thread each: workers that all use every core would get in each other's way. One that has nothing
-# left takes over tests of another.
+# left takes over tests of another. Python may write its caches, which images of containers often forbid: tests start many processes,
+# each of which would compile all files again.
 test: .venv/.dev
-	@OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$(THREADS) HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal
 
 slow: .venv/.dev
 	@HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -q -m slow
