@@ -108,7 +108,7 @@ def score_table(
             if task.positive is not None:
                 results[name]["positive"] = task.positive
             if given and name not in predicted and rows >= FEW and _agrees(task, metrics):
-                say(_of_agreement(name, task.columns()[0], rows, seen))
+                say(f"{where}: {_of_agreement(name, task.columns()[0], rows, seen)}")
             for sentence in remarks(task, {where: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
