@@ -52,6 +52,9 @@ def test_a_single_label_beside_lists_is_a_list_of_it(spell, many):
     opening = f"'t': 3 of {many + 6} rows have one label without brackets in column 'c', beside lists of labels;"
     assert said == f"{opening} it is read as a list of it each."
     assert told_single("t", table(*lists), "c") == []
+    assert label_sets(rows.select([many, many + 1]), "c", names=["calm", "joy"]) == [["joy"], ["calm"]]
+    assert label_sets(table("joy", None), "c", names=["calm", "joy"]) == [["joy"], None]
+    refused(r"line 10: column 'c' holds a string, expected a list", label_sets, table("SECRET"), "c", names=["calm", "joy"])
     refused(r"line 10: column 'c' holds a list, expected a label", labels, rows, "c")
     assert label_sets(table("['a', 'b']", "a|b", "a"), "c", separator="|") == [["a", "b"], ["a", "b"], ["a"]]
     texts = ["[1] as it says", "[1]", "(sic)", "so it is", "fine", "it is here", "no"]

@@ -30,7 +30,8 @@ def label_sets(
     With a separator a blank cell is an empty list, unless `missing` lists the empty string.
 
     Lists that are vectors of 0 and 1 (`vector_length`) hold the labels at whose places a 1 stands: `names`, or label_0, ...
-    One in which a value is missing is a missing value.
+    One in which a value is missing is a missing value. A string that is one of `names` is a list of it, as it would be beside
+    lists: a few rows may have no list among them.
 
     Raises:
         BadInput: a value that is no list of labels; a list that is no vector among others that are, or of another length.
@@ -38,20 +39,26 @@ def label_sets(
     values = cells(table, name, where, missing)
     length = vector_length(table, name, missing)
 
+    known = (
+        frozenset(names or ()) if separator is None and any(isinstance(value, str) for value in values) else frozenset[str]()
+    )
+    key = ("label sets", name, separator, known, policy(missing))
+
     def sets() -> list[list[str] | None]:
         unlabelled = None if "" in (missing or ()) else list[str]()
-        return [_set_of(table, row, name, value, separator, unlabelled) for row, value in enumerate(values)]
+        read = ([value] if isinstance(value, str) and value in known else value for value in values)
+        return [_set_of(table, row, name, value, separator, unlabelled) for row, value in enumerate(read)]
 
     if length is not None and names is not None and len(names) != length:
         if {"0", "1"} & set(names):  # a few rows of a column whose labels are numbers
-            return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
+            return table.parsed(key, sets)
         raise BadInput(
             f"{table.source}: {table.named(name)} holds vectors of {length} zeros and ones, expected {len(names)}, one a label"
         )
     if length is None:
         if not {"0", "1"} & set(names or ()) and (odd := odd_vector(table, name, missing)) is not None:
             raise odd
-        return table.parsed(("label sets", name, separator, None, policy(missing)), sets)
+        return table.parsed(key, sets)
     places = names or vector_names(length)
 
     def held(value: Any) -> list[str] | None:
@@ -91,14 +98,19 @@ def odd_vector(table: Table, name: str, missing: Missing = None) -> BadInput | N
     return wrong(table, row, name, values[row], f"{length}, each 0 or 1, as most of its rows have", what)
 
 
+def singles(table: Table, name: str, missing: Missing = None) -> int:
+    """Return how many cells of a column are one label beside others that are lists of labels (values/label_cells.py)."""
+    values, raw = cells(table, name, "", missing), table.columns[name]
+    return sum(isinstance(value, list) and value == [one] for value, one in zip(values, raw, strict=True))
+
+
 def told_single(task: str, table: Table, name: str, missing: Missing = None) -> list[str]:
     """Return the sentence that counts single labels beside lists of labels in a column; none where there are no such cells."""
-    values, raw = cells(table, name, "", missing), table.columns[name]
-    single = sum(isinstance(value, list) and value == [one] for value, one in zip(values, raw, strict=True))
+    single = singles(table, name, missing)
     if not single:
         return []
     have, a_list = ("has", "a list of it") if single == 1 else ("have", "a list of it each")
-    said = f"{task!r}: {single:,} of {len(raw):,} rows {have} one label without brackets in {table.named(name)}"
+    said = f"{task!r}: {single:,} of {len(table):,} rows {have} one label without brackets in {table.named(name)}"
     return [f"{said}, beside lists of labels; it is read as {a_list}."]
 
 

@@ -132,6 +132,8 @@ def test_lists_written_as_text_are_lists():
         "'vectors' is a multilabel task: vectors of 3 zeros and ones; the labels are called label_0 to label_2"
     )
     assert said[4].startswith("'broken' is not used: x.csv row 2: column 'broken' holds text that begins like a list")
+    beside = guess(moods=cycle(["['joy', 'calm']", "joy", "calm"], 60)).sentences[1]
+    assert beside == "'moods' is a multilabel task: lists of 2 different labels; 40 of 60 are one label without brackets."
     tagged = guess_columns(Table("x", {"tokens": ["['a', 'b']", "['c']"], "tags": ["['O', 'B-X']", "['O']"]}))
     assert tagged.tasks == {"tags": {"kind": "token", "tokens": "tokens", "tags": "tags"}}
 

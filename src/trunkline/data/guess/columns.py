@@ -10,7 +10,7 @@ from typing import Any
 from trunkline.data.guess.decision import Decision
 from trunkline.data.guess.looks import MOST_LABEL_LENGTH, MOST_LABELS, Look
 from trunkline.data.guess.names import DIVISION, WORD_NAMES, names_classes
-from trunkline.data.label_sets import vector_names
+from trunkline.data.label_sets import singles, vector_names
 from trunkline.data.values.label_spelling import YES
 from trunkline.data.values.numerals import PLAIN
 
@@ -112,9 +112,11 @@ def _lists(look: Look, unused: Callable[[str], Made], task: Callable[..., Made])
         return unused("its lists do not hold labels")
     if len(labels) > min(labels.total() / 2, MOST_LABELS):
         return unused(f"its lists hold {len(labels):,} different values, too many for labels")
+    single = singles(look.table, look.name, look.listed)
+    beside = f"; {single:,} of {look.n:,} are one label without brackets" if single else ""
     if all(len(value) == 1 for value in look.there):
-        return task("sequence", f"lists of exactly one of {len(labels):,} labels", label=look.name)
-    return task("multilabel", f"lists of {len(labels):,} different labels", labels=look.name)
+        return task("sequence", f"lists of exactly one of {len(labels):,} labels{beside}", label=look.name)
+    return task("multilabel", f"lists of {len(labels):,} different labels{beside}", labels=look.name)
 
 
 def _numbers(look: Look, unused: Callable[[str], Made], task: Callable[..., Made]) -> Made:
