@@ -103,7 +103,7 @@ def made_predictions(count=40):
     return rows
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("gz")])
 def test_predictions_are_guessed_as_what_they_are(tmp_path, name):
     if name.endswith("xlsx"):
         pytest.importorskip("openpyxl")
