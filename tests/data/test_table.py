@@ -127,6 +127,7 @@ def test_a_first_row_of_data_is_no_header(rows):
         ({"great movie": ["bad film", "so slow, so dull", "fine"]}, ["great movie"]),
         ({"play it again": ["stop", "skip this one", "play the last song"], "7": ["1", "2", "3"]}, ["play it again"]),
         ({"so good": ["not good"], "so bad": ["not bad at all"], "mood": ["x"]}, ["so good", "so bad"]),
+        ({f"SECRET {i}": [["pos", "neg"][i % 2]] for i in range(12)}, [f"SECRET {i}" for i in range(12)]),
         (
             {"SECRET": ["pos", None, None], "SECRET film": [None, "neg", None], "ok": [None, None, "pos"]},
             ["SECRET", "SECRET film", "ok"],

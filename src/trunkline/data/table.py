@@ -14,6 +14,7 @@ NO_HEADER = "the names of the columns look like a row of data; expected a header
 LONGEST_NAME, MOST_BLANKS = 80, 6  # of what is taken for the name of a column
 _NAMES = frozenset(("text", "label", "labels", "id", "tokens", "tags"))  # a header has one of them more often than not
 _LOOKED_AT = 100  # values of a column
+_MANY = 10  # columns of one row
 _TEXT_LENGTH = 6  # a name is not taken for a text where texts are this many times as long, on average
 # A question with what forms put behind it, such as "(optional)" or "*"; or a number that forms put before their questions.
 _ITEM = re.compile(
@@ -113,10 +114,12 @@ class Table:
 
     def _names_are_values(self) -> bool:
         """Whether rows have one value each, most in a column of its own: objects such as ``{"a text": "its label"}``."""
-        if len(self) < 2 or len(self.columns) < 2 or 2 * len(self.columns) <= len(self):
+        if len(self.columns) < 2 or 2 * len(self.columns) <= len(self) or _NAMES & {name.lower() for name in self.columns}:
             return False
-        there = sum(value is not None for values in self.columns.values() for value in values)
-        return there == len(self) and not _NAMES & {name.lower() for name in self.columns}
+        there = [value for values in self.columns.values() for value in values if value is not None]
+        if len(self) == 1:  # one object of many texts, in which labels recur
+            return len(there) >= _MANY and 2 * len(set(map(repr, there))) <= len(there)
+        return len(there) == len(self)
 
     def lists_all(self) -> bool:
         """Whether `listable` has every column of the source."""

@@ -96,7 +96,7 @@ def test_every_scheme_means_the_same_spans(case, scheme):
     assert tags_to_spans(write(length, chunks, scheme)) == chunks
 
 
-@pytest.mark.parametrize("tag", ["NOUN", "B", "B-", "-A", "X-A", "", "o", "b-A"])
+@pytest.mark.parametrize("tag", ["NOUN", "B", "B-", "B- ", "-A", "X-A", "", "o", "b-A"])
 def test_other_tags_are_refused(tag):
     with pytest.raises(BadInput, match="expected O or one of B- I-"):
         to_iob2(["O", tag])

@@ -49,10 +49,12 @@ def all_lists(values: Sequence[Any], read: Mapping[int, Any], rows: Sequence[int
         for row, value in enumerate(values)
         if row not in read and value is not None and (row in named if isinstance(value, str) else not isinstance(value, list))
     }
+    if not single:
+        return None
     parts = {_label(part) for value in lists for part in value if not is_missing(part)}
     labels = [_label(value) for value in single.values()]
     different = set(labels)
-    if not labels or None in parts | different or any(len(label or "") > LONGEST for label in different):
+    if None in parts | different or any(len(label or "") > LONGEST for label in different):
         return None
     known = sum(label in parts for label in labels)
     recur = 2 * len(different) <= len(labels)

@@ -35,7 +35,7 @@ def to_iob2(tags: Sequence[str]) -> list[str]:
             open_chunk = False
             out.append("O")
             continue
-        if not (dash and name and prefix in _PREFIXES):
+        if not (dash and name.strip() and prefix in _PREFIXES):
             found = f"the tag {shown(tag)}" if _LIKE_A_TAG.fullmatch(tag) else "a word that is no tag"
             raise BadInput(f"found {found}, expected O or one of B- I- E- S- L- U- and a label")
         begins = prefix in _BEGINS or not open_chunk or name != label
