@@ -241,6 +241,7 @@ def cost(summary: Mapping[str, Any]) -> RenderableType:
             "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
             "on disk": disk,
             "run": summary["run"],
+            "config": "config.yaml of the run: its data, its seed and all other settings",
         }
     )
 
