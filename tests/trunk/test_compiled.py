@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -185,6 +187,27 @@ def test_threads_share_a_graph(tiny_trunk):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+FIRST_USE = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+from trunkline.trunk.backends.openvino import _openvino
+library, together = _openvino(), threading.Barrier(8)
+def use():
+    together.wait()
+    library.Type.f32.to_dtype()
+threads = [threading.Thread(target=use, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_use_openvino_first_do_not_wait_for_each_other_for_ever():
+    subprocess.run([sys.executable, "-c", FIRST_USE], check=True, timeout=120)
 
 
 def test_states_that_were_handed_out_stay_as_they_are(tiny_trunk):

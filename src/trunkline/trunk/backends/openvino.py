@@ -177,6 +177,9 @@ def _openvino() -> Any:
     with _without_reports():
         import openvino
 
+        # What OpenVINO knows of numpy's types it makes at their first use, and two threads that use them first wait for each
+        # other for ever (seen with 2026.4: a guard of C++ against the interpreter's lock). Here one is alone.
+        openvino.Type.f32.to_dtype()
         return openvino
 
 
