@@ -23,7 +23,7 @@ def threads():
         (2, "cpu", None, 2, 1),
         (7, "cpu", None, 2, 3),
         (1, "cpu", None, 1, 1),
-        (4, "cpu", object(), 1, 4),
+        (4, "cpu", object(), 2, 2),
         (4, "cuda:0", None, 1, 4),
     ],
 )

@@ -8,6 +8,8 @@ import logging
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import torch
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.live import LiveStates
-from trunkline.trunk.backends import backends
+from trunkline.trunk.backends import backends, openvino
 from trunkline.trunk.backends.openvino import LENT, _quiet
 from trunkline.trunk.compiled import CompiledTrunk
 from trunkline.trunk.load import load_trunk
@@ -187,6 +189,21 @@ def test_threads_share_a_graph(tiny_trunk):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(("cores", "threads", "streams"), [(2, 2, 1), (2, 1, 2), (8, 2, 2), (4, 8, 1)])
+def test_passes_that_openvino_runs_at_the_same_time_have_threads_of_their_own(cores, threads, streams, monkeypatch):
+    asked = {}
+
+    class Core:
+        def compile_model(self, path, device, options):
+            asked.update(options)
+            return SimpleNamespace(inputs=[])
+
+    monkeypatch.setattr(openvino, "_openvino", lambda: SimpleNamespace(Core=Core))
+    monkeypatch.setattr(openvino, "_cores", lambda: cores)
+    backends.get("openvino").open(Path("folder"), "fp32", threads)
+    assert asked["NUM_STREAMS"] == streams and asked["INFERENCE_NUM_THREADS"] == threads * streams
 
 
 FIRST_USE = """

@@ -17,9 +17,9 @@ def divide_cores(trunk: Trunk) -> int:
     torch's number of threads for the process, so it is for programs, not for libraries.
 
     Returns:
-        int: WORKERS on a CPU with as many cores; 1 on another device, or for a compiled trunk, which divides its work itself.
+        int: WORKERS on a CPU with as many cores; 1 on another device.
     """
-    if torch.device(trunk.device).type != "cpu" or trunk.compiled is not None or torch.get_num_threads() < WORKERS:
+    if torch.device(trunk.device).type != "cpu" or torch.get_num_threads() < WORKERS:
         return 1
     torch.set_num_threads(torch.get_num_threads() // WORKERS)
     return WORKERS

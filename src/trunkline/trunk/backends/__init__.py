@@ -54,7 +54,7 @@ class Backend(Protocol):
         """Measure the ranges of activations on sample batches."""
 
     def open(self, folder: Path, precision: str, threads: int) -> Graph:
-        """Open what `write` has written, to run on so many threads."""
+        """Open what `write` has written, to run each pass on so many threads."""
 
 
 backends: Registry[Backend] = Registry("backend", "trunkline.trunk.backends")

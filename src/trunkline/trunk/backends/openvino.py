@@ -28,6 +28,7 @@ from trunkline.trunk.backends.graph import Exported, Inputs
 
 FILE = "graph.xml"
 LENT = 8  # requests of a graph whose memory is handed out at the same time
+STREAMS = 2  # passes that run at the same time, at most, each on the threads that one is to have: as many as a server's workers
 _PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
 
@@ -53,11 +54,11 @@ class OpenVino:
         return {name: (low, high) for name, (low, high, _) in _quantisers(_quantised(_read(exported), list(batches))).items()}
 
     def open(self, folder: Path, precision: str, threads: int) -> Graph:
+        streams = min(STREAMS, max(1, _cores() // threads))
         options = {
             "INFERENCE_PRECISION_HINT": _PRECISION[precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads * streams,
+            "NUM_STREAMS": streams,  # without PERFORMANCE_HINT, which would choose it
             "ENABLE_CPU_PINNING": False,  # other work shares the cores
         }
         return _Compiled(_openvino().Core().compile_model(folder / FILE, "CPU", options))
@@ -111,6 +112,10 @@ class _Lent:
     def __init__(self, state: np.ndarray, lease: _Lease) -> None:
         self.__array_interface__ = state.__array_interface__
         self._held = state, lease
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(exported: Exported) -> Any:
