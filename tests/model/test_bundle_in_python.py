@@ -276,7 +276,7 @@ def test_labels_that_training_lacked_count_as_errors_or_are_refused(bundle):
         ({"mood": pd.DataFrame({"a": [1]})}, "labels of mood: found DataFrame, expected a list with one for each text"),
         ({"mood": ["a", "b", "d", "a"]}, "labels row 3, column 'mood': found the label 'd', which is not among the 3 labels"),
         ({"stars": ["a"] * 4}, "labels row 1: column 'stars' holds a string, expected a finite number"),
-        ({"topics": ["p"] * 4}, "labels row 1: column 'topics' holds a string, expected a list of labels"),
+        ({"topics": ["other"] * 4}, "labels row 1: column 'topics' holds a string, expected a list of labels"),
         (
             {"mood": [["a", "b"]] * 4},
             "labels row 1: column 'mood' holds a list, expected a label (a string, a whole number or a truth value); lists of "
@@ -317,6 +317,11 @@ def test_labels_that_do_not_fit_are_one_sentence(bundle, labels, sentence):
     with pytest.raises(BadInput) as error:
         bundle.score(TEXTS, labels, unseen_labels="refuse")
     assert str(error.value).startswith(sentence)
+
+
+def test_a_label_alone_stands_for_a_list_of_it_as_beside_lists(bundle):
+    alone, listed = (bundle.score(TEXTS, {"topics": [one] * 4}) for one in ("p", ["p"]))
+    assert alone == listed
 
 
 def test_a_frame_is_a_mapping_of_branch_to_labels(bundle):
