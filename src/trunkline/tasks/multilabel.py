@@ -168,8 +168,8 @@ class MultilabelTask(Task):
         # A blank skips a row only in a column that has a 0.
         zeros = [name for name, cells in zip(named, read, strict=False) if NO & {str(cell).lower() for cell in cells}]
         holed = [False] * len(rows)
-        vectors = isinstance(config.labels, str) and self._vectors(corpus)
-        if isinstance(config.labels, str) and vectors:
+        vectors = self._vectors(corpus)
+        if vectors and isinstance(config.labels, str):
             holed = label_sets.holed(corpus.table, config.labels, config.missing)
         there = [row is not None or hole for row, hole in zip(rows, holed, strict=True)]
         found = space.skipped(self.name, corpus, zeros or named, there, config.missing)

@@ -27,7 +27,7 @@ DEFAULT = Settings()
 
 
 class App(FastAPI):
-    """FastAPI behind `Access` and `Gate`: what they refuse goes through nothing of it, which takes half of the time."""
+    """FastAPI behind `Access` and `Gate`: what they refuse does not go through it."""
 
     outermost: Access
 
