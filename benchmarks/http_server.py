@@ -95,6 +95,7 @@ async def overload(host: str, texts: list[str], rate: float, duration: float, ea
 def main() -> None:
     arguments = parser(__doc__, repeats=5)
     arguments.add_argument("--seconds", type=float, default=30.0, help="of overload (30)")
+    arguments.add_argument("--backend", default="torch", help="of the trunk, on both sides: torch, openvino or onnx (torch)")
     options = arguments.parse_args()
     texts = read_table(str(shared_data("emotion", "test.jsonl.gz"))).columns["text"][:TEXTS]
     with tempfile.TemporaryDirectory() as folder:
@@ -105,9 +106,10 @@ def main() -> None:
             folders.append(Path(folder) / name)
             save_branch(branch, folders[-1])
         runs, ratios = [], {}
-        patient, host = served(folders, "--queue-tokens", str(QUEUE))
+        computed = ("--backend", options.backend)
+        patient, host = served(folders, "--queue-tokens", str(QUEUE), *computed)
         try:
-            bundle = Bundle.open(folders)
+            bundle = Bundle.open(folders, backend=options.backend)
             with Engine(bundle, Limits(QUEUE, workers=divide_cores(bundle.trunk))) as engine:
                 for size in (1, 16):
                     requests = [texts[first : first + size] for first in range(0, TEXTS, size)]
@@ -122,7 +124,7 @@ def main() -> None:
         finally:
             patient.terminate()
             patient.wait(30)
-        process, host = served(folders)
+        process, host = served(folders, *computed)
         try:
             over_http(host, [[text] for text in texts[:256]])  # warm
             rate, memory = runs[0]["texts_a_second"], []
@@ -146,7 +148,7 @@ def main() -> None:
                 "livez_ms_max": max(map(max, live.seconds.values())) * 1000,
             }
         )
-    finish(result("http_server", ratios[1], ">= 0.85", runs), as_json=options.json)
+    finish(result(f"http_server, {options.backend}", ratios[1], ">= 0.85", runs), as_json=options.json)
 
 
 if __name__ == "__main__":
