@@ -230,11 +230,11 @@ def test_a_large_body_is_worked_on_in_another_thread(client, monkeypatch):
         monkeypatch.setattr(place, name, noted)
     loop = {}
 
-    async def livez(scope, receive, send, of=client.app.middleware_stack):
+    async def noting(scope, receive, send, of=client.app.outermost):
         loop[scope["path"]] = threading.current_thread().name
         await of(scope, receive, send)
 
-    monkeypatch.setattr(client.app, "middleware_stack", livez)
+    monkeypatch.setattr(client.app, "outermost", noting)
     for size, apart in ((10, False), (40_000, True)):
         assert client.post("/v1/predict", json={"text": "a" * size, **MOOD}).status_code == 200
         assert all((name != loop["/v1/predict"]) == apart for name in threads.values()), (threads, loop)

@@ -33,6 +33,7 @@ class JsonRoute(APIRoute):
     """
 
     unpacked: Unpack | None = None
+    respond: Callable[[Request], Coroutine[Any, Any, Response]]  # raises TrunklineError
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
@@ -44,6 +45,7 @@ class JsonRoute(APIRoute):
             read = await read_json(request, model, type(self).unpacked)
             return await endpoint(request=request, body=read, **request.path_params)
 
+        self.respond = handle
         return handle
 
 
