@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import uvloop
 from common import finish, interleave, parser, ratio_of, result, runs_of
 from http_load import Load, closed_loop, liveness, open_loop, prepared
 from shapes import random_branches, shared_data
@@ -78,7 +79,7 @@ def in_process(engine: Engine, requests: list[list[str]]) -> None:
 
 def over_http(host: str, requests: list[list[str]]) -> None:
     bodies = prepared(host, [json.dumps({"texts": texts}).encode() for texts in requests])
-    load = asyncio.run(closed_loop(host, bodies, CONNECTIONS))
+    load = uvloop.run(closed_loop(host, bodies, CONNECTIONS))
     assert load.answered == len(requests), {status: len(times) for status, times in load.seconds.items()}
 
 
@@ -129,7 +130,7 @@ def main() -> None:
             over_http(host, [[text] for text in texts[:256]])  # warm
             rate, memory = runs[0]["texts_a_second"], []
             observed = psutil.Process(process.pid)
-            load, live = asyncio.run(
+            load, live = uvloop.run(
                 overload(host, texts, 3 * rate, options.seconds, lambda: memory.append(observed.memory_info().rss / 2**20))
             )
         finally:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 FRAMES = 3  # innermost places of an error that are named
 WAITING = 10_000  # lines that may wait to be written; more are dropped, so that a stopped reader stops no request
+GATHERING = 0.05  # seconds in which lines gather once all are written: woken for each, the thread would disturb the others
 
 
 class JsonLines(logging.Formatter):
@@ -35,11 +36,23 @@ class JsonLines(logging.Formatter):
 class _Untouched(logging.handlers.QueueHandler):
     """Hands records on as they are: they go to a thread, not to a process. Where too many wait, one is dropped."""
 
+    queue: queue.SimpleQueue[logging.LogRecord]
+
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self.queue.qsize() < WAITING:
+            self.queue.put(record)
+
+
+class _Gathering(logging.handlers.QueueListener):
+    """Writes what has come, waits for more to gather, and only then to be woken."""
+
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        if self.queue.empty():  # type: ignore[attr-defined]
+            time.sleep(GATHERING)
+        return super().dequeue(block)
 
 
 @contextmanager
@@ -47,8 +60,8 @@ def json_logs(level: int = logging.INFO, stream: TextIO | None = None) -> Iterat
     """Within it, this package's and uvicorn's logs go to `stream` (stderr), written by a thread of their own."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    waiting: queue.Queue[logging.LogRecord] = queue.Queue(WAITING)
-    listener = logging.handlers.QueueListener(waiting, handler)
+    waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    listener = _Gathering(waiting, handler)
     through = _Untouched(waiting)
     loggers = [logging.getLogger(name) for name in ("trunkline", "uvicorn", "python_multipart")]
     before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
