@@ -14,6 +14,7 @@ import pytest
 from onnxtools import METHODS, TEXTS, trunk_of, write_branch, write_tuned
 from tiny_zoo import MODELS
 
+from trunkline.data.columns import clean
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx import export_onnx
 from trunkline.export.onnx.checking import other_texts
@@ -68,10 +69,11 @@ def alike(found: dict, expected: dict) -> None:
 
 
 def test_the_script_answers_as_trunkline_does_without_torch(exported, folders):
+    texts = [*TEXTS, "bad\udcff bytes in PARIS"]  # as Python has an argument that is no UTF-8
     done = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_TORCH, exported / "predict.py", *TEXTS], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-c", WITHOUT_TORCH, exported / "predict.py", *texts], capture_output=True, text=True, check=True
     )
-    expected = Bundle.open(folders, device="cpu").predict_written(TEXTS)
+    expected = Bundle.open(folders, device="cpu").predict_written([*TEXTS, clean(texts[-1])])
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for one, other in zip(found, expected, strict=True):
         alike(one, other)
@@ -79,11 +81,17 @@ def test_the_script_answers_as_trunkline_does_without_torch(exported, folders):
     assert any(one["chained"]["spans"] for one in found) and len({tuple(one["topics"]["labels"]) for one in found}) > 1
 
 
+def by_script(folder, monkeypatch, *texts):
+    monkeypatch.setattr(sys, "argv", ["predict.py", *texts])
+    runpy.run_path(str(folder / "predict.py"), run_name="__main__")
+
+
 def test_without_a_text_there_is_no_answer(exported, monkeypatch):
     assert Graph(exported).predict([]) == []
-    monkeypatch.setattr(sys, "argv", ["predict.py"])
     with pytest.raises(SystemExit, match=r"^usage: python .*predict.py TEXT\.\.\.$"):
-        runpy.run_path(str(exported / "predict.py"), run_name="__main__")
+        by_script(exported, monkeypatch)
+    with pytest.raises(ValueError, match=r"^pairs: found second texts, expected none"):
+        Graph(exported).predict(["a"], ["b"])
 
 
 def test_an_answer_does_not_depend_on_the_texts_beside_it(exported):
@@ -167,15 +175,24 @@ def test_every_architecture_becomes_a_graph(zoo, tmp_path, name, stack):
     check_trunk(zoo, tmp_path, name, stack)
 
 
-def test_pairs_have_token_types(zoo, tmp_path):
+def test_pairs_have_token_types_and_need_second_texts(zoo, tmp_path, monkeypatch, capsys):
     trunk = trunk_of(zoo, "bert")
     folders = [write_branch(trunk, tmp_path, task, text_pair="second") for task in ("mood", "slots")]
-    export_onnx(folders, tmp_path / "out", texts=TEXTS)
+    assert export_onnx(folders, tmp_path / "out", texts=[*TEXTS, "bad \ud83d"]).pairs
     graph = Graph(tmp_path / "out")
     assert graph.about["inputs"] == ["input_ids", "attention_mask", "token_type_ids"] and graph.about["pairs"]
     found, expected = graph.predict(TEXTS, TEXTS[::-1]), Bundle.open(folders, device="cpu").predict_written(TEXTS, TEXTS[::-1])
     for one, other in zip(found, expected, strict=True):
         alike(one, other)
+    by_script(tmp_path / "out", monkeypatch, TEXTS[0], TEXTS[-1], TEXTS[1], TEXTS[-2])
+    for line, other in zip(capsys.readouterr().out.splitlines(), expected[:2], strict=True):
+        alike(json.loads(line), other)
+    for given in ((), TEXTS[:1], TEXTS[:3]):
+        with pytest.raises(SystemExit, match=r"^usage: python .*predict.py TEXT SECOND_TEXT\.\.\.$"):
+            by_script(tmp_path / "out", monkeypatch, *given)
+    with pytest.raises(ValueError, match=r"^pairs: found none, expected the second text of each"):
+        graph.predict(TEXTS)
+    assert '.predict(["a text"], ["its second text"])' in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.slow

@@ -147,6 +147,7 @@ def _export_onnx(places: list[Path], output: Path, dtype: Precision, trunk: str 
         "dtype": made.dtype,
         "branches": [str(place) for place in places],
         "tasks": dict(made.kinds),
+        "pairs": made.pairs,
         "agreement": {name: asdict(one) for name, one in made.agreement.items()},
         "findings": made.findings,
         **_written(made.folder),
@@ -155,7 +156,8 @@ def _export_onnx(places: list[Path], output: Path, dtype: Precision, trunk: str 
         folder, tasks = below(made.folder), ", ".join(f"{name} ({kind})" for name, kind in made.kinds.items())
         console = out()
         console.print(f"wrote {folder} ({readable(facts['bytes'])}): {tasks}; run it with", soft_wrap=True, markup=False)
-        console.print(f"    python {folder}/predict.py TEXT...", soft_wrap=True, markup=False)
+        given = "TEXT SECOND_TEXT..." if made.pairs else "TEXT..."
+        console.print(f"    python {folder}/predict.py {given}", soft_wrap=True, markup=False)
         for sentence in made.findings:
             tell(sentence, 0)
     return facts

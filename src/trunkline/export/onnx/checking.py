@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trunkline.data.columns import clean
 from trunkline.data.corpus import Corpus, segment
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
@@ -63,6 +64,7 @@ def _embedded(source: str) -> list[str]:
 
 
 def _corpus(texts: list[str], pairs: bool) -> Corpus:
+    texts = [clean(text) for text in texts]  # as the script does
     second = [*texts[1:], texts[0]] if pairs else None
     return Corpus(Table("texts", {"text": texts}), texts, second, [segment(text) for text in texts])
 

@@ -1,12 +1,21 @@
-"""Predict with the graph beside this file: python predict.py TEXT... (pip install numpy onnxruntime tokenizers)."""
+"""Predict with the graph beside this file (pip install numpy onnxruntime tokenizers).
+
+python predict.py TEXT..., or python predict.py TEXT SECOND_TEXT..., two arguments for each pair, where the graph reads pairs.
+"""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, pre_tokenizers
+
+
+def clean(text: str) -> str:
+    """The text with halves of surrogate pairs, which the tokenizer refuses, as U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -91,7 +100,10 @@ class Graph:
 
     def logits(self, texts: list[str], pairs: list[str] | None = None) -> tuple[list[Any], list[np.ndarray]]:
         """What the tokenizer makes of the texts, and the logits of each task."""
-        read = self.tokenizer.encode_batch(list(zip(texts, pairs, strict=True)) if pairs else texts)
+        if (pairs is not None) != self.about["pairs"]:
+            found, expected = ("none", "the second text of each") if pairs is None else ("second texts", "none")
+            raise ValueError(f"pairs: found {found}, expected {expected}, as the tasks were trained so")
+        read = self.tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
         given = {
             "input_ids": [one.ids for one in read],
             "attention_mask": [one.attention_mask for one in read],
@@ -103,13 +115,16 @@ class Graph:
     def predict(self, texts: list[str], pairs: list[str] | None = None) -> list[dict[str, Any]]:
         if not texts:
             return []
+        texts, pairs = [clean(text) for text in texts], None if pairs is None else [clean(text) for text in pairs]
         read, logits = self.logits(texts, pairs)
         found = [(name, task, x) for (name, task), x in zip(self.about["tasks"].items(), logits, strict=True)]
         return [{name: decode(x[i], task, texts[i], read[i]) for name, task, x in found} for i in range(len(texts))]
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit(f"usage: python {sys.argv[0]} TEXT...")
-    for answer in Graph(Path(__file__).parent).predict(sys.argv[1:]):
+    graph, given = Graph(Path(__file__).parent), sys.argv[1:]
+    each = 2 if graph.about["pairs"] else 1
+    if not given or len(given) % each:
+        sys.exit(f"usage: python {sys.argv[0]} " + ("TEXT SECOND_TEXT..." if each == 2 else "TEXT..."))
+    for answer in graph.predict(given[::each], given[1::2] if each == 2 else None):
         print(json.dumps(answer, ensure_ascii=False))

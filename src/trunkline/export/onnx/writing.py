@@ -33,6 +33,7 @@ class Exported:
         folder: where.
         dtype: of the trunk's matrix products.
         kinds: of each task, by the name of its output.
+        pairs: whether the tasks read pairs, so that the graph needs second texts.
         agreement: of each task's answers with those of torch in fp32.
         findings: a sentence for each thing to know of that.
     """
@@ -40,6 +41,7 @@ class Exported:
     folder: Path
     dtype: Precision
     kinds: Mapping[str, str]
+    pairs: bool
     agreement: Mapping[str, Agreement]
     findings: list[str]
 
@@ -92,7 +94,7 @@ def export_onnx(
         write_json(temporary / DECODING, described(together, dtype, {name: asdict(one) for name, one in agreement.items()}))
         _write_card(together, temporary, place.name)
     kinds = {name: branch.task.kind for name, branch in together.branches.items()}
-    return Exported(place, dtype, kinds, agreement, _findings(agreement, dtype))
+    return Exported(place, dtype, kinds, together.pairs, agreement, _findings(agreement, dtype))
 
 
 def _write_tokenizer(together: Together, folder: Path) -> None:
@@ -127,10 +129,11 @@ def _write_card(together: Together, folder: Path, title: str) -> None:
                 sections[f"`{name}`: {section}"] = values
     sections["trunk"] = facts(together.first)["trunk"]
     level = "unit" if all(branch.task.answers.units for branch in together.branches.values()) else "text"
+    given = '["a text"], ["its second text"]' if together.pairs else '["a text"]'
     code = [
         "from pathlib import Path",
         "from predict import Graph  # predict.py in this folder: numpy, onnxruntime and tokenizers are all that it needs",
         "",
-        'print(Graph(Path(".")).predict(["a text"]))',
+        f'print(Graph(Path(".")).predict({given}))',
     ]
     write_card(folder, "onnx", "onnxruntime", level, together.trunk, title, sections, code)
