@@ -61,6 +61,12 @@ def test_commands_parse(page, command):
         group.make_context(name, words)  # parses and checks; runs nothing
 
 
+def test_the_config_of_the_demo_is_the_one_that_is_shown():
+    demo = yaml.safe_load((ROOT / "src/trunkline/cli/demo.yaml").read_text())
+    shown = [yaml.safe_load(text) for page, text in CONFIGS if page.name in ("README.md", "config.md") and "snips" in text]
+    assert shown == [demo, demo]
+
+
 @pytest.fixture
 def small_data(tmp_path) -> Path:
     """Two intents that a random trunk can tell apart."""
