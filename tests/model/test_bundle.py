@@ -146,14 +146,14 @@ def test_one_text_gives_one_prediction(trunk):
     [
         ([[(0, 1)]] * 3, "units: found 3 lists of spans, expected one for each of 1 texts"),
         ([], "units: found 0 lists of spans, expected one for each of 1 texts"),
-        ([[(0, 99)]], "units of text 1, span 1: found (0, 99), expected 0 <= start <= end <= 11"),
-        ([[(0, 2), (5, 3)]], "units of text 1, span 2: found (5, 3), expected 2 <= start <= end <= 11"),
-        ([[(0, 4), (2, 6)]], "units of text 1, span 2: found (2, 6), expected 4 <= start <= end <= 11"),
-        ([[(-1, 4)]], "units of text 1, span 1: found (-1, 4), expected 0 <= start <= end <= 11"),
-        ([[(0.0, 4)]], "units of text 1, span 1: found tuple, expected pairs of first character and end, as whole numbers"),
-        ([[(0, 1, 2)]], "units of text 1, span 1: found tuple, expected pairs of first character and end, as whole numbers"),
-        ([[3]], "units of text 1, span 1: found int, expected pairs of first character and end, as whole numbers"),
-        ([None], "units of text 1: found NoneType, expected pairs of first character and end, as whole numbers"),
+        ([[(0, 99)]], "units[0][0]: found (0, 99), expected 0 <= start <= end <= 11"),
+        ([[(0, 2), (5, 3)]], "units[0][1]: found (5, 3), expected 2 <= start <= end <= 11"),
+        ([[(0, 4), (2, 6)]], "units[0][1]: found (2, 6), expected 4 <= start <= end <= 11"),
+        ([[(-1, 4)]], "units[0][0]: found (-1, 4), expected 0 <= start <= end <= 11"),
+        ([[(0.0, 4)]], "units[0][0]: found tuple, expected pairs of first character and end, as whole numbers"),
+        ([[(0, 1, 2)]], "units[0][0]: found tuple, expected pairs of first character and end, as whole numbers"),
+        ([[3]], "units[0][0]: found int, expected pairs of first character and end, as whole numbers"),
+        ([None], "units[0]: found NoneType, expected pairs of first character and end, as whole numbers"),
         (7, "units: found int, expected a list of spans for each text"),
         ({0: [(0, 4)]}, "units: found dict, expected a list of spans for each text"),
     ],
@@ -163,6 +163,8 @@ def test_units_that_do_not_fit_the_texts_are_one_sentence(trunk, units, sentence
     with pytest.raises(BadInput) as error:
         bundle.predict(["play a song"], units=units)
     assert str(error.value) == sentence
+    with pytest.raises(BadInput, match=r"^units\[1\]: found \(5, 3\), expected 2 <= start"):
+        bundle.predict("play a song", units=[(0, 2), (5, 3)])
 
 
 def test_units_may_be_arrays(trunk):

@@ -402,14 +402,16 @@ def test_texts_may_be_lists_of_words_where_a_branch_tags_words(bundle, kind):
 
 def test_lists_of_words_that_do_not_fit_are_one_sentence(bundle):
     for sentence, texts, more in (
-        ("texts: word 2 of text 1 is float, expected a string", [["so", np.nan]], {}),
-        ("texts: text 2 is str, expected a list of words as the others are", [["so"], "good"], {}),
+        ("text 1 (texts[0][1]): found float, expected a string, one word", [["so", np.nan]], {}),
+        ("text 2 (texts[1]): found str, expected a list of words as other texts are", [["so"], "good"], {}),
         ("units: found spans beside texts that are lists of words, expected none", [["so"]], {"units": [[(0, 2)]]}),
     ):
         with pytest.raises(BadInput) as error:
             bundle.predict(texts, **more)
         assert str(error.value) == sentence
-    with pytest.raises(BadInput, match=r"text 1 \(texts\[0\]\): found list, expected a string"):
+    with pytest.raises(
+        BadInput, match=r"text 1 \(texts\[0\]\): found list, expected a string, as no task that is asked tags words"
+    ):
         bundle.only(["mood"]).predict([["so"]])
     with pytest.raises(BadInput, match=r"labels of slots, text 1: found 1 tag for 2 words, expected one for each$"):
         bundle.score([["so", "good"]], {"slots": [["O"]]})

@@ -14,7 +14,7 @@ from trunkline.data.formats import format_of
 from trunkline.data.memory import is_table_like
 from trunkline.data.values.missing import is_missing
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.words import is_words, joined, word_lists
+from trunkline.model.words import is_words, joined
 
 FILE_NAME = "found the name of a data file, whose characters are read as a text; `trunkline predict` reads files"
 LONGEST = 10**12  # a text has fewer characters; larger numbers are not repeated
@@ -23,20 +23,21 @@ EmptyTexts = Literal["skip", "refuse", "read"]
 
 
 class OfTexts(BadInput):
-    """What is wrong with the texts or the second texts that were given, or with one of them.
+    """What is wrong with the texts, the second texts or the units that were given, or with one of them.
 
     Args:
-        what: "texts" or "pairs".
-        row: which one, from 0; None: all.
+        what: "texts", "pairs" or "units".
+        row: of which text, from 0; None: all, or the only one.
+        within: the place in it, as Python and JSON address it, such as "[3]".
         words: as of BadInput, without a key.
 
     A caller that has other names for these says so by `at`.
     """
 
-    def __init__(self, what: str, row: int | None = None, **words: str) -> None:
-        each = "text" if what == "texts" else "second text"
-        super().__init__(**words, key=what if row is None else _place(what, each, row))
-        self.what, self.row = what, row
+    def __init__(self, what: str, row: int | None = None, within: str = "", **words: str) -> None:
+        each = {"texts": "text", "pairs": "second text", "units": ""}[what]
+        super().__init__(**words, key=f"{what}{within}" if row is None else _place(what, each, row, within))
+        self.what, self.row, self.within = what, row, within
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def asked(
         pairs = texts_of("pairs", "second text", pairs)
         if len(pairs) != len(texts):
             raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
-    spans = None if units is None else units_of(units, texts)
+    spans = None if units is None else units_of(units, texts, alone)
     return Asked(texts, pairs, spans, alone, _empty(texts, pairs, empty_texts), words)
 
 
@@ -121,11 +122,26 @@ def _empty(texts: list[str], pairs: list[str] | None, how: EmptyTexts) -> dict[b
 def texts_and_units(texts: Any, units: Any, reads_words: bool) -> tuple[list[str], Any, bool]:
     """Return several texts, the units that were given or that lists of words are, and whether it was such lists."""
     rows = _listed("texts", texts, "a string or a list of strings")
-    if not (reads_words and any(map(is_words, rows))):
+    first = next((row for row, text in enumerate(rows) if is_words(text)), None)
+    if first is None:
         return _strings("texts", "text", rows), units, False
+    if not reads_words:
+        expected = "a string, as no task that is asked tags words; such a task reads lists of words, too"
+        raise OfTexts("texts", first, found=type(rows[first]).__name__, expected=expected)
     if units is not None:
         raise BadInput("units: found spans beside texts that are lists of words, expected none")
-    return (*joined(word_lists("texts", rows)), True)
+    return (*joined(_word_lists(rows)), True)
+
+
+def _word_lists(rows: list[Any]) -> list[list[str]]:
+    """Return lists of words, one for each text; BadInput for a text or a word that is none."""
+    for row, words in enumerate(rows):
+        if not is_words(words):
+            raise OfTexts("texts", row, found=type(words).__name__, expected="a list of words as other texts are")
+        for place, word in enumerate(words):
+            if not isinstance(word, str):
+                raise OfTexts("texts", row, f"[{place}]", found=type(word).__name__, expected="a string, one word")
+    return [[str(word) for word in words] for words in rows]
 
 
 def texts_of(what: str, each: str, given: Any) -> list[str]:
@@ -133,27 +149,29 @@ def texts_of(what: str, each: str, given: Any) -> list[str]:
     return _strings(what, each, _listed(what, given, "a string or a list of strings"))
 
 
-def units_of(given: Any, texts: list[str]) -> list[list[Unit]]:
-    """Return the spans of the words of each text, as lists of pairs of int; `given` may hold arrays."""
+def units_of(given: Any, texts: list[str], alone: bool = False) -> list[list[Unit]]:
+    """Return the spans of the words of each text, as lists of pairs of int; `given` may hold arrays. Those of a text that was
+    given `alone` are called as if they were no list of lists.
+    """
     rows = _listed("units", given, "a list of spans for each text")
     if len(rows) != len(texts):
         raise BadInput(f"units: found {len(rows)} lists of spans, expected one for each of {len(texts)} texts")
-    return [_spans(number, row, text) for number, (row, text) in enumerate(zip(rows, texts, strict=True), start=1)]
+    return [_spans(None if alone else row, *each) for row, each in enumerate(zip(rows, texts, strict=True))]
 
 
-def _spans(number: int, given: Any, text: str) -> list[Unit]:
+def _spans(row: int | None, given: Any, text: str) -> list[Unit]:
     expected = "pairs of first character and end, as whole numbers"
     spans: list[Unit] = []
     reached = 0
-    for place, pair in enumerate(_listed(f"units of text {number}", given, expected), start=1):
-        where = f"units of text {number}, span {place}"
+    for place, pair in enumerate(_listed("units" if row is None else f"units[{row}]", given, expected)):
         try:
             start, end = map(operator.index, pair)
         except (TypeError, ValueError):
-            raise BadInput(f"{where}: found {type(pair).__name__}, expected {expected}") from None
+            raise OfTexts("units", row, f"[{place}]", found=type(pair).__name__, expected=expected) from None
         if not reached <= start <= end <= len(text):
             found = f"({start}, {end})" if max(abs(start), abs(end)) < LONGEST else "a number beyond any text"
-            raise BadInput(f"{where}: found {found}, expected {reached} <= start <= end <= {len(text)}")
+            lies = f"{reached} <= start <= end <= {len(text)}"
+            raise OfTexts("units", row, f"[{place}]", found=found, expected=lies)
         spans.append((start, end))
         reached = end
     return spans
@@ -171,9 +189,10 @@ def _listed(where: str, given: Any, expected: str) -> list[Any]:
     raise BadInput(f"{where}: found {type(given).__name__}, expected {expected}")
 
 
-def _place(what: str, each: str, row: int) -> str:
-    """How messages name a text, counted from 0: by its number, and as Python does."""
-    return f"{each} {row + 1} ({what}[{row}])"
+def _place(what: str, each: str, row: int, within: str = "") -> str:
+    """How messages name a text, counted from 0: by its number, if it is called `each`, and as Python does."""
+    exact = f"{what}[{row}]{within}"
+    return f"{each} {row + 1} ({exact})" if each else exact
 
 
 def _strings(what: str, each: str, texts: list[Any]) -> list[str]:

@@ -117,7 +117,8 @@ class Plan:
             trained = f"branch {min(reading)!r} was trained on pairs"
             raise OfTexts("pairs", found="none", expected=f"the second text of each, as {trained}")
         if given and not reading:
-            raise OfTexts("pairs", found="second texts", expected="none, as no branch was trained on pairs")
+            none = "no branch" if not any(one.pairs for one in self.passes) else "none of the branches that are asked"
+            raise OfTexts("pairs", found="second texts", expected=f"none, as {none} was trained on pairs")
 
     def encode(self, corpora: Mapping[bool, Corpus]) -> list[Encoded]:
         """What each pass reads, in order, without those that have no text: tokenised once for all passes that read texts alone,

@@ -9,25 +9,11 @@ from typing import Any
 import numpy as np
 
 from trunkline.data.corpus import Unit
-from trunkline.errors import BadInput
 
 
 def is_words(given: Any) -> bool:
     """Whether a text is given as its words: a list, a tuple or an array."""
     return isinstance(given, list | tuple | np.ndarray)
-
-
-def word_lists(what: str, rows: Iterable[Any]) -> list[list[str]]:
-    """Return lists of words, one for each text; BadInput for a text or a word that is none, called by `what` and its place."""
-    found = []
-    for number, row in enumerate(rows, start=1):
-        if not is_words(row):
-            raise BadInput(f"{what}: text {number} is {type(row).__name__}, expected a list of words as the others are")
-        for place, word in enumerate(row, start=1):
-            if not isinstance(word, str):
-                raise BadInput(f"{what}: word {place} of text {number} is {type(word).__name__}, expected a string")
-        found.append([str(word) for word in row])
-    return found
 
 
 def joined(words: Sequence[Sequence[str]]) -> tuple[list[str], list[list[Unit]]]:

@@ -28,7 +28,7 @@ def client(tmp_path_factory):
         yield client
 
 
-MOOD = {"tasks": ["mood"]}
+MOOD, SLOTS = {"tasks": ["mood"]}, {"tasks": ["slots"]}
 SECRET = "sesame"  # in texts that are refused: no answer repeats it
 
 BROKEN = {
@@ -200,7 +200,13 @@ def test_only_the_first_of_many_errors_is_looked_at(client, body, status, said, 
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"text": "a", "pair": "b", **MOOD}, 422, "pair: found second texts, expected none"),
+        ({"text": "a", "pair": "b", **MOOD}, 422, "pair: found second texts, expected none, as none of the branches that are"),
+        ({"texts": ["a", ["b"]], **MOOD}, 422, "texts[1]: found list, expected a string, as no task that is asked tags words"),
+        ({"texts": [["a"], "b"], **SLOTS}, 422, "texts[1]: found str, expected a list of words"),
+        ({"text": "abc", "units": [[0, 1], [2, 9]], **SLOTS}, 422, "units[1]: found (2, 9)"),
+        ({"text": "abc", "units": [[[2, 9]]], **SLOTS}, 422, "units[0][0]: found (2, 9)"),
+        ({"texts": ["a", "b"], "units": [[], [[0, 2]]], **SLOTS}, 422, "units[1][0]: found (0, 2)"),
+        ({"text": "a", "units": [[0, 0]] * 2, **SLOTS}, 422, "units: found 2, expected at most 1"),
         ({"text": "a", "tasks": ["pair"]}, 422, "pair: found none"),
         ({"text": "a" * 200_001, **MOOD}, 413, "text: found 200001 characters"),
         ({"text": "sesame " * 100, "long_texts": "refuse", **MOOD}, 422, "text: found more than"),

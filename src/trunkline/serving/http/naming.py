@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from trunkline.model.arguments import OfTexts
 
-Naming = Callable[[str, int | None], str]  # the key of "texts" or "pairs", of one of them (from 0) or of all (None)
+Naming = Callable[[str, int | None], str]  # the key of "texts", "pairs" or "units", of one of them (from 0) or of all (None)
 
 
 def several(what: str, row: int | None) -> str:
@@ -16,8 +16,13 @@ def several(what: str, row: int | None) -> str:
 
 
 def alone(what: str, row: int | None) -> str:
-    """As the only one: `text`."""
-    return what.removesuffix("s")
+    """As the only one: `text`, and the `units` of its words."""
+    return what if what == "units" else what.removesuffix("s")
+
+
+def alone_with_lists(what: str, row: int | None) -> str:
+    """As the only one: `text`, but with units that are a list for each text."""
+    return several(what, row) if what == "units" else alone(what, row)
 
 
 @contextmanager
@@ -26,4 +31,4 @@ def named(naming: Naming) -> Iterator[None]:
     try:
         yield
     except OfTexts as error:
-        raise error.at("", naming(error.what, error.row)) from None
+        raise error.at("", naming(error.what, error.row) + error.within) from None

@@ -65,7 +65,9 @@ class Service:
             raise Refused(413, "too_large", f"{naming('texts', None)}: found {count}, expected at most {limits.texts}")
         for number, (text, units) in enumerate(zip(texts, request.units or (), strict=False)):
             if isinstance(text, str) and len(units) > len(text):
-                raise BadInput(f"units[{number}]: found {len(units)}, expected at most {len(text)}, one for each character")
+                raise BadInput(
+                    f"{naming('units', number)}: found {len(units)}, expected at most {len(text)}, one for each character"
+                )
         read, plan = 0, self.engine.bundle.plan
         for what, some in (("texts", texts), ("pairs", pairs)):
             for number, text in enumerate(some):

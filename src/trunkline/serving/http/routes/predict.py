@@ -14,7 +14,7 @@ from trunkline.serving.http.bodies import JsonRoute, is_heavy, json_response, of
 from trunkline.serving.http.cards import trunk_name
 from trunkline.serving.http.errors import Refused
 from trunkline.serving.http.models import PredictAnswer, PredictRequest
-from trunkline.serving.http.naming import alone, named, several
+from trunkline.serving.http.naming import alone, alone_with_lists, named, several
 from trunkline.serving.http.routes.documented import errors
 from trunkline.serving.http.service import Service, facts, layer_shares
 from trunkline.serving.http.shaping import Shape, rounded
@@ -41,7 +41,8 @@ def router(service: Service) -> APIRouter:
         shape.check(service.engine.branches, body.tasks)
         told = facts(request)
         told["texts"] = len(asked.texts)
-        naming = alone if body.text is not None else several
+        wrapped = asked.units is not body.units
+        naming = several if body.text is None else alone if wrapped else alone_with_lists
         await off_loop(heavy, service.check, asked, naming)
         with named(naming):
             answer = await service.answer(request, asked, heavy)
