@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -94,9 +95,12 @@ def serve_engine(
     )
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)
+    gc.collect()
+    gc.freeze()  # collections look no more at what the libraries have made, which stops all threads for more than 0.1 s
     try:
         Server(config).run([listening])
     finally:
+        gc.unfreeze()
         sys.setswitchinterval(before)
         listening.close()
 
