@@ -119,7 +119,9 @@ def serve(
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch
     from trunkline.serving.http.listening import address_of, bind, check_installed, is_loopback, with_hosts
+    from trunkline.serving.http.logs import json_logs, trace_crashes
 
+    trace_crashes()
     check_installed()
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         raise no_branch(bad[0])
@@ -146,7 +148,6 @@ def serve(
             from trunkline.allocator import share_one_arena
             from trunkline.model.bundle import Bundle
             from trunkline.serving.engine import Engine, Limits
-            from trunkline.serving.http.logs import json_logs
             from trunkline.serving.http.run import log, serve_engine
             from trunkline.serving.workers import divide_cores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import logging.handlers
@@ -76,6 +77,15 @@ def json_logs(level: int = logging.INFO, stream: TextIO | None = None) -> Iterat
         for one, handlers, was, propagate in before:
             one.handlers, one.propagate = handlers, propagate
             one.setLevel(was)
+
+
+def trace_crashes() -> None:
+    """Have a crash of the process (SIGSEGV, SIGABRT and the like) tell on stderr where each thread was.
+
+    It names files, lines and functions, and no values. It is not JSON, as nothing can be put together by then.
+    """
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():  # PYTHONFAULTHANDLER has done the same
+        faulthandler.enable(sys.__stderr__)
 
 
 def _places(found: TracebackType | None) -> list[str]:
