@@ -96,10 +96,10 @@ def test_an_admin_key_alone_covers_everything_too(engine):
 
 def test_keys_of_a_file_are_exchanged_without_a_restart(engine, tmp_path, caplog):
     file = tmp_path / "keys"
-    file.write_text("# the first\nfirst-key\n\n  second-key  \n")
+    file.write_text("# the first\nfirst-key\t# of # mine\n\n  second-key  \n #none\nthird#key\n")
     client = client_of(engine, keys=Keys(file))
     status = lambda key: client.get("/v1/tasks", headers=bearer(key)).status_code  # noqa: E731
-    assert [status("first-key"), status("second-key"), status("# the first")] == [200, 200, 401]
+    assert [status(key) for key in ("first-key", "second-key", "third#key", "# the first")] == [200, 200, 200, 401]
     file.write_text("third-key\n")
     assert [status("first-key"), status("third-key")] == [401, 200]
     file.write_text("short\n")  # not to be used: those before stay

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ log = logging.getLogger("trunkline.serving")
 
 SHORTEST = 8  # characters of a key
 LARGEST = 1 << 20  # bytes of a file of keys
+_COMMENT = re.compile(r"(^|\s)#.*")  # a key may have a # in it
 
 Digests = tuple[bytes, ...]
 _Version = tuple[int, int, int]
@@ -25,7 +27,7 @@ class Keys:
     """Some keys, of which only sha256 digests are kept.
 
     Args:
-        file: one key a line; blank lines, and those that begin with #, are passed over. It is read again whenever it has
+        file: one key a line; what is behind a # at the beginning of a line or behind a blank is a comment. It is read again whenever it has
             changed, so keys are exchanged without a restart. A file that cannot be read any more leaves the keys as they were;
             one without keys leaves none, and then nobody is let in.
         more: keys besides those of the file.
@@ -95,9 +97,8 @@ def _read(file: Path) -> Digests:
         lines = file.read_text("utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise BadInput(f"{file}: cannot be read ({type(error).__name__}); expected a key a line") from None
-    found = {number: line.strip() for number, line in enumerate(lines, start=1)}
-    keys = {number: line for number, line in found.items() if line and not line.startswith("#")}
-    return tuple(_digest(_checked(key, f"{file} line {number}")) for number, key in keys.items())
+    keys = {number: _COMMENT.sub("", line).strip() for number, line in enumerate(lines, start=1)}
+    return tuple(_digest(_checked(key, f"{file} line {number}")) for number, key in keys.items() if key)
 
 
 def _checked(key: str, where: str) -> str:
