@@ -7,13 +7,17 @@ import threading
 
 import pytest
 from bundletools import make
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tiny import tiny_bert
 
+from trunkline.data.columns import clean
 from trunkline.model.bundle import Bundle
 from trunkline.serving.engine import Engine
 from trunkline.serving.http import bodies, errors
 from trunkline.serving.http.app import create_app
+from trunkline.serving.http.models import PredictRequest
 from trunkline.trunk.load import load_trunk
 
 
@@ -41,7 +45,7 @@ BROKEN = {
     "not UTF-8": b'{"text": "sesame\xff"}',
     "UTF-16": '{"text": "sesame"}'.encode("utf-16"),
     "a byte order mark": b'\xef\xbb\xbf{"text": "sesame"}',
-    "half a surrogate pair": b'{"text": "sesame \\ud800"}',
+    "half a surrogate pair, and half an object": b'{"text": "sesame \\ud800"',
     "a control character": b'{"text": "sesame\x00"}',
     "deep lists": b'{"texts": ' + b"[" * 100_000,
     "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
@@ -216,6 +220,24 @@ def test_only_the_first_of_many_errors_is_looked_at(client, body, status, said, 
 )
 def test_a_sentence_names_the_keys_that_were_used(client, body, status, said):
     assert refused(client, status, json.dumps(body).encode()).startswith(said)
+
+
+@given(st.lists(st.sampled_from(["\ud83d", "\ude00", "\\", "ud83d", "d8", '"', "é\n", "\U0001f600"]), max_size=9).map("".join))
+@settings(max_examples=50, deadline=None)
+def test_halves_of_surrogate_pairs_are_read_as_in_files(text):
+    body = json.dumps({"text": text}).encode()
+    for one in (body, body.replace(b"\\ud", b"\\uD").replace(b"\\uDe", b"\\uDE")):
+        expected = clean(json.loads(one)["text"])
+        assert json.loads(bodies.without_halves(one))["text"] == expected
+        assert bodies.parse(one, PredictRequest).text == expected
+
+
+def test_a_text_with_half_a_surrogate_pair_is_answered(client):
+    half, other = (b'{"text": "play \\u%s Bowie", "tasks": ["mood"]}' % code for code in (b"d83d", b"fffd"))
+    found, expected = (
+        client.post("/v1/predict", content=one, headers={"Content-Type": "application/json"}) for one in (half, other)
+    )
+    assert found.status_code == 200 and found.json()["predictions"] == expected.json()["predictions"]
 
 
 def test_elements_are_counted_outside_of_strings():

@@ -201,6 +201,7 @@ HEAD = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "paramete
         (HEAD, b"\x01\0\0\0a", "999", "no length of a part"),
         (HEAD, b"\x01\0\0\0a", "-1", "no length of a part"),
         (HEAD, b"\x01\0\0\0a", "7", "no valid JSON"),
+        ({**HEAD, "id": "\ud83d", "outputs": [{"name": "a"}]}, b"\x01\0\0\0a", None, "expected prediction"),
         ({"inputs": [{**HEAD["inputs"][0], "data": ["a"]}]}, b"\x01\0\0\0a", None, "does not agree"),
         ({"inputs": [7]}, b"", None, "found a number, expected an object"),
         ([], b"", None, "found a list"),

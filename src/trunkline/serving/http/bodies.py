@@ -22,6 +22,9 @@ Unpack = Callable[[Mapping[str, str], bytes, int], bytes]  # headers, the body, 
 
 HEAVY = 1 << 15  # bytes of a body from which on it is not worked on in the thread of the event loop
 _STRING = re.compile(rb'"[^"]*"?')
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 
 
 class JsonRoute(APIRoute):
@@ -94,6 +97,14 @@ def check_elements(body: bytes, limit: int) -> None:
         )
 
 
+def without_halves(body: bytes) -> bytes:
+    """JSON with every escape of half a surrogate pair as that of U+FFFD, as texts are read elsewhere.
+
+    JavaScript writes such escapes for a text that was cut within a character; the parser refuses them.
+    """
+    return _ESCAPE.sub(lambda match: match[0] if match[1] is None else rb"\ufffd", body)
+
+
 def parse(body: bytes, model: type[M]) -> M:
     """JSON as a model; Refused where it is none."""
     try:
@@ -101,8 +112,9 @@ def parse(body: bytes, model: type[M]) -> M:
     except ValidationError as error:
         sentence = validation_sentence(error)
         invalid = error.error_count() == 1 and error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
-        status = 400 if invalid else 422
-    raise Refused(status, "bad_input", sentence)
+    if invalid and (mended := without_halves(body)) != body:
+        return parse(mended, model)
+    raise Refused(400 if invalid else 422, "bad_input", sentence)
 
 
 async def off_loop(heavy: bool, work: Callable[..., T], *given: Any) -> T:

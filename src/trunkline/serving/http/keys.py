@@ -27,9 +27,9 @@ class Keys:
     """Some keys, of which only sha256 digests are kept.
 
     Args:
-        file: one key a line; what is behind a # at the beginning of a line or behind a blank is a comment. It is read again whenever it has
-            changed, so keys are exchanged without a restart. A file that cannot be read any more leaves the keys as they were;
-            one without keys leaves none, and then nobody is let in.
+        file: one key a line; a # at the beginning of a line, or behind a blank, begins a comment. It is read again
+            whenever it has changed, so keys are exchanged without a restart. A file that cannot be read any more leaves the
+            keys as they were; one without keys leaves none, and then nobody is let in.
         more: keys besides those of the file.
         where: what messages call `more`.
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from trunkline.serving.http.bodies import check_elements
+from trunkline.serving.http.bodies import check_elements, without_halves
 from trunkline.serving.http.errors import Refused
 
 HEADER = "inference-header-content-length"
@@ -34,7 +34,7 @@ def with_strings(headers: Mapping[str, str], body: bytes, elements: int) -> byte
         raise _refused("the header Inference-Header-Content-Length: found no length of a part of the body, expected one")
     check_elements(body[: int(stated)], elements)
     try:
-        asked, data = from_json(body[: int(stated)]), body[int(stated) :]
+        asked, data = from_json(without_halves(body[: int(stated)])), body[int(stated) :]
     except ValueError:
         return body[: int(stated)]  # it is refused as JSON
     at, tensors = 0, asked.get("inputs") if isinstance(asked, dict) else None
