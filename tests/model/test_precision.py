@@ -64,8 +64,8 @@ def test_another_precision_is_refused_in_one_sentence(saved):
             Bundle.open(saved("plain", "probe"), device="cpu", **given)
     with pytest.raises(BadInput, match="merged was trained on states in fp32, and int8 was requested"):
         Bundle.open(saved("merged", "lora"), device="cpu", dtype="int8")
-    with pytest.raises(BadInput, match="narrow was trained on states in bf16, which backend onnx does not have"):
-        Bundle.open(saved("narrow", "probe", "bf16"), device="cpu", backend="onnx")
+    bundle = Bundle.open(saved("narrow", "probe", "bf16"), device="cpu", dtype="bf16")  # as in training
+    assert (bundle.trunk.dtype, bundle.findings) == ("bf16", ())
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,48 @@ def test_a_precision_that_is_not_there_is_named(saved, given, message):
         Bundle.open(saved("plain", "probe"), device="cpu", allow_precision_change=True, **given)
 
 
-def test_a_precision_that_was_trained_on_needs_no_leave(saved):
-    bundle = Bundle.open(saved("narrow", "probe", "bf16"), device="cpu", dtype="bf16")
-    assert (bundle.trunk.dtype, bundle.findings) == ("bf16", ())
+def read_by(bundle):
+    """By branch, what its trunk is computed in, and what it computes in itself."""
+    return {name: (one.trunk.dtype, one.trunk.backend, one.precision) for one in bundle.plan.passes for name in one.branches}
+
+
+@pytest.mark.filterwarnings("ignore:narrow was trained on bf16")
+@pytest.mark.parametrize(
+    ("given", "wide", "narrow", "trunks"),
+    [
+        ({}, "torch", ("bf16", "torch", "bf16"), 2),
+        ({"backend": "torch", "dtype": "fp32", "allow_precision_change": GIVEN}, "torch", ("fp32", "torch", "fp32"), 1),
+        ({"backend": "onnx"}, "onnx", None, 0),
+        ({"backend": "onnx", "allow_precision_change": GIVEN}, "onnx", ("fp32", "onnx", "fp32"), 2),
+        ({"backend": "openvino"}, "openvino", ("bf16", "openvino", "bf16"), 3),
+    ],
+)
+def test_what_branches_answer_from_does_not_depend_on_their_order(saved, given, wide, narrow, trunks):
+    paths, found = [saved("plain", "probe"), saved("narrow", "probe", "bf16"), saved("merged", "lora")], []
+    for some in (paths, paths[::-1]):
+        if narrow is None:
+            with pytest.raises(BadInput, match="narrow was trained on states in bf16, which backend onnx does not have"):
+                Bundle.open(some, device="cpu", **given)
+            continue
+        bundle = Bundle.open(some, device="cpu", **given)
+        before = {"plain": ("fp32", wide, "fp32"), "merged": ("fp32", wide, "fp32"), "narrow": narrow}
+        assert read_by(bundle) == before
+        assert [one.split()[0] for one in bundle.findings] == ["narrow"] * (narrow[0] == "fp32")
+        frozen = {one.trunk for one in bundle.plan.passes if one.source.trunk is None}
+        assert len(frozen) == trunks  # what can be in one pass is
+        if not bundle.findings:  # one that is added is answered from the same
+            for name in before:
+                bundle.add(name, bundle.remove(name))
+            assert read_by(bundle) == before and not bundle.findings
+        found.append(bundle.predict(TEXTS[:2]))
+    assert not found or found[0] == found[1]
+
+
+def test_an_added_branch_that_cannot_be_compiled_is_reported(saved):
+    bundle = Bundle.open(saved("plain", "probe"), device="cpu", backend="onnx")
+    for name, method, dtype in (("bottleneck", "adapter", "fp32"), ("half", "lora", "bf16")):
+        bundle.add(name, Bundle.open(saved(name, method, dtype), device="cpu").branches[name])
+        assert read_by(bundle)[name][1] == "torch" and bundle.findings[-1].startswith(f"{name} stays on torch: ")
 
 
 def test_what_is_allowed_is_checked_on_texts_and_reported(saved):

@@ -13,8 +13,9 @@ from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
 from trunkline.model.arguments import FILE_NAME, EmptyTexts, asked, names_a_file, texts_and_units
 from trunkline.model.branch import Branch
+from trunkline.model.compiling import compiled_source
 from trunkline.model.decision import checked_confidence, withheld
-from trunkline.model.opening import one_branch, open_branches
+from trunkline.model.opening import beside, one_branch, open_branches
 from trunkline.model.plan import Plan
 from trunkline.model.portions import Portion, answered, portion, predicted, probabilities, scores
 from trunkline.model.precision import Computing
@@ -23,7 +24,7 @@ from trunkline.model.words import tags_of
 from trunkline.tasks import Targets
 from trunkline.tasks.labels import Reading, UnseenLabels
 from trunkline.trunk.load import Trunk
-from trunkline.trunk.shared import shared_trunk
+from trunkline.tuners.tuned import TunedTrunk
 
 
 class Bundle:
@@ -36,20 +37,33 @@ class Bundle:
         trunk: the trunk that all branches belong to.
         branches: by name; each is checked against the trunk.
         moved: by name of a branch, the trunk that it reads instead of the one that it was trained on (see precision.py).
+        trunks: by its precision, the trunk where it is loaded already, for branches that were trained on that.
+        backend: what computes the trunk of branches that are added, where it has the precision that they were trained on; None
+            as in training.
 
     Attributes:
-        findings (tuple[str, ...]): what `open` has to say of the precisions and backends that branches answer from.
+        findings (tuple[str, ...]): what `open`, `add` and `replace` have to say of the precisions and backends that branches
+            answer from.
 
     Raises:
         BadInput: a branch belongs to another trunk.
     """
 
-    def __init__(self, trunk: Trunk, branches: Mapping[str, Branch], moved: Mapping[str, Trunk] | None = None) -> None:
-        self.trunk = trunk
+    def __init__(
+        self,
+        trunk: Trunk,
+        branches: Mapping[str, Branch],
+        moved: Mapping[str, Trunk] | None = None,
+        *,
+        trunks: Mapping[str, Trunk] | None = None,
+        backend: str | None = None,
+    ) -> None:
+        self.trunk, self.backend = trunk, backend
         self.findings: tuple[str, ...] = ()
         self.stored: str | None = None  # the dtype of states stores that may hold the states of texts; None: the trunk is run
         self._changing = threading.Lock()
-        self._plan = Plan(self._trunks({trunk.precision: trunk}, branches, moved or {}), branches, moved)
+        there = {trunk.precision: trunk, **(trunks or {})}
+        self._plan = Plan(self._trunks(there, branches, moved or {}), branches, moved)
 
     def __repr__(self) -> str:
         """The trunk, and each branch with its kind: one line."""
@@ -88,7 +102,7 @@ class Bundle:
             plan = self._plan
             if name in plan.branches:
                 raise BadInput(f"there is already a branch called {name!r}, expected another name")
-            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch}, plan.moved)
+            self._put(name, branch)
 
     def replace(self, name: str, branch: Branch) -> Branch:
         """Put a branch in the place of another, and return that one. Predictions that are running are not affected.
@@ -100,8 +114,7 @@ class Bundle:
             plan = self._plan
             if name not in plan.branches:
                 raise unknown_name("branch", name, plan.branches, whole=True)
-            moved = {other: trunk for other, trunk in plan.moved.items() if other != name}  # the new one reads its own
-            self._plan = Plan(self._trunks(plan.trunks, {name: branch}), {**plan.branches, name: branch}, moved)
+            self._put(name, branch)
             return plan.branches[name]
 
     def remove(self, name: str) -> Branch:
@@ -138,15 +151,28 @@ class Bundle:
             branch.module.to(self.trunk.device)
             ref = branch.trunk
             if branch.source.trunk is None and name not in moved and ref.precision not in found:
-                found[ref.precision] = shared_trunk(
-                    self.trunk.folder,
-                    stack=self.trunk.stack,
-                    dtype=ref.dtype,
-                    device=self.trunk.device,
-                    backend=ref.backend if ref.dtype == "int8" else "torch",
-                    ranges=ref.ranges,
-                )
+                found[ref.precision] = beside(self.trunk, ref, self.backend)
         return found
+
+    def _put(self, name: str, branch: Branch) -> None:
+        """Make the plan with a new branch, in the precision that it was trained in; the caller holds the lock."""
+        plan = self._plan
+        moved = {other: trunk for other, trunk in plan.moved.items() if other != name}  # the new one reads its own
+        trunks = self._trunks(plan.trunks, {name: branch})
+        if isinstance(branch.source, TunedTrunk) and self.backend not in (None, "torch"):
+            found = self._compiled(branch, self.backend)
+            if isinstance(found, str):
+                self.findings += (f"{name} stays on torch: {found}",)
+            else:
+                moved[name] = found
+        self._plan = Plan(trunks, {**plan.branches, name: branch}, moved)
+
+    def _compiled(self, branch: Branch, backend: str) -> Trunk | str:
+        """The changed trunk of a branch, compiled: that of a branch which shares it, if there is one."""
+        plan, dtype = self._plan, branch.source.stored_dtype(self.trunk)
+        shared = (trunk for name, trunk in plan.moved.items() if plan.branches[name].source is branch.source)
+        found = next((trunk for trunk in shared if (trunk.dtype, trunk.backend) == (dtype, backend)), None)
+        return found or compiled_source(branch, backend, dtype)
 
     @classmethod
     def open(
@@ -166,8 +192,9 @@ class Bundle:
             more: others like it.
             trunk: another place where the same trunk is found, or a trunk already loaded.
             device: "auto", "cpu" or "cuda".
-            backend: what computes the trunk; by default what the first branch was trained on. A branch that changes its trunk
-                is merged into plain weights for it, or stays on torch where that cannot be done.
+            backend: what computes the trunk, for branches that are added later, too; by default, in each precision, what the
+                first branch in it was trained on. A branch that changes its trunk is merged into plain weights for it, or stays
+                on torch where that cannot be done.
             dtype: fp32, bf16 or int8, the precision of the trunk; by default that on which each branch was trained. In fp32
                 the branches compute in fp32, too, so that the answer to a text does not depend on the others.
             allow_precision_change: let branches answer from another precision than that, after a check on sample texts whose
@@ -182,7 +209,7 @@ class Bundle:
         found = open_branches(
             [paths, *more] if more else paths, trunk, device, Computing(backend, dtype, allow_precision_change)
         )
-        bundle = cls(found.trunk, found.branches, found.moved)
+        bundle = cls(found.trunk, found.branches, found.moved, trunks=found.trunks, backend=backend)
         bundle.findings = found.findings
         for sentence in found.findings:
             warnings.warn(sentence, stacklevel=2)

@@ -11,12 +11,12 @@ from typing import Any
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, TrunklineError, listed
 from trunkline.model.branch import Branch, load_branch
-from trunkline.model.compiling import compiled_copy
+from trunkline.model.compiling import compiled_source
 from trunkline.model.folders import branch_folders
 from trunkline.model.plan import Plan, named
-from trunkline.model.precision import Computing, Sample, agreements, described
+from trunkline.model.precision import Computing, Sample, agreements, described, precisions
 from trunkline.model.trunk_ref import TrunkRef
-from trunkline.trunk.backends import Ranges, backends, find_backend, installed
+from trunkline.trunk.backends import Ranges, installed
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.shared import shared_trunk
 from trunkline.tuners.tuned import TunedTrunk
@@ -29,12 +29,14 @@ class Opened:
     Attributes:
         trunk: the one that all branches belong to.
         branches: by name.
+        trunks: that trunk, by its precision, for the branches that read the precision on which they were trained.
         moved: by name of a branch, the trunk that it reads instead of the one that it was trained on.
         findings: sentences on these.
     """
 
     trunk: Trunk
     branches: dict[str, Branch]
+    trunks: dict[str, Trunk] = field(default_factory=dict)
     moved: dict[str, Trunk] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
 
@@ -47,8 +49,9 @@ def open_branches(paths: Any, trunk: str | Trunk | None, device: str, computing:
             has such a directory as its `path`, as what `fit` returns, stands for it.
         trunk: another place where the same trunk is found, or a trunk already loaded.
         device: "auto", "cpu" or "cuda".
-        computing: the backend and precision that are asked for; by default those that the first branch was trained on, or torch
-            where that backend is not installed and another gives the same states.
+        computing: the backend and precision that are asked for; by default each branch has the precision that it was trained
+            on, in the backend of the first that was trained on it, or in torch where that is not installed and gives the same
+            states.
 
     Raises:
         BadInput: no branch, one given twice, a trunk that is not there, or a precision that was not allowed.
@@ -111,29 +114,54 @@ class _Opening:
     ) -> None:
         self.branches, self.given, self.source, self.device, self.computing = branches, trunk, source, device, computing
         self.reading = {name: branch for name, branch in branches.items() if branch.source.trunk is None}
+        self.trunks: dict[str, Trunk] = {}
         self.moved: dict[str, Trunk] = {}
         self.findings: list[str] = []
         self._sample: Sample | None = None
 
     def opened(self) -> Opened:
-        computing, trunk = self.computing, self.given
-        changed = {n: b for n, b in self.reading.items() if computing.dtype_for(b.trunk.dtype) != b.trunk.dtype}
-        if computing.dtype is None:  # then the first decides for the trunk, and each of the others is as it was trained
-            first = next(iter(self.reading), None)
-            changed = {name: branch for name, branch in changed.items() if name == first or first in changed}
-        if changed and not computing.permitted:
-            branch = next(iter(changed.values()))
-            raise computing.refusal(branch, branch.trunk.dtype)
+        computing, given, trunks = self.computing, self.given, self.trunks
+        changed = self._changed()
+        if isinstance(given, Trunk) and computing.backend in (None, given.backend):
+            trunks[given.precision] = given
+        for ref in (branch.trunk for name, branch in self.reading.items() if name not in changed):
+            if ref.precision not in trunks:
+                trunks[ref.precision] = (
+                    beside(given, ref, computing.backend)
+                    if isinstance(given, Trunk)
+                    else self._load(ref, ref.dtype, computing.backend or own_backend(ref), ref.ranges)
+                )
         if changed:
-            trunk = self._changed(changed)
-        if len(changed) < len(self.reading):
-            trunk = self._trunk(next(branch.trunk for name, branch in self.reading.items() if name not in changed))
-        elif not self.reading and isinstance(self.source, Trunk):
-            trunk = self.source
+            self._change(changed)
+        trunk = self.source
+        if self.reading:
+            first, branch = next(iter(self.reading.items()))
+            trunk = self.moved.get(first) or (given if given in trunks.values() else trunks[branch.trunk.precision])
         assert isinstance(trunk, Trunk)
         if computing.compiler is not None or computing.dtype is not None:
             self._tuned()
-        return Opened(trunk, self.branches, self.moved, tuple(self.findings))
+        return Opened(trunk, self.branches, trunks, self.moved, tuple(self.findings))
+
+    def _changed(self) -> dict[str, Branch]:
+        """The branches that are to read another precision of the trunk than in training; BadInput where that was not allowed,
+        or where the backend does not have the precision of a branch.
+        """
+        computing, changed = self.computing, {}
+        has = None if computing.backend is None else precisions(computing.backend)
+        for name, branch in self.branches.items():
+            trained = branch.source.precision if isinstance(branch.source, TunedTrunk) else branch.trunk.dtype
+            if computing.dtype_for(trained) != trained:
+                if not computing.permitted:
+                    raise computing.refusal(branch, trained)
+                if name in self.reading:
+                    changed[name] = branch
+            elif name in self.reading and has is not None and trained not in has:
+                raise BadInput(
+                    f"{branch.path or name} was trained on states in {trained}, which backend {computing.backend} does not "
+                    f"have (it has {', '.join(has)}); train with trunk.dtype: fp32, name another backend, or let it answer "
+                    "from another precision with --allow-precision-change (allow_precision_change=True)"
+                )
+        return changed
 
     @property
     def sample(self) -> Sample:
@@ -141,18 +169,8 @@ class _Opening:
             self._sample = Sample.of(self.computing.allowed)
         return self._sample
 
-    def _trunk(self, ref: TrunkRef) -> Trunk:
-        """The trunk as a branch was trained on it, in the backend that is asked for."""
-        if isinstance(self.given, Trunk):
-            return self.given
-        backend = self.computing.backend
-        if backend not in (None, "torch") and ref.dtype not in (has := backends.get(backend, key="backend").precisions):
-            raise BadInput(
-                f"{self._place(ref)} was trained on states in {ref.dtype}, which backend {backend} does not have "
-                f"(it has {', '.join(has)}); train with trunk.dtype: fp32, name another backend, or let it answer from another "
-                "precision with --allow-precision-change (allow_precision_change=True)"
-            )
-        return self._load(ref, ref.dtype, backend or own_backend(ref), ref.ranges)
+    def calibrate(self, trunk: Trunk, max_length: int) -> None:
+        self.sample.calibrate(trunk, max_length)
 
     def _load(self, ref: TrunkRef, dtype: str, backend: str, ranges: Ranges | None) -> Trunk:
         given = self.given.folder if isinstance(self.given, Trunk) else self.given
@@ -177,12 +195,13 @@ class _Opening:
     def _place(self, ref: TrunkRef) -> Path | None:
         return next(branch.path for branch in self.branches.values() if branch.trunk == ref)
 
-    def _changed(self, changed: Mapping[str, Branch]) -> Trunk:
-        """The trunk in the precision that is asked for, which these branches read from now on."""
+    def _change(self, changed: Mapping[str, Branch]) -> None:
+        """Let these branches read the trunk in the precision that is asked for, together with those that were trained on it."""
         computing, first = self.computing, next(iter(changed.values()))
-        dtype, backend = computing.dtype_for(first.trunk.dtype), computing.compiler or "torch"
-        found = (branch.trunk.ranges for branch in self.branches.values() if branch.trunk.ranges is not None)
-        trunk = self._load(first.trunk, dtype, backend, next(found, None) if dtype == "int8" else None)
+        dtype = computing.dtype_for(first.trunk.dtype)
+        trunk = next((trunk for trunk in self.trunks.values() if trunk.dtype == dtype), None)
+        if trunk is None:
+            trunk = self._load(first.trunk, dtype, computing.compiler or "torch", None)
         for branch in changed.values():
             branch.check_trunk(trunk)
         if trunk.compiled is not None and trunk.compiled.calibrates:
@@ -203,8 +222,8 @@ class _Opening:
             for name, said in agreements(Plan(own, checked), Plan({}, checked, moved), self.sample).items():
                 before = described(own[changed[name].trunk.precision])
                 self.findings.append(f"{name} was trained on {before} and answers from {described(trunk)}: {said}")
+        self.trunks.setdefault(trunk.precision, trunk)
         self.moved |= moved
-        return trunk
 
     def _tuned(self) -> None:
         """Branches that change their trunk, merged and compiled where that can be done; a finding says why it cannot."""
@@ -214,8 +233,6 @@ class _Opening:
             if not isinstance(tuned, TunedTrunk):
                 continue
             dtype = self.computing.dtype_for(tuned.precision)
-            if dtype != tuned.precision and not self.computing.permitted:
-                raise self.computing.refusal(branch, tuned.precision)
             if self.computing.compiler is None:
                 if dtype != tuned.precision:
                     self.findings.append(
@@ -223,7 +240,7 @@ class _Opening:
                     )
                 continue
             if id(tuned) not in made:
-                made[id(tuned)] = self._compiled(tuned, branch, self.computing.compiler, dtype)
+                made[id(tuned)] = compiled_source(branch, self.computing.compiler, dtype, self.calibrate)
             found = made[id(tuned)]
             if isinstance(found, str):
                 self.findings.append(f"{name} stays on torch: {found}")
@@ -235,24 +252,18 @@ class _Opening:
                     f"{name} was trained on {tuned.precision} (torch) and answers from {described(found)}: {said}"
                 )
 
-    def _compiled(self, tuned: TunedTrunk, branch: Branch, backend: str, dtype: str) -> Trunk | str:
-        """The merged trunk, compiled; or why there is none."""
-        has = backends.get(backend, key="backend").precisions
-        find_backend(backend, has[0])  # whatever is wrong with the backend itself is an error
-        if dtype not in has:
-            return f"it was trained in {dtype}, which backend {backend} does not have"
-        try:
-            trunk = compiled_copy(tuned, backend, dtype)
-            assert trunk.compiled is not None
-            if trunk.compiled.calibrates:
-                self.sample.calibrate(trunk, branch.max_length)
-            inputs = trunk.collate(trunk.encode(["a"]), [0])
-            trunk.compiled.run(inputs, branch.module.wanted(), lambda layer, state: None)
-        except TrunklineError as error:
-            return str(error)
-        return trunk
-
 
 def own_backend(ref: TrunkRef) -> str:
     """The backend that a branch was trained on, or torch where that is not installed and gives the same states."""
     return ref.backend if ref.dtype == "int8" or installed(ref.backend) else "torch"
+
+
+def beside(trunk: Trunk, ref: TrunkRef, backend: str | None) -> Trunk:
+    """`trunk` in the precision that a branch was trained on: in `backend`, if that has it, else in the backend of training."""
+    if trunk.device.type != "cpu" and ref.dtype != "int8":  # what compiles does so for the CPU
+        backend = "torch"
+    elif backend is None or ref.dtype not in precisions(backend):
+        backend = own_backend(ref)
+    return shared_trunk(
+        trunk.folder, stack=trunk.stack, dtype=ref.dtype, device=trunk.device, backend=backend, ranges=ref.ranges
+    )

@@ -51,13 +51,15 @@ class Computing:
         return None if self.backend == "torch" else self.backend or ("openvino" if self.dtype == "int8" else None)
 
     def check(self) -> None:
-        """Raise BadInput for a precision that is unknown or that the backend does not have."""
+        """Raise BadInput for an unknown backend, and for a precision that is unknown or that the backend does not have."""
+        if self.backend is not None:
+            precisions(self.backend)
         if self.dtype is None:
             return
         known = [*DTYPES, "int8"]
         if self.dtype not in known:
             raise unknown_name("", self.dtype, known, key="dtype")
-        has = list(DTYPES) if self.compiler is None else backends.get(self.compiler, key="backend").precisions
+        has = precisions(self.compiler or "torch")
         if self.dtype not in has:
             raise BadInput(f"{self.dtype!r}: backend {self.compiler or 'torch'} has {', '.join(has)}", key="dtype")
 
@@ -65,7 +67,7 @@ class Computing:
         """The precision for a branch that was trained in `trained`."""
         if self.dtype is not None:
             return self.dtype
-        if self.compiler and self.permitted and trained not in backends.get(self.compiler, key="backend").precisions:
+        if self.backend and self.permitted and trained not in precisions(self.backend):
             return "fp32"
         return trained
 
@@ -76,6 +78,11 @@ class Computing:
             f"{branch.path or branch.task.name} was trained on states in {trained}, and {asked} was requested; "
             "--allow-precision-change (allow_precision_change=True) answers from that after a check on sample texts"
         )
+
+
+def precisions(backend: str) -> Sequence[str]:
+    """Those that a backend has. BadInput for an unknown one."""
+    return tuple(DTYPES) if backend == "torch" else backends.get(backend, key="backend").precisions
 
 
 @dataclass(frozen=True)
