@@ -50,6 +50,11 @@ class PlannedPass:
     branches: Mapping[str, Branch]
     group: BranchGroup  # their weights, stacked and cast once
 
+    @property
+    def dtype(self) -> str:
+        """The precision in which the states are computed: fp32, bf16 or int8."""
+        return self.source.stored_dtype(self.trunk)
+
     def states(self, encoded: Encoded, stored: str | None = None) -> Feed:
         """The layer states of `encoded`: the trunk is run, unless all of them are in states stores of the dtype `stored`."""
         return self.source.states(self.trunk, encoded, None if stored is None else self._stored(encoded, stored))
@@ -104,6 +109,10 @@ class Plan:
         text would otherwise still depend on the texts beside it.
         """
         return "fp32" if name in self.moved and self.moved[name].dtype == "fp32" else branch.precision
+
+    def pass_of(self, name: str) -> PlannedPass:
+        """The pass that a branch answers from."""
+        return next(one for one in self.passes if name in one.branches)
 
     @property
     def reads_words(self) -> bool:

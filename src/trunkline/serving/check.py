@@ -19,7 +19,7 @@ def check_branch(bundle: Bundle, name: str) -> None:
     if not np.isfinite(together).all():
         raise BadInput(f"branch {name!r}: found outputs that are not finite on sample texts, expected numbers")
     scale = max(1.0, float(np.abs(alone).max(initial=0)))
-    precision = next(one.precision for one in bundle.plan.passes if name in one.branches)
+    precision = bundle.plan.pass_of(name).precision
     if not np.allclose(together, alone, rtol=0, atol=TOLERANCE[precision] * scale):
         raise BadInput(f"branch {name!r}: found other outputs beside the other branches than alone, expected the same")
 

@@ -87,7 +87,15 @@ def said(page, pattern):
 
 def task(name, kind="sequence", labels=("a", "b"), **facts):
     """A task as `GET /v1/tasks` has it."""
-    facts = {"max_length": 64, "pairs": False, "layers": {"0": 0.25, "2": 0.75}, "card": f"# {name}\n", **facts}
+    facts = {
+        "max_length": 64,
+        "pairs": False,
+        "backend": "torch",
+        "dtype": "fp32",
+        "layers": {"0": 0.25, "2": 0.75},
+        "card": f"# {name}\n",
+        **facts,
+    }
     labels = list(labels) if labels else None
     return {"name": name, "kind": kind, "labels": labels, "method": "m", "trainable_parameters": 9, "metrics": {}, **facts}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -41,6 +42,9 @@ def folder(trunk, tmp_path_factory):
     saved(make(trunk, "sequence", seed=1), folder / "run" / "branches" / "one")
     saved(make(trunk, "sequence", seed=2), folder / "run" / "branches" / "two")
     saved(make(trunk, "token", seed=3), folder / "slots")
+    narrow = make(trunk, "sequence", seed=4, precision="bf16")
+    narrow.trunk = replace(narrow.trunk, dtype="bf16")
+    saved(narrow, folder / "narrow")
     (folder / "neither").mkdir()
     return folder
 
@@ -85,6 +89,21 @@ def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folde
     assert (
         client.get("/readyz").status_code == 200 and client.put("/v1/tasks/slots", json={"branch": "slots"}).status_code == 201
     )
+
+
+def test_tasks_say_what_they_are_computed_in(client):
+    told = client.get("/v1/tasks").json()
+    assert (told["trunk"]["backend"], told["trunk"]["dtype"]) == ("torch", "fp32")
+    assert "computed by torch in fp32, as in training." in told["tasks"][0]["card"]
+    put = client.put("/v1/tasks/narrow", json={"branch": "narrow"}).json()
+    assert (put["backend"], put["dtype"]) == ("torch", "bf16") and put == client.get("/v1/tasks/narrow").json()
+    told = client.get("/v1/tasks").json()
+    assert [(one["name"], one["backend"], one["dtype"]) for one in told["tasks"]] == [
+        ("mood", "torch", "fp32"), ("narrow", "torch", "bf16")
+    ]  # fmt: skip
+    assert told["trunk"]["backend"] is told["trunk"]["dtype"] is None  # they differ
+    assert client.put("/v1/tasks/mood", json={"branch": "narrow"}).json()["dtype"] == "bf16"  # replaced by another precision
+    assert client.get("/v1/tasks").json()["trunk"]["dtype"] == "bf16"
 
 
 def test_a_branch_is_sent_as_its_two_files(client, folder):

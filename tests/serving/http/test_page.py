@@ -132,6 +132,7 @@ def test_texts_labels_and_cards_stay_text(page, address):
     page.locator("#measured", has_text="7 tokens").wait_for()
     assert marked(page, "marks") == [(0, text[:9]), (1, text[5:40])]
     assert page.locator("article[data-task=words] .name").all_text_contents() == HOSTILE
+    assert page.locator("[data-card=words] summary").text_content().endswith(", torch fp32")
     page.locator("[data-card=words] summary").click()
     page.locator("[data-card=words] .card", has_text=HOSTILE[0]).wait_for()
     assert page.locator("[data-card=words] code").all_text_contents() == ["<i>"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
+from trunkline.model.plan import Plan, PlannedPass
 from trunkline.trunk.aliases import ALIASES
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import public_name
@@ -18,29 +19,31 @@ class Catalogue:
     """Facts about branches, each made once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Branch, dict[str, Any]]] = {}
+        self._known: dict[str, tuple[PlannedPass, dict[str, Any]]] = {}
 
     def of_bundle(self, bundle: Bundle) -> dict[str, Any]:
         """The trunk and its branches, as `TasksAnswer` describes them."""
-        trunk, branches = bundle.trunk, bundle.branches
-        for gone in [name for name in self._known if name not in branches]:
+        trunk, plan = bundle.trunk, bundle.plan
+        computed = {(one.trunk.backend, one.dtype) for one in plan.passes} or {(trunk.backend, trunk.dtype)}
+        backend, dtype = computed.pop() if len(computed) == 1 else (None, None)
+        for gone in [name for name in self._known if name not in plan.branches]:
             self._known.pop(gone, None)
         return {
             "trunk": {
                 "name": trunk_name(trunk),
                 "hidden_size": trunk.hidden_size,
                 "layers": trunk.num_layers,
-                "backend": trunk.backend,
-                "dtype": trunk.dtype,
+                "backend": backend,
+                "dtype": dtype,
             },
-            "tasks": [self.of_branch(name, branch) for name, branch in branches.items()],
+            "tasks": [self.of_task(name, plan) for name in plan.branches],
         }
 
-    def of_branch(self, name: str, branch: Branch) -> dict[str, Any]:
+    def of_task(self, name: str, plan: Plan) -> dict[str, Any]:
         """A branch, as `TaskFacts` describes it."""
-        known = self._known.get(name)
-        if known is None or known[0] is not branch:
-            known = self._known[name] = branch, task_facts(name, branch)
+        planned, known = plan.pass_of(name), self._known.get(name)
+        if known is None or known[0] is not planned:
+            known = self._known[name] = planned, task_facts(name, planned)
         return known[1]
 
 
@@ -49,8 +52,9 @@ def trunk_name(trunk: Trunk) -> str:
     return trunk.name if trunk.name in ALIASES else public_name(trunk.name, trunk.revision)
 
 
-def task_facts(name: str, branch: Branch) -> dict[str, Any]:
-    """A branch, as `TaskFacts` describes it."""
+def task_facts(name: str, planned: PlannedPass) -> dict[str, Any]:
+    """A branch that answers from a pass, as `TaskFacts` describes it."""
+    branch = planned.branches[name]
     modules: list[Any] = [branch.module, branch.criterion, branch.source]
     trained = {id(p): p.numel() for module in modules for p in module.parameters() if p.requires_grad}
     layers = {str(layer): share for layer, share in branch.layer_weights().items()}
@@ -61,6 +65,8 @@ def task_facts(name: str, branch: Branch) -> dict[str, Any]:
         "method": branch.method.name,
         "max_length": branch.max_length,
         "pairs": branch.text_pair is not None,
+        "backend": planned.trunk.backend,
+        "dtype": planned.dtype,
         "trainable_parameters": sum(trained.values()),
         "metrics": branch.metrics,
         "layers": layers or None,
@@ -77,6 +83,8 @@ def card(facts: Mapping[str, Any], branch: Branch) -> str:
         "",
         f"A {facts['kind']} task, trained with {facts['method']} on the trunk {trunk}. It reads {reads} of up to "
         f"{facts['max_length']} tokens, and has {facts['trainable_parameters']:,} parameters of its own.",
+        "",
+        f"The trunk is computed by {facts['backend']} in {facts['dtype']}, {_trained(facts, branch)}.",
     ]
     if labels := facts["labels"]:
         more = f", and {len(labels) - LABELS:,} more" if len(labels) > LABELS else ""
@@ -88,6 +96,15 @@ def card(facts: Mapping[str, Any], branch: Branch) -> str:
         if values:
             lines += ["", f"## {title}", "", *_table(values)]
     return "\n".join(lines) + "\n"
+
+
+def _trained(facts: Mapping[str, Any], branch: Branch) -> str:
+    """Whether a branch was trained on what it answers from."""
+    tuned = branch.source.trunk is not None
+    trained = ("torch", branch.precision) if tuned else (branch.trunk.backend, branch.trunk.dtype)
+    if trained == (facts["backend"], facts["dtype"]):
+        return "as in training"
+    return f"in training by {trained[0]} in {trained[1]}"
 
 
 def _table(values: Mapping[str, Any]) -> Iterator[str]:

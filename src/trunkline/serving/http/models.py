@@ -145,6 +145,8 @@ class TaskFacts(BaseModel):
     method: str
     max_length: int = Field(description="Tokens that it reads at once.")
     pairs: bool = Field(description="Whether it reads a second text.")
+    backend: str = Field(description="What computes the trunk for it.")
+    dtype: str = Field(description="The precision in which the trunk is computed for it: fp32, bf16 or int8.")
     trainable_parameters: int
     metrics: dict[str, Any] = Field(description="Of the saved branch, by split.")
     layers: dict[str, float] | None = Field(description="Share of each layer in what it reads.")
@@ -157,8 +159,8 @@ class TrunkFacts(BaseModel):
     name: str
     hidden_size: int
     layers: int
-    backend: str
-    dtype: str
+    backend: str | None = Field(description="What computes it; null where that differs between tasks, or the precision does.")
+    dtype: str | None = Field(description="The precision in which it is computed; null likewise.")
 
 
 class TasksAnswer(BaseModel):

@@ -32,7 +32,7 @@ async function loadTasks() {
   page.shown = null;
   const { name, layers, hidden_size: width, backend, dtype } = given.trunk;
   byId("trunk").textContent =
-    `${counted(given.tasks.length, "task")} on ${name}: ${counted(layers, "layer")}, ${width} wide, ${backend} ${dtype}`;
+    `${counted(given.tasks.length, "task")} on ${name}: ${counted(layers, "layer")}, ${width} wide${backend ? `, ${backend} ${dtype}` : ""}`;
   byId("choices").replaceChildren(...given.tasks.map((task) => taskChoice(task, !page.off.has(task.name), chose)));
   byId("cards").replaceChildren(...given.tasks.map(taskCard));
   arrange();

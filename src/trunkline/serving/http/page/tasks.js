@@ -14,7 +14,8 @@ export function taskChoice(task, on, chose) {
 /** What a task is: its model card, which is rendered when it is opened for the first time. */
 export function taskCard(task) {
   const content = make("div", { class: "card" });
-  const about = [task.kind, task.labels && counted(task.labels.length, "label"), task.pairs && "reads pairs"].filter(Boolean).join(", ");
+  const facts = [task.kind, task.labels && counted(task.labels.length, "label"), task.pairs && "reads pairs"];
+  const about = [...facts, `${task.backend} ${task.dtype}`].filter(Boolean).join(", ");
   const summary = make("summary", {}, make("bdi", { class: "name" }, task.name), " ", make("span", { class: "quiet" }, about));
   const details = make("details", { class: "panel", "data-card": task.name }, summary, content);
   details.addEventListener("toggle", () => {

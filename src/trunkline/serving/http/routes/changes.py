@@ -101,7 +101,8 @@ async def _put(service: Service, name: str, load: Any, *given: Any) -> Response:
         branch: Branch = await off_loop(True, load, *given, engine.bundle)
         there = name in engine.branches
         await off_loop(True, engine.replace if there else engine.add, name, branch)
-    return json_response(task_facts(name, branch), 200 if there else 201)
+        planned = engine.bundle.plan.pass_of(name)
+    return json_response(task_facts(name, planned), 200 if there else 201)
 
 
 @asynccontextmanager

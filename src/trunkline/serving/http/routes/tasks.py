@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -33,17 +35,24 @@ def router(service: Service) -> APIRouter:
     )
     async def show_task(name: str) -> Response:
         """One task, with its model card."""
-        branch = known_branch(service, name)
-        return json_response(await off_loop(True, catalogue.of_branch, name, branch))
+        plan = service.engine.bundle.plan
+        check_known(plan.branches, name)
+        return json_response(await off_loop(True, catalogue.of_task, name, plan))
 
     return made
 
 
 def known_branch(service: Service, name: str) -> Branch:
-    """The branch of a task; Refused for a name that no task has, and for an address below a task that there is not."""
+    """The branch of a task; Refused as by `check_known`."""
     branches = service.engine.branches
-    if (branch := branches.get(name)) is not None:
-        return branch
+    check_known(branches, name)
+    return branches[name]
+
+
+def check_known(branches: Mapping[str, Branch], name: str) -> None:
+    """Refuse a name that no task has, and an address below a task that there is not."""
+    if name in branches:
+        return
     if any(name.startswith(f"{known}/") for known in branches):  # names may hold a slash, so the routes take it for one
         raise of_status(404)
     raise Refused(404, "not_found", "there is no task of that name; GET /v1/tasks lists those that there are")
