@@ -10,8 +10,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from trunkline.serving.http.connection import PIPELINED, WRITE_SECONDS, Connection
+from trunkline.serving.http.connection import HEAD_BYTES, PIPELINED, Connection
+from trunkline.serving.http.flow import WRITE_SECONDS
 from trunkline.serving.http.open_files import OpenFiles, raise_limit
+from trunkline.serving.http.rest import REST_BYTES
 
 HEAD = b"POST /%d HTTP/1.1\r\nHost: a\r\n"
 
@@ -22,10 +24,14 @@ class Transport(asyncio.Transport):
     def __init__(self):
         super().__init__()
         self.written, self.reading, self.closed, self.aborted = b"", True, False, False
+        self.ended = False  # nothing more is written
         self.unread = 0  # bytes that wait to be written
 
     def write(self, data):
         self.written += data
+
+    def write_eof(self):
+        self.ended = True
 
     def close(self):
         self.closed = True
@@ -46,8 +52,10 @@ class Transport(asyncio.Transport):
         self.reading = True
 
 
-def talk(session):
-    """Run `session(connection, transport, asked, answer)` against an app that answers when `answer` is set."""
+def talk(session, *, reads=True, refused=None):
+    """Run `session(connection, transport, asked, answer)` against an app that answers when `answer` is set; first it reads the
+    body, unless it is not to. The statuses of what the connection refuses itself are added to `refused`.
+    """
     asked = []
 
     async def main():
@@ -55,18 +63,23 @@ def talk(session):
 
         async def app(scope, receive, send):
             body = b""
-            while (message := await receive()).get("more_body"):
+            while reads and (message := await receive()).get("more_body"):
                 body += message["body"]
-            asked.append((scope["path"], body + message["body"], [name for name, _ in scope["headers"]]))
-            watching = asyncio.create_task(receive())  # as a route that waits for its client to go: uvicorn reads on then
+            if reads and message["type"] == "http.disconnect":
+                asked.append((scope["path"], scope["trunkline"]["status"], None))
+                return
+            asked.append((scope["path"], body + (message["body"] if reads else b""), [name for name, _ in scope["headers"]]))
+            watching = asyncio.create_task(receive()) if reads else None  # as a route that waits for its client to go
             await answer.wait()
-            watching.cancel()
+            if watching is not None:
+                watching.cancel()
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body"})
 
         config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
         config.load()
-        connection, transport = Connection(config, ServerState(), {}), Transport()
+        count = lambda status, seconds: (refused if refused is not None else []).append(status)  # noqa: E731
+        connection, transport = Connection(config, ServerState(), {}, refused=count), Transport()
         connection.connection_made(transport)
         try:
             await session(connection, transport, asked, answer)
@@ -91,7 +104,7 @@ def test_few_requests_may_wait_for_the_one_before_them():
         assert len(connection.pipeline) == PIPELINED
         answer.set()
         await settle()
-        assert transport.closed and transport.written.count(b"HTTP/1.1 200") == PIPELINED + 1
+        assert transport.ended and transport.written.count(b"HTTP/1.1 200") == PIPELINED + 1
         assert transport.written.count(b"connection: close") == 1 and b" 400 " not in transport.written
 
     asked = talk(session)
@@ -154,10 +167,152 @@ def test_trailers_are_no_headers_and_have_the_limit_of_a_head():
         connection.data_received(HEAD % 2 + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
         for number in range(20):
             connection.data_received(b"X-%d: " % number + b"a" * 8000 + b"\r\n")
-        assert transport.closed and re.search(rb"HTTP/1.1 431 .*expected at most so many", transport.written, re.S)
+        assert transport.ended and re.search(rb"HTTP/1.1 431 .*expected at most so many", transport.written, re.S)
 
     asked = talk(session)
     assert asked[0] == ("/0", b"a", [b"host", b"transfer-encoding"]) and len(asked[1][1]) == 20_000
+
+
+LATE = HEAD % 0 + b"Content-Length: 200000\r\n"
+STATUS = re.compile(rb"HTTP/1.1 (\d+)")
+
+
+def answers(transport):
+    return [int(status) for status in STATUS.findall(transport.written)]
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_the_rest_of_a_body_whose_request_has_its_answer_is_read_away(closing):
+    async def session(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(LATE + (b"Connection: close\r\n" if closing else b"") + b"\r\n")
+        await settle()
+        assert answers(transport) == [200] and transport.ended == closing
+        for _ in range(20):
+            connection.data_received(b"a" * 10_000)
+            await settle()
+            assert connection._head_timer is None  # no head is waited for in the middle of a body
+        assert (connection.timeout_keep_alive_task is None) == closing
+        connection.data_received(HEAD % 1 + b"\r\n")
+        await settle()
+        assert answers(transport) == [200] * (1 if closing else 2) and not transport.closed and transport.reading
+        assert connection._rest.expected == closing
+        assert (connection.timeout_keep_alive_task is None) == closing
+        connection.data_received(LATE + b"\r\n")
+        await settle()
+        assert not transport.closed
+        connection._rest._timer._run()  # after REST_SECONDS
+        assert transport.closed and len(answers(transport)) == (1 if closing else 3)
+
+    assert len(talk(session, reads=False)) == (1 if closing else 3)
+
+    async def endless(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(LATE.replace(b"200000", b"9" * 12) + (b"Connection: close\r\n" if closing else b"") + b"\r\n")
+        await settle()
+        for _ in range(REST_BYTES // 2_000_000):
+            connection.data_received(b"a" * 2_000_000)
+            assert not transport.closed
+        connection.data_received(b"a" * 2_000_000)
+        assert transport.closed and answers(transport) == [200]
+
+    talk(endless, reads=False)
+
+
+def test_a_client_that_asked_whether_to_send_its_body_is_told_that_the_connection_closes_where_it_is_not_read():
+    expect = LATE + b"Expect: 100-continue\r\n\r\n"
+
+    async def unread(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(expect)
+        await settle()
+        assert answers(transport) == [200] and b"connection: close" in transport.written and transport.ended
+
+    talk(unread, reads=False)
+
+    async def read(connection, transport, asked, answer):
+        answer.set()
+        for size in (200_000, 0):
+            connection.data_received(expect.replace(b"200000", b"%d" % size))
+            await settle()
+            connection.data_received(b"a" * size)
+            await settle()
+        assert answers(transport) == [100, 200, 200] or answers(transport) == [100, 200, 100, 200]
+        assert b"connection: close" not in transport.written and not transport.ended
+
+    assert [len(body) for _, body, _ in talk(read)] == [200_000, 0]
+
+
+BROKEN_BODY = HEAD % 1 + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n"
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "alone"),
+    [(b"no http\r\n\r\n", 400, [400]), (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, 431, [431]), (BROKEN_BODY, 400, [])],
+)
+def test_what_is_no_request_is_refused_once_those_before_it_are_answered(then, status, alone):
+    async def session(connection, transport, asked, answer):
+        connection.data_received(HEAD % 0 + b"\r\n" + then[:1])
+        connection.data_received(then[1:])
+        await settle()
+        assert answers(transport) == [] and not transport.ended
+        answer.set()
+        await settle()
+        assert answers(transport) == [200, status] and transport.ended
+
+    refused = []
+    assert [path for path, _, _ in talk(session, refused=refused)] == ["/0"] and refused == [status]
+
+    async def first(connection, transport, asked, answer):
+        connection.data_received(then)
+        await settle()
+        assert answers(transport) == [status] and transport.ended
+        connection.data_received(HEAD % 2 + b"\r\n")
+
+    refused = []
+    found = talk(first, refused=refused)
+    assert refused == alone and found == ([] if alone else [("/1", status, None)])  # the app counts what it has seen
+
+
+def test_what_is_broken_behind_an_answer_gets_no_other_one():
+    async def session(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(BROKEN_BODY.partition(b"no length")[0])
+        await settle()
+        connection.data_received(b"no length\r\n")
+        await settle()
+        assert answers(transport) == [200] and transport.ended
+
+    refused = []
+    talk(session, reads=False, refused=refused)
+    assert not refused
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("before", [b"", HEAD % 0 + b"Content-Length: 60000\r\n\r\n" + b"a" * 60_000])
+def test_the_limit_of_a_head_does_not_depend_on_how_it_comes(before, pieces):
+    def many(size):
+        lines = b"".join(b"X-%04d: " % number + b"a" * 982 + b"\r\n" for number in range(64))  # 990 + 2 bytes each
+        head = b"GET /1 HTTP/1.1\r\n" + lines
+        return head + b"Y: " + b"a" * (size - len(head) - 7) + b"\r\n\r\n"
+
+    def address(size):
+        return b"GET /" + b"a" * (size - 18) + b" HTTP/1.1\r\n\r\n"
+
+    for head, status in (
+        (many(HEAD_BYTES), 200), (many(HEAD_BYTES + 1), 431), (address(HEAD_BYTES - 100), 200), (address(HEAD_BYTES + 1), 414),
+        (address(HEAD_BYTES * 2), 414),
+    ):  # fmt: skip
+
+        async def session(connection, transport, asked, answer, head=head, status=status):
+            answer.set()
+            sent, size = before + head, -(-len(before + head) // pieces)
+            for start in range(0, len(sent), size):
+                connection.data_received(sent[start : start + size])
+                await settle()
+            assert answers(transport) == [200] * bool(before) + [status]
+
+        talk(session)
 
 
 class Clock:

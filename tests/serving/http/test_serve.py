@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -123,13 +124,30 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 66_000, 431),
         (b"GET / HTTP/1.1\r\nHo", 408),
-        (b"", 408),
+        (b"", 408),  # not counted: it is no request
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     ]:
         answer = say(port, data)
         assert answer.startswith(b"HTTP/1.1 %d " % status), (data[:40], answer[:80])
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-    # a body that is longer than its head says is another request, and no valid one
-    assert say(port, post(2, b'{}{"text": "a"}')).startswith(b"HTTP/1.1 400 ")
+    # a body that is longer than its head says is another request, and no valid one; they are answered in their order
+    told = say(port, post(2, b'{}{"text": "a"}'))
+    assert told.startswith(b"HTTP/1.1 422 ") and told.count(b"HTTP/1.1 400 ") == told.count(b"HTTP/1.1 ") - 1 == 1
+    refused = 'trunkline_requests_total{method="other",route="other",status="%d"}'
+    assert [metric(port, refused % status) for status in (400, 408, 414, 431)] == ["3.0", "1.0", "1.0", "1.0"]
+    broken = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nx"
+    )
+    assert say(port, broken).startswith(b"HTTP/1.1 400 ")
+    until(lambda: metric(port, 'trunkline_requests_total{method="POST",route="/v1/predict",status="400"}') == "1.0")
+    # a long body that is refused before it is there, with the connection closed or not: the client writes on, and then reads
+    for more, status in (({}, 404), ({"Content-Encoding": "gzip"}, 415)):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for _ in range(2):
+            client.request("POST", "/nope", (b"a" * 10_000 for _ in range(300)), {"Content-Length": "3000000", **more})
+            answer = client.getresponse()
+            assert answer.status == status and json.loads(answer.read())["error"]
+        client.close()
     # one that is shorter than it says, of a client that goes away
     say(port, post(100, b'{"text"'), close=True)
     assert ask(port, "/v1/predict", {"text": "so good"})[0] == 200
@@ -160,7 +178,7 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
         told = read.read()
     assert told.startswith(b"HTTP/1.1 503 ") and json.loads(told.partition(b"\r\n\r\n")[2])["error_type"] == "unavailable"
     lines = (tmp_path / "err").read_text().splitlines()
-    assert {json.loads(line)["status"] for line in lines if '"request"' in line} >= {200, 499, 503}
+    assert {json.loads(line)["status"] for line in lines if '"request"' in line} >= {200, 400, 408, 414, 431, 499, 503}
     events = [line for line in map(json.loads, lines) if line["event"] != "request" and line["level"] == "info"]
     assert [line["event"] for line in events] == ["requests are taken", "told to end: new requests are refused", "ended"]
     assert events[0]["tasks"] == ["mood"] and events[1]["requests"] == 1

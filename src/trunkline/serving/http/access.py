@@ -34,6 +34,7 @@ class Access:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        # what routes tell; and a connection, the status with which it refused the body that the app was reading
         told: dict[str, Any] = scope.setdefault("trunkline", {})
 
         async def sending(message: Message) -> None:
@@ -54,9 +55,15 @@ class Access:
                     raise
                 await error_response(stopping())(scope, receive, sending)
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            route = route_of(scope)
+            route, status = route_of(scope), told.get("status", status)
             span.end(method, route, status, told)
-        seconds = time.perf_counter() - began
+        self._note(method, route, status, time.perf_counter() - began, told)
+
+    def refused(self, status: int, seconds: float) -> None:
+        """Count and log a request that its connection refused: it could not be read, nor its method and address be known."""
+        self._note("other", "other", status, seconds, {})
+
+    def _note(self, method: str, route: str, status: int, seconds: float, told: dict[str, Any]) -> None:
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
         if (queued := told.get("queued")) is not None:
@@ -83,6 +90,12 @@ def _matching(scope: Scope) -> object:
         return None
     found = [(match, route) for route in routes_of(scope["app"]) if (match := route.matches(scope)[0]) != Match.NONE]
     return max(found, key=lambda one: one[0].value, default=(None, None))[1]  # rather one with the method, too
+
+
+def methods_of(scope: Scope) -> set[str]:
+    """The methods that an address takes."""
+    found = (route for route in routes_of(scope["app"]) if route.matches(scope)[0] != Match.NONE)
+    return {method for route in found for method in getattr(route, "methods", None) or ()}
 
 
 def routes_of(app: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import trunkline
 from trunkline.errors import TrunklineError
 from trunkline.serving.engine import Engine
-from trunkline.serving.http.access import Access, routes_of
+from trunkline.serving.http.access import Access, methods_of, routes_of
 from trunkline.serving.http.bodies import JsonRoute
 from trunkline.serving.http.errors import error_response, of_status
 from trunkline.serving.http.metrics import Metrics
@@ -63,7 +63,7 @@ class Direct:
         await response(scope, receive, send)
 
 
-def create_app(engine: Engine, settings: Settings = DEFAULT) -> FastAPI:
+def create_app(engine: Engine, settings: Settings = DEFAULT) -> App:
     """An app that answers from `engine`; the caller closes the engine after the app.
 
     Args:
@@ -105,4 +105,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _of_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return error_response(of_status(error.status_code, error.headers))
+    headers = error.headers
+    if error.status_code == 405:  # the router names those of the first route of the address alone
+        headers = {**(headers or {}), "Allow": ", ".join(sorted(methods_of(request.scope)))}
+    return error_response(of_status(error.status_code, headers))

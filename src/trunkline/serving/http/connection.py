@@ -1,22 +1,23 @@
 """One connection: uvicorn's, with limits on what a client may send before it is read and on how long it may leave an answer
-unread, and without other protocols.
+unread, with the rest of a body read away that is refused before it is there, and without other protocols.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from trunkline.serving.http.errors import raw_refusal
+from trunkline.serving.http.flow import Flow
 from trunkline.serving.http.open_files import OpenFiles
+from trunkline.serving.http.rest import Answers, Rest
 
 HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10.0
-WRITE_SECONDS = 20.0  # in which a client has to read something of an answer that it has not read yet
 PIPELINED = 16  # requests that may wait for the answer of the one before them
 FILES = OpenFiles()
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -28,27 +29,51 @@ class Connection(HttpToolsProtocol):
 
     While requests wait for the answer of the one before them (pipelining), no more is read. The last of PIPELINED that wait
     is answered with `Connection: close`, and what came after it is not looked at, as RFC 9112 section 9.3.2 has clients expect.
+
+    An answer may be there before the body of its request. The rest of the body is then read away (`Rest`) before the next
+    request, or before the connection is closed (RFC 9112 section 9.6): otherwise the system would reset it, and the client lose
+    the answer.
+
+    A client that closes only its sending half is taken for one that has gone, as the two look alike until something is written.
+
+    Args:
+        refused: is told the status of each request that is refused here, and the seconds that it took.
+        given, named: as uvicorn's.
     """
 
     flow: Flow
+    url = b""
     _running: RequestResponseCycle | None = None  # that is being answered; uvicorn's `cycle` is the last one that came
     _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _head_since = 0.0  # by the loop's clock, while there is a timer
+    _head_bytes = 0  # in the chunks that came since the head began, without the one in which another request ended
+    _head_most = 0  # with that one, and with all of it
+    _chunk = 0  # bytes in the one that is being read
     _in_head = True  # of a request that has not been answered
     _in_body = False  # as the parser sees it; with the trailers of a chunked body
     _other_bytes = 0  # read since the last ones of a body: sizes of chunks and trailers
+    _unsure = False  # the client may send the body or not, as it is to be told to (Expect: 100-continue)
+    _refusal: tuple[int, str, float] | None = None  # that is told once the requests before it are answered
     _closed = False  # nothing that comes is looked at any more
+    _ending = False  # the server is
     _reframing = False  # the parser reads a head of ours, by which it finds the body of a request that asked for an upgrade
+
+    def __init__(self, *given: Any, refused: Callable[[int, float], None] = lambda status, seconds: None, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._refused = refused
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.flow = Flow(transport, self.loop)
+        self._answers, self._rest = Answers(transport, self._close), Rest(self.loop, self._give_up)
         if (connected := transport.get_extra_info("socket")) is not None:
             FILES.opened(connected.fileno())
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._rest.end()
+        self._refusal = None
         self.flow.lost()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -57,24 +82,27 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._closed:
-            return
+        self._chunk = size = len(data)
+        if unread := self._closed or self._rest.expected:
+            self._rest.came(size)
+            if self._closed:
+                return
         self._unset_keepalive_if_required()
+        self._head_most += size
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head_bytes += size
         if self._in_body:
-            self._other_bytes += len(data)
+            self._other_bytes += size
         self._feed(data)
         if self._closed or self.transport.is_closing():
             return
-        if self._other_bytes > HEAD_BYTES:
+        if self._other_bytes > HEAD_BYTES or self._head_bytes > HEAD_BYTES:
             self._too_long()
-        elif not self._in_head:
-            return
-        elif self._head_bytes > HEAD_BYTES:
-            self._too_long()
-        else:
+        elif self._in_head:
             self._wait_for_head()
+        elif unread and not self._in_body and self.cycle.response_complete:  # as uvicorn does behind an answer
+            self._in_head = True
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -113,35 +141,56 @@ class Connection(HttpToolsProtocol):
         if self._reframing:
             self._reframing = False
             return
+        if self._head_most > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+            self._too_long()
+            raise OverflowError  # the parser stops
         if len(self.pipeline) >= PIPELINED:
             self._closed = True
             self.cycle.keep_alive = False
-            raise OverflowError  # the parser stops
-        self._in_head, self._head_bytes = False, 0
+            raise OverflowError
+        super().on_headers_complete()
+        self.cycle.transport = self._answers  # type: ignore[assignment]
+        self._in_head, self._head_bytes, self._head_most = False, 0, self._chunk
         self._in_body, self._other_bytes = True, 0
         self._stop_waiting()
-        super().on_headers_complete()
         self.flow.hold(bool(self.pipeline))
+        if self.expect_100_continue and self.cycle.keep_alive:  # nobody knows where a next request would begin
+            self._unsure, self.cycle.keep_alive = True, False
 
     def on_body(self, body: bytes) -> None:
         self._other_bytes = 0
+        if self._unsure:
+            self._be_sure()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():  # the end of the head: the body is still to be read
             return
         self._in_body, self._other_bytes = False, 0
+        if self._unsure:
+            self._be_sure()
+        if self._rest.expected:
+            self._rest.end()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self._rest.expected:  # the connection is closed behind this answer
+            self.server_state.total_requests += 1
+            return
         waiting = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.is_closing():
             self.flow.watch()
-        if not waiting:
+            return
+        self.flow.hold(bool(self.pipeline))
+        if waiting:
+            return
+        if self._refusal is not None:
+            self._tell(*self._refusal)
+        elif self._in_body:
+            self._rest.begin()
+        else:
             self._in_head = True  # of the next request, if there comes one; uvicorn closes the connection where none does
-        if not self.transport.is_closing():
-            self.flow.hold(bool(self.pipeline))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -152,12 +201,27 @@ class Connection(HttpToolsProtocol):
         self.flow.watch()
 
     def shutdown(self) -> None:
+        self._ending = True
         super().shutdown()
+        if self._rest.expected:
+            self.transport.close()
         if self.transport.is_closing():
             self.flow.watch()
 
+    def _be_sure(self) -> None:
+        """The client sends the body that it asked about."""
+        self._unsure = False
+        if not self.cycle.response_started and not self._ending:
+            self.cycle.keep_alive = True
+
+    def _head_size(self) -> int:
+        """Bytes of the head that has been read, with one blank where there may be more."""
+        line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
+        return line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
+
     def _wait_for_head(self) -> None:
         if self._head_timer is None:
+            self._head_since = self.loop.time()
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_late)
 
     def _stop_waiting(self) -> None:
@@ -166,83 +230,72 @@ class Connection(HttpToolsProtocol):
             self._head_timer = None
 
     def _too_late(self) -> None:
-        self._head_timer = None
         if not self.transport.is_closing():
             self._refuse(408, f"the head of the request was not there within {HEAD_SECONDS:g} s")
 
     def _too_long(self) -> None:
-        self._refuse(431, f"the head of the request: found more than {HEAD_BYTES} bytes, expected at most so many")
+        found = f"the head of the request: found more than {HEAD_BYTES} bytes"
+        if not self._in_body and len(self.url) > HEAD_BYTES // 2:
+            self._refuse(414, f"{found}, most of them its address, expected at most so many")
+        else:
+            self._refuse(431, f"{found}, expected at most so many")
 
     def _refuse(self, status: int, sentence: str) -> None:
+        """Refuse what cannot be read on, and close the connection. Answers stay in the order of their requests."""
         self._closed = True
-        kinds = {400: "bad_input", 408: "timeout", 431: "too_large"}
-        body = json.dumps({"error": sentence, "error_type": kinds[status]}).encode()
-        reason = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}[status]
-        head = (
-            f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        seconds = 0.0 if self._head_timer is None else self.loop.time() - self._head_since
+        self._stop_waiting()
+        if self._in_body and self.pipeline:  # nobody has been asked yet
+            self.pipeline.popleft()
+        elif self._in_body:
+            self._refuse_running(status, sentence)
+            return
+        if self._running is not None and not self._running.response_complete:
+            self._refusal = status, sentence, seconds
+        else:
+            self._tell(status, sentence, seconds)
+
+    def _refuse_running(self, status: int, sentence: str) -> None:
+        """Refuse a request that the app has seen, and counts; one that has its answer gets no other one."""
+        if self.cycle.response_complete:
+            self._close()
+        elif self.cycle.response_started:
+            self.cycle.keep_alive = False
+        else:
+            self.cycle.scope.setdefault("trunkline", {})["status"] = status  # type: ignore[typeddict-item]
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._write(status, sentence)
+
+    def _tell(self, status: int, sentence: str, seconds: float) -> None:
+        if self._running is not None or self._head_bytes:  # a connection without a byte is no request
+            self._refused(status, seconds)
+        self._write(status, sentence)
+
+    def _write(self, status: int, sentence: str) -> None:
+        self.transport.write(raw_refusal(status, sentence))
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection behind an answer; where its client may still be sending, once it has ended that."""
+        sending = self._in_body or self._in_head or self._closed or bool(self.pipeline)
+        self._closed = True
+        self.pipeline.clear()
+        if self._ending or not sending:
+            self.transport.close()
+            self.flow.watch()
+        if self.transport.is_closing():
+            return
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self.flow.hold(False)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._rest.begin()
+
+    def _give_up(self) -> None:
+        """Read no more, however much there is to come."""
+        self._closed = True
+        self._rest.end()
         self.transport.close()
         self.flow.watch()
-
-
-class Flow(FlowControl):
-    """uvicorn's, which reads on as soon as a route asks for more of its request; not while it is held.
-
-    A client that reads nothing for WRITE_SECONDS while an answer waits to be written, or while the connection waits for that to
-    be closed, is not waited for any longer: the connection is closed, and what was not written is lost.
-    """
-
-    _held = False
-    _timer: asyncio.TimerHandle | None = None
-    _lost = False
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(transport)
-        self._loop = loop
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.watch()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if not self._transport.is_closing():
-            self._stop()
-
-    def watch(self) -> None:
-        """See that what is written is read, until reading goes on or the connection is closed."""
-        if self._timer is None and not self._lost and (left := self._transport.get_write_buffer_size()):
-            self._timer = self._loop.call_later(WRITE_SECONDS, self._look, left)
-
-    def lost(self) -> None:
-        """The connection is closed."""
-        self._lost = True
-        self._stop()
-
-    def _look(self, before: int) -> None:
-        self._timer = None
-        if self._transport.get_write_buffer_size() < before:
-            self.watch()
-        else:
-            self._transport.abort()
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def hold(self, held: bool) -> None:
-        """Read no more, until it is told that there is no need for that any more."""
-        if held:
-            self.pause_reading()
-            self._held = True
-        elif self._held:
-            self._held = False
-            self.resume_reading()
-
-    def resume_reading(self) -> None:
-        """Read on, unless it is held."""
-        if not self._held:
-            super().resume_reading()

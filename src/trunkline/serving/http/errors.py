@@ -93,6 +93,17 @@ def error_response(error: Exception) -> Response:
     return Response(body, refused.status, headers=refused.headers, media_type="application/json")
 
 
+def raw_refusal(status: int, sentence: str) -> bytes:
+    """The answer, to be sent as it is, for what no app sees; the connection is closed behind it."""
+    kinds: dict[int, ErrorType] = {400: "bad_input", 408: "timeout"}
+    body = to_json({"error": sentence, "error_type": kinds.get(status, "too_large")})
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def validation_sentence(error: ValidationError) -> str:
     """The first thing that is wrong with a body, in one sentence without what it holds."""
     if error.error_count() > MANY:  # lists end at their first error

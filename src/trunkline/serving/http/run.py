@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def serve_engine(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=Connection,
+        http=partial(Connection, refused=app.outermost.refused),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

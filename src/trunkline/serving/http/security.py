@@ -24,7 +24,7 @@ READS = frozenset({"GET", "HEAD"})
 CHALLENGES = 'Bearer realm="trunkline", Basic realm="trunkline", charset="UTF-8"'
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
-LINGER = 1.0  # seconds in which the rest of a body that is refused is read, so that the client comes to read the answer
+SINGLE = (b"host", b"authorization", b"content-type", b"content-length", b"content-encoding")  # headers: one of each at most
 
 
 class Gate:
@@ -51,12 +51,14 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
         changes = scope["method"] in ("PUT", "DELETE", "PATCH")
         try:
             reads_open = scope["path"] in OPEN and scope["method"] in READS
-            if hosts or not reads_open or scope["http_version"] != "1.0":  # probes that speak HTTP/1.0 may name no host
-                self._check_host(hosts)
+            if len(headers) < len(scope["headers"]):
+                _check_single([name for name, _ in scope["headers"]])
+            host = headers.get(b"host")
+            if host is not None or not reads_open or scope["http_version"] != "1.0":  # probes of HTTP/1.0 may name no host
+                self._check_host(host)
             if not reads_open:
                 self._check_key(headers.get(b"authorization", b""), changes)
             limit = self.settings.upload_bytes if changes else self.settings.body_bytes
@@ -64,7 +66,6 @@ class Gate:
                 raise of_status(404)
             length = self._check_body(headers, limit)
         except Refused as refused:
-            await _linger(headers, receive)
             await error_response(refused)(scope, receive, send)
             return
         if scope["method"] == "POST" and (route := self.predicting.get(scope["path"])) is not None:
@@ -91,13 +92,11 @@ class Gate:
         finally:
             body.release()
 
-    def _check_host(self, given: list[bytes]) -> None:
-        if len(given) > 1:
-            raise Refused(400, "bad_input", f"the header Host: found {len(given)}, expected one", close=True)
+    def _check_host(self, given: bytes | None) -> None:
         hosts = self.settings.hosts
         if hosts is None:
             return
-        found = _HOST.fullmatch(given[0].decode("latin-1").strip().lower() if given else "")
+        found = _HOST.fullmatch(given.decode("latin-1").strip().lower() if given else "")
         if found is None or found[1] not in hosts:
             raise Refused(403, "unauthorized", "the header Host names another host than this one", close=True)
 
@@ -167,8 +166,6 @@ class Body:
         self._left -= size
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         if self._left < 0:
-            if self._more:
-                await _linger({}, self._receive)
             raise too_large(self._limit)
         if self._held is not None:
             if self._held.bytes + size > self._held.limit:
@@ -209,15 +206,9 @@ def shown_key(authorization: bytes) -> str:
     return ""
 
 
-async def _linger(headers: Mapping[bytes, bytes], receive: Receive) -> None:
-    """Read the rest of a body, for a moment: a client that still writes it would not come to read the answer."""
-    if b"expect" in headers:  # it waits to be told to send it
-        return
-    until = time.monotonic() + LINGER
-    try:
-        while (left := until - time.monotonic()) > 0:
-            message = await asyncio.wait_for(receive(), left)
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
-    except TimeoutError:
-        return
+def _check_single(names: list[bytes]) -> None:
+    """Refuse headers that mean one thing or another, depending on which of them is read."""
+    for name in SINGLE:
+        if (count := names.count(name)) > 1:
+            shown = name.decode().title()
+            raise Refused(400, "bad_input", f"the header {shown}: found {count}, expected one", close=True)
