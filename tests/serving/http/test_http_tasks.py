@@ -37,7 +37,7 @@ def trunk(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(trunk, tmp_path_factory):
-    """A run with the branches one and two, and the branch slots."""
+    """A run with the branches one and two, a link to two, and the branch slots."""
     folder = tmp_path_factory.mktemp("branches")
     saved(make(trunk, "sequence", seed=1), folder / "run" / "branches" / "one")
     saved(make(trunk, "sequence", seed=2), folder / "run" / "branches" / "two")
@@ -46,6 +46,7 @@ def folder(trunk, tmp_path_factory):
     narrow.trunk = replace(narrow.trunk, dtype="bf16")
     saved(narrow, folder / "narrow")
     (folder / "neither").mkdir()
+    (folder / "link").symlink_to("run/branches/two", target_is_directory=True)
     return folder
 
 
@@ -73,6 +74,9 @@ def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folde
     assert task.status_code == 200 and task.json() == client.get("/v1/tasks/slots").json()
     assert task.json()["labels"] == ["x", "y"] and task.json()["card"].startswith("# slots")
     assert client.put("/v1/tasks/two", json={"branch": "run"}).status_code == 201  # the task of that name in a run
+    assert client.put("/v1/tasks/other", json={"branch": "link"}).status_code == 201  # that one under another name
+    both = client.post("/v1/predict", json={"text": TEXTS[0], "tasks": ["two", "other"]}).json()["predictions"][0]
+    assert both["two"] == both["other"] and client.delete("/v1/tasks/other").status_code == 204
     found = client.post("/v1/predict", json={"text": TEXTS[0], "tasks": ["two"]}).json()["predictions"][0]["two"]
     (expected,) = Bundle.open([folder / "run/branches/two"], trunk=trunk).predict_written([TEXTS[0]])
     assert found == pytest.approx({key: expected["two"][key] for key in ("label", "score")}, abs=1e-5)
@@ -80,7 +84,7 @@ def test_a_task_of_the_folder_is_added_replaced_and_removed(client, trunk, folde
     assert names(client) == ["mood", "two"] and (folder / "slots" / "branch.json").is_file()
     changes = [told.facts for told in caplog.records if told.facts["method"] in ("PUT", "DELETE")]
     assert [(one["status"], one.get("task")) for one in changes] == [
-        (201, "slots"), (200, "slots"), (201, "two"), (204, "slots"), (404, None)
+        (201, "slots"), (200, "slots"), (201, "two"), (201, "other"), (204, "other"), (204, "slots"), (404, None)
     ]  # fmt: skip
     for name in names(client):
         client.delete(f"/v1/tasks/{name}")
@@ -130,7 +134,7 @@ def test_what_is_no_branch_of_this_trunk_is_refused_and_changes_nothing(client, 
         ({"branch": "../" + folder.name + "/slots"}, "found a name"),
         ({"branch": str(folder / "slots")}, "found a name"),
         ({"branch": "run/branches/one"}, "found a name"),
-        ({"branch": "run"}, "tasks one, two"),
+        ({"branch": "run"}, "tasks one, two, expected one with the task of that name, or with one task; under another name"),
         ({"branch": 3}, "branch: found a number, expected a string"),
         ({"folder": "slots"}, "found an unknown key; expected one of branch"),
         (files(foreign), "the upload: trained on"),

@@ -45,7 +45,10 @@ def load_folder(branches: Path | None, folder: str, task: str, bundle: Bundle) -
     chosen = inside[0] if len(inside) == 1 else next((one for one in inside if one.name == task), None)
     if chosen is None:
         names = ", ".join(one.name for one in inside)
-        raise BadInput(f"branch: found a run with the tasks {names}, expected one with the task of that name, or with one task")
+        raise BadInput(
+            f"branch: found a run with the tasks {names}, expected one with the task of that name, or with one task; under "
+            "another name one of them is served from an upload of its two files, or from a link to its folder beside the run"
+        )
     return _loaded(chosen, folder, bundle, chosen)
 
 
