@@ -179,6 +179,17 @@ def test_the_open_inference_protocol(address, alone):
     assert found == same and len(found) == 2
     both = [triton.InferRequestedOutput("prediction")]
     assert len(client.infer("mood", [given("text", [TEXT], True)], outputs=both).as_numpy("prediction")) == 1
+    classes = [triton.InferRequestedOutput("prediction", class_count=2)]
+    for more, said in (
+        (
+            {"outputs": classes},
+            r"outputs\[0\]\.parameters\.classification: found a number, expected none, as the output has the sc",
+        ),
+        ({"parameters": {"top_k": 2}}, "parameters: found an unknown key"),
+        ({"outputs": wanted, "timeout": 5}, "parameters: found an unknown key"),
+    ):
+        with pytest.raises(Exception, match=said):
+            client.infer("mood", [given("text", [TEXT])], **more)
     for missing in ("config", "versions/1", "foo"):
         answer = httpx.get(f"{address}/v2/models/mood/{missing}")
         assert answer.status_code == 404 and "no such address" in answer.json()["error"]

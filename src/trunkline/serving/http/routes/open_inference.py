@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_json
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -39,7 +40,7 @@ class Tensor(BaseModel):
     shape: Annotated[list[int], Field(min_length=1, max_length=2, fail_fast=True)]
     datatype: Literal["BYTES"]
     data: Texts | Annotated[list[Texts], Field(fail_fast=True)]
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = Field(None, description="What else there is to say of the tensor; not read.")
 
     def texts(self) -> list[str]:
         """The elements, in order; BadInput where `shape` is another one."""
@@ -52,12 +53,33 @@ class Tensor(BaseModel):
         return flat
 
 
+def _no_classes(value: Any) -> None:
+    raise ValueError("none, as the output has the score of every label")
+
+
+class OutputOptions(BaseModel):
+    """How an output is sent; others are refused, as nothing would come of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    binary_data: bool | None = Field(None, description="In binary form.")
+    content_type: Literal["str"] | None = Field(None, description="As MLServer's clients call strings.")
+    classification: Annotated[SkipJsonSchema[None], BeforeValidator(_no_classes)] = None  # `class_count` of Triton's client
+
+
 class Wanted(BaseModel):
     """An output that is asked for."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: OutputOptions | None = None
+
+
+class RequestOptions(BaseModel):
+    """How outputs are sent where they do not say so themselves; others are refused, as nothing would come of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    binary_data_output: bool = Field(False, description="In binary form.")
+    content_type: Literal["str"] | None = Field(None, description="As MLServer's clients call strings.")
 
 
 class InferRequest(BaseModel):
@@ -72,7 +94,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     inputs: Annotated[list[Tensor], Field(min_length=1, max_length=2, fail_fast=True)]
     outputs: Annotated[list[Wanted], Field(fail_fast=True)] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: RequestOptions | None = None
 
 
 class InferRoute(JsonRoute):
@@ -151,8 +173,8 @@ def _naming(what: str, row: int | None) -> str:
 def _binary(body: InferRequest) -> bool:
     """Whether the output is asked for in binary form."""
     output = next(iter(body.outputs or ()), None)
-    asked = (output.parameters or {}).get("binary_data") if output is not None else None
-    return bool(asked if asked is not None else (body.parameters or {}).get("binary_data_output", False))
+    asked = output.parameters.binary_data if output is not None and output.parameters is not None else None
+    return asked if asked is not None else body.parameters is not None and body.parameters.binary_data_output
 
 
 def _described(name: str, branch: Branch) -> dict[str, Any]:
