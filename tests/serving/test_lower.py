@@ -56,8 +56,8 @@ def counted(bundle, name, monkeypatch):
 def test_lower_blocks_are_run_once_for_all(bundle, monkeypatch):
     expected = bundle.predict_written(TEXTS)
     assert bundle.branches["upper"].source.can_begin_above  # found out once, by a small pass
-    upper, whole = counted(bundle, "upper", monkeypatch), counted(bundle, "whole", monkeypatch)
     with Engine(bundle) as engine:
+        upper, whole = counted(bundle, "upper", monkeypatch), counted(bundle, "whole", monkeypatch)
         answer = engine.answer(Request(TEXTS))
         assert upper == [0, len(TEXTS), len(TEXTS)] and whole == [len(TEXTS)] * 3
         for found, right in zip(answer.predictions, expected, strict=True):

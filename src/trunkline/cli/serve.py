@@ -157,7 +157,8 @@ def serve(
             )
         for sentence in [*bundle.findings, *_advice(bundle)]:
             tell(sentence)
-        engine = Engine(bundle, Limits(queue_tokens, batch_tokens, workers=divide_cores(bundle.trunk)))
+        with working("running what is served once, and compiling what was not"):
+            engine = Engine(bundle, Limits(queue_tokens, batch_tokens, workers=divide_cores(bundle.trunk)))
         del bundle  # the engine has its own, with stacked weights of its own
         address = address_of(listening)
 

@@ -26,7 +26,7 @@ from trunkline.model.bundle import Bundle
 from trunkline.model.plan import Plan
 from trunkline.serving.admission import Admission, weight
 from trunkline.serving.batch import Finished, Groups, present, run_batch
-from trunkline.serving.check import check_branch
+from trunkline.serving.check import check_branch, warm_up
 from trunkline.serving.observed import Computed, Observer, Presented, Tokenised
 from trunkline.serving.request import Answer, Expired, Job, Request
 from trunkline.serving.text_group import Part, Place, TooLong, parts
@@ -56,6 +56,8 @@ class Limits:
 class Engine:
     """Answers requests of any number of threads, from batches that it makes of all of them.
 
+    All branches are run once before it takes requests, and so is one that is added: no request waits for what is compiled.
+
     Args:
         bundle: the branches that it begins with.
         limits: of its queue and its batches.
@@ -66,6 +68,7 @@ class Engine:
         self.limits, self.observe = limits, observe
         self.admission = Admission(limits.queue_tokens, limits.workers)
         self._bundle = bundle.only(bundle.branches)
+        warm_up(self._bundle)
         self._changing = threading.Lock()  # of branches
         self._arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: Waiting[Place] = Waiting(limits.batch_tokens, limits.delay, keep=self._keep)
@@ -155,6 +158,8 @@ class Engine:
             change(bundle)
             if branch is not None:
                 check_branch(bundle, name)
+            for sentence in bundle.findings[len(self._bundle.findings) :]:
+                log.info(sentence)
             self._bundle = bundle
 
     def close(self, timeout: float | None = None) -> bool:
