@@ -121,12 +121,14 @@ class Resumed(Event):
 @dataclass(frozen=True)
 class TrainingStarted(Event):
     """Comes once layer states are there, after `Resumed`: `steps` of the optimiser in each of at most `epochs`, fewer where the
-    validation score does not improve in `patience` evaluations (None: all, as there are no more than so many).
+    validation score does not improve in `patience` evaluations (None: all, as there are no more than so many). `steps` is
+    of the first epoch; where batches are bounded by tokens, others have a few more or less (`varying`).
     """
 
     steps: int
     epochs: int
     patience: int | None = None
+    varying: bool = False
 
 
 @dataclass(frozen=True)

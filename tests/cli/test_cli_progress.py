@@ -189,6 +189,8 @@ def test_steps_time_and_the_star_are_explained():
         "epoch 1/2   100.0 s  mood f1 (hate) 0.5000*  about 2 min left",
     ]
     assert told(TrainingStarted(1, 1, patience=3))[0] == "1 epoch of 1 step"
+    about = "at most 20 epochs of about 28 steps (about 560 in all), ending early after 3 evaluations without a better score"
+    assert told(TrainingStarted(28, 20, patience=3, varying=True))[0] == about
     early = "at most 20 epochs of 28 steps (560 in all), ending early after 3 evaluations without a better score"
     assert told(TrainingStarted(28, 20, patience=3))[0] == early
 

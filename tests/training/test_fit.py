@@ -171,7 +171,7 @@ def test_early_stopping_keeps_the_best_weights(tiny_trunk_dir, rows, tmp_path):
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=30, patience=2, schedule="constant", learning_rate=0.05)
     told: list[Event] = []
     result = fit(values, run_dir=tmp_path / "run", subscribers=[told.append])
-    assert [event.patience for event in told if isinstance(event, TrainingStarted)] == [2]
+    assert [(event.patience, event.varying) for event in told if isinstance(event, TrainingStarted)] == [(2, True)]
     judged = [entry["tasks"]["mood"]["validation"] for entry in result.summary["history"]]
     scores = [(values["accuracy"], -values["loss"]) for values in judged]  # of equal scores, that with the smaller loss
     assert len(scores) < 30

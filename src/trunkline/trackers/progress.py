@@ -237,12 +237,13 @@ class FitProgress:
     @__call__.register
     def _(self, event: TrainingStarted) -> None:
         self._epochs, self._seconds, self._measured, self._what = event.epochs, 0.0, 0, ()  # another stage has another bar
-        total = f" ({event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
+        about = "about " if event.varying else ""
+        total = f" ({about}{event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
         epochs, early, self._patience = counted(event.epochs, "epoch"), "", event.patience or 0
         if event.patience is not None and event.epochs > 1:
             epochs = f"at most {epochs}"
             early = f", ending early after {counted(event.patience, 'evaluation')} without a better score"
-        self.line(f"{epochs} of {counted(event.steps, 'step')}{total}{early}")
+        self.line(f"{epochs} of {about}{counted(event.steps, 'step')}{total}{early}")
         self.line("* marks the best validation score so far, whose weights are kept")
 
     @__call__.register

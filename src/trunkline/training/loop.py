@@ -144,7 +144,8 @@ class Loop:
         self._estimate = Estimate(left, judged / max(trained, 1))
         evaluations = many if each == "epoch" else math.ceil(many * steps / each)
         stops = training.patience is not None and training.patience + 1 < evaluations  # the first is the best so far
-        self.publish(TrainingStarted(steps, many, training.patience if stops else None))
+        varying = many > 1 and training.batch_tokens is not None
+        self.publish(TrainingStarted(steps, many, training.patience if stops else None, varying))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""
