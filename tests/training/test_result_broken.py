@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trunkline.errors import BadInput
-from trunkline.training.result import read_result
+from trunkline.training.result import read_result, reads_pairs
 
 WHOLE = {"identity": "x", "trunk": {}, "rows": {}, "tasks": {"mood": {}}, "cost": {}}
 
@@ -22,3 +22,10 @@ def test_a_broken_result_is_refused(text, tmp_path):
 def test_a_whole_one_is_read(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(WHOLE))
     assert read_result(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize(("described", "expected"), [({"text_pair": "b"}, True), ({"text_pair": None}, False), ({}, False)])
+def test_a_branch_says_whether_it_reads_pairs(tmp_path, described, expected):
+    assert not reads_pairs(tmp_path)  # there is none any more
+    (tmp_path / "branch.json").write_text(json.dumps(described))
+    assert reads_pairs(tmp_path) == expected

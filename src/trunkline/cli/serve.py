@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +25,16 @@ from trunkline.cli.common import (
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
+    from trunkline.model.branch import Branch
     from trunkline.model.bundle import Bundle
 
 EXAMPLE = "play some jazz"
+
+
+def example(branches: Iterable[Branch]) -> dict[str, str]:
+    """A body that is answered: with a second text where no branch reads texts alone."""
+    alone = any(branch.text_pair is None for branch in branches)
+    return {"text": EXAMPLE} if alone else {"text": EXAMPLE, "pair": EXAMPLE}
 
 
 def _advice(bundle: Bundle) -> list[str]:
@@ -167,7 +176,7 @@ def serve(
                 print_json({"address": address, "tasks": list(engine.branches)})
                 return
             key = "-H 'Authorization: Bearer KEY' " if settings.covered else ""
-            body = f"-H 'Content-Type: application/json' -d '{{\"text\": \"{EXAMPLE}\"}}'"
+            body = f"-H 'Content-Type: application/json' -d '{json.dumps(example(engine.branches.values()))}'"
             out().print(f"serving {', '.join(engine.branches)} on {address}", soft_wrap=True, markup=False)
             out().print(f"curl {address}/v1/predict {key}{body}", soft_wrap=True, markup=False)
 

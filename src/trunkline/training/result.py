@@ -42,6 +42,12 @@ def trained_in_memory(run: Path) -> bool:
     return config.is_file() and MARK in config.read_text(encoding="utf-8")
 
 
+def reads_pairs(branch: Path) -> bool:
+    """Whether a branch, if it is still there, was trained on pairs of texts."""
+    file = branch / "branch.json"
+    return file.is_file() and read_object(file).get("text_pair") is not None
+
+
 def weighs_layers(task: Mapping[str, Any]) -> bool:
     """Whether a branch has several layers to share its weight out over. All of it on the one that there is says nothing."""
     return len(task.get("layers", ())) > 1

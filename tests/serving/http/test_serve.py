@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from bundletools import make
@@ -20,6 +21,7 @@ from clitools import invoke
 from tiny import tiny_bert
 
 from trunkline.cli.common import working
+from trunkline.cli.serve import example
 from trunkline.model.branch import save_branch
 from trunkline.trunk.load import load_trunk
 
@@ -35,6 +37,11 @@ def branch(tmp_path_factory):
     made.task.name = "mood"
     save_branch(made, folder / "mood")
     return folder / "mood"
+
+
+@pytest.mark.parametrize(("columns", "keys"), [([None], ["text"]), (["b"], ["text", "pair"]), (["b", None], ["text"])])
+def test_the_example_has_a_second_text_where_none_reads_texts_alone(columns, keys):
+    assert list(example(SimpleNamespace(text_pair=column) for column in columns)) == keys
 
 
 def run_server(folder, branch):
