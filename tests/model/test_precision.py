@@ -153,7 +153,7 @@ def test_what_is_allowed_is_checked_on_texts_and_reported(saved):
         assert (dtype, backend) == read
 
 
-@pytest.mark.parametrize("given", [{"dtype": "fp32"}, {"backend": "onnx"}, {"backend": "openvino", "dtype": "fp32"}])
+@pytest.mark.parametrize("given", [{"dtype": "fp32"}, {"backend": "onnx"}])
 def test_in_fp32_the_answer_to_a_text_does_not_depend_on_the_texts_beside_it(saved, given):
     with pytest.warns(UserWarning, match="narrow was trained on bf16"):
         bundle = Bundle.open(saved("narrow", "probe", "bf16"), device="cpu", allow_precision_change=GIVEN, **given)
