@@ -30,6 +30,7 @@ log = logging.getLogger("trunkline.serving")
 BACKLOG = 2048
 IDLE = 5.0  # seconds without a request after which freed memory is given back
 SWITCH = 0.001  # seconds after which a thread hands on the interpreter: the event loop waits for the engine's threads less long
+COLLECTING = (50_000, 20, 50)  # objects that are new, and collections of the younger ones, before garbage is collected
 CLOSING = 5.0  # seconds that connections are given to close once all requests are answered
 
 
@@ -96,14 +97,30 @@ def serve_engine(
     )
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)
-    gc.collect()
-    gc.freeze()  # collections look no more at what the libraries have made, which stops all threads for more than 0.1 s
     try:
-        Server(config).run([listening])
+        with few_collections():
+            Server(config).run([listening])
     finally:
-        gc.unfreeze()
         sys.setswitchinterval(before)
         listening.close()
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Within it, garbage is collected less often, and not looked for in what the libraries have made.
+
+    A collection stops all threads: through everything for more than 0.1 s; and through the requests that wait, as often as by
+    default, for three tenths of what the event loop does under overload (benchmarks/LOG.md).
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTING)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 async def give_back_when_idle(admission: Admission, seconds: float = IDLE) -> None:
