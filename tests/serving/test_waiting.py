@@ -36,12 +36,16 @@ def test_a_batch_has_the_oldest_text_and_those_next_to_it_in_length(drawn, batch
 
 @given(LENGTHS, st.integers(1, 200))
 def test_every_text_is_taken_once_and_the_oldest_first(drawn, batch_tokens):
-    waiting = Waiting(batch_tokens, 0.0)
-    waiting.put(texts_of(drawn))
+    waiting, texts = Waiting(batch_tokens, 0.0), texts_of(drawn)
+    waiting.put(texts)
     waiting.close()
     left, taken = list(range(len(drawn))), []
-    while (batch := waiting.take()) is not None:
+    while (found := waiting.take()) is not None:
+        batch, most = found
         assert left[0] in batch  # so no text waits for one that came after it, but those of its own batch
+        eighth = sum(texts[number].tokens for number in left) // 8
+        assert most == max(batch_tokens, min(eighth, 4 * batch_tokens))  # larger ones only where many are left behind
+        assert len(batch) == 1 or padded([texts[number] for number in batch]) <= most
         left = [number for number in left if number not in batch]
         taken += batch
     assert sorted(taken) == list(range(len(drawn)))
@@ -53,8 +57,8 @@ def test_texts_that_nobody_waits_for_are_dropped(drawn, gone):
     waiting.put(texts_of(drawn))
     waiting.close()
     taken = []
-    while (batch := waiting.take()) is not None:
-        taken += batch
+    while (found := waiting.take()) is not None:
+        taken += found[0]
     assert sorted(taken) == [number for number in range(len(drawn)) if number not in gone]
 
 
@@ -62,7 +66,7 @@ def test_dropped_texts_make_room_for_others_that_are_asked_about_too():
     waiting = Waiting(1, 0.0, keep=lambda number: number == 0)
     waiting.put([Text(number, 1, 1) for number in (1, *range(1, 20), 0)])
     waiting.close()
-    assert waiting.take() == [0] and waiting.take() is None
+    assert waiting.take() == ([0], 1) and waiting.take() is None
 
 
 def test_a_batch_waits_for_texts_that_are_expected():
@@ -77,4 +81,4 @@ def test_a_batch_waits_for_texts_that_are_expected():
     waiting.put([Text("second", 5, 5)])
     waiting.expect(-1)
     thread.join(30)
-    assert taken == [["first", "second"]]
+    assert taken == [(["first", "second"], 100)]

@@ -42,7 +42,7 @@ class Limits:
 
     Attributes:
         queue_tokens: tokens of the requests that are in the engine from which on more are refused.
-        batch_tokens: tokens of a batch, padding included.
+        batch_tokens: tokens of a batch, padding included; more where many texts wait (see `Waiting`).
         delay: seconds that a text may wait for others to fill its batch, while others are being tokenised.
         workers: threads that compute, each a batch of its own.
     """
@@ -223,11 +223,11 @@ class Engine:
 
     def _compute(self) -> None:
         groups = Groups()
-        while (texts := self._waiting.take()) is not None:
-            now = time.monotonic()
+        while (taken := self._waiting.take()) is not None:
+            (texts, tokens), now = taken, time.monotonic()
             for text in texts:
                 text.job.first_batch = text.job.first_batch or now
-            self._run(texts, groups)
+            self._run(texts, groups, tokens)
         with self._counting:
             self._working -= 1
             last = not self._working
@@ -235,16 +235,16 @@ class Engine:
             self._computed.put(None)
             self._slow.put(None)
 
-    def _run(self, texts: list[Place], groups: Groups) -> None:
+    def _run(self, texts: list[Place], groups: Groups, batch_tokens: int) -> None:
         try:
-            finished, measured = run_batch(texts, groups, self.limits.batch_tokens)
+            finished, measured = run_batch(texts, groups, batch_tokens)
         except Exception as error:
             jobs = list(dict.fromkeys(text.job for text in texts))
             if len(jobs) == 1:
                 _fail(jobs[0], _told(error))
                 return
             for job in jobs:  # what is wrong with one request is not the others' fault
-                self._run([text for text in texts if text.job is job], groups)
+                self._run([text for text in texts if text.job is job], groups, batch_tokens)
             return
         self.admission.computed(measured.tokens, measured.seconds)
         with self._counting:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 WINDOW_BATCHES = 8  # texts of so many batches are sorted by length
+LARGER = 4  # times the usual tokens that a batch may have while more than WINDOW_BATCHES of them wait
 
 
 @dataclass(eq=False)
@@ -29,7 +30,9 @@ class Waiting(Generic[T]):
     """A queue of texts, from any number of threads to one that computes.
 
     Args:
-        batch_tokens: padded tokens that a batch should not exceed; a longer text is a batch of its own.
+        batch_tokens: padded tokens that a batch should not exceed; a longer text is a batch of its own. Where many texts wait,
+            it is up to LARGER times as many: then larger batches keep nobody waiting for nothing, and are faster, as the
+            threads that compute wait for the interpreter once an operation (benchmarks/LOG.md).
         delay: seconds that the oldest text may wait for others to fill its batch, while others are expected.
         keep: told of each text before it is put into a batch; False drops it.
     """
@@ -37,6 +40,7 @@ class Waiting(Generic[T]):
     def __init__(self, batch_tokens: int, delay: float, keep: Callable[[T], bool] = lambda text: True) -> None:
         self.batch_tokens, self.delay, self.keep = batch_tokens, delay, keep
         self._texts: deque[Text[T]] = deque()
+        self._tokens = 0  # of these texts
         self._changed = threading.Condition()
         self._expected = 0
         self._closed = False
@@ -54,6 +58,7 @@ class Waiting(Generic[T]):
         """Add texts, in order."""
         with self._changed:
             self._texts.extend(texts)
+            self._tokens += sum(text.tokens for text in texts)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -62,15 +67,16 @@ class Waiting(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def take(self) -> list[T] | None:
-        """Wait for texts, and return the next batch; None once it is closed and empty."""
+    def take(self) -> tuple[list[T], int] | None:
+        """Wait for texts, and return the next batch and how many tokens it may have; None once it is closed and empty."""
         with self._changed:
             while True:
                 self._drop()
                 if self._texts:
                     left = self._texts[0].since + self.delay - time.monotonic()
                     if self._closed or left <= 0 or not self._expected or self._full():
-                        return [text.what for text in self._batch()]
+                        budget = self._budget()
+                        return [text.what for text in self._batch(budget)], budget
                     self._changed.wait(left)
                 elif self._closed:
                     return None
@@ -80,7 +86,7 @@ class Waiting(Generic[T]):
     def _drop(self) -> None:
         """Without those that nobody waits for, as far as the next batch is chosen from."""
         while True:
-            window = self._window()
+            window = self._window(self._budget())
             kept = [text for text in window if self.keep(text.what)]
             if len(kept) == len(window):
                 return
@@ -94,12 +100,16 @@ class Waiting(Generic[T]):
                 return True
         return False
 
-    def _window(self) -> list[Text[T]]:
+    def _budget(self) -> int:
+        """Tokens that the next batch should not exceed."""
+        return max(self.batch_tokens, min(self._tokens // WINDOW_BATCHES, LARGER * self.batch_tokens))
+
+    def _window(self, batch_tokens: int) -> list[Text[T]]:
         """The oldest texts, of about WINDOW_BATCHES batches."""
         found: list[Text[T]] = []
         tokens = 0
         for text in self._texts:
-            if found and tokens >= WINDOW_BATCHES * self.batch_tokens:
+            if found and tokens >= WINDOW_BATCHES * batch_tokens:
                 break
             found.append(text)
             tokens += text.tokens
@@ -108,13 +118,14 @@ class Waiting(Generic[T]):
     def _put_back(self, window: list[Text[T]], kept: list[Text[T]]) -> None:
         """Replace the texts of the window, the first ones of the queue, by those that are kept."""
         for _ in window:
-            self._texts.popleft()
+            self._tokens -= self._texts.popleft().tokens
         self._texts.extendleft(reversed(kept))
+        self._tokens += sum(text.tokens for text in kept)
 
-    def _batch(self) -> list[Text[T]]:
+    def _batch(self, batch_tokens: int) -> list[Text[T]]:
         """Take out the next batch."""
-        window = self._window()
-        chosen = set(map(id, next_batch(window, self.batch_tokens)))
+        window = self._window(batch_tokens)
+        chosen = set(map(id, next_batch(window, batch_tokens)))
         rest = [text for text in window if id(text) not in chosen]
         self._put_back(window, rest)
         return [text for text in window if id(text) in chosen]
