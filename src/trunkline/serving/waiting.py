@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 WINDOW_BATCHES = 8  # texts of so many batches are sorted by length
-LARGER = 4  # times the usual tokens that a batch may have while more than WINDOW_BATCHES of them wait
+LARGER = 2  # times the usual tokens that a batch may have while more than WINDOW_BATCHES of them wait
 
 
 @dataclass(eq=False)
