@@ -21,6 +21,8 @@ def make(name: str, level: str = "text", size: int = 3, trunk: TrunkShape = TRUN
     for vector in ("p", "s", "gamma"):
         if hasattr(branch, vector):
             torch.nn.init.normal_(getattr(branch, vector), std=0.1)
+    if hasattr(branch, "nu"):
+        torch.nn.init.uniform_(branch.nu)
     if getattr(branch, "path", None) is not None:
         for tensor in (branch.path.weight, branch.path.mean, branch.path.scale):
             torch.nn.init.normal_(tensor, std=0.1)

@@ -22,13 +22,16 @@ TEXT = {
     "positions first": ("adalayers", {**ADA, "positions": True, "positions_first": True}),
     "linear": ("adalayers", {**ADA, "head": "linear", "activation": "none"}),
     "single": ("single_layer", {**ADA, "layer": 2}),
+    "lowest nu": ("variability", {**ADA, "layers": "1-4"}),
+    "features": ("head2toe", {}),
+    "features of the last": ("head2toe", {"pooling": "last", "fraction": 0.02}),
     "mix": ("scalar_mix", {}),
     "normed mix": ("scalar_mix", {"layer_norm": True, "layers": [0, 4]}),
     "cls": ("scalar_mix", {"pooling": "cls"}),
     "last": ("probe", {"layer": 3, "pooling": "last"}),
     "probe": ("probe", {}),
 }
-UNIT = {name: value for name, value in TEXT.items() if name not in ("cls", "last")}
+UNIT = {name: value for name, value in TEXT.items() if name not in ("cls", "last", "features of the last")}
 
 
 def branches(level):

@@ -101,6 +101,13 @@ def test_a_task_with_one_layer_to_read_has_no_bars():
     assert "plain" not in text and "mixed reads layer 1" in text and "not read" in text
 
 
+def test_what_is_known_of_each_layer_is_a_table_of_all_tasks():
+    tasks = {"a": {"by_layer": {"nu": {"0": 12.34567, "10": 3.0}}}, "b": {}, "c": {"by_layer": {"features": {"2": 7}}}}
+    lines = [line.split() for line in printed(show.by_layer(tasks)).splitlines() if line.strip() and line.strip()[0] != "─"]
+    assert lines == [["layer", "a:", "nu", "c:", "features"], ["0", "12.35"], ["2", "7"], ["10", "3"]]
+    assert "a: nu" not in printed(show.by_layer({"a": tasks["a"]})) and "nu" in printed(show.by_layer({"a": tasks["a"]}))
+
+
 def test_titles_are_on_one_line_where_the_terminal_is_wide_enough():
     shares = {"1": {"a": 0.25, "b": 0.75}}
     assert printed(show.attention("scenario", shares)).splitlines()[0] == "scenario: attention over adapters, by block"

@@ -17,6 +17,7 @@ METHODS = {
     "probe, first token": {"name": "probe", "pooling": "cls"},
     "scalar_mix": {"name": "scalar_mix"},
     "scalar_mix, normalised last tokens": {"name": "scalar_mix", "pooling": "last", "layer_norm": True},
+    "head2toe": {"name": "head2toe", "selection_steps": 20},
     "adalayers": {"name": "adalayers", "dim": 16, "heads": 2, "alpha": 4},
 }
 

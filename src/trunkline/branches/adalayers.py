@@ -7,7 +7,7 @@
 Then a head (heads.py), and for texts beside it a linear map of the pooled states (linear_path.py). Only the `top_layers`
 largest p may be kept. Components of p~ at or below `cutoff` become 0 and the rest is renormalised, and those layers are not
 read. `entropy` times H(p~) / l, for l layers, may be added to the loss. F is summed layer by layer, so a branch costs one
-(N, k) tensor.
+(N, k) tensor. p may also start such that p~ is in proportion to 1 / nu of each layer (nu.py).
 
 The published code (github.com/alexdremov/adalayers) is followed where the text says otherwise or nothing; docs/methods.md
 has the differences.
@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trunkline.branches.examples import Asked, Examples
 from trunkline.branches.fold import (
     ActivationName,
     BranchConfig,
@@ -34,11 +35,13 @@ from trunkline.branches.fold import (
 )
 from trunkline.branches.heads import FeatureHead, FeedForwardActivation, HeadKind
 from trunkline.branches.linear_path import LinearPath
+from trunkline.branches.nu import nu_by_layer, refuse_numbers
 from trunkline.branches.products import linear
 from trunkline.branches.stack import LayerSum, Stack, Sums
 from trunkline.inputs.batching import Layout
 
 Carry = tuple[LayerSum, Stack, Sums]
+SMALLEST_NU = 1e-6  # of classes without any variability within
 
 
 class FeatureConfig(BranchConfig):
@@ -69,11 +72,16 @@ class FeatureConfig(BranchConfig):
 class AdaLayersConfig(FeatureConfig):
     """`method: {name: adalayers}`."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("start",)
+
     name: Literal["adalayers"] = "adalayers"
     layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
     alpha: float = Field(16.0, gt=0, description="sharpness of softmax(alpha * p)")
     top_layers: int | None = Field(None, ge=1, description="read only so many layers, those with the largest weights")
     cutoff: float = Field(0.01, ge=0, lt=1, description="layers whose weight is at or below are dropped")
+    start: Literal["equal", "variability"] = Field(
+        "equal", description="initial weights of the layers: equal, or in proportion to 1 / nu of each (method variability)"
+    )
     entropy: float = Field(
         0.0, description="lambda: this times the entropy of the weights, divided by the number of layers, is added to the loss"
     )
@@ -84,13 +92,18 @@ class AdaLayers(SideBranch):
     """See the module's docstring."""
 
     Config: ClassVar[type[FeatureConfig]] = AdaLayersConfig
+    COMPARES: ClassVar[str] = "method.start"  # the key that asks for nu
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)
         self.layers = self._choose()
         self.p = nn.Parameter(torch.zeros(len(self.layers)))
+        if self._compares():
+            self.nu: Tensor
+            refuse_numbers(output.numbers, self.COMPARES)
+            self.register_buffer("nu", torch.zeros(len(self.layers)))
         # A parameter per layer: a layer that is not read gets no gradient, and so costs and changes nothing.
-        self.projections = nn.ParameterDict({str(layer): torch.empty(config.dim, trunk.hidden_size) for layer in self.layers})
+        self.projections = nn.ParameterDict({key: torch.empty(config.dim, trunk.hidden_size) for key in self._projected()})
         for weight in self.projections.values():
             nn.init.kaiming_uniform_(weight, a=5**0.5)  # as nn.Linear
         unit = output.level == "unit"
@@ -111,6 +124,14 @@ class AdaLayers(SideBranch):
 
     def _choose(self) -> tuple[int, ...]:
         return choose_layers(self.config.layers, self.trunk)
+
+    def _compares(self) -> bool:
+        """Whether nu of every layer is measured before training."""
+        return bool(self.config.start == "variability")
+
+    def _projected(self) -> list[str]:
+        """The names of the projections."""
+        return [str(layer) for layer in self.layers]
 
     def distribution(self) -> tuple[tuple[int, ...], Tensor]:
         """The layers that are read, and their renormalised weights, differentiable in p.
@@ -160,6 +181,21 @@ class AdaLayers(SideBranch):
     def standardise(self, moments: Mapping[int, tuple[Tensor, Tensor]]) -> None:
         if self.path is not None:
             self.path.standardise(moments)
+
+    def examines(self) -> Asked | None:
+        return Asked(self.layers, "content") if self._compares() else None
+
+    @torch.no_grad()
+    def examine(self, examples: Examples) -> None:
+        """Measure nu, and let the distribution begin in proportion to 1 / nu."""
+        self.nu.copy_(nu_by_layer(examples, self.layers))
+        logits = -self.nu.clamp(min=SMALLEST_NU).log()
+        self.p.copy_((logits - logits.mean()) / self.config.alpha)
+
+    @torch.no_grad()
+    def by_layer(self) -> dict[str, dict[int, float]]:
+        measured = self._compares() and bool(self.nu.any())
+        return {"nu": dict(zip(self.layers, self.nu.tolist(), strict=True))} if measured else {}
 
     def penalty(self) -> Tensor | float:
         """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over."""

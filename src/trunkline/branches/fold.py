@@ -20,6 +20,7 @@ from trunkline.inputs.batching import Layout, Pooling
 from trunkline.registry import Registry
 
 if TYPE_CHECKING:
+    from trunkline.branches.examples import Asked, Examples
     from trunkline.branches.stack import LayerSum
 
 # What `method:` of a config may name: the side branches of this package, and what higher packages add.
@@ -45,10 +46,12 @@ class TrunkShape:
 
 @dataclass(frozen=True)
 class Output:
-    """What the task asks of the head: logits per text or per unit (a word), and how many."""
+    """What the task asks of the head: logits per text or per unit (a word), how many, and whether they are numbers (of a
+    regression) and not scores of labels."""
 
     level: Literal["text", "unit"]
     size: int
+    numbers: bool = False
 
 
 class LayerState:
@@ -123,6 +126,7 @@ class BranchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     LEARNING_RATE: ClassVar[float] = 1e-3  # at its peak, where `training.learning_rate` is not given
+    LATER: ClassVar[tuple[str, ...]] = ()  # keys that earlier versions did not have
 
     @classmethod
     def upgrade(cls, section: dict[str, Any], schema: int) -> dict[str, Any]:
@@ -210,11 +214,26 @@ class SideBranch(nn.Module):
     def standardise(self, moments: Mapping[int, tuple[Tensor, Tensor]]) -> None:
         """Take note of the mean and the standard deviation of pooled states over training texts, (K,) each, by layer."""
 
+    def examines(self) -> Asked | None:
+        """The states of training examples that it wants to see before it is trained; None: none."""
+        return None
+
+    def examine(self, examples: Examples) -> None:
+        """Measure and choose, by what `examines` asks for; drawn by the seed of the run. What is found goes into buffers.
+
+        Raises:
+            BadInput: these examples are not fit for it.
+        """
+
     def bind(self, model: nn.Module) -> None:
         """Use the parts of `model` that this head shares with the trunk below it, such as a pooler."""
 
     def layer_weights(self) -> dict[int, float]:
         """How much each layer counts, for reports; they sum to 1. Layers that count nothing are there with 0."""
+        return {}
+
+    def by_layer(self) -> dict[str, dict[int, float]]:
+        """What else it has measured or chosen of its layers, by what that is called, for reports."""
         return {}
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:

@@ -82,6 +82,17 @@ class FeatureHead(nn.Module):
         return HeadStack([self], None)(features[:, None], layout, [rows])[0]
 
 
+def pooling_for(pooling: PoolingKey | None, output: Output) -> PoolingKey:
+    """How rows are pooled for a task: as asked, or in the usual way of its level. BadInput if it is one of the other level."""
+    found: PoolingKey = pooling or ("mean" if output.level == "text" else "token")
+    if (found == "token") != (output.level == "unit"):
+        expected = (
+            "token, as the task labels words" if output.level == "unit" else "cls, mean or last, as the task labels texts"
+        )
+        raise BadInput(f"found {found}, expected {expected}", key="method.pooling")
+    return found
+
+
 class PooledHead(nn.Module):
     """Pool the tokens of each text, or pick the units' own, then dropout and a linear map.
 
@@ -95,12 +106,7 @@ class PooledHead(nn.Module):
 
     def __init__(self, width: int, output: Output, pooling: PoolingKey | None, dropout: float) -> None:
         super().__init__()
-        self.pooling: PoolingKey = pooling or ("mean" if output.level == "text" else "token")
-        if (self.pooling == "token") != (output.level == "unit"):
-            expected = (
-                "token, as the task labels words" if output.level == "unit" else "cls, mean or last, as the task labels texts"
-            )
-            raise BadInput(f"found {self.pooling}, expected {expected}", key="method.pooling")
+        self.pooling = pooling_for(pooling, output)
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(width, output.size)
 

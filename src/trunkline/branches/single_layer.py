@@ -37,6 +37,9 @@ class SingleLayer(AdaLayers):
     def _choose(self) -> tuple[int, ...]:
         return (choose_layer(self.config.layer, self.trunk),)
 
+    def _compares(self) -> bool:
+        return False
+
     def distribution(self) -> tuple[tuple[int, ...], Tensor]:
         return self.layers, self.one
 

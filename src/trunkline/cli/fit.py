@@ -177,6 +177,8 @@ def show_scores(summary: dict[str, Any]) -> None:
     console.print(show.scores(summary["tasks"]))
     if any(map(weighs_layers, summary["tasks"].values())):
         console.print(show.layers_of(summary["tasks"]))
+    if any(task.get("by_layer") for task in summary["tasks"].values()):
+        console.print(show.by_layer(summary["tasks"]))
 
 
 def show_run(summary: dict[str, Any]) -> None:

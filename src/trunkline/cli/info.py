@@ -209,6 +209,8 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
             console.print(part)
     if weighs_layers(facts):
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
+    if facts["by_layer"]:
+        console.print(show.by_layer({facts["task"]: facts}))
 
 
 def _show_trunk(facts: dict[str, Any], console: Console) -> None:

@@ -145,6 +145,17 @@ def layers_of(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     return _SideBySide(parts)
 
 
+def by_layer(tasks: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """What branches have measured or chosen of each layer: a row for each layer, a column for each task and measure."""
+    named = {name: task["by_layer"] for name, task in tasks.items() if task.get("by_layer")}
+    columns = {(name, what): values for name, found in named.items() for what, values in found.items()}
+    made = table(">layer", *(f">{name}: {what}" if len(tasks) > 1 else f">{what}" for name, what in columns))
+    for layer in sorted({int(layer) for values in columns.values() for layer in values}):
+        cells = (values.get(str(layer)) for values in columns.values())
+        made.add_row(str(layer), *("" if cell is None else f"{cell:.4g}" for cell in cells))
+    return made
+
+
 class _SideBySide:
     """Parts in columns on a terminal, one below the other where lines have no end."""
 

@@ -28,6 +28,9 @@ def branch_facts(path: Path) -> dict[str, Any]:
         "bytes": directory_bytes(path),
         "layers": {str(layer): share for layer, share in branch.layer_weights().items()},
         "reads": list(branch.module.wanted()),
+        "by_layer": {
+            what: {str(layer): value for layer, value in found.items()} for what, found in branch.module.by_layer().items()
+        },
         "trunk": asdict(branch.trunk),
         "max_length": branch.max_length,
         "precision": branch.precision,

@@ -35,7 +35,7 @@ def make_part(task: Task, config: Any, trunk: TrunkShape, seed: int) -> Part:
 
 def build_branch(config: Any, trunk: TrunkShape, task: Task) -> SideBranch:
     """The module that `config` (a method's Config) describes, for a trunk of this shape and this task's outputs."""
-    return methods.get(config.name)(config, trunk, Output(task.answers.level, task.outputs))
+    return methods.get(config.name)(config, trunk, Output(task.answers.level, task.outputs, task.named_labels is None))
 
 
 def named_weights(branch: nn.Module, criterion: nn.Module) -> dict[str, Tensor]:

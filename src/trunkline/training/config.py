@@ -69,6 +69,9 @@ class RunConfig(Section):
         del values["trackers"]
         _leave_out_later(self.trunk, values["trunk"])
         _leave_out_later(self.data, values["data"])
+        _leave_out_later(self.method, values["method"])
+        if isinstance(head := getattr(self.method, "head", None), BaseModel):  # of a tuner
+            _leave_out_later(head, values["method"]["head"])
         for name, task in self.tasks.items():
             _leave_out_later(task, values["tasks"][name])
             if task.data is not None:

@@ -27,6 +27,7 @@ from trunkline.training.checkpoint import noted_states
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, count_parameters
+from trunkline.training.examples import examine, special_ids
 from trunkline.training.feeds import Feeds
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
@@ -168,6 +169,9 @@ class Run:
                 shared.append(SharedTexts(*feeds))
         if not checkpoint.exists():  # which holds what was measured
             standardise(learners.values(), shared, self.config.training.seed)
+            with self.clock.part("training"):
+                special = special_ids(self.trunk.tokenizer)
+                examine(learners.values(), shared, self.config.training.seed, special, self.accelerator)
         return Loop(
             learners,
             shared,

@@ -217,6 +217,8 @@ class Training:
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
             }
+            if by_layer := part.branch.by_layer():
+                tasks[name]["by_layer"] = {what: {str(i): value for i, value in own.items()} for what, own in by_layer.items()}
             if attention := source.attention():
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         for finding in self._told(stage, [], tasks):
