@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
-OTHERS = {Path(__file__).name, "against.py"}  # compares two commits
+OTHERS = {Path(__file__).name, "against.py", "attach_architectures.py"}  # compares two commits; writes a table of the docs
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:

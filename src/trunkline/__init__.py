@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_project.py holds the two lists together
     from trunkline.errors import BadInput as BadInput
     from trunkline.errors import TrunklineError as TrunklineError
+    from trunkline.model.attached import attach as attach
     from trunkline.model.branch import load_branch as load_branch
     from trunkline.model.bundle import Bundle as Bundle
     from trunkline.training.fit import fit as fit
     from trunkline.trunk.load import load_trunk as load_trunk
-    from trunkline.trunk.stream import attach as attach
+    from trunkline.trunk.stream import read_layers as read_layers
 
 __version__ = "0.1.0"
 
@@ -32,10 +33,11 @@ _PUBLIC = {
     "BadInput": "trunkline.errors",
     "Bundle": "trunkline.model.bundle",
     "TrunklineError": "trunkline.errors",
-    "attach": "trunkline.trunk.stream",
+    "attach": "trunkline.model.attached",
     "fit": "trunkline.training.fit",
     "load_branch": "trunkline.model.branch",
     "load_trunk": "trunkline.trunk.load",
+    "read_layers": "trunkline.trunk.stream",
 }
 
 __all__ = ["__version__", *_PUBLIC]

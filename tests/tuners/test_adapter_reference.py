@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
-from trunkline.trunk.stream import attach
+from trunkline.trunk.stream import read_layers
 from trunkline.tuners.adapter import Adapter, AdapterConfig
 from trunkline.tuners.adapters.files import import_bin, read_adapter
 from trunkline.tuners.adapters.heads import read_head, write_head
@@ -82,7 +82,7 @@ def tuner_of(case: Case, told: dict, folder: Path) -> Adapter | Fusion:
 def computed(model, stack: str) -> torch.Tensor:
     found: dict[int, torch.Tensor] = {}
     layers = range(len(find_taps(model, stack).states) + 1)
-    with torch.no_grad(), attach(model, layers, lambda i, state: found.__setitem__(i, state.clone()), stack=stack):
+    with torch.no_grad(), read_layers(model, layers, lambda i, state: found.__setitem__(i, state.clone()), stack=stack):
         model(**INPUTS)
     return torch.stack([found[i] for i in layers])
 

@@ -147,6 +147,9 @@ class SideBranch(nn.Module):
     """
 
     Config: ClassVar[type[BaseModel]]
+    # Whether every tensor of its carry has one row for each token, computed of that token's states alone: then what was read
+    # of consecutive parts of a text can be put together. A class that overrides `read` or `finish` declares it anew.
+    per_token: ClassVar[bool] = False
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__()

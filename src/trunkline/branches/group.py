@@ -147,6 +147,13 @@ def pooling_of(branch: SideBranch) -> Pooling | None:
     return branch.reads_pooled() if _speaks_for(type(branch), "reads_pooled", "read", "finish") else None
 
 
+def reads_per_token(branch: SideBranch) -> bool:
+    """Whether what it has read of consecutive parts of texts can be put together (carried.py)."""
+    return declared(branch) is not None or (
+        type(branch).per_token and _speaks_for(type(branch), "per_token", "read", "finish")
+    )
+
+
 def has_dense(branch: SideBranch) -> bool:
     """Whether the branch has a padded form (`SideBranch.dense`) that computes what it reads and finishes now."""
     return _speaks_for(type(branch), "dense", "read", "finish")

@@ -31,6 +31,7 @@ class Probe(SideBranch):
     """logits = W pool(Z_layer) + b."""
 
     Config: ClassVar[type[BranchConfig]] = ProbeConfig
+    per_token: ClassVar[bool] = True
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)

@@ -49,6 +49,7 @@ class ScalarMix(SideBranch):
     """See the module's docstring."""
 
     Config: ClassVar[type[BranchConfig]] = ScalarMixConfig
+    per_token: ClassVar[bool] = True
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)

@@ -161,7 +161,7 @@ def cut_tokens(
         tokens = ranges(offsets_of(first.counts)[found.text] + found.own_begin, own)
         rows = ranges(starts + before + found.own_begin - found.begin, own)
         assert first.spans is not None
-        unit_rows = _find_units(first.spans[tokens], rows, units)
+        unit_rows = find_units(first.spans[tokens], rows, units)
     return Encoded(
         ids,
         offsets,
@@ -210,7 +210,7 @@ def _of_pairs(one: np.ndarray, two: np.ndarray, room: int, left: bool) -> _Seque
     return _Sequences(np.arange(len(one)), begin, kept_one, begin, begin + kept_one, (begin_two, kept_two))
 
 
-def _find_units(spans: np.ndarray, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
+def find_units(spans: np.ndarray, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return the row of each unit's first sub-word: (U,), -1 where there is none.
 
     Args:

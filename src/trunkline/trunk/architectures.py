@@ -8,6 +8,7 @@ last state is the one after it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -67,12 +68,14 @@ class Taps:
         first: block 1; its input is state 0.
         states: `states[i - 1]` is the module whose output is state i; a shared block is listed each time it runs.
         blocks: `blocks[i - 1]` is block i itself, which is not always the module that makes its state.
+        entry: the module that is given the token ids and their mask: the root, or the base model around it.
     """
 
     root: nn.Module
     first: nn.Module
     states: tuple[nn.Module, ...] = field(repr=False)
     blocks: tuple[nn.Module, ...] = field(repr=False)
+    entry: nn.Module = field(repr=False)
 
 
 def _albert_blocks(stack: Any) -> list[nn.Module]:
@@ -142,15 +145,21 @@ def _known_models(model: nn.Module) -> Iterator[PreTrainedModel]:
             yield module
 
 
+def model_within(model: nn.Module) -> PreTrainedModel:
+    """The model of a known architecture that `model` is or wraps; BadInput if there is none."""
+    found = next(_known_models(model), None)
+    if found is None:
+        raise BadInput(f"{type(model).__name__}: unknown architecture; expected one of {', '.join(ARCHITECTURES)}")
+    return found
+
+
 def find_taps(model: nn.Module, stack: StackName = "encoder") -> Taps:
     """Find the modules whose outputs are the layer states of `model`: a bare model, one with any head, or a wrapped one.
 
     Raises:
         BadInput: no model of a known architecture in it, or it has no such stack.
     """
-    found = next(_known_models(model), None)
-    if found is None:
-        raise BadInput(f"{type(model).__name__}: unknown architecture; expected one of {', '.join(ARCHITECTURES)}")
+    found = model_within(model)
     row = ARCHITECTURES[found.config.model_type]
     if stack not in row.stacks:
         raise BadInput(f"stack {stack!r}: {row.model_type} has {' and '.join(row.stacks)} only")
@@ -166,4 +175,5 @@ def find_taps(model: nn.Module, stack: StackName = "encoder") -> Taps:
         states[0] = getattr(root, place.after_first)
     if place.norm:
         states[-1] = getattr(root, place.norm)
-    return Taps(root, first, tuple(states), tuple(blocks))
+    entry = root if "input_ids" in inspect.signature(root.forward).parameters else base
+    return Taps(root, first, tuple(states), tuple(blocks), entry)

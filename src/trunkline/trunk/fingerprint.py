@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 # What a tokenizer does is told by its vocabulary and by what it makes of these: case, accents, blanks, numbers, marks,
@@ -62,8 +63,13 @@ def weights_digest(model: nn.Module, stored: torch.dtype) -> str:
         model (nn.Module): the part of the model that the trunk runs; in the precision of its checkpoint or a wider one.
         stored (torch.dtype): the floating dtype of the checkpoint, in which the values are hashed.
     """
+    return digest_of_tensors(model.state_dict(), stored)
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor], stored: torch.dtype) -> str:
+    """As `weights_digest`, of tensors by the names that they have in a trunk."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().to("cpu", stored if tensor.is_floating_point() else tensor.dtype)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())

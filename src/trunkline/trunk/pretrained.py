@@ -61,7 +61,7 @@ def load_model(
 ) -> PreTrainedModel:
     """The model of a folder, or of one of its stacks, with all of its weights; BadInput where some are missing."""
     try:
-        kind = _model_class(row, config)
+        kind = model_class(row, config)
         bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
         model, report = kind.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **bare
@@ -77,7 +77,8 @@ def load_model(
     return model
 
 
-def _model_class(row: Architecture, config: PretrainedConfig) -> type[PreTrainedModel]:
+def model_class(row: Architecture, config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of a trunk: without a head."""
     return getattr(transformers, row.load_as) if row.load_as else MODEL_MAPPING[type(config)]
 
 

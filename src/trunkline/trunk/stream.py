@@ -1,19 +1,22 @@
 """The layer stream: hands out each wanted layer state while the trunk's pass runs, and holds none back.
 
 Forward hooks on the blocks (`architectures.find_taps`) give each state (B, T, K) to `receive` the moment it exists, in
-rising layer order. `run_layers` owns the pass and ends it right after the deepest wanted layer; `attach` listens to passes
-that a user's own code runs and leaves them as they are.
+rising layer order. `run_layers` owns the pass and ends it right after the deepest wanted layer; `read_layers` and `following`
+listen to passes that a user's own code runs and leave them as they are.
 
 The hooks are put on a model once and stay: torch reads a module's hooks while it runs, so that adding or removing one
-disturbs the passes of other threads. They find who listens in a context variable, and do nothing where nobody does.
+disturbs the passes of other threads. They find who listens in a context variable, and do nothing where nobody does. What
+torch.compile makes of a model never has them: it would be divided at each, and round otherwise.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -35,6 +38,19 @@ class Runs(Protocol):
     architecture: str
     num_layers: int
     call_options: dict[str, Any]
+
+
+class Follower(Protocol):
+    """Who is told of each pass of a model that a user's own code runs. What it raises ends that pass."""
+
+    def began(self, call: Mapping[str, Any]) -> None:
+        """A pass begins; `call` has the arguments of the module that was given the token ids, by name."""
+
+    def receive(self, layer: int, state: Tensor) -> None:
+        """As `Receive`; the state is cut off from autograd."""
+
+    def ended(self, output: Any) -> None:
+        """The pass is over, with what the stack returned: None where it failed."""
 
 
 class _Stop(Exception):
@@ -78,13 +94,15 @@ def run_layers(
 
 
 @contextmanager
-def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack: StackName = "encoder") -> Iterator[None]:
+def read_layers(
+    model: nn.Module, layers: Collection[int], receive: Receive, *, stack: StackName = "encoder"
+) -> Iterator[None]:
     """Read layer states from a model that the caller runs, for as long as the block lasts.
 
     Each pass that this thread runs through `model` calls `receive` once per wanted layer, with a state cut off from
     autograd. The model's own outputs and gradients stay what they are, and its passes are never cut short. Passes of other
-    threads are not listened to, so that every thread can attach to one shared model, also while others run it. Passes that
-    `receive` itself runs through the model are not listened to either.
+    threads are not listened to, so that every thread can read one shared model, also while others run it. Passes that
+    `receive` itself runs through the model are not listened to either, nor are those that torch.compile has compiled.
 
     The first time, hooks are put on the model's modules. They stay, and do nothing outside such a block.
 
@@ -103,6 +121,31 @@ def attach(model: nn.Module, layers: Collection[int], receive: Receive, *, stack
         yield
 
 
+@contextmanager
+def following(taps: Taps, layers: Collection[int], follower: Follower) -> Iterator[None]:
+    """As `read_layers`, with a follower that is told of the beginning and the end of each pass, too."""
+    wanted = checked_layers(layers, len(taps.states))
+
+    def receive(layer: int, state: Tensor) -> None:
+        follower.receive(layer, state.detach())
+
+    with _listening(_Listener(taps, wanted, receive, stop=False, follower=follower)):
+        yield
+
+
+def listeners_of_this_thread() -> Callable[[], None]:
+    """Return what another thread calls, within a copy of this context, so that those who listen to this thread listen to that
+    one instead; called here again it undoes that.
+    """
+    ours = _ours()
+
+    def take() -> None:
+        for listener in ours:
+            listener.thread = threading.get_ident()
+
+    return take
+
+
 def checked_layers(layers: Collection[int], deepest: int) -> frozenset[int]:
     """The layers as a set; BadInput for one that a trunk of `deepest` blocks does not have."""
     for layer in layers:
@@ -117,8 +160,10 @@ class _Listener:
     With `stop`, the deepest wanted layer ends the pass.
     """
 
-    def __init__(self, taps: Taps, wanted: frozenset[int], receive: Receive, *, stop: bool) -> None:
-        self.taps, self.wanted, self.receive, self.stop = taps, wanted, receive, stop
+    def __init__(
+        self, taps: Taps, wanted: frozenset[int], receive: Receive, *, stop: bool, follower: Follower | None = None
+    ) -> None:
+        self.taps, self.wanted, self.receive, self.stop, self.follower = taps, wanted, receive, stop, follower
         self.thread = threading.get_ident()
         self.numbers: dict[nn.Module, list[int]] = {}  # the layers whose states a module makes, in the order of its runs
         for layer, module in enumerate(taps.states, 1):
@@ -126,16 +171,26 @@ class _Listener:
         # Blocks may also run outside a pass: gradient checkpointing runs them again on the way back.
         self.depth = 0  # 1 within a pass, more within those that `receive` runs
         self.embedded = False
+        self.called: Mapping[str, Any] = {}  # what the module that is given the token ids was called with last
         self.runs: dict[nn.Module, int] = {}  # how often each module ran in this pass
+
+    def call(self, arguments: Mapping[str, Any]) -> None:
+        if self.depth == 0 and self.follower is not None:
+            self.called = arguments
 
     def begin(self) -> None:
         self.depth += 1
         if self.depth == 1:
             self.embedded = False
             self.runs.clear()
+            if self.follower is not None:
+                called, self.called = self.called, {}
+                self.follower.began(called)
 
-    def end(self) -> None:
+    def end(self, output: Any) -> None:
         self.depth = max(0, self.depth - 1)  # a hook of somebody else may have failed before `begin` was called
+        if self.depth == 0 and self.follower is not None:
+            self.follower.ended(output)
 
     def before_first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.depth == 1 and not self.embedded and 0 in self.wanted:
@@ -169,10 +224,24 @@ def _listening(listener: _Listener) -> Iterator[None]:
 
 
 def _ours() -> list[_Listener]:
+    if torch.compiler.is_dynamo_compiling():  # it cannot follow a context variable, and would divide the graph here
+        return []
     return [listener for listener in _LISTENERS.get() if listener.thread == threading.get_ident()]
 
 
 # Functions of the module, not of a listener or a model: a copy of a model takes them along as they are.
+
+
+def _called(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    for listener in _ours():
+        if listener.taps.entry is module:
+            listener.call({**dict(zip(parameters_of(type(module)), args, strict=False)), **(kwargs or {})})
+
+
+@lru_cache(maxsize=64)
+def parameters_of(kind: type[nn.Module]) -> tuple[str, ...]:
+    """The names of what a module of this class is called with."""
+    return tuple(inspect.signature(kind.forward).parameters)[1:]
 
 
 def _begin(module: nn.Module, args: Any) -> None:
@@ -184,7 +253,7 @@ def _begin(module: nn.Module, args: Any) -> None:
 def _end(module: nn.Module, args: Any, output: Any) -> None:
     for listener in _ours():
         if listener.taps.root is module:
-            listener.end()
+            listener.end(output)
 
 
 def _before_first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
@@ -205,14 +274,19 @@ _PUTTING = threading.Lock()
 
 def put_hooks(taps: Taps) -> None:
     """Put the hooks on a model, unless it has them."""
-    places = ((taps.root, "pass"), (taps.first, "first"), *((module, "after") for module in taps.states))
+    # What is called first has its hook first: where the root is given the token ids itself, it is told of them as it begins.
+    places = (
+        (taps.entry, "call"), (taps.root, "pass"), (taps.first, "first"), *((module, "after") for module in taps.states),
+    )  # fmt: skip
     if all(name in module.__dict__.get(_PUT, ()) for module, name in places):
         return
     with _PUTTING:
         for module, name in places:
             if name in (put := module.__dict__.get(_PUT, ())):
                 continue
-            if name == "pass":
+            if name == "call":
+                module.register_forward_pre_hook(_called, with_kwargs=True)
+            elif name == "pass":
                 module.register_forward_hook(_end, always_call=True)
                 module.register_forward_pre_hook(_begin)
             elif name == "first":

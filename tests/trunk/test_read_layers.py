@@ -1,4 +1,4 @@
-"""attach: a user's own model, with whatever head, gives the same bits with and without it."""
+"""read_layers: a user's own model, with whatever head, gives the same bits with and without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiny_zoo import MODELS, build, tokenizer_of
 from torch import nn
 
 from trunkline.errors import BadInput
-from trunkline.trunk.stream import attach
+from trunkline.trunk.stream import read_layers
 
 TEXTS = ["a film was great", "play the list of rain and sun to my paris table", "so"]
 HEADS = [
@@ -70,9 +70,9 @@ def test_outputs_are_those_of_the_bare_model(name, table):
         bare = model(**inputs)
         plain = model(**inputs, output_hidden_states=True)
         states = plain.get("hidden_states") or plain.get("encoder_hidden_states")
-        with attach(model, [1], print):
+        with read_layers(model, [1], print):
             before, got = hooks_on(model), {}  # they are put there once
-        with attach(model, range(len(states)), got.__setitem__):
+        with read_layers(model, range(len(states)), got.__setitem__):
             ridden = model(**inputs)
         assert hooks_on(model) == before
         after = model(**inputs)
@@ -88,7 +88,7 @@ def test_either_stack_of_an_encoder_decoder(name):
     inputs, encoder, decoder = inputs_for(name), {}, {}
     with torch.no_grad():
         bare = model(**inputs, output_hidden_states=True)
-        with attach(model, range(4), encoder.__setitem__), attach(model, range(3), decoder.__setitem__, stack="decoder"):
+        with read_layers(model, range(4), encoder.__setitem__), read_layers(model, range(3), decoder.__setitem__, stack="decoder"):
             ridden = model(**inputs, output_hidden_states=True)
     assert same_bits(ridden.logits, bare.logits)
     assert same_bits(list(encoder.values()), bare.encoder_hidden_states)
@@ -98,9 +98,9 @@ def test_either_stack_of_an_encoder_decoder(name):
 def test_a_decoder_alone_has_no_encoder():
     model = build("bart", model_class=hf.BartForCausalLM)
     inputs, got = inputs_for("bart"), {}
-    with pytest.raises(BadInput, match="no such stack"), attach(model, [1], print):
+    with pytest.raises(BadInput, match="no such stack"), read_layers(model, [1], print):
         pass
-    with torch.no_grad(), attach(model, [1, 2], got.__setitem__, stack="decoder"):
+    with torch.no_grad(), read_layers(model, [1, 2], got.__setitem__, stack="decoder"):
         states = model(**inputs, output_hidden_states=True).hidden_states
     assert torch.equal(got[1], states[1]) and torch.equal(got[2], states[2])
 
@@ -126,7 +126,7 @@ def test_training_is_left_alone(name, checkpointing):
             counts.append(layer)
 
         if attached:
-            with attach(model, [1, 2], receive):
+            with read_layers(model, [1, 2], receive):
                 model(**inputs).loss.backward()
         else:
             model(**inputs).loss.backward()
@@ -141,7 +141,7 @@ def test_generation_hands_out_every_step():
     settings = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     bare = model.generate(**inputs, **settings)
     lengths = []
-    with attach(model, [2], lambda _, state: lengths.append(state.shape[1])):
+    with read_layers(model, [2], lambda _, state: lengths.append(state.shape[1])):
         assert torch.equal(model.generate(**inputs, **settings), bare)
     assert lengths == [inputs["input_ids"].shape[1], 1, 1, 1, 1]
 
@@ -156,7 +156,7 @@ def test_a_model_within_another_librarys_wrapper():
             return self.inner(**inputs).last_hidden_state.mean(1)
 
     model, inputs, got = Wrapper(build("bert")), inputs_for("bert"), {}
-    with torch.no_grad(), attach(model, [3], got.__setitem__):
+    with torch.no_grad(), read_layers(model, [3], got.__setitem__):
         out = model(**inputs)
     assert torch.equal(got[3].mean(1), out)
 
@@ -164,18 +164,18 @@ def test_a_model_within_another_librarys_wrapper():
 def test_what_is_not_known_is_refused():
     with (
         pytest.raises(BadInput, match=r"unknown architecture; expected one of bert, roberta"),
-        attach(nn.Linear(2, 2), [1], print),
+        read_layers(nn.Linear(2, 2), [1], print),
     ):
         pass
-    with pytest.raises(BadInput, match="bert has encoder only"), attach(build("bert"), [1], print, stack="decoder"):
+    with pytest.raises(BadInput, match="bert has encoder only"), read_layers(build("bert"), [1], print, stack="decoder"):
         pass
-    with pytest.raises(BadInput, match=r"layer 4.*expected 0 to 3"), attach(build("bert"), [4], print):
+    with pytest.raises(BadInput, match=r"layer 4.*expected 0 to 3"), read_layers(build("bert"), [4], print):
         pass
 
 
 def test_nobody_listens_after_an_error_in_the_block():
     model, got = build("bert"), {}
-    with pytest.raises(KeyError), attach(model, [0, 1], got.__setitem__):
+    with pytest.raises(KeyError), read_layers(model, [0, 1], got.__setitem__):
         raise KeyError
     with torch.no_grad():
         model(**inputs_for("bert"))
@@ -188,7 +188,7 @@ def test_a_pass_that_failed_does_not_disturb_the_next():
     def fail(module, args):
         raise ValueError("mine")
 
-    with torch.no_grad(), attach(model, [0, 2], got.__setitem__):
+    with torch.no_grad(), read_layers(model, [0, 2], got.__setitem__):
         handle = model.encoder.layer[1].register_forward_pre_hook(fail)
         with pytest.raises(ValueError, match="mine"):
             model(**inputs)
@@ -206,16 +206,16 @@ def test_a_receiver_may_run_the_model_itself():
         got.append((layer, len(state)))
         model(**inner)
 
-    with torch.no_grad(), attach(model, [1, 2], receive):
+    with torch.no_grad(), read_layers(model, [1, 2], receive):
         model(**inputs)
     assert got == [(1, len(TEXTS)), (2, len(TEXTS))]
 
 
 def test_a_copy_of_a_model_is_listened_to_by_itself():
     model, inputs, got, others = build("bert"), inputs_for("bert"), [], []
-    with attach(model, [1], lambda layer, state: got.append(layer)):
+    with read_layers(model, [1], lambda layer, state: got.append(layer)):
         twin = copy.deepcopy(model)
-        with torch.no_grad(), attach(twin, [0, 3], lambda layer, state: others.append(layer)):
+        with torch.no_grad(), read_layers(twin, [0, 3], lambda layer, state: others.append(layer)):
             twin(**inputs)
             model(**inputs)
     assert (got, others) == ([1], [0, 3])
@@ -235,7 +235,7 @@ def test_attaching_does_not_disturb_the_passes_of_other_threads():
                 got = {}
                 with torch.no_grad():
                     if attached:
-                        with attach(model, [0, *range(turn % 9)], got.__setitem__):
+                        with read_layers(model, [0, *range(turn % 9)], got.__setitem__):
                             model(**batches[which])
                     else:
                         out = model(**batches[which])
@@ -266,7 +266,7 @@ def test_each_thread_hears_its_own_passes_only():
 
     def work(which):
         got = {}
-        with torch.no_grad(), attach(model, range(9), got.__setitem__):
+        with torch.no_grad(), read_layers(model, range(9), got.__setitem__):
             for _ in range(15):
                 got.clear()
                 model(**batches[which])
@@ -285,7 +285,7 @@ def test_a_pass_of_another_thread_in_a_copy_of_this_context_is_not_heard():
     """As `asyncio.to_thread` runs it: the other thread has the context variables of this one."""
     name, table = HEADS[0]
     model, heard = head_model(name, table).eval(), []
-    with attach(model, [0, 1], lambda layer, state: heard.append(layer)), torch.no_grad():
+    with read_layers(model, [0, 1], lambda layer, state: heard.append(layer)), torch.no_grad():
         context = contextvars.copy_context()
         other = threading.Thread(target=context.run, args=(lambda: model(**inputs_for(name)),))
         other.start()

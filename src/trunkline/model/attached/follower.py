@@ -1,0 +1,259 @@
+"""Follows the passes of a user's model: which belong to one generation, whose rows are whose, and what went wrong.
+
+Nothing that goes wrong here ends a pass of the model: it is kept, and told when answers are asked for. A callback's error is
+the program's own and comes through.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.model.attached.calls import Call, cache_of, length_of
+from trunkline.model.attached.seen import Reading, Riders, Seen
+from trunkline.trunk.stream import parameters_of
+
+Told = Callable[["Seen", int, int], None]  # what was seen, the column of the first new token, and how many are new
+
+
+class Generation:
+    """Texts whose passes share a cache of keys and values."""
+
+    def __init__(self, seen: Seen, cache: Any) -> None:
+        self.seen, self.cache = seen, weakref.ref(cache)
+        # What generate compiles (for such a cache) is not heard of: the cache alone tells that there was more.
+        self._kept = cache if getattr(cache, "is_compileable", False) else None
+        self._keys: Tensor | None = None  # (B, heads, d) of the last token, in the last block
+        self.ended = np.zeros(len(seen.real), bool)  # rows whose last token ends a text
+
+    def verify(self) -> None:
+        """BadInput if the cache has more tokens than were seen."""
+        cache = self.cache()
+        if cache is not None and (more := length_of(cache) - self.seen.length) > 0:
+            raise BadInput(
+                f"{more} tokens were put into the cache by passes that could not be read, such as those that generate compiles "
+                "for a static cache; expected disable_compile=True in that case"
+            )
+
+    def let_go(self) -> None:
+        """Leave the cache to whoever else has it."""
+        self._kept = None
+
+    def remember(self) -> None:
+        """Note the keys of the last token, by which rows are known again when they have been put in another order."""
+        cache = self.cache()
+        self._keys = None if len(self.seen.real) == 1 or cache is None else _last_keys(cache, self.seen.length)
+
+    def follow(self, cache: Any, past: int, texts: int) -> None:
+        """Bring what was seen to what the cache holds as the next pass begins.
+
+        Raises:
+            BadInput: rows that cannot be told from each other's, or tokens that cannot be taken back.
+        """
+        self.verify()
+        if len(self.seen.real) == 1 and texts > 1:
+            self.seen.take(np.zeros(texts, np.int64))
+            self.ended = np.repeat(self.ended, texts)
+        keys, before = (_last_keys(cache, self.seen.length), self._keys) if past == self.seen.length else (None, None)
+        if past < self.seen.length:
+            self.seen.crop(past)
+            self.ended[:] = False
+        if keys is None or before is None:
+            if texts != len(self.seen.real):
+                held = len(self.seen.real)
+                raise BadInput(f"a pass of {texts} texts goes on with a cache of {held}, in an order that is not known")
+            return
+        if keys.shape == before.shape and torch.equal(keys, before):
+            return
+        same = (keys.flatten(1)[:, None] == before.flatten(1)[None]).all(2).cpu().numpy()  # (B', B)
+        if not same.any(1).all():
+            raise BadInput("the rows of a cache were put in an order that cannot be followed")
+        # A row that is its own predecessor stays so among equal ones.
+        own = np.arange(len(same))
+        stays = (own < same.shape[1]) & same[own, np.minimum(own, same.shape[1] - 1)]
+        rows = np.where(stays, own, same.argmax(1))
+        self.seen.take(rows)
+        self.ended = self.ended[rows]
+
+
+def _last_keys(cache: Any, length: int) -> Tensor | None:
+    """The keys (B, heads, d) of the last of `length` tokens in the last layer of a cache; None if it has them not plain."""
+    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", None)
+    keys = getattr(layers[-1], "keys", None) if layers else None
+    if not isinstance(keys, Tensor) or keys.ndim != 4 or not keys.shape[2]:
+        return None
+    return keys[:, :, length - 1 if keys.shape[2] >= length else -1].clone()
+
+
+class Ends:
+    """The ids that end a text, and those that stand behind its end in a batch, as a model or its tokenizer names them."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+        places = [getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer]
+        self.end = _ids(places, "eos_token_id")
+        self.pad = _ids(places, "pad_token_id") + self.end  # where there is none, the library takes the end's
+
+
+def _ids(places: list[Any], key: str) -> list[int]:
+    found: list[int] = []
+    for place in places:
+        value = getattr(place, key, None)
+        found += value if isinstance(value, list) else [] if value is None else [int(value)]
+    return found
+
+
+class StackFollower:
+    """A `Follower` (trunk/stream.py) for the branches that read one stack.
+
+    Args:
+        riders: the branches.
+        ends: of the model.
+        precision: of the model: fp32 or bf16.
+        entry: the module that is given the token ids.
+        told: called after each pass, if given.
+
+    Attributes:
+        seen: all batches of texts, in order.
+        trouble: what went wrong first.
+        in_training: passes that ran in training mode.
+        passes: passes that were read.
+    """
+
+    def __init__(self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, told: Told | None = None) -> None:
+        self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, entry, told
+        self.seen: list[Seen] = []
+        self.trouble: TrunklineError | None = None
+        self.in_training = self.passes = 0
+        self._open: list[Generation] = []
+        self._caches = "use_cache" in parameters_of(type(entry)) or "past_key_values" in parameters_of(type(entry))
+        self._call: Call | None = None
+        self._going_on: Generation | None = None
+        self._reading: Reading | None = None
+        self._real: Tensor | None = None
+
+    def began(self, call: Mapping[str, Any]) -> None:
+        self._call = self._reading = self._going_on = None
+        if self.trouble is None:
+            self._guarded(lambda: self._begin(call))
+
+    def receive(self, layer: int, state: Tensor) -> None:
+        if (reading := self._reading) is not None:
+            self._guarded(lambda: reading.read(layer, state))
+
+    def ended(self, output: Any) -> None:
+        call, self._call = self._call, None
+        if call is None or output is None or self.trouble is not None:  # the pass failed, or is not read
+            self._reading = None
+            return
+        before = len(self.seen)
+        self._guarded(lambda: self._end(call, output))
+        self._reading = None
+        if self.told is not None and self.trouble is None:
+            seen = self._going_on.seen if self._going_on is not None else self.seen[before]
+            self.told(seen, seen.length - call.real.shape[1], call.real.shape[1])
+
+    def settle(self) -> None:
+        """Nothing follows: compute what is left to compute, and let go of the carries."""
+        self.verify()
+        for one in self._open:
+            self._guarded(one.seen.settle)
+        self._open = []
+
+    def verify(self) -> None:
+        """Note as trouble if the model went on where it could not be heard."""
+        for one in list(self._open):
+            self._guarded(one.verify)
+
+    def _begin(self, arguments: Mapping[str, Any]) -> None:
+        call = Call.read(arguments)
+        device = call.real.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+            if {"bfloat16": "bf16", "float32": "fp32"}.get(dtype, dtype) != self.precision:
+                expected = f"expected one in {self.precision}, as the model's weights are"
+                raise BadInput(f"a pass ran under autocast in {dtype}; {expected}")
+        self.in_training += self.entry.training
+        self._call = call
+        if call.past == 0:
+            self._release(call.cache)
+        else:
+            going_on = next((one for one in self._open if one.cache() is call.cache), None)
+            if going_on is None:
+                raise BadInput(
+                    f"a pass goes on with a cache of {call.past} tokens that were put there before the block began, so their "
+                    "states are not known; expected a generation that begins within the block"
+                )
+            going_on.follow(call.cache, call.past, len(call.real))
+            self._going_on = going_on
+        self._real = real = call.real if self._going_on is None else self._unfinished(self._going_on, call)
+        held = self._going_on is not None or self._may_go_on(arguments, call)
+        if bool(real.any()):
+            self._reading = Reading(self.riders, real, held=held)
+
+    def _may_go_on(self, arguments: Mapping[str, Any], call: Call) -> bool:
+        """Whether the pass may fill a cache that others go on with; what it returns says whether it did."""
+        if call.cache is not None or arguments.get("use_cache"):
+            return True
+        return self._caches and arguments.get("use_cache") is None
+
+    def _unfinished(self, going_on: Generation, call: Call) -> Tensor:
+        """Which of the new tokens are read: not what ends a text, nor what stands behind its end."""
+        if call.ids is None or call.ids.shape[1] != 1 or not self.ends.end:
+            return call.real
+        ids = call.ids[:, 0].cpu().numpy()
+        ended = np.isin(ids, self.ends.end) | (going_on.ended & np.isin(ids, self.ends.pad))
+        going_on.ended = ended
+        return call.real & torch.from_numpy(~ended).to(call.real.device)[:, None] if ended.any() else call.real
+
+    def _end(self, call: Call, output: Any) -> None:
+        reading, self._reading = self._reading, None
+        self.passes += 1
+        if reading is not None and reading.missing:
+            raise BadInput(f"a pass ended without layers {sorted(reading.missing)}, which the branches read")
+        if self._going_on is not None:
+            assert self._real is not None
+            self._going_on.seen.add(reading, self._real, call.ids)
+            self._going_on.remember()
+            return
+        if reading is None:
+            raise BadInput("a pass had no real token: its attention mask is 0 everywhere")
+        seen = Seen(reading, call.ids)
+        self.seen.append(seen)
+        cache = call.cache if call.cache is not None else cache_of(output)
+        if reading.held and cache is not None and length_of(cache) == seen.length:
+            one = Generation(seen, cache)
+            one.remember()
+            self._open.append(one)
+        elif reading.held:
+            seen.settle()
+            self._caches = False
+
+    def _release(self, cache: Any) -> None:
+        """Let go of the carries of generations whose cache is gone, or begins anew."""
+        for one in self._open:
+            if one.cache() is not cache:  # otherwise it has been emptied, and begins anew
+                one.verify()
+            one.let_go()
+            if one.cache() is None or one.cache() is cache:
+                one.seen.settle()
+        self._open = [one for one in self._open if one.cache() is not None and one.cache() is not cache]
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except torch.OutOfMemoryError:
+            self.trouble = TrunklineError("branches found no memory beside the model")
+        except TrunklineError as error:
+            self.trouble = error
+        except Exception as error:
+            self.trouble = TrunklineError(f"a branch failed on a pass of the model: {type(error).__name__}: {error}")
+            self.trouble.__cause__ = error
+        if self.trouble is not None:
+            self._reading, self._open = None, []
+
