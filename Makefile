@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 THREADS ?= 1
 
-.PHONY: help demo test slow lint format bench schema attach-table wheel wheel-test clean
+.PHONY: help demo test slow lint format bench schema architectures wheel wheel-test clean
 # Every target installs into the same .venv, so targets run one after the other, under `make -j` too.
 .NOTPARALLEL:
 
@@ -17,7 +17,7 @@ help:
 	@echo "make format   format and fix with ruff"
 	@echo "make bench    every benchmark, and a table of their results"
 	@echo "make schema   write the JSON schema of the config anew"
-	@echo "make attach-table    write the table of docs/attach.md anew: architectures on which attach passes its self-check"
+	@echo "make architectures    write the table of docs/attach.md anew: architectures on which attach passes its self-check"
 	@echo "make wheel    build dist/*.whl and dist/*.tar.gz"
 	@echo "make wheel-test    install the wheel into a clean environment and try it"
 	@echo "make clean    remove .venv, caches and builds (runs/ stays)"
@@ -50,7 +50,7 @@ bench: .venv/.dev
 schema: .venv/.dev
 	@$(VENV)/python -m trunkline.training.schema
 
-attach-table: .venv/.dev
+architectures: .venv/.dev
 	@HF_HUB_OFFLINE=1 $(VENV)/python benchmarks/attach_architectures.py
 
 wheel: .venv/.dev

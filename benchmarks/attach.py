@@ -2,8 +2,8 @@
 
 Sides: the forward pass of a BERT-base-shaped `BertForSequenceClassification` (random weights) over 8 sequences of 128 tokens
 in fp32, called as a user calls it; and the same call within `trunkline.attach` with 1 and with 8 AdaLayers branches of k = 64
-on it (every layer, 8 heads), up to their answers. The ratio is that of one branch. Not measured: tokenising, and the check of the
-model's weights, which `attach` makes once.
+on it (every layer, 8 heads), up to their answers. The ratio is that of one branch. Not measured: tokenising, and the check of
+the model's weights, which `attach` makes once.
 """
 
 from __future__ import annotations

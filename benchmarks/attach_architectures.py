@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bundletools import make  # noqa: E402
-from tiny_zoo import MODELS, make as write  # noqa: E402
+from tiny_zoo import MODELS  # noqa: E402
+from tiny_zoo import make as write  # noqa: E402
 
 import trunkline  # noqa: E402
 from trunkline.model.attached.checks import WAYS, Check  # noqa: E402

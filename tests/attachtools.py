@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 import transformers as hf
 from bundletools import make
@@ -22,6 +23,11 @@ TO_SEQUENCE = {
     "mbart": hf.MBartForConditionalGeneration,
     "t5": hf.T5ForConditionalGeneration,
 }
+
+
+def some_slow(quick: Sequence[str], every: Sequence[str]) -> list:
+    """Values of a parameter, all but the quick ones marked as slow."""
+    return [*quick, *(pytest.param(value, marks=pytest.mark.slow) for value in every if value not in quick)]
 
 
 def users_model(zoo, name, kind=None, **settings):

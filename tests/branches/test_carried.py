@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,7 +54,7 @@ def read(group, states, mask):
 
 def in_parts(group, states, mask, edges):
     carried = Carried(group, len(mask))
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = slice(start, end)
         if mask[:, part].any():
             carried.add(read(group, states[:, :, part], mask[:, part]), mask[:, part])

@@ -88,7 +88,10 @@ def test_either_stack_of_an_encoder_decoder(name):
     inputs, encoder, decoder = inputs_for(name), {}, {}
     with torch.no_grad():
         bare = model(**inputs, output_hidden_states=True)
-        with read_layers(model, range(4), encoder.__setitem__), read_layers(model, range(3), decoder.__setitem__, stack="decoder"):
+        with (
+            read_layers(model, range(4), encoder.__setitem__),
+            read_layers(model, range(3), decoder.__setitem__, stack="decoder"),
+        ):
             ridden = model(**inputs, output_hidden_states=True)
     assert same_bits(ridden.logits, bare.logits)
     assert same_bits(list(encoder.values()), bare.encoder_hidden_states)

@@ -149,9 +149,7 @@ def pooling_of(branch: SideBranch) -> Pooling | None:
 
 def reads_per_token(branch: SideBranch) -> bool:
     """Whether what it has read of consecutive parts of texts can be put together (carried.py)."""
-    return declared(branch) is not None or (
-        type(branch).per_token and _speaks_for(type(branch), "per_token", "read", "finish")
-    )
+    return declared(branch) is not None or (type(branch).per_token and _speaks_for(type(branch), "per_token", "read", "finish"))
 
 
 def has_dense(branch: SideBranch) -> bool:

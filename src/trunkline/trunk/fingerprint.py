@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 # What a tokenizer does is told by its vocabulary and by what it makes of these: case, accents, blanks, numbers, marks,
@@ -66,7 +66,7 @@ def weights_digest(model: nn.Module, stored: torch.dtype) -> str:
     return digest_of_tensors(model.state_dict(), stored)
 
 
-def digest_of_tensors(tensors: Mapping[str, Tensor], stored: torch.dtype) -> str:
+def digest_of_tensors(tensors: Mapping[str, Any], stored: torch.dtype) -> str:
     """As `weights_digest`, of tensors by the names that they have in a trunk."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -94,9 +94,7 @@ def run_layers(
 
 
 @contextmanager
-def read_layers(
-    model: nn.Module, layers: Collection[int], receive: Receive, *, stack: StackName = "encoder"
-) -> Iterator[None]:
+def read_layers(model: nn.Module, layers: Collection[int], receive: Receive, *, stack: StackName = "encoder") -> Iterator[None]:
     """Read layer states from a model that the caller runs, for as long as the block lasts.
 
     Each pass that this thread runs through `model` calls `receive` once per wanted layer, with a state cut off from
@@ -235,13 +233,17 @@ def _ours() -> list[_Listener]:
 def _called(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
     for listener in _ours():
         if listener.taps.entry is module:
-            listener.call({**dict(zip(parameters_of(type(module)), args, strict=False)), **(kwargs or {})})
+            listener.call({**dict(zip(parameters_of(module), args, strict=False)), **(kwargs or {})})
+
+
+def parameters_of(module: nn.Module) -> tuple[str, ...]:
+    """The names of what a module is called with."""
+    return _names_of(type(module).forward)
 
 
 @lru_cache(maxsize=64)
-def parameters_of(kind: type[nn.Module]) -> tuple[str, ...]:
-    """The names of what a module of this class is called with."""
-    return tuple(inspect.signature(kind.forward).parameters)[1:]
+def _names_of(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)[1:]
 
 
 def _begin(module: nn.Module, args: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers as hf
@@ -102,12 +105,7 @@ def test_another_stack_is_refused(zoo, trunk_of):
 
 
 def test_a_branch_that_changes_its_trunk_is_refused(zoo, mood, tmp_path):
-    from trunkline.tuners.tuned import TunedTrunk
-
-    changed = make(load_trunk(zoo("bert"), dtype="fp32", device="cpu"), "sequence")
-    changed.source = TunedTrunk.__new__(TunedTrunk)
-    torch.nn.Module.__init__(changed.source)
-    changed.source.trunk = object()
+    changed = dataclasses.replace(mood, source=SimpleNamespace(trunk=object()))
     with pytest.raises(BadInput, match="changes its trunk, so it needs a pass of its own"):
         trunkline.attach(users_model(zoo, "bert"), changed)
     save_branch(mood, tmp_path / "mood")
@@ -147,6 +145,7 @@ def test_a_branch_trained_in_bf16_rides_on_a_model_in_bf16(zoo):
         trunkline.attach(wider, branch)
 
 
+@pytest.mark.slow
 def test_a_trunk_that_is_needed_and_gone_is_asked_for(zoo, tmp_path, trunk_of):
     folder = tiny_bert(tmp_path / "here")
     trunk = load_trunk(folder, dtype="fp32", device="cpu")
@@ -161,9 +160,9 @@ def test_a_trunk_that_is_needed_and_gone_is_asked_for(zoo, tmp_path, trunk_of):
 
 def test_autocast_is_another_precision(zoo, mood):
     model = users_model(zoo, "bert")
-    with torch.no_grad(), pytest.warns(UserWarning, match="no answers"), trunkline.attach(model, mood) as taps:
-        with torch.autocast("cpu", torch.bfloat16):
-            model(**inputs_for("bert"))
+    said, bf16 = pytest.warns(UserWarning, match="no answers"), torch.autocast("cpu", torch.bfloat16)
+    with said, trunkline.attach(model, mood) as taps, torch.no_grad(), bf16:
+        model(**inputs_for("bert"))
     with pytest.raises(BadInput, match="under autocast in bfloat16; expected one in fp32"):
         taps[mood.task.name]
 

@@ -57,7 +57,7 @@ def test_words_that_were_cut_off_have_no_token(name):
     assert not kept[np.argmin(kept) :].any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[1:])  # the tiny BERT's has no decoder
 def test_decoded_words_have_the_token_of_their_first_piece(name, zoo):
     tokenizer = users_tokenizer(zoo, name)
     for text in TEXTS:

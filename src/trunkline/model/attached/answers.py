@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _by_token(branch: Branch, seen: Seen, logits: np.ndarray) -> list[dict[str, 
     each = zip(columns.tolist(), tags, decoded.scores.tolist(), strict=True)
     tokens = [{"position": place, "label": labels[tag], "score": score} for place, tag, score in each]
     edges = offsets_of(lengths).tolist()
-    return [{"tokens": tokens[start:end]} for start, end in zip(edges, edges[1:], strict=False)]
+    return [{"tokens": tokens[start:end]} for start, end in pairwise(edges)]
 
 
 def _by_row(seen: Seen, shown: list[dict[str, Any]], empty: dict[str, Any]) -> list[dict[str, Any]]:

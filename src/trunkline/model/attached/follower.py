@@ -131,7 +131,7 @@ class StackFollower:
         self.trouble: TrunklineError | None = None
         self.in_training = self.passes = 0
         self._open: list[Generation] = []
-        self._caches = "use_cache" in parameters_of(type(entry)) or "past_key_values" in parameters_of(type(entry))
+        self._caches = "past_key_values" in parameters_of(entry)
         self._call: Call | None = None
         self._going_on: Generation | None = None
         self._reading: Reading | None = None
@@ -256,4 +256,3 @@ class StackFollower:
             self.trouble.__cause__ = error
         if self.trouble is not None:
             self._reading, self._open = None, []
-

@@ -74,9 +74,7 @@ def _loaded(one: Any) -> list[Branch]:
         return [branch for each in one for branch in _loaded(each)]
     place = getattr(one, "path", one)
     if not isinstance(place, str | Path):
-        raise BadInput(
-            f"branches: found {type(one).__name__}, expected a branch, its folder, that of a run, or a Bundle"
-        )
+        raise BadInput(f"branches: found {type(one).__name__}, expected a branch, its folder, that of a run, or a Bundle")
     found = []
     for folder in branch_folders(Path(place)):
         if (file := folder / "branch.json").is_file():

@@ -36,6 +36,7 @@ class Trunked:
         taps: where its layer states come out.
         row: of the table of architectures.
         config: of the model.
+        settings: as a trunk of this model has them.
         tensors: the weights under the names that a trunk has for them; empty where these are not the model's.
         device: where its first block is.
         precision: fp32, bf16, fp16, or "mixed" where weights differ.
@@ -45,6 +46,7 @@ class Trunked:
     row: Architecture
     stack: StackName
     config: PretrainedConfig
+    settings: PretrainedConfig
     tensors: Mapping[str, Tensor]
     device: torch.device
     precision: str
@@ -55,12 +57,12 @@ class Trunked:
         taps = find_taps(model, stack)
         inner = model_within(model)
         row = ARCHITECTURES[inner.config.model_type]
-        tensors = _weights_of(inner, row, stack)
+        settings, tensors = _weights_of(inner, row, stack)
         kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
         names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
         precision = names.get(next(iter(kinds)), "mixed") if len(kinds) == 1 else "mixed"
         device = next(taps.first.parameters()).device
-        return cls(taps, row, stack, inner.config, tensors, device, precision)
+        return cls(taps, row, stack, inner.config, settings, tensors, device, precision)
 
     def digests(self) -> Iterator[str]:
         """The digest of its weights for each precision in which the checkpoint may have been stored, the likeliest first."""
@@ -69,8 +71,8 @@ class Trunked:
             yield digest_of_tensors(self.tensors, dtype)
 
 
-def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> dict[str, Tensor]:
-    """The weights that a trunk of this architecture has, of a model with any head; empty if it has not all of them."""
+def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> tuple[PretrainedConfig, dict[str, Tensor]]:
+    """The config and the weights that a trunk has of a model with any head; no weights if the model has not all of them."""
     kind = model_class(row, inner.config)
     bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a seed that the program has set stays as it is
@@ -80,7 +82,7 @@ def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> 
         plain, base = plain.get_encoder(), base.get_submodule(row.stacks[stack].path)
     found = base.state_dict()
     names = plain.state_dict().keys()
-    return {name: found[name] for name in names} if names <= found.keys() else {}
+    return plain.config, {name: found[name] for name in names} if names <= found.keys() else {}
 
 
 def check_weights(trunked: Trunked, branches: Mapping[str, Branch]) -> set[str]:
@@ -125,7 +127,7 @@ def _other_weights(name: str, branch: Branch) -> BadInput:
 
 def _config_digests(trunked: Trunked) -> set[str]:
     """Of the settings as they are, and without those that programs set for generation."""
-    config = trunked.config
+    config = trunked.settings
     found = {config_digest(config)}
     for keys in (RUNTIME_KEYS[:1], RUNTIME_KEYS):
         plain, defaults = copy(config), type(config)()

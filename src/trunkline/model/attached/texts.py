@@ -44,6 +44,7 @@ class Reader:
     def __init__(self, tokenizer: Any, texts: Sequence[str] | None) -> None:
         self.tokenizer, self.texts = tokenizer, texts
         self._processor = TextProcessor(tokenizer)
+        self._special = [*tokenizer.all_special_ids, *tokenizer("", verbose=False)["input_ids"]]
 
     def read(self, ids: np.ndarray, number: int) -> Read:
         """The text of real tokens `ids` (n,), the `number`-th of the block.
@@ -86,7 +87,7 @@ class Reader:
         return Read(text, units, np.where(inside, rows - first + at, -1), kept < len(plain))
 
     def _decoded(self, ids: np.ndarray) -> Read:
-        special = np.isin(ids, list(self.tokenizer.all_special_ids))
+        special = np.isin(ids, self._special)
         text = self.tokenizer.decode(ids[~special].tolist(), clean_up_tokenization_spaces=False).strip()
         found = self._located(text, ids) if text else None
         if found is not None and not found.cut:
