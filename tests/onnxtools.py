@@ -28,7 +28,7 @@ METHODS = {
     "topics": {**ADA, "cutoff": 0.2, "positions": True},
     "columns": {"name": "scalar_mix", "pooling": "last", "layer_norm": True},
     "stars": {"name": "single_layer", "layer": 2, "dim": 16, "heads": 4},
-    "slots": ADA,
+    "slots": {"name": "ladder", "reduction": 2, "heads": 4},
     "chained": {**ADA, "encoder_layers": 2},
 }
 DECISIONS = {

@@ -30,8 +30,13 @@ TEXT = {
     "cls": ("scalar_mix", {"pooling": "cls"}),
     "last": ("probe", {"layer": 3, "pooling": "last"}),
     "probe": ("probe", {}),
+    "ladder": ("ladder", {"reduction": 2, "heads": 4}),
+    "some rungs": ("ladder", {"layers": [1, 4, 5]}),
+    "last rung": ("ladder", {"pooling": "last"}),
+    "routing": ("routing", {"vectors": 4, "dim": 6}),
+    "some routed": ("routing", {"layers": "2-4", "iterations": 3}),
 }
-UNIT = {name: value for name, value in TEXT.items() if name not in ("cls", "last", "features of the last")}
+UNIT = {name: value for name, value in TEXT.items() if name not in ("cls", "last", "features of the last", "last rung")}
 
 
 def branches(level):

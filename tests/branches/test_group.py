@@ -34,6 +34,8 @@ BRANCHES = [
     ("variability", "text", 3, {**ADA}),
     ("head2toe", "text", 3, {"layers": "1-4"}),
     ("head2toe", "unit", 4, {"fraction": 0.02}),
+    ("ladder", "text", 3, {"reduction": 2, "heads": 2}),
+    ("ladder", "unit", 4, {"layers": [1, 2, 5]}),
 ]
 ROWS = torch.tensor([0, 3, 6, 15])
 

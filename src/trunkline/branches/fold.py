@@ -191,6 +191,14 @@ class SideBranch(nn.Module):
         """
         raise NotImplementedError
 
+    def contributions(self, carry: Any, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        """What each layer of each token contributed to each logit, (N, layers, C) float32, for methods that can tell.
+
+        Args:
+            carry, layout, rows: as in `finish`; at unit level the first axis is that of `rows`.
+        """
+        raise NotImplementedError
+
     def layer_sum(self) -> LayerSum | None:
         """What it computes as it is now, if that is a `LayerSum`: then it is computed as one with others of equal shape.
 

@@ -1,0 +1,82 @@
+"""What each layer of each token of a text contributed to a branch's answer, of methods that can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.branches import LayerState, SideBranch
+from trunkline.data.corpus import Corpus
+from trunkline.data.table import Table
+from trunkline.errors import BadInput
+from trunkline.inputs.batching import Layout, token_batches
+from trunkline.model.arguments import asked
+from trunkline.model.bundle import Bundle
+
+BATCH_TOKENS = 4096  # as predictions have them
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What was contributed to the answer for one text.
+
+    Attributes:
+        tokens: T, as the tokenizer spells them, special ones too; of a long text those of its beginning that are read.
+        layers: L, the layers that are read, rising.
+        labels: C, what the logits are of.
+        values: float32 (T, L, C), as of `SideBranch.contributions`.
+    """
+
+    tokens: list[str]
+    layers: tuple[int, ...]
+    labels: list[str]
+    values: np.ndarray
+
+
+@torch.no_grad()
+def contributions(bundle: Bundle, name: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Contributions]:
+    """What each layer of each token contributed to the logits of a branch, for each text.
+
+    Args:
+        bundle: it has the branch.
+        name: of the branch.
+        texts: what it reads, in order.
+        pairs: the second text of each, where the branch was trained on pairs.
+
+    Raises:
+        BadInput: no branch of that name; one whose method tells no contributions, or that answers for words; and what
+            `Bundle.predict` refuses.
+    """
+    plan = bundle.only(name).plan
+    (one,), (branch,) = plan.passes, plan.branches.values()
+    module, task = branch.module, branch.task
+    if type(module).contributions is SideBranch.contributions:
+        raise BadInput(f"branch {name!r}: its method, {branch.method.name}, does not tell what layers contribute")
+    if task.answers.level != "text":
+        found_kind = f"a {task.kind} task, which answers for words"
+        raise BadInput(f"branch {name!r}: found {found_kind}; expected one that answers for texts")
+    given = asked([texts] if isinstance(texts, str) else texts, pairs, None, plan.check_pairs, "read")
+    if not given.texts:
+        return []
+    corpus = Corpus(Table("texts", {"text": given.texts}), given.texts, given.pairs, None)
+    encoded = plan.encode({one.pairs: corpus})[0]
+    feed, first = one.states(encoded), encoded.first_sequence()
+    device, found = torch.device(one.trunk.device), dict[int, np.ndarray]()
+    for batch in token_batches(encoded.lengths[first], tokens=BATCH_TOKENS):
+        layout = Layout(torch.from_numpy(encoded.lengths[first[batch]]).to(device))
+        carry: list[Any] = [None]
+
+        def receive(layer: int, rows: Tensor, carry: list[Any] = carry, layout: Layout = layout) -> None:
+            carry[0] = module.read(carry[0], layer, LayerState(rows.to(device).float(), layout))
+
+        feed.feed(first[batch], module.wanted(), receive)
+        values = module.contributions(carry[0], layout).cpu().split(layout.lengths.tolist())
+        found.update(zip(batch.tolist(), (own.numpy() for own in values), strict=True))
+    ids = np.split(encoded.ids, encoded.offsets[1:-1])
+    tokens = [one.trunk.tokenizer.convert_ids_to_tokens(ids[sequence].tolist()) for sequence in first]
+    return [Contributions(own, module.wanted(), list(task.labels), found[text]) for text, own in enumerate(tokens)]
