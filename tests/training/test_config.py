@@ -272,6 +272,14 @@ def test_keys_that_came_later_change_no_identity_unless_they_say_something():
     assert len({plain.identity(), *(resolve(override(values, [change])).identity() for change in changes)}) == 5
 
 
+def test_later_keys_of_methods_and_heads_change_no_identity_either():
+    # As commit dedbfd7 computed them, which had no depth_penalty.
+    assert resolve(GOOD).identity() == "eaa742dba5a1869add071b1763fa842f8829033e59e093e02afb6b44458a3124"
+    tuned = resolve({**GOOD, "method": {"name": "lora", "head": {"name": "scalar_mix"}}})
+    assert tuned.identity() == "0ae6eba019548dbbd9947859c931b8b9f64614a22f7bcccef999ead80c16d832"
+    assert resolve(with_(method__depth_penalty=0.1)).identity() != resolve(GOOD).identity()
+
+
 @pytest.mark.parametrize(
     ("method", "rate"),
     [

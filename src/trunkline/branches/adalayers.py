@@ -6,8 +6,9 @@
 
 Then a head (heads.py), and for texts beside it a linear map of the pooled states (linear_path.py). Only the `top_layers`
 largest p may be kept. Components of p~ at or below `cutoff` become 0 and the rest is renormalised, and those layers are not
-read. `entropy` times H(p~) / l, for l layers, may be added to the loss. F is summed layer by layer, so a branch costs one
-(N, k) tensor. p may also start such that p~ is in proportion to 1 / nu of each layer (nu.py).
+read. `entropy` times H(p~) / l, for l layers, may be added to the loss, and so may a price of depth (depth.py). F is summed
+layer by layer, so a branch costs one (N, k) tensor. p may also start such that p~ is in proportion to 1 / nu of each layer
+(nu.py).
 
 The published code (github.com/alexdremov/adalayers) is followed where the text says otherwise or nothing; docs/methods.md
 has the differences.
@@ -15,13 +16,14 @@ has the differences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trunkline.branches.depth import expected_depth, silence
 from trunkline.branches.examples import Asked, Examples
 from trunkline.branches.fold import (
     ActivationName,
@@ -72,7 +74,7 @@ class FeatureConfig(BranchConfig):
 class AdaLayersConfig(FeatureConfig):
     """`method: {name: adalayers}`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("start",)
+    LATER: ClassVar[tuple[str, ...]] = ("start", "depth_penalty")
 
     name: Literal["adalayers"] = "adalayers"
     layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
@@ -84,6 +86,11 @@ class AdaLayersConfig(FeatureConfig):
     )
     entropy: float = Field(
         0.0, description="lambda: this times the entropy of the weights, divided by the number of layers, is added to the loss"
+    )
+    depth_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="price of depth: this times the expected depth, a share of all blocks, is added to the loss",
     )
 
 
@@ -197,12 +204,25 @@ class AdaLayers(SideBranch):
         measured = self._compares() and bool(self.nu.any())
         return {"nu": dict(zip(self.layers, self.nu.tolist(), strict=True))} if measured else {}
 
+    def keep(self, layers: Collection[int]) -> None:
+        kept = set(self.wanted()) & set(layers)
+        if not kept:
+            raise ValueError(f"none of the layers {sorted(layers)} is read; expected some of {self.wanted()}")
+        silence(self.p, [place for place, layer in enumerate(self.layers) if layer not in kept], self.config.alpha)
+
     def penalty(self) -> Tensor | float:
-        """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over."""
-        if not self.config.entropy:
+        """lambda * H(p~) / l: the entropy, in nats, of the weights that are left, by the number of layers to learn over; and
+        the price of their depth."""
+        entropy, price = self.config.entropy, self.depth_penalty
+        if not entropy and not price:
             return 0.0
-        _, weights = self.distribution()
-        return self.config.entropy * torch.special.entr(weights).sum() / len(self.layers)
+        kept, weights = self.distribution()
+        terms = []
+        if entropy:
+            terms.append(entropy * torch.special.entr(weights).sum() / len(self.layers))
+        if price:
+            terms.append(price * expected_depth(kept, weights, self.trunk))
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     @torch.no_grad()
     def layer_weights(self) -> dict[int, float]:

@@ -6,7 +6,7 @@ the trunk. The same object reads a states store and a live forward pass, as both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -155,6 +155,19 @@ class SideBranch(nn.Module):
         super().__init__()
         self.config, self.trunk, self.output = config, trunk, output
         self.layers: tuple[int, ...] = ()  # all that it may read, rising
+
+    @property
+    def depth_penalty(self) -> float:
+        """What its loss pays for the whole depth of the trunk (depth.py); above 0 its depth counts, and `keep` can lower it."""
+        return getattr(self.config, "depth_penalty", 0.0)
+
+    def keep(self, layers: Collection[int]) -> None:
+        """Read none but these from now on, of those that it reads now; one with a `depth_penalty` can.
+
+        Raises:
+            ValueError: it reads none of them.
+        """
+        raise NotImplementedError
 
     def wanted(self) -> tuple[int, ...]:
         """The layers that it reads now, rising: reading others too changes nothing."""

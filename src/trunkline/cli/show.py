@@ -16,8 +16,9 @@ from rich.text import Text
 from trunkline.cli.common import UNLIMITED
 from trunkline.errors import ascii_controls, label_name
 from trunkline.events import metric_name
+from trunkline.model.pass_cost import pass_sentence
 from trunkline.states.budget import readable
-from trunkline.training.result import decision_sentence, tuned_sentence, weighs_layers
+from trunkline.training.result import decision_sentence, depth_sentence, tuned_sentence, weighs_layers
 
 BAR = 24  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -78,7 +79,7 @@ def scores(
                 *cells,
                 end_section=row == len(names) - 1,
             )
-    said = [(name, say(task)) for name, task in tasks.items() for say in (tuned_sentence, decision_sentence)]
+    said = [(name, say(task)) for name, task in tasks.items() for say in (tuned_sentence, depth_sentence, decision_sentence)]
     notes = [Text(f"{ascii_controls(name)}: {sentence}", style="dim") for name, sentence in said if sentence]
     return Group(made, *baseline_rules(rules), *notes) if rules or notes else made
 
@@ -243,12 +244,14 @@ def cost(summary: Mapping[str, Any]) -> RenderableType:
     if spent["states_bytes"]:
         disk += f", layer states {readable(spent['states_bytes'])} (shared by later runs)"
     together = f" in {len(stages)} stages together" if stages else ""
+    passes = {name: task["pass"] for name, task in summary.get("tasks", {}).items() if "pass" in task}
     share = 100 * trained / max(trunk, 1)
     part = f"{share:.2g}" if share < 10 else f"{share:,.0f}"
     return facts(
         {
             "trained": f"{trained:,} weights{together}, {part} % of the trunk's {trunk:,}",
             **rows,
+            **({"pass": pass_sentence(passes)} if passes else {}),
             "memory": f"{readable(spent['peak_memory_bytes'])} at its peak",
             "on disk": disk,
             "run": summary["run"],

@@ -24,7 +24,7 @@ from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
 from trunkline.training.loop import Interrupted
-from trunkline.training.result import decision_sentence, read_result, tuned_sentence
+from trunkline.training.result import decision_sentence, depth_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -90,7 +90,8 @@ class RunResult:
             lines.append("  ".join([f"  {name:{width}}", metric_name(metric, task.get("positive")), *shown]))
             if errors:  # of a number, whose mean as the baseline correlates with nothing
                 lines.append("  ".join([f"  {'':{width}}", "mae", *errors]))
-            lines += [f"  {'':{width}}  {said}" for said in (tuned_sentence(task), decision_sentence(task)) if said]
+            sentences = (say(task) for say in (tuned_sentence, depth_sentence, decision_sentence))
+            lines += [f"  {'':{width}}  {said}" for said in sentences if said]
         if (more := len(self.tasks) - MOST_TASKS) > 0:
             lines.append(f"  and {more:,} more in .tasks")
         return lines

@@ -189,16 +189,24 @@ class Learner:
     def _rank(self, metrics: Mapping[str, dict[str, Any]]) -> list[float]:
         """What an evaluation is compared by, larger is better.
 
-        First how many tasks have a defined score; then the mean over tasks of the monitored metric, its sign such that more is
-        better, or, where that is undefined, of the negative validation loss; then the negative sum of the losses, which
-        decides between equal scores.
+        First, where depth has a price, how low the deepest layers are that the branches read: training has weighed the price
+        against the loss, and the best score would otherwise often be one from before. Then how many tasks have a defined score;
+        then the mean over tasks of the monitored metric, its sign such that more is better, or, where that is undefined, of the
+        negative validation loss; then the negative sum of the losses, which decides between equal scores.
         """
         scores = self._monitored(metrics)
         losses = [metrics[name].get("loss", 0.0) for name in self.parts]
         values = [
             -loss if score is None else sign * score for sign, score, loss in zip(self._signs(), scores, losses, strict=True)
         ]
-        return [sum(score is not None for score in scores), sum(values) / len(values), -sum(losses)]
+        branches = [part.branch for part in self.parts.values()]
+        depths = [-max(branch.wanted()) for branch in branches if branch.depth_penalty]
+        return [
+            *([sum(depths)] if depths else []),
+            sum(score is not None for score in scores),
+            sum(values) / len(values),
+            -sum(losses),
+        ]
 
     def _score(self, metrics: Mapping[str, dict[str, Any]]) -> float | None:
         """The monitored metric; for several tasks the mean, its signs such that more is better; None if one is undefined."""

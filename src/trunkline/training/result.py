@@ -10,6 +10,7 @@ from trunkline.data.memory import MARK
 from trunkline.errors import BadInput
 from trunkline.files import read_object
 from trunkline.model.folders import unfinished
+from trunkline.model.pass_cost import pass_cost
 
 _KEYS = {"identity": str, "trunk": dict, "rows": dict, "tasks": dict, "cost": dict}
 
@@ -68,6 +69,15 @@ def tuned_sentence(task: Mapping[str, Any]) -> str | None:
     return f"threshold {found['threshold']:g} instead of {found['untuned_threshold']:g}, chosen on validation: {scores}"
 
 
+def depth_sentence(task: Mapping[str, Any]) -> str | None:
+    """What to say of upper layers that were dropped after training (depth.py); None where none were."""
+    found = task.get("depth")
+    if not found or found["depth"] == found["before"]:
+        return None
+    scores = f"{found['metric']} {found['untrimmed']:.4f} -> {found['score']:.4f}"
+    return f"the layers above {found['depth']} (up to {found['before']}) dropped, as they bring nothing on validation: {scores}"
+
+
 def decision_sentence(task: Mapping[str, Any]) -> str | None:
     """What to say of a temperature: how far it has improved the calibration of the last split that it was judged on."""
     found = task.get("decision")
@@ -116,4 +126,15 @@ def run_facts(path: Path) -> dict[str, Any]:
     """Return a run's summary with its directories as they are now: it may have been moved."""
     facts = read_result(path)
     tasks = {name: {**task, "branch": str(path / "branches" / name)} for name, task in facts["tasks"].items()}
+    for name, task in tasks.items():
+        if "pass" not in task and (cost := _noted_pass(path / "branches" / name, task)):
+            task["pass"] = cost
     return {**facts, "run": str(path), "tasks": tasks}
+
+
+def _noted_pass(branch: Path, task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The pass of a task in the run of an earlier version, by its branch; None where that is not there."""
+    try:
+        return pass_cost(task["reads"], read_object(branch / "branch.json")["trunk"])
+    except (BadInput, OSError, KeyError, TypeError, ValueError):
+        return None

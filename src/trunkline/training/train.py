@@ -16,10 +16,12 @@ from trunkline.files import directory_bytes, read_object, write_json
 from trunkline.model.branch import Branch, load_branch, save_branch
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part
+from trunkline.model.pass_cost import pass_cost
 from trunkline.model.source import Source
 from trunkline.model.trunk_ref import TrunkRef
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.decision import decision_findings, fit_decision, with_calibration
+from trunkline.training.depth import drop_layers
 from trunkline.training.environment import changes, environment
 from trunkline.training.loop import Loop
 from trunkline.training.outcome import training_findings
@@ -183,9 +185,11 @@ class Training:
         loop = self.run.loop_of(stage, learners, source, cost, self.path / "checkpoint" / stage.name)
         with source.while_training():
             position, cost = loop.run()
+            after = time.monotonic()
+            with self.run.clock.part("judging"):
+                depths = drop_layers(learners.values(), loop.sources, self.run.accelerator, self.run.precision)
         for finding in self._told(stage, position.history, {}):
             self.run.publish(Finding(finding))
-        after = time.monotonic()
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
@@ -212,10 +216,12 @@ class Training:
                 "monitor": part.task.monitor,
                 **metrics[name],
                 **({"tuned": tuned[name]} if tuned.get(name) else {}),
+                **({"depth": depths[name]} if name in depths else {}),
                 **({} if part.decision is None else {"decision": part.decision.model_dump(mode="json")}),
                 "branch": str(places[-1]) if places else None,
                 "layers": {str(layer): round(weight, 6) for layer, weight in branch.layer_weights().items()},
                 "reads": list(part.branch.wanted()),
+                "pass": pass_cost(part.branch.wanted(), branch.trunk.described()),
             }
             if by_layer := part.branch.by_layer():
                 tasks[name]["by_layer"] = {what: {str(i): value for i, value in own.items()} for what, own in by_layer.items()}
