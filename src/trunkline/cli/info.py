@@ -173,6 +173,7 @@ def _trunk(name: str) -> dict[str, Any]:
 
 def _show_branch(facts: dict[str, Any], console: Console) -> None:
     from trunkline.cli import decisions, show
+    from trunkline.model.pass_cost import pass_sentence
     from trunkline.states.budget import readable
     from trunkline.training.result import weighs_layers
 
@@ -198,6 +199,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
                 "  weights": f"sha256 {trunk['weights']}",
                 "  tokenizer": f"sha256 {trunk['tokenizer']}",
                 "reads": f"{reads} of 0-{trunk['num_layers']}; texts of up to {facts['max_length']} tokens",
+                "pass": pass_sentence({facts["task"]: facts["pass"]}),
                 "trained in": show.seconds(facts["cost"].get("seconds", 0.0))
                 + f", evaluating included, best after step {facts['cost'].get('steps_to_best', 0)}",
             }

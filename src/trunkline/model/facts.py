@@ -8,6 +8,7 @@ from typing import Any
 
 from trunkline.files import directory_bytes
 from trunkline.model.branch import load_branch
+from trunkline.model.pass_cost import pass_cost
 from trunkline.trunk.load import Trunk
 
 
@@ -31,6 +32,7 @@ def branch_facts(path: Path) -> dict[str, Any]:
         "by_layer": {
             what: {str(layer): value for layer, value in found.items()} for what, found in branch.module.by_layer().items()
         },
+        "pass": pass_cost(branch.module.wanted(), branch.trunk.described()),
         "trunk": asdict(branch.trunk),
         "max_length": branch.max_length,
         "precision": branch.precision,
