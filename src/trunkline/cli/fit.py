@@ -79,6 +79,25 @@ def fit(
     text: Annotated[
         str | None, typer.Option("--text", metavar="COLUMN", help="The column of the texts.", show_default=False)
     ] = None,
+    depths: Annotated[
+        Path | None,
+        typer.Option(
+            "--depths",
+            metavar="FILE.csv",
+            help="Train for every depth of the trunk; write scores and costs of passes to FILE.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="FILE", help="With --depths: draw them, too: .png, .svg or .pdf.", show_default=False
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="With --depths: seeds for each, from training.seed on.", show_default=False),
+    ] = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
     form: DataFormat = None,
@@ -96,7 +115,11 @@ def fit(
     trunkline fit reviews.csv --label stars
     trunkline fit train.csv --validation dev.csv --test test.csv
     trunkline fit examples/emotion.yaml method.dim=64 training.epochs=5
+    trunkline fit examples/emotion.yaml --depths depths.csv --picture depths.png
     """
+    from trunkline.cli.depths import check_options, fit_every_depth
+
+    check_options(depths, picture, seeds)
     tell(f"fit {source}: loading libraries")  # which takes seconds, on a busy machine half a minute
     from trunkline.training.hints import refuse_sources
 
@@ -111,6 +134,9 @@ def fit(
     else:
         given = guessed(source, overrides, form, text, label)
         config, name, told = given.config, given.name or "run", given.sentences
+    if depths is not None:
+        more: dict[str, Any] = {"run_dir": run_dir, "fresh": fresh, "told": told, "as_json": as_json}
+        return fit_every_depth(config, name, depths, picture, seeds or 1, **more)
     summary = train(config, name, run_dir=run_dir, fresh=fresh, told=told)
     if not as_json:
         show_run(summary)
