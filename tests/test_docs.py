@@ -31,7 +31,7 @@ def headings(page: str, level: str) -> set[str]:
 
 def keys_in(page: str, heading: str) -> dict[str, str]:
     """Key -> default of the table under a heading: rows that begin with | `key` | default |."""
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", section(page, heading), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (`[^`]+`|\S+) \|", section(page, heading), re.MULTILINE)
     return {key: default.strip("`") for key, default in rows}
 
 

@@ -23,6 +23,8 @@ BRANCHES = {
     "single": ({"name": "single_layer", "layer": 2, "dim": 4, "heads": 1, "linear": False}, Output("text", 2)),
     "probe": ({"name": "probe", "pooling": "last"}, Output("text", 2)),
     "mix": ({"name": "scalar_mix"}, Output("unit", 4)),
+    "routing": ({"name": "routing", "vectors": 3, "dim": 4}, Output("text", 2)),
+    "ensemble": ({"name": "ensemble", "members": ["probe", {"name": "scalar_mix", "pooling": "last"}]}, Output("text", 2)),
 }
 
 

@@ -34,6 +34,7 @@ TEXT = {
     "some rungs": ("ladder", {"layers": [1, 4, 5]}),
     "last rung": ("ladder", {"pooling": "last"}),
     "routing": ("routing", {"vectors": 4, "dim": 6}),
+    "ensemble": ("ensemble", {"members": [{"name": "adalayers", **ADA}, "probe", "ladder"], "weights": [0.5, 0.2, 0.9]}),
     "some routed": ("routing", {"layers": "2-4", "iterations": 3}),
 }
 UNIT = {name: value for name, value in TEXT.items() if name not in ("cls", "last", "features of the last", "last rung")}

@@ -95,7 +95,7 @@ def test_a_layer_state_computes_once_and_widens_only_outside_autocast():
 
 
 def test_the_registry_knows_the_methods():
-    assert {"adalayers", "single_layer", "probe", "scalar_mix", "ladder", "routing"} <= set(methods.names())
+    assert {"adalayers", "single_layer", "probe", "scalar_mix", "ladder", "routing", "ensemble"} <= set(methods.names())
     with pytest.raises(BadInput, match="did you mean 'adalayers'"):
         methods.get("adalayer")
 

@@ -36,6 +36,8 @@ BRANCHES = [
     ("head2toe", "unit", 4, {"fraction": 0.02}),
     ("ladder", "text", 3, {"reduction": 2, "heads": 2}),
     ("ladder", "unit", 4, {"layers": [1, 2, 5]}),
+    ("ensemble", "text", 3, {"members": [{"name": "adalayers", **ADA}, {"name": "probe", "layer": 2}], "weights": [0.3, 0.9]}),
+    ("ensemble", "unit", 2, {"members": [{"name": "adalayers", **ADA, "encoder_layers": 2}, "ladder"]}),
 ]
 ROWS = torch.tensor([0, 3, 6, 15])
 

@@ -40,8 +40,10 @@ class DenseGroup(nn.Module):
         self.group = BranchGroup(branches, torch.float32)
         self.longest = longest
         if lacking := [name for name, (branch, _) in self.group.alone.items() if not has_dense(branch)]:
-            kind = type(branches[lacking[0]]).__name__
-            raise BadInput(f"branch {lacking[0]!r}: {kind} has no padded form (`dense`), of which a graph is made")
+            kind = type(self.group.alone[lacking[0]][0]).__name__
+            raise BadInput(
+                f"branch {self.group.owners[lacking[0]]!r}: {kind} has no padded form (`dense`), of which a graph is made"
+            )
         self.alone = nn.ModuleList(branch for branch, _ in self.group.alone.values())  # so that their weights are a graph's own
 
     def wanted(self) -> tuple[int, ...]:
@@ -66,7 +68,7 @@ class DenseGroup(nn.Module):
             found.update(zip(names, logits, strict=True))
         for name, (branch, _) in self.group.alone.items():
             found[name] = branch.dense(states, mask)
-        return {name: found[name] for name in self.group.names}
+        return self.group.summed(found)
 
     def _sum(self, number: int, stack: Stack, states: Mapping[int, Tensor]) -> Tensor:
         """The sum over layers of the n branches of a stack, (B, T, n, k)."""

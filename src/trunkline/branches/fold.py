@@ -6,7 +6,7 @@ the trunk. The same object reads a states store and a live forward pass, as both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -211,6 +211,13 @@ class SideBranch(nn.Module):
             carry, layout, rows: as in `finish`; at unit level the first axis is that of `rows`.
         """
         raise NotImplementedError
+
+    def mixture(self) -> Sequence[tuple[SideBranch, float]]:
+        """Branches whose logits, each times its number, add up to its own, if it is computed as these; none otherwise.
+
+        A class that overrides `read` or `finish` below the one with this method is read by itself again.
+        """
+        return ()
 
     def layer_sum(self) -> LayerSum | None:
         """What it computes as it is now, if that is a `LayerSum`: then it is computed as one with others of equal shape.

@@ -1,7 +1,8 @@
 """Many branches on one pass: what they share is computed once per layer, and equal branches are computed as one.
 
 Branches that declare a `LayerSum` (AdaLayers and its kin) take one matrix product per layer and activation for all of them, and
-those of equal shape form a `Stack`. Any other branch is read by itself, from the same `LayerState`.
+those of equal shape form a `Stack`. Any other branch is read by itself, from the same `LayerState`; one that is a mixture of
+branches (an ensemble) is computed as these, among the others.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ class BranchGroup:
 
     def __init__(self, branches: Mapping[str, SideBranch], frozen: torch.dtype | None = torch.float32) -> None:
         self.names, self.frozen = tuple(branches), frozen
+        self.mixtures = {name: mixed for name, branch in branches.items() if (mixed := _mixed(name, branch))}
+        # What each branch is computed as, by a name of its own: itself, or the members of a mixture.
+        self.owners = {part: name for name in branches for part in self.mixtures.get(name, {name: None})}
+        parts = {part: branches[name] for part, name in self.owners.items()}
+        branches = parts | {part: own for mixed in self.mixtures.values() for part, (own, _) in mixed.items()}
         self.device = next((p.device for branch in branches.values() for p in branch.parameters()), torch.device("cpu"))
         with torch.set_grad_enabled(frozen is None and torch.is_grad_enabled()):
             sums = {name: found for name, branch in branches.items() if (found := declared(branch)) is not None}
@@ -55,6 +61,15 @@ class BranchGroup:
         """Begin a batch whose packed rows lie as `layout` says; `means` gives the mean of each text's rows, (B, K) float32 by
         layer, where these are at hand."""
         return Pass(self, layout, means)
+
+    def summed(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits of every branch, in the order given, from those of what they are computed as."""
+        return {
+            name: found[name]
+            if name not in self.mixtures
+            else torch.stack([weight * found[part] for part, (_, weight) in self.mixtures[name].items()]).sum(0)
+            for name in self.names
+        }
 
     def mode(self) -> AbstractContextManager[Any]:
         """Gradients and mixed precision as this group computes."""
@@ -123,7 +138,8 @@ class Pass:
         Returns:
             dict: float32 by name, in the order given: (B, C) at text level, (len(rows), C) at unit level.
         """
-        group, layout, rows = self.group, self.layout, rows or {}
+        group, layout, given = self.group, self.layout, rows or {}
+        rows = {part: given.get(name) for part, name in group.owners.items()}
         answers: dict[str, Tensor] = {}
         with group.mode():
             for stack, names, sums in zip(group.stacks, group.members, self.sums, strict=True):
@@ -131,7 +147,7 @@ class Pass:
                 answers.update(zip(names, found, strict=True))
             for name, (branch, _) in group.alone.items():
                 answers[name] = branch.finish(self.carries[name], layout, rows.get(name))
-            return {name: answers[name].float() for name in group.names}
+            return group.summed({name: logits.float() for name, logits in answers.items()})
 
 
 def declared(branch: SideBranch) -> LayerSum | None:
@@ -142,6 +158,12 @@ def declared(branch: SideBranch) -> LayerSum | None:
     return found if found is not None and _speaks_for(type(found.head), "shape", "forward") else None
 
 
+def _mixed(name: str, branch: SideBranch) -> dict[str, tuple[SideBranch, float]]:
+    """The members of a mixture with their weights, by names that no branch has; empty for any other branch."""
+    found = branch.mixture() if _speaks_for(type(branch), "mixture", "read", "finish") else ()
+    return {f"{name}\0{number}": own for number, own in enumerate(found)}
+
+
 def pooling_of(branch: SideBranch) -> Pooling | None:
     """How the branch declares that it pools the rows of a text before all else; None if all of them count."""
     return branch.reads_pooled() if _speaks_for(type(branch), "reads_pooled", "read", "finish") else None
@@ -149,6 +171,8 @@ def pooling_of(branch: SideBranch) -> Pooling | None:
 
 def reads_per_token(branch: SideBranch) -> bool:
     """Whether what it has read of consecutive parts of texts can be put together (carried.py)."""
+    if mixed := _mixed("", branch):
+        return all(reads_per_token(own) for own, _ in mixed.values())
     return declared(branch) is not None or (type(branch).per_token and _speaks_for(type(branch), "per_token", "read", "finish"))
 
 

@@ -50,6 +50,7 @@ class Routing(SideBranch):
     """See the module's docstring."""
 
     Config: ClassVar[type[BranchConfig]] = RoutingConfig
+    per_token = True
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)

@@ -9,6 +9,7 @@ import typer
 import trunkline
 from trunkline.cli.common import CommandGroup
 from trunkline.cli.demo import demo
+from trunkline.cli.ensemble import ensemble
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.export import export
 from trunkline.cli.fit import FitCommand, fit
@@ -70,6 +71,7 @@ app.command("serve")(serve)
 app.command("info")(info)
 app.command("export")(export)
 app.command("import")(import_)
+app.command("ensemble")(ensemble)
 app.command("relabel")(relabel)
 app.command("schema")(schema)
 app.add_typer(states, name="states")
