@@ -27,7 +27,7 @@ METHODS = {
     "flag": {"name": "probe", "layer": 1},
     "topics": {**ADA, "cutoff": 0.2, "positions": True},
     "columns": {"name": "scalar_mix", "pooling": "last", "layer_norm": True},
-    "stars": {"name": "single_layer", "layer": 2, "dim": 16, "heads": 4},
+    "stars": {"name": "routing", "vectors": 4, "dim": 8},
     "slots": {"name": "ladder", "reduction": 2, "heads": 4},
     "chained": {**ADA, "encoder_layers": 2},
 }

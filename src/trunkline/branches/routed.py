@@ -94,7 +94,8 @@ class VectorRouting(nn.Module):
 
     def _seen(self, x: Tensor, scale: Tensor | float, real: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Of some inputs a (B, I', 1), use and ignore (B or 1, I', J): the same in every iteration."""
-        sums = F.linear(x, self.active) if self.varies else (x * self.active).sum(-1, keepdim=True)
+        # A product of matrices, as OpenVINO 2026.4 computes a sum over products and a bias for each input of it wrongly.
+        sums = F.linear(x, self.active) if self.varies else (x.unsqueeze(2) @ self.active.unsqueeze(2)).squeeze(-1)
         active = torch.sigmoid(sums * scale + self.active_bias[:, None])
         if real is not None:
             active = active * real[..., None]  # padding contributes nothing
