@@ -24,7 +24,7 @@ TEXTS = [
 ADA = {"name": "adalayers", "dim": 16, "heads": 4, "feed_forward": 24}
 METHODS = {
     "mood": ADA,
-    "flag": {"name": "probe", "layer": 1},
+    "flag": {"name": "head2toe", "layers": "1-2"},
     "topics": {**ADA, "cutoff": 0.2, "positions": True},
     "columns": {"name": "scalar_mix", "pooling": "last", "layer_norm": True},
     "stars": {"name": "routing", "vectors": 4, "dim": 8},

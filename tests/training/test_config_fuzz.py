@@ -31,6 +31,7 @@ CONFIG = {
 METHODS = [
     {"name": "adalayers", "layers": [0, 1]}, {"name": "single_layer"}, {"name": "scalar_mix"}, {"name": "probe"},
     {"name": "ladder"}, {"name": "routing"}, {"name": "ensemble", "members": ["probe", {"name": "ladder"}], "weights": [1, 2]},
+    {"name": "variability"}, {"name": "head2toe"},
     {"name": "lora", "head": {"name": "probe"}, "targets": ["q"]}, {"name": "adapter", "stack_on": None},
     {"name": "fusion", "adapters": ["x"]}, {"name": "peft", "method": "VERA", "parameters": {"r": 4}}, {"name": "full"},
     {"name": "bitfit"}, {"name": "layernorm"}, {"name": "ia3"}, {"name": "prompt"}, {"name": "prefix"},
