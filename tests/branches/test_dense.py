@@ -23,7 +23,7 @@ TEXT = {
     "linear": ("adalayers", {**ADA, "head": "linear", "activation": "none"}),
     "single": ("single_layer", {**ADA, "layer": 2}),
     "lowest nu": ("variability", {**ADA, "layers": "1-4"}),
-    "features": ("head2toe", {}),
+    "features": ("head2toe", {"normalisation": "per_feature"}),
     "features of the last": ("head2toe", {"pooling": "last", "fraction": 0.02}),
     "mix": ("scalar_mix", {}),
     "normed mix": ("scalar_mix", {"layer_norm": True, "layers": [0, 4]}),

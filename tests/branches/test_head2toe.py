@@ -50,7 +50,12 @@ def published_choice(scores, fraction):
     return np.sort(np.argsort(-scores, kind="stable")[: int(len(scores) * fraction)])
 
 
-def published_logits(branch, pooled):
+def standardised(x):
+    """tf.nn.batch_normalization by the moments of x itself."""
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+
+
+def published_logits(branch, pooled, normalised=normalised):
     """(B, C) of pooled states (l, B, K): layers of which nothing is kept are left out."""
     kept, parts = branch.kept.numpy(), []
     for place, layer in enumerate(branch.layers):
@@ -124,6 +129,27 @@ def test_texts_are_pooled_as_asked_for_and_may_be_read_pooled(pooling):
     assert pooling_of(branch) == pooling == branch.examines().pooling
     ones = Layout(torch.ones(len(LAYOUT.lengths)))
     torch.testing.assert_close(ride(branch, pooled, ones), ride(branch, states), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", ["text", "unit"])
+def test_features_may_be_standardised_one_by_one(level):
+    branch = make("head2toe", level, 4, fraction=0.06, selection_steps=20, lasso=1e-3, normalisation="per_feature")
+    labels = torch.arange(200) % 4
+    examples = examples_of(labels)
+    examples.states[3][:] = 0.5 + examples.states[3] * 0.1
+    examples.states[3][:, 9] += 0.4 * (labels == 2)  # much, for what varies so little
+    torch.manual_seed(5)
+    branch.examine(examples)
+    torch.manual_seed(5)
+    weight = torch.nn.init.xavier_uniform_(torch.empty(4, 7 * 32)).numpy().T.astype(np.float64)
+    x = np.concatenate([standardised(examples.states[layer].double().numpy()) for layer in range(7)], 1)
+    expected = published_choice(published_scores(x, labels.numpy(), weight, 1e-3, 20, 0.1), 0.06)
+    assert branch.kept.tolist() == expected.tolist() and 3 * 32 + 9 in expected
+    # The published code takes the moments of whatever is predicted: here those of the examples, so these are predicted.
+    layout = Layout(torch.ones(200))
+    found = ride(branch, torch.stack([*examples.states.values()]), layout).detach().numpy()
+    pooled = np.stack([own.numpy() for own in examples.states.values()]).astype(np.float64)
+    np.testing.assert_allclose(found, published_logits(branch, pooled, standardised), rtol=1e-5, atol=1e-5)
 
 
 def test_how_many_are_kept_and_weights():

@@ -128,7 +128,10 @@ class _Stop(BaseException):
 RUNS = {
     "variability": ({"name": "variability", **SMALL, "alpha": None}, ("mood", "cities")),
     "adalayers": ({"name": "adalayers", "start": "variability", **SMALL}, ("mood",)),
-    "head2toe": ({"name": "head2toe", "selection_steps": 30, "layers": "1-3"}, ("mood", "cities", "stars")),
+    "head2toe": (
+        {"name": "head2toe", "selection_steps": 30, "layers": "1-3", "normalisation": "per_feature"},
+        ("mood", "cities", "stars"),
+    ),
 }
 
 

@@ -4,10 +4,12 @@
     x_i = pool(Z_i)_S(i) / |pool(Z_i)_S(i)|        S(i): the features of layer i that are kept
     y   = W concat_i(x_i) + b
 
-Before training, a linear map on the features of all layers (each layer's of unit length) is trained with a group lasso on
-examples in memory (group_lasso.py), and the `fraction` of features with the largest weights are kept. W and b are then trained
-anew, on these. The published code is about images and also reads the inner activations of each block; here the states after
-each block are read, as every side branch does.
+or, with `normalisation: per_feature`, each feature less its mean over examples, divided by their standard deviation.
+
+Before training, a linear map on the features of all layers, normalised likewise, is trained with a group lasso on examples in
+memory (group_lasso.py), and the `fraction` of features with the largest weights are kept. W and b are then trained anew, on
+these. The published code is about images and also reads the inner activations of each block; here the states after each block
+are read, as every side branch does.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from trunkline.branches.group_lasso import feature_scores, largest, unit
 from trunkline.branches.heads import PoolingKey, pooling_for
 from trunkline.inputs.batching import Layout, Pooling
 
+EPS = 1e-5  # added to the variance of a feature
+
 
 class Head2ToeConfig(BranchConfig):
     """`method: {name: head2toe}`."""
@@ -37,6 +41,9 @@ class Head2ToeConfig(BranchConfig):
     name: Literal["head2toe"] = "head2toe"
     layers: list[int] | str | None = Field(None, description='layers to select from: [1, 3], "0-6"; all states by default')
     fraction: float = Field(0.1, gt=0, le=1, description="of the features of all layers that is kept")
+    normalisation: Literal["unit_vector", "per_feature"] = Field(
+        "unit_vector", description="divide each layer's features by their norm, or standardise each by the training examples"
+    )
     lasso: float = Field(1e-4, ge=0, description="weight of the group lasso in the selection")
     selection_steps: int = Field(500, ge=1, description="steps of the selection, 128 examples each")
     selection_learning_rate: float = Field(0.1, gt=0, description="of the selection, at its first step")
@@ -46,10 +53,26 @@ class Head2ToeConfig(BranchConfig):
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The n features that are kept of a layer: their numbers (n,), their weights (C, n), and, where each is standardised, their
+    means and the inverses of their deviations, (2, n)."""
+
+    numbers: Tensor
+    weight: Tensor
+    moments: Tensor | None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What they add to the logits (..., C) of states (..., K), not in half precision."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.index_select(-1, self.numbers)
+            return F.linear(unit(x) if self.moments is None else (x - self.moments[0]) * self.moments[1], self.weight)
+
+
+@dataclass(frozen=True)
 class Carry:
     """What was read of a batch: the sum of the logits of the layers in it, and those that are still to come."""
 
-    slices: Mapping[int, tuple[Tensor, Tensor]]  # by layer, the numbers (n,) of its features, and their weights (C, n)
+    slices: Mapping[int, Slice]  # by layer
     total: Tensor | None = None
     read: frozenset[int] = field(default=frozenset())
 
@@ -69,6 +92,9 @@ class Head2Toe(SideBranch):
         self.kept: Tensor
         # Which of the features of all layers, laid end to end; rising.
         self.register_buffer("kept", torch.arange(count) * features // count)
+        self.moments: Tensor | None
+        standard = torch.stack([torch.zeros(count), torch.ones(count)]) if config.normalisation == "per_feature" else None
+        self.register_buffer("moments", standard)
         self.linear = nn.Linear(count, output.size)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -79,7 +105,14 @@ class Head2Toe(SideBranch):
     def examine(self, examples: Examples) -> None:
         """Select the features."""
         config, device = self.config, self.linear.weight.device
-        features = torch.cat([unit(examples.states[layer]) for layer in self.layers], 1)
+        states = [examples.states[layer] for layer in self.layers]
+        if self.moments is None:
+            features = torch.cat([unit(own) for own in states], 1)
+        else:
+            found = [torch.var_mean(own.double(), 0, correction=0) for own in states]
+            mean = torch.cat([mean for _, mean in found]).float()
+            scale = torch.cat([(variance + EPS).rsqrt() for variance, _ in found]).float()
+            features = (torch.cat(states, 1) - mean) * scale
         weight = nn.init.xavier_uniform_(torch.empty(self.output.size, features.shape[1])).to(device)
         scores = feature_scores(
             features, examples.loss, weight,
@@ -87,6 +120,8 @@ class Head2Toe(SideBranch):
         )  # fmt: skip
         with torch.no_grad():
             self.kept.copy_(largest(scores, len(self.kept)))
+            if self.moments is not None:
+                self.moments.copy_(torch.stack([mean, scale])[:, self.kept.cpu()])
 
     def counts(self) -> dict[int, int]:
         """How many features of each layer are kept."""
@@ -97,11 +132,13 @@ class Head2Toe(SideBranch):
     def wanted(self) -> tuple[int, ...]:
         return tuple(layer for layer, count in self.counts().items() if count)
 
-    def _slices(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """By layer, the numbers of its kept features among its own, and their weights; of those with any."""
+    def _slices(self) -> dict[int, Slice]:
+        """By layer, the features that are kept of it; of those with any."""
         counts, width = list(self.counts().values()), self.trunk.hidden_size
         numbers, weights = (self.kept % width).split(counts), self.linear.weight.split(counts, 1)
-        return {layer: (own, weight) for layer, own, weight in zip(self.layers, numbers, weights, strict=True) if len(own)}
+        moments = [None] * len(counts) if self.moments is None else self.moments.split(counts, 1)
+        parts = zip(self.layers, numbers, weights, moments, strict=True)
+        return {layer: Slice(own, weight, found) for layer, own, weight, found in parts if len(own)}
 
     def read(self, carry: Carry | None, layer: int, state: LayerState) -> Carry:
         carry = carry or Carry(self._slices())
@@ -115,7 +152,7 @@ class Head2Toe(SideBranch):
             if state.layout is None:
                 raise ValueError("pooled states need the layout of the batch")
             rows = state.layout.pooled(state.widened(), self.pooling)
-        own = _logits(rows, *carry.slices[layer])
+        own = carry.slices[layer].logits(rows)
         return Carry(carry.slices, own if carry.total is None else carry.total + own, carry.read | {layer})
 
     def finish(self, carry: Carry | None, layout: Layout, rows: Tensor | None = None) -> Tensor:
@@ -127,9 +164,9 @@ class Head2Toe(SideBranch):
 
     def dense(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
         total: Tensor | float = 0.0
-        for layer, (own, weight) in self._slices().items():
+        for layer, own in self._slices().items():
             x = states[layer]
-            total = total + _logits(x if self.pooling == "token" else pooled(x, mask, self.pooling), own, weight)
+            total = total + own.logits(x if self.pooling == "token" else pooled(x, mask, self.pooling))
         return total + self.linear.bias
 
     def reads_pooled(self) -> Pooling | None:
@@ -141,9 +178,3 @@ class Head2Toe(SideBranch):
 
     def by_layer(self) -> dict[str, dict[int, float]]:
         return {"features": dict(self.counts())}
-
-
-def _logits(x: Tensor, own: Tensor, weight: Tensor) -> Tensor:
-    """What the features `own` (n,) of a layer x (..., K) add to the logits (..., C), not in half precision."""
-    with torch.autocast(x.device.type, enabled=False):
-        return F.linear(unit(x.index_select(-1, own)), weight)
