@@ -6,9 +6,10 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 from synthetic import config, write_rows
 
-from trunkline.branches import TrunkShape
+from trunkline.branches import Output, SideBranch, TrunkShape, methods
 from trunkline.errors import BadInput
 from trunkline.training.config import resolve
 from trunkline.training.depths import fit_depths, lowest_near, means, nearest, pass_seconds, shares_of_time, variants
@@ -35,6 +36,18 @@ def test_the_deepest_run_is_that_of_the_config_and_the_others_read_fewer_layers(
         ("layers", 0, "0"),
     ]
     assert [one.layer for _, _, one in variants(resolved(name="probe"), TRUNK)] == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("name", [name for name in methods.names() if issubclass(methods.get(name), SideBranch)])
+def test_no_side_branch_may_read_above_its_depth(name):
+    """Every method, as it is by default."""
+    deepest = []
+    for _, allowed, one in variants(resolved(name=name), TRUNK):
+        with torch.device("meta"):
+            layers = methods.get(name)(one, TRUNK, Output("text", 2)).layers
+        assert layers and max(layers) == allowed
+        deepest.append(allowed)
+    assert deepest[0] == 3 and deepest == sorted(deepest, reverse=True) and len(deepest) >= 3
 
 
 def test_a_price_is_trained_as_it_stands_and_left_out_of_the_others():

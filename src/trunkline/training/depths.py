@@ -17,7 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -127,34 +127,41 @@ def fit_depths(
 
 def variants(config: RunConfig, trunk: TrunkShape) -> Iterator[tuple[str, int, Any]]:
     """By what depth is limited, the deepest layer that may be read, and the method's config: from the deepest to the lowest,
-    as the states of all layers are then stored at once.
+    as the states of all layers are then stored at once. A depth at which the method has too few layers is left out.
 
     Raises:
         BadInput: the method has no layers to choose.
     """
-    method = config.method
-    kind = kinds.get(next(iter(config.tasks.values())).kind)
-    with torch.device("meta"):  # what it reads by default is its own affair
-        layers = methods.get(method.name)(method, trunk, Output(kind.answers.level, 2)).layers
-    fields = type(method).model_fields
+    method, fields = config.method, type(config.method).model_fields
+    level = kinds.get(next(iter(config.tasks.values())).kind).answers.level
+    layers = _layers(method, trunk, level)
     free = {"depth_penalty": 0.0} if "depth_penalty" in fields else {}
     if free and method.depth_penalty:
         yield "depth_penalty", layers[-1], method
     if "layers" in fields:
-        for depth in reversed(layers):
+        yield "layers", layers[-1], method.model_copy(update=free)  # the run of the config itself
+        for depth in reversed(layers[:-1]):
             kept = [layer for layer in layers if layer <= depth]
-            whole = kept == list(range(kept[0], depth + 1))
             said: Any = kept
-            if depth == layers[-1]:
-                said = method.layers  # the run of the config itself
-            elif whole:
+            if kept == list(range(kept[0], depth + 1)):
                 said = f"{kept[0]}-{depth}" if len(kept) > 1 else f"{depth}"
-            yield "layers", depth, method.model_copy(update={"layers": said, **free})
+            lower = method.model_copy(update={"layers": said, **free})
+            try:
+                _layers(lower, trunk, level)
+            except BadInput:
+                continue
+            yield "layers", depth, lower
     elif "layer" in fields:
         for depth in reversed(range(trunk.num_layers + 1)):
             yield "layers", depth, method.model_copy(update={"layer": depth})
     else:
         raise BadInput(found=method.name, expected="a method with the key layers or layer", key="method.name")
+
+
+def _layers(method: Any, trunk: TrunkShape, level: Literal["text", "unit"]) -> tuple[int, ...]:
+    """The layers that a branch of this config may read, as it says itself."""
+    with torch.device("meta"):
+        return methods.get(method.name)(method, trunk, Output(level, 2)).layers
 
 
 def pass_seconds(trunk: Trunk, encoded: Encoded, depths: Collection[int], rounds: int = ROUNDS) -> dict[int, list[float]]:
