@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import time
 
 import pytest
 from bundletools import make
@@ -244,6 +246,27 @@ def test_elements_are_counted_outside_of_strings():
     bodies.check_elements(json.dumps({"texts": ['\\",[{\\\\', "[" * 1000]}).encode(), 3)
     with pytest.raises(errors.Refused):
         bodies.check_elements(json.dumps({"texts": ["a", "b", '"']}).encode(), 3)
+
+
+def test_what_was_refused_is_let_go_without_a_garbage_collection(client):
+    """Its error holds the body."""
+    words = ["so good " * 1000] * 8
+    bodies = [
+        json.dumps({"texts": words}) + "x",
+        json.dumps({"texts": words, "none": 1}),
+        '{"texts": [' + "1," * 300_000 + "1]}",
+    ]
+    headers = {"content-type": "application/json"}
+    gc.collect()
+    gc.disable()
+    try:
+        for body, status in zip(bodies, (400, 422, 413), strict=True):
+            assert client.post("/v1/predict", content=body, headers=headers).status_code == status
+            until = time.monotonic() + 10  # the request may end a moment after its answer
+            while any(type(one) is errors.Refused for one in gc.get_objects()):
+                assert time.monotonic() < until
+    finally:
+        gc.enable()
 
 
 def test_a_large_body_is_worked_on_in_another_thread(client, monkeypatch):

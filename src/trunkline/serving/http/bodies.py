@@ -118,8 +118,29 @@ def parse(body: bytes, model: type[M]) -> M:
 
 
 async def off_loop(heavy: bool, work: Callable[..., T], *given: Any) -> T:
-    """Do some work, in a thread of the pool where it is `heavy`."""
-    return await run_in_threadpool(work, *given) if heavy else work(*given)
+    """Do some work, in a thread of the pool where it is `heavy`.
+
+    An error is raised here, not through the future that the thread is waited for with: that would hold on to the error, which
+    holds on to what the work was given, a body of megabytes, until garbage is collected.
+    """
+    if not heavy:
+        return work(*given)
+    done: list[T] = []
+    error = await run_in_threadpool(_caught, done, work, given)
+    if error is None:
+        return done[0]
+    try:
+        raise error
+    finally:
+        del error
+
+
+def _caught(done: list[T], work: Callable[..., T], given: tuple[Any, ...]) -> Exception | None:
+    try:
+        done.append(work(*given))
+    except Exception as error:
+        return error
+    return None
 
 
 def json_response(value: Any, status: int = 200) -> Response:

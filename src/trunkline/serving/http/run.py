@@ -30,7 +30,7 @@ log = logging.getLogger("trunkline.serving")
 BACKLOG = 2048
 IDLE = 5.0  # seconds without a request after which freed memory is given back
 SWITCH = 0.001  # seconds after which a thread hands on the interpreter: the event loop waits for the engine's threads less long
-COLLECTING = (50_000, 20, 50)  # objects that are new, and collections of the younger ones, before garbage is collected
+COLLECTING = (10_000, 10, 10)  # objects that are new, and collections of the younger ones, before garbage is collected
 CLOSING = 5.0  # seconds that connections are given to close once all requests are answered
 
 
@@ -131,6 +131,7 @@ async def give_back_when_idle(admission: Admission, seconds: float = IDLE) -> No
     while True:
         await asyncio.sleep(seconds)
         if admission.requests == 0 and admission.admitted == before != given_back:
+            gc.collect()  # what is left of requests and connections, a few ms: nobody waits
             await asyncio.to_thread(give_back_freed_memory)
             given_back = before
         before = admission.admitted
