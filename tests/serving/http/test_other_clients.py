@@ -195,7 +195,13 @@ def test_the_open_inference_protocol(address, alone):
         assert answer.status_code == 404 and "no such address" in answer.json()["error"]
     with pytest.raises(Exception, match="those called text and pair"):
         client.infer("same", [given("text", [TEXT])], outputs=wanted)
-    body = {"inputs": [{"name": "text", "shape": [3], "datatype": "BYTES", "data": [TEXT]}]}
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}
+    unset = dict.fromkeys(("binary_data", "content_type", "classification"))  # null: not given
+    body["outputs"] = [{"name": "prediction", "parameters": unset}]
+    body["parameters"] = {"binary_data_output": None, "content_type": None}
+    answer = httpx.post(f"{address}/v2/models/mood/infer", json=body)
+    assert answer.status_code == 200 and "label" in answer.json()["outputs"][0]["data"][0], answer.text
+    body["inputs"][0]["shape"] = [3]
     assert "1 elements" in httpx.post(f"{address}/v2/models/mood/infer", json=body).json()["error"]
 
 

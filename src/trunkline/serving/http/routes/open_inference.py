@@ -54,7 +54,8 @@ class Tensor(BaseModel):
 
 
 def _no_classes(value: Any) -> None:
-    raise ValueError("none, as the output has the score of every label")
+    if value is not None:
+        raise ValueError("none, as the output has the score of every label")
 
 
 class OutputOptions(BaseModel):
@@ -78,7 +79,7 @@ class RequestOptions(BaseModel):
     """How outputs are sent where they do not say so themselves; others are refused, as nothing would come of them."""
 
     model_config = ConfigDict(extra="forbid")
-    binary_data_output: bool = Field(False, description="In binary form.")
+    binary_data_output: bool | None = Field(None, description="In binary form.")
     content_type: Literal["str"] | None = Field(None, description="As MLServer's clients call strings.")
 
 
@@ -174,7 +175,9 @@ def _binary(body: InferRequest) -> bool:
     """Whether the output is asked for in binary form."""
     output = next(iter(body.outputs or ()), None)
     asked = output.parameters.binary_data if output is not None and output.parameters is not None else None
-    return asked if asked is not None else body.parameters is not None and body.parameters.binary_data_output
+    if asked is None and body.parameters is not None:
+        asked = body.parameters.binary_data_output
+    return bool(asked)
 
 
 def _described(name: str, branch: Branch) -> dict[str, Any]:
