@@ -28,6 +28,7 @@ class Transport(asyncio.Transport):
         self.unread = 0  # bytes that wait to be written
 
     def write(self, data):
+        assert not self.ended
         self.written += data
 
     def write_eof(self):
@@ -130,6 +131,28 @@ def test_reading_goes_on_once_those_that_wait_are_being_answered():
     assert [(path, len(body)) for path, body, _ in talk(session)] == [("/0", 0), ("/1", 100_000), ("/2", 0)]
 
 
+def test_the_time_of_a_head_stops_while_requests_wait_and_starts_anew_once_there_is_reading():
+    async def session(connection, transport, asked, answer):
+        connection.data_received(HEAD % 0 + b"\r\n" + HEAD % 1 + b"\r\n" + HEAD % 2)
+        await settle()
+        assert not transport.reading and connection._head_timer is None
+        answer.set()
+        await settle()
+        assert answers(transport) == [200, 200] and transport.reading
+        assert connection._head_timer is not None and connection.timeout_keep_alive_task is None
+        connection.data_received(b"\r\n")
+        assert connection._head_timer is None
+        await settle()
+        assert answers(transport) == [200] * 3 and connection.timeout_keep_alive_task is not None
+        answer.clear()
+        connection.data_received(HEAD % 3 + b"\r\n" + HEAD % 4 + b"\r\nno http\r\n\r\n")
+        answer.set()
+        await settle()
+        assert answers(transport) == [200] * 5 + [400] and connection._head_timer is None
+
+    talk(session)
+
+
 def test_an_upgrade_is_ignored_and_the_body_is_no_other_request():
     inner = b"GET /inner HTTP/1.1\r\nHost: a\r\n\r\n"
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
@@ -188,6 +211,7 @@ def test_the_rest_of_a_body_whose_request_has_its_answer_is_read_away(closing):
         connection.data_received(LATE + (b"Connection: close\r\n" if closing else b"") + b"\r\n")
         await settle()
         assert answers(transport) == [200] and transport.ended == closing
+        assert connection.timeout_keep_alive_task is None  # REST_SECONDS decides
         for _ in range(20):
             connection.data_received(b"a" * 10_000)
             await settle()
@@ -233,7 +257,7 @@ def test_a_client_that_asked_whether_to_send_its_body_is_told_that_the_connectio
     async def read(connection, transport, asked, answer):
         answer.set()
         for size in (200_000, 0):
-            connection.data_received(expect.replace(b"200000", b"%d" % size))
+            connection.data_received(expect.replace(b"200000", b"%d" % size).replace(b"\r\n\r\n", b" \t\r\n\r\n"))
             await settle()
             connection.data_received(b"a" * size)
             await settle()
@@ -242,13 +266,27 @@ def test_a_client_that_asked_whether_to_send_its_body_is_told_that_the_connectio
 
     assert [len(body) for _, body, _ in talk(read)] == [200_000, 0]
 
+    async def old(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(expect.replace(b"HTTP/1.1", b"HTTP/1.0") + b"a" * 200_000)
+        await settle()
+        assert answers(transport) == [200]
+
+    talk(old)
+
 
 BROKEN_BODY = HEAD % 1 + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n"
+UNASKED = HEAD % 1 + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"
 
 
 @pytest.mark.parametrize(
     ("then", "status", "alone"),
-    [(b"no http\r\n\r\n", 400, [400]), (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, 431, [431]), (BROKEN_BODY, 400, [])],
+    [
+        (b"no http\r\n\r\n", 400, [400]),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, 431, [431]),
+        (BROKEN_BODY, 400, []),
+        (UNASKED, 400, []),
+    ],
 )
 def test_what_is_no_request_is_refused_once_those_before_it_are_answered(then, status, alone):
     async def session(connection, transport, asked, answer):

@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._reframing and not self._in_body:  # trailers are no headers
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))  # the parser leaves blanks there (RFC 9110 section 5.5)
 
     def on_headers_complete(self) -> None:
         if self._reframing:
@@ -148,6 +148,8 @@ class Connection(HttpToolsProtocol):
             self._closed = True
             self.cycle.keep_alive = False
             raise OverflowError
+        if self.parser.get_http_version() < "1.1":
+            self.expect_100_continue = False  # RFC 9110 section 10.1.1
         super().on_headers_complete()
         self.cycle.transport = self._answers  # type: ignore[assignment]
         self._in_head, self._head_bytes, self._head_most = False, 0, self._chunk
@@ -183,9 +185,12 @@ class Connection(HttpToolsProtocol):
             self.flow.watch()
             return
         self.flow.hold(bool(self.pipeline))
+        if self._in_body or self._in_head:
+            self._unset_keepalive_if_required()  # the time of a rest or of a head decides
         if waiting:
-            return
-        if self._refusal is not None:
+            if self._in_head:
+                self._wait_for_head()
+        elif self._refusal is not None:
             self._tell(*self._refusal)
         elif self._in_body:
             self._rest.begin()
@@ -220,7 +225,7 @@ class Connection(HttpToolsProtocol):
         return line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
 
     def _wait_for_head(self) -> None:
-        if self._head_timer is None:
+        if self._head_timer is None and not self._closed and not self.pipeline:  # there is no reading while requests wait
             self._head_since = self.loop.time()
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_late)
 
@@ -264,6 +269,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.cycle.scope.setdefault("trunkline", {})["status"] = status  # type: ignore[typeddict-item]
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
             self._write(status, sentence)
 
