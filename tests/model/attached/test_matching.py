@@ -31,6 +31,7 @@ def test_the_weights_of_a_trunk_are_found_in_a_model_with_a_head(zoo, trunk_of, 
     trunk, model = trunk_of(name), users_model(zoo, name, CAUSAL.get(name) or TO_SEQUENCE.get(name) or hf.AutoModel)
     trunked = Trunked.of(model, "encoder")
     assert trunk.fingerprint.weights in set(trunked.digests())
+    assert trunked.caches == (name in CAUSAL)
     assert trunked.tensors.keys() == trunk.model.state_dict().keys() and trunked.precision == "fp32"
     if name in TO_SEQUENCE and name != "t5":
         decoder = trunk_of(name, "decoder")

@@ -191,7 +191,9 @@ class Attachment(Mapping[str, list[Any]]):
     def _follower(self, stack: str) -> StackFollower:
         trunked = self._stacks[stack]
         told = None if self._callback is None else self._tell(stack)
-        return StackFollower(self._riders[stack], self._ends, trunked.precision, trunked.taps.entry, told)
+        return StackFollower(
+            self._riders[stack], self._ends, trunked.precision, trunked.taps.entry, goes_on=trunked.caches, told=told
+        )
 
     def _tell(self, stack: str) -> Callable[[Seen, int, int], None]:
         branches = self._of(stack)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.attached.calls import Call, cache_of, length_of
 from trunkline.model.attached.seen import Reading, Riders, Seen
-from trunkline.trunk.stream import parameters_of
 
 Told = Callable[["Seen", int, int], None]  # what was seen, the column of the first new token, and how many are new
 
@@ -116,6 +115,7 @@ class StackFollower:
         ends: of the model.
         precision: of the model: fp32 or bf16.
         entry: the module that is given the token ids.
+        goes_on: whether a pass may fill a cache without being given one.
         told: called after each pass, if given.
 
     Attributes:
@@ -125,13 +125,15 @@ class StackFollower:
         passes: passes that were read.
     """
 
-    def __init__(self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, told: Told | None = None) -> None:
+    def __init__(
+        self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, *, goes_on: bool, told: Told | None = None
+    ) -> None:
         self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, entry, told
         self.seen: list[Seen] = []
         self.trouble: TrunklineError | None = None
         self.in_training = self.passes = 0
         self._open: list[Generation] = []
-        self._caches = "past_key_values" in parameters_of(entry)
+        self._caches = goes_on
         self._call: Call | None = None
         self._going_on: Generation | None = None
         self._reading: Reading | None = None

@@ -23,6 +23,7 @@ from trunkline.trunk.load import Trunk
 from trunkline.trunk.machine import DTYPES
 from trunkline.trunk.pretrained import model_class
 from trunkline.trunk.shared import shared_trunk
+from trunkline.trunk.stream import parameters_of
 
 STORED = (torch.float32, torch.bfloat16, torch.float16)  # what a checkpoint may be stored in
 RUNTIME_KEYS = ("pad_token_id", "eos_token_id", "bos_token_id")  # that programs set for generation; no state depends on them
@@ -64,6 +65,15 @@ class Trunked:
         device = next(taps.first.parameters()).device
         return cls(taps, row, stack, inner.config, settings, tensors, device, precision)
 
+    @property
+    def caches(self) -> bool:
+        """Whether the stack may fill a cache of keys and values without being given one: that of a decoder does."""
+        entry = self.taps.entry
+        if "past_key_values" not in parameters_of(entry):
+            return False
+        decoder = getattr(entry, "is_decoder", True) if entry is self.taps.root else self.config.is_decoder
+        return bool(decoder)
+
     def digests(self) -> Iterator[str]:
         """The digest of its weights for each precision in which the checkpoint may have been stored, the likeliest first."""
         likely = getattr(self.config, "dtype", None)
@@ -75,7 +85,7 @@ def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> 
     """The config and the weights that a trunk has of a model with any head; no weights if the model has not all of them."""
     kind = model_class(row, inner.config)
     bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a seed that the program has set stays as it is
+    with torch.device("meta"):
         plain = kind(copy(inner.config), **bare)
     base: nn.Module = inner.base_model
     if len(row.stacks) > 1 and stack == "encoder":
