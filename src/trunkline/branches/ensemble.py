@@ -2,9 +2,9 @@
 
     logits = sum_m w_m logits_m
 
-Its members are any side branches. Trained ones are put together by `trunkline ensemble` (training/ensembling.py), which
-chooses the w; a run whose method is `ensemble` trains its members as one. In a group they are computed among all other
-branches, stacked with those of their shape.
+Its members are any side branches. Trained ones are put together by the command `ensemble`, which chooses the w; a run whose
+method is `ensemble` trains its members as one. In a group they are computed among all other branches, stacked with those of
+their shape.
 """
 
 from __future__ import annotations
