@@ -69,7 +69,7 @@ def equal(found, expected):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_parts_are_the_whole(group, data):
     texts, tokens = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 7))

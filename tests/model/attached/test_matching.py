@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers as hf
-from attachtools import CAUSAL, TO_SEQUENCE, inputs_for, users_model, users_tokenizer
+from attachtools import CAUSAL, TO_SEQUENCE, inputs_for, some_slow, users_model, users_tokenizer
 from bundletools import make
 from tiny import tiny_bert
 from tiny_zoo import MODELS, build
@@ -26,7 +26,7 @@ def mood(trunk_of):
     return make(trunk_of("bert"), "sequence")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some_slow(["bert", "bart", "t5", "gpt2"], list(MODELS)))
 def test_the_weights_of_a_trunk_are_found_in_a_model_with_a_head(zoo, trunk_of, name):
     trunk, model = trunk_of(name), users_model(zoo, name, CAUSAL.get(name) or TO_SEQUENCE.get(name) or hf.AutoModel)
     trunked = Trunked.of(model, "encoder")

@@ -16,7 +16,7 @@ from trunkline.inputs.cutting import Cut
 from trunkline.inputs.text import TextProcessor
 from trunkline.model.attached.texts import Reader
 
-NAMES = ["bert", "roberta", "albert", "t5", "gpt2", "llama", "qwen2", "modernbert"]
+NAMES = ["bert", "roberta", "t5", "gpt2", "llama"]
 
 
 def rows_of(tokenizer, text):
@@ -72,7 +72,7 @@ def test_decoded_words_have_the_token_of_their_first_piece(name, zoo):
         assert all(word.startswith(piece) or not piece for word, piece in zip(words, pieces, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(5, 330), min_size=1, max_size=30))
 def test_any_ids_have_words_within_their_text(ids):
     """Also ids that no text is tokenised to: each word begins with a token of these, in order."""
