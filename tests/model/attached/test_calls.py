@@ -62,7 +62,7 @@ def test_the_librarys_own_masks_of_who_attends_to_whom(attention):
         ({"input_ids": IDS, "attention_mask": object()}, "found object"),
         ({"input_ids": IDS, "attention_mask": torch.ones(3, 4)}, "found 4 tokens, expected 5"),
     ],
-    ids=str,
+    ids=["nothing", "one dimension", "no tensor", "too short"],
 )
 def test_what_says_nothing_about_tokens_is_refused(call, said):
     with pytest.raises(BadInput, match=said):
