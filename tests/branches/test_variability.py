@@ -108,7 +108,7 @@ def test_of_equal_layers_the_lowest_and_nothing_is_told_before_it_is_measured():
 
 
 def test_adalayers_may_begin_in_proportion_to_what_is_measured():
-    branch = AdaLayers(AdaLayersConfig(start="variability", alpha=4, cutoff=0, layers="1-6", **ADA), TRUNK, Output("text", 3))
+    branch = AdaLayers(AdaLayersConfig(initial="variability", alpha=4, cutoff=0, layers="1-6", **ADA), TRUNK, Output("text", 3))
     assert branch.by_layer() == {} and branch.examines().layers == tuple(range(1, 7))
     branch.examine(examples(torch.arange(50) % 3))
     nu = branch.by_layer()["nu"]
@@ -119,7 +119,9 @@ def test_adalayers_may_begin_in_proportion_to_what_is_measured():
     assert plain.examines() is None and "nu" not in plain.state_dict()
 
 
-@pytest.mark.parametrize(("config", "key"), [(VariabilityConfig(), "name"), (AdaLayersConfig(start="variability"), "start")])
+@pytest.mark.parametrize(
+    ("config", "key"), [(VariabilityConfig(), "name"), (AdaLayersConfig(initial="variability"), "initial")]
+)
 def test_numbers_are_no_classes(config, key):
     kind = Variability if key == "name" else AdaLayers
     with pytest.raises(BadInput, match=rf"^method\.{key}: found variability, expected .* a regression has numbers"):

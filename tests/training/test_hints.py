@@ -60,7 +60,7 @@ def test_in_a_file_the_hint_is_the_key(tmp_path):
         ("trainin.epochs=3", "did you mean 'training'?"),
         ("xyz=3", "expected one of"),
         ("method.alpa=3", "did you mean 'alpha'?"),
-        ("method.pooling=mean", "not a key of adalayers but of probe"),
+        ("method.pooling=mean", "not a key of adalayers but of head2toe and ladder and probe"),
     ],
 )
 def test_other_wrong_keys_are_answered_as_before(given, said):

@@ -118,7 +118,7 @@ def launch_by_torchrun(processes, values: dict, run: Path) -> None:
 def test_two_processes_are_one_with_accumulated_batches(states, launch, processes, tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 150)
     values = config(tiny_trunk_dir, rows, epochs=2, schedule="constant", warmup=0.0, **states)
-    values["method"] |= {"dropout": 0.0, "start": "variability"}
+    values["method"] |= {"dropout": 0.0, "initial": "variability"}
     launch(processes, values, tmp_path / "two")
     one = fit({**values, "training": {**values["training"], "accumulation": 2}}, run_dir=tmp_path / "one")
     two = json.loads((tmp_path / "two" / "result.json").read_text())

@@ -127,7 +127,7 @@ class _Stop(BaseException):
 
 RUNS = {
     "variability": ({"name": "variability", **SMALL, "alpha": None}, ("mood", "cities")),
-    "adalayers": ({"name": "adalayers", "start": "variability", **SMALL}, ("mood",)),
+    "adalayers": ({"name": "adalayers", "initial": "variability", **SMALL}, ("mood",)),
     "head2toe": (
         {"name": "head2toe", "selection_steps": 30, "layers": "1-3", "normalisation": "per_feature"},
         ("mood", "cities", "stars"),
@@ -176,7 +176,7 @@ def test_what_is_found_is_saved_told_and_resumed(name, tiny_trunk_dir, tmp_path,
 
 def test_methods_that_compare_classes_refuse_numbers_before_anything_is_written(tiny_trunk_dir, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 40)
-    for method, key in (({"name": "variability"}, "name"), ({"name": "adalayers", "start": "variability"}, "start")):
+    for method, key in (({"name": "variability"}, "name"), ({"name": "adalayers", "initial": "variability"}, "initial")):
         values = config(tiny_trunk_dir, rows, tasks=("stars",)) | {"method": method}
         with pytest.raises(BadInput, match=rf"method\.{key}: found variability, expected"):
             fit(values, run_dir=tmp_path / "run")

@@ -114,7 +114,7 @@ def test_no_score_is_better_than_a_defined_one(undefined):
     learner.progress, learner.best = Progress(), {}
     learner.training = type("Training", (), {"schedule": "plateau", "plateau_patience": 2, "patience": 3})
     task = type("Task", (), {"monitor": "m", "higher_is_better": True})
-    learner.parts = {"a": type("Part", (), {"task": task})}
+    learner.parts = {"a": type("Part", (), {"task": task, "branch": type("Branch", (), {"depth_penalty": 0.0})})}
     step = iter(range(1, 99))
     learner.weights = lambda: {"of": torch.tensor(learner.now)}
 

@@ -74,14 +74,14 @@ class FeatureConfig(BranchConfig):
 class AdaLayersConfig(FeatureConfig):
     """`method: {name: adalayers}`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("start", "depth_penalty")
+    LATER: ClassVar[tuple[str, ...]] = ("initial", "depth_penalty")
 
     name: Literal["adalayers"] = "adalayers"
     layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
     alpha: float = Field(16.0, gt=0, description="sharpness of softmax(alpha * p)")
     top_layers: int | None = Field(None, ge=1, description="read only so many layers, those with the largest weights")
     cutoff: float = Field(0.01, ge=0, lt=1, description="layers whose weight is at or below are dropped")
-    start: Literal["equal", "variability"] = Field(
+    initial: Literal["equal", "variability"] = Field(
         "equal", description="initial weights of the layers: equal, or in proportion to 1 / nu of each (method variability)"
     )
     entropy: float = Field(
@@ -99,7 +99,7 @@ class AdaLayers(SideBranch):
     """See the module's docstring."""
 
     Config: ClassVar[type[FeatureConfig]] = AdaLayersConfig
-    COMPARES: ClassVar[str] = "method.start"  # the key that asks for nu
+    COMPARES: ClassVar[str] = "method.initial"  # the key that asks for nu
 
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)
@@ -134,7 +134,7 @@ class AdaLayers(SideBranch):
 
     def _compares(self) -> bool:
         """Whether nu of every layer is measured before training."""
-        return bool(self.config.start == "variability")
+        return bool(self.config.initial == "variability")
 
     def _projected(self) -> list[str]:
         """The names of the projections."""
