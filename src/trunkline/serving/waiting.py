@@ -31,8 +31,8 @@ class Waiting(Generic[T]):
 
     Args:
         batch_tokens: padded tokens that a batch should not exceed; a longer text is a batch of its own. Where many texts wait,
-            it is up to LARGER times as many: then larger batches keep nobody waiting for nothing, and are faster, as the
-            threads that compute wait for the interpreter once an operation (benchmarks/LOG.md).
+            it is up to LARGER times as many: the threads that compute wait for the interpreter once an operation, and so
+            less often for as many texts (benchmarks/LOG.md).
         delay: seconds that the oldest text may wait for others to fill its batch, while others are expected.
         keep: told of each text before it is put into a batch; False drops it.
     """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+
+import pytest
 
 from trunkline.serving.admission import Admission
 from trunkline.serving.http import run
@@ -31,3 +34,12 @@ def test_freed_memory_is_given_back_once_after_each_time_of_requests(monkeypatch
             await task
 
     asyncio.run(scenario())
+
+
+def test_garbage_is_collected_rarely_while_serving_and_as_before_afterwards():
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with pytest.raises(KeyError), run.few_collections():
+        assert gc.get_threshold() == run.COLLECTING != before
+        assert gc.get_freeze_count() > frozen + 10_000  # what the libraries have made
+        raise KeyError
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)
