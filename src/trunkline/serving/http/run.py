@@ -112,7 +112,7 @@ def few_collections() -> Iterator[None]:
     A collection stops all threads: through everything for more than 0.1 s; and through the requests that wait, as often as by
     default, for three tenths of what the event loop does under overload (benchmarks/LOG.md).
     """
-    before = gc.get_threshold()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTING)
@@ -120,7 +120,8 @@ def few_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not frozen:  # what somebody else has frozen cannot be told apart afterwards: it stays so
+            gc.unfreeze()
 
 
 async def give_back_when_idle(admission: Admission, seconds: float = IDLE) -> None:
