@@ -18,6 +18,7 @@ from trunkline.tasks.calibration import (
     calibration_error,
     fit_temperature,
     negative_log_likelihood,
+    reliability_bins,
 )
 
 
@@ -122,3 +123,21 @@ def test_coverage_and_accuracy_are_counted_answer_by_answer():
         {"min_confidence": 0.95, "coverage": 0.0, "accuracy": None},
     ]
     assert abstention_curve(confidence[:0], right[:0], (0.5,)) == [{"min_confidence": 0.5, "coverage": None, "accuracy": None}]
+
+
+def test_reliability_bins_are_those_of_scikit_learn_and_give_the_calibration_error():
+    drawn = np.random.default_rng(5)
+    confidence = np.concatenate([drawn.random(300) ** 0.3, [0.0, 1 / BINS, 2 / BINS, 1.0]])
+    right = drawn.random(len(confidence)) < confidence
+    found = reliability_bins(confidence, right)
+    filled = [one for one in found if one.rows]
+    accuracy, mean = calibration_curve(right, confidence, n_bins=BINS)
+    assert [one.accuracy for one in filled] == pytest.approx(accuracy) and [one.confidence for one in filled] == pytest.approx(
+        mean
+    )
+    assert len(found) == BINS and sum(one.rows for one in found) == len(confidence)
+    gaps = [one.rows * abs(one.confidence - one.accuracy) for one in filled]
+    assert sum(gaps) / len(confidence) == pytest.approx(calibration_error(confidence, right))
+    for one in found:
+        inside = (confidence > one.low) & (confidence <= one.high) | ((one.low == 0) & (confidence == 0))
+        assert one.rows == inside.sum() and (one.rows > 0) == (one.accuracy is not None)

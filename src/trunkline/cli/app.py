@@ -11,6 +11,7 @@ from trunkline.cli.common import CommandGroup
 from trunkline.cli.demo import demo
 from trunkline.cli.ensemble import ensemble
 from trunkline.cli.evaluate import evaluate
+from trunkline.cli.explain import explain
 from trunkline.cli.export import export
 from trunkline.cli.fit import FitCommand, fit
 from trunkline.cli.import_ import import_
@@ -69,6 +70,7 @@ app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("serve")(serve)
 app.command("info")(info)
+app.command("explain")(explain)
 app.command("export")(export)
 app.command("import")(import_)
 app.command("ensemble")(ensemble)

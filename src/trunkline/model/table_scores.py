@@ -69,18 +69,9 @@ def score_table(
     confidence = checked_confidence(min_confidence)
     results: dict[str, Any] = {}
     where = table.source if given else f"test split of {table.source}"
-    for finding in table.findings:
-        say(f"{table.source}: {finding}")
-    if given and (listed_answers := with_listed_answers(bundle.branches, table, columns or {})):
-        bundle = bundle.only(bundle.branches)
-        for name, branch in listed_answers.items():
-            bundle.replace(name, branch)
-    seen = renamed_columns(bundle.branches, table, columns or {})
-    if given and (absent := _without_answers(bundle, seen)):
-        say(f"{table.source}: {_not_scored(bundle, absent, seen)}")
-        bundle = bundle.only([name for name in bundle.branches if name not in absent])
+    bundle, seen = answering(bundle, table, say, columns, given)
     unscored = [name for name, branch in bundle.branches.items() if "score" not in branch.task.parts]
-    for corpus, targets, findings in _answers(bundle, seen, reading, empty_texts):
+    for corpus, targets, findings in answers_in(bundle, seen, reading, empty_texts):
         names = list(targets)
         predicted: set[str] = set()  # branches that are told to be scored on predictions
         for name in names:
@@ -112,6 +103,26 @@ def score_table(
             for sentence in remarks(task, {where: (metrics, least)}):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
+
+
+def answering(
+    bundle: Bundle, table: Table, say: Callable[[str], None], columns: Mapping[str, str] | None = None, given: bool = True
+) -> tuple[Bundle, Table]:
+    """Return the branches whose answers a table has, and the table under the names that they were trained on.
+
+    Arguments as of `score_table`.
+    """
+    for finding in table.findings:
+        say(f"{table.source}: {finding}")
+    if given and (listed_answers := with_listed_answers(bundle.branches, table, columns or {})):
+        bundle = bundle.only(bundle.branches)
+        for name, branch in listed_answers.items():
+            bundle.replace(name, branch)
+    seen = renamed_columns(bundle.branches, table, columns or {})
+    if given and (absent := _without_answers(bundle, seen)):
+        say(f"{table.source}: {_not_scored(bundle, absent, seen)}")
+        bundle = bundle.only([name for name in bundle.branches if name not in absent])
+    return bundle, seen
 
 
 def _without_answers(bundle: Bundle, table: Table) -> dict[str, list[str]]:
@@ -152,7 +163,7 @@ def _not_scored(bundle: Bundle, absent: Mapping[str, list[str]], table: Table) -
     return f"{listed(list(absent), 10, whole=True)} {are} not scored, as there is no column {columns}{way}."
 
 
-def _answers(
+def answers_in(
     bundle: Bundle, table: Table, reading: Reading, empty_texts: EmptyTexts
 ) -> list[tuple[Corpus, dict[str, Targets], list[str]]]:
     """The table as each branch sees it, together those that share a pass, with what is right there and what is odd.

@@ -11,7 +11,7 @@ labels is right or not (sigmoid).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -88,10 +88,39 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float | None
     """
     if not len(confidence):
         return None
-    wide = np.asarray(confidence, np.float64)
-    bins = np.clip(np.ceil(wide * BINS).astype(int) - 1, 0, BINS - 1)  # a bin holds its upper edge
+    wide, bins = _binned(confidence)
     gaps = np.bincount(bins, weights=wide - right, minlength=BINS)
     return min(float(np.abs(gaps).sum() / len(wide)), 1.0)
+
+
+class Bin(NamedTuple):
+    """Answers whose confidence lies above `low` and not above `high` (of the first bin, from 0): how many `rows`, their mean
+    `confidence`, and the share of them that is right (`accuracy`), both None where there are none.
+    """
+
+    low: float
+    high: float
+    rows: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability_bins(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
+    """Return what a reliability diagram shows: the BINS bins of `calibration_error`, whose arguments these are."""
+    wide, bins = _binned(confidence)
+    rows = np.bincount(bins, minlength=BINS)
+    sums = [np.bincount(bins, weights=values, minlength=BINS) for values in (wide, np.asarray(right, np.float64))]
+    found = []
+    for number, count in enumerate(rows.tolist()):
+        means = [float(own[number] / count) if count else None for own in sums]
+        found.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
+    return found
+
+
+def _binned(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences in fp64, and the number of the bin of each."""
+    wide = np.asarray(confidence, np.float64)
+    return wide, np.clip(np.ceil(wide * BINS).astype(int) - 1, 0, BINS - 1)  # a bin holds its upper edge
 
 
 def confident(confidence: Any, min_confidence: float) -> np.ndarray:

@@ -25,9 +25,16 @@ class Graded(NamedTuple):
 
 
 class Confidence(ABC):
-    """What the scores of a kind's answers say. `unit` is what one may be withheld of, in words: "text" or "span"."""
+    """What the scores of a kind's answers say.
+
+    unit: what one may be withheld of, in words: "text" or "span".
+    graded: what has one of the `probabilities`, in words.
+    agrees: what share of these is counted as `right`.
+    """
 
     unit = "text"
+    graded = "texts"
+    agrees = "share that is right"
 
     @staticmethod
     @abstractmethod
@@ -72,6 +79,9 @@ class LabelSetConfidence(Confidence):
     The calibration error is over the probabilities of all labels of all texts.
     """
 
+    graded = "labels of texts"
+    agrees = "share of labels that hold"
+
     @staticmethod
     def probabilities(decoded: Decoded, targets: Targets) -> Graded:
         rows, labels = targets.present, decoded.values.shape[1]
@@ -98,6 +108,7 @@ class SpanConfidence(Confidence):
     """Of each span: the mean probability of the tags of its units. The calibration error is over the tags of all units."""
 
     unit = "span"
+    graded = "words"
 
     @staticmethod
     def probabilities(decoded: Decoded, targets: Targets) -> Graded:

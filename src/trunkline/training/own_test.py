@@ -27,24 +27,28 @@ class OwnTest(NamedTuple):
     unchanged: bool = True
 
 
-def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None] = lambda sentence: None) -> list[OwnTest]:
+def own_test_splits(
+    run: Path,
+    tasks: Collection[str],
+    say: Callable[[str], None] = lambda sentence: None,
+    way: str = "give the data to evaluate on",
+) -> list[OwnTest]:
     """The rows of the test splits that a run's config names or draws for these tasks, and which of them have each.
 
     Args:
         run: its directory.
         tasks: their names.
         say: told, in a sentence, of a test source that is read in another way now.
+        way: what messages advise where it is not known.
 
     Raises:
         BadInput: there is no test split, or it is a share of data that have changed, and may hold rows that were trained on.
     """
     if not (run / "config.yaml").is_file():
-        raise BadInput(f"{run}: no config.yaml, so the test split of this branch is unknown; give the data to evaluate on")
+        raise BadInput(f"{run}: no config.yaml, so the test split of this branch is unknown; {way}")
     result, config = read_result(run), load_config(run / "config.yaml")
     if unknown := [name for name in tasks if name not in config.tasks]:
-        raise BadInput(
-            f"{run}: its config has no task {unknown[0]}, so its test split is unknown; give the data to evaluate on"
-        )
+        raise BadInput(f"{run}: its config has no task {unknown[0]}, so its test split is unknown; {way}")
     found: list[OwnTest] = []
     for number, group in enumerate(prepare(config, only=tasks)):
         own = [name for name in group.tasks if name in tasks]
@@ -59,8 +63,7 @@ def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None
         source = group.data.test
         if changed and isinstance(source, float):
             raise BadInput(
-                f"{run}: its data has changed ({changed}), so the share drawn for its test may contain training rows; "
-                "give the data to evaluate on"
+                f"{run}: its data has changed ({changed}), so the share drawn for its test may contain training rows; {way}"
             )
         table = group.splits["test"].corpus.table
         if changed and source is not None and not isinstance(source, float):
@@ -68,7 +71,7 @@ def own_test_splits(run: Path, tasks: Collection[str], say: Callable[[str], None
             table = config.memory.read(source, format=group.data.format)  # with rows that scoring says it leaves out
         found.append(OwnTest(own, table, changed is None))
     if all(test.table is None for test in found):
-        raise BadInput(f"{run}: its config defines no test split; give the data to evaluate on")
+        raise BadInput(f"{run}: its config defines no test split; {way}")
     return found
 
 

@@ -1,0 +1,94 @@
+"""Answers as a page shows them: of each labelled text what is right, what the branch says, and how confident it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from trunkline.explain.subject import Rows
+from trunkline.tasks import Decoded, Task
+from trunkline.tasks.spans import tag_names
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of the texts that have a right answer.
+
+    Attributes:
+        texts: (N,) their places in the corpus.
+        right: (N,) what is right, in words.
+        given: (N,) what the branch says.
+        correct: (N,) bool, whether these are the same; of numbers none is.
+        confidence: (N,) fp64: of a text's answer its probability; of an answer for words, where it is wrong, that of the most
+            probable wrong tag, else that of the least probable tag. None for numbers.
+        error: (N,) fp64, how far numbers are from what is right; None for labels.
+    """
+
+    texts: np.ndarray
+    right: list[str]
+    given: list[str]
+    correct: np.ndarray
+    confidence: np.ndarray | None
+    error: np.ndarray | None
+
+
+def answers_of(task: Task, rows: Rows) -> Answers:
+    """The answers to the texts of `rows`."""
+    decoded, targets = rows.decoded, rows.targets
+    present = targets.present
+    if targets.offsets is not None:
+        present = np.array([present[first:last].any() for first, last in pairwise(targets.offsets.tolist())], bool)
+    texts = np.flatnonzero(present)
+    twin = _with_unseen(task, targets.unseen)
+    scores = np.ones(len(targets.values)) if targets.offsets is not None else _certain(targets.values, len(twin.labels))
+    right = twin.present(Decoded(targets.values, scores, targets.offsets), rows.corpus)
+    given = task.present(decoded, rows.corpus)
+    words = [[in_words(task, one) for one in (right[text], given[text])] for text in texts.tolist()]
+    correct = np.array([one == other for one, other in words], bool)
+    error = None
+    if task.named_labels is None:
+        error = np.abs(decoded.values - targets.values)[texts].astype(np.float64)
+    return Answers(texts, [one for one, _ in words], [one for _, one in words], correct, _confidence(task, rows, texts), error)
+
+
+def in_words(task: Task, answer: Mapping[str, Any]) -> str:
+    """The main part of a prediction, as `Task.present` has it, in words."""
+    main = answer[task.parts[0]]
+    if isinstance(main, list):
+        if main and isinstance(main[0], Mapping):
+            return "; ".join(f"{span['text']} [{span['label']}] {span['start']}-{span['end']}" for span in main)
+        return ", ".join(main) if main else "(none)"
+    return main if isinstance(main, str) else f"{main:.6g}"
+
+
+def _with_unseen(task: Task, unseen: Mapping[str, int]) -> Task:
+    """A task that has the labels of some data, too, that it was not trained on, in the order of their numbers."""
+    if not unseen:
+        return task
+    twin = copy.copy(task)
+    twin.labels = tag_names([*task.own_labels, *unseen]) if task.answers.units else [*task.labels, *unseen]
+    return twin
+
+
+def _certain(values: np.ndarray, labels: int) -> np.ndarray:
+    """Scores for answers that are right; of numbers the numbers."""
+    return values if values.dtype.kind == "f" else np.ones((len(values), labels))
+
+
+def _confidence(task: Task, rows: Rows, texts: np.ndarray) -> np.ndarray | None:
+    if task.confidence is None:
+        return None
+    if rows.targets.offsets is None:
+        return np.asarray(task.confidence.answers(rows.decoded, rows.targets).confidence, np.float64)
+    begin, end = rows.targets.offsets[:-1][texts].tolist(), rows.targets.offsets[1:][texts].tolist()
+    wrong = rows.targets.present & (rows.decoded.values != rows.targets.values)
+    found = []
+    for first, last in zip(begin, end, strict=True):
+        scores, own = rows.decoded.scores[first:last], wrong[first:last]
+        found.append(float(scores[own].max() if own.any() else scores.min()))
+    return np.array(found, np.float64)

@@ -1,0 +1,257 @@
+"""`explain`: what a branch has learned, as a page with pictures and a CSV file for each of them.
+
+from trunkline.explain import explain
+explain("runs/emotion-1a2b3c4d", "page", single_layers=True)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trunkline.data.sources import read_table
+from trunkline.data.table import Table
+from trunkline.errors import BadInput, listed
+from trunkline.events import Publisher, Subscriber
+from trunkline.explain.page import index_page
+from trunkline.explain.section import Section
+from trunkline.explain.sections import SECTIONS
+from trunkline.explain.subject import Rows, Subject, judged
+from trunkline.explain.writing import PAGE, RECORD, Page, folder_to_write
+from trunkline.files import atomic_directory, write_json
+from trunkline.model.branch import Branch
+from trunkline.model.bundle import Bundle
+from trunkline.model.folders import branch_folders, is_branch_or_run, no_branch, task_of
+from trunkline.model.table_scores import answering, answers_in
+from trunkline.tasks.labels import Reading
+from trunkline.training.own_test import own_test_splits
+from trunkline.training.result import run_of_branch
+from trunkline.trunk.load import Trunk
+
+SCHEMA = 1
+WAY = "give the data with --data (data= in Python)"
+
+Counting = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was written.
+
+    Attributes:
+        page: the HTML file to open.
+        branches: by name of the branch its `page`, the titles of its `sections`, and why others are `left_out`, by title.
+        findings: what was noticed, a sentence each.
+        files: all files that were written, but for the record of them.
+    """
+
+    page: Path
+    branches: dict[str, dict[str, Any]]
+    findings: list[str]
+    files: list[Path]
+
+
+def explain(
+    branch: Any,
+    out: str | Path,
+    *,
+    data: str | None = None,
+    texts: Sequence[str] | None = None,
+    single_layers: bool = False,
+    seed: int = 0,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    trunk: str | Trunk | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda sentence: None,
+    count: Counting = lambda texts: nullcontext(lambda more: None),
+    loading: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    subscribers: Iterable[Subscriber] = (),
+) -> Explained:
+    """Write a page about a branch: scores, layers, errors, texts; every picture with a CSV file of its numbers.
+
+    Args:
+        branch: its directory, or that of a run, which stands for all of its branches: each gets a page, and a page leads to
+            them. What `fit` returned stands for its run.
+        out: the directory to write: new, empty, or written by `explain` before, which is replaced.
+        data: labelled rows; by default the test split of the branch's run.
+        texts: to be shown token by token; by default some of the rows are drawn.
+        single_layers: train a branch for every single layer of the trunk, on the data of the run.
+        seed: of all that is drawn.
+        format: of `data`, where its suffix does not say it.
+        columns: of `data`, by role, where they are not called as in training (`renamed_columns`).
+        trunk: where the trunk of the branch is, or the trunk itself.
+        device: "auto", "cpu" or "cuda".
+        say: told, in a sentence, what is noticed.
+        count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
+        loading: opened while branches are loaded.
+        subscribers: told of what happens while single layers are trained (trunkline.events).
+
+    Raises:
+        BadInput: no branch; data that it cannot read, or none that are known; a directory that holds other files.
+    """
+    target, path = folder_to_write(Path(out)), _place(branch)
+    if texts is not None and (not texts or not all(isinstance(text, str) and text.strip() for text in texts)):
+        raise BadInput("texts: found none, or one that is blank or no string; expected texts to show")
+    findings: list[str] = []
+
+    def noticed(sentence: str) -> None:
+        findings.append(sentence)
+        say(sentence)
+
+    folders = branch_folders(path)
+    tables = list(_tables(path, folders, data, format, noticed))  # what is wrong with them is found before the trunk is loaded
+    with loading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # `noticed` is told instead
+        bundle = Bundle.open([path], trunk=trunk, device=device)
+    for sentence in bundle.findings:
+        noticed(sentence)
+    _check_texts(bundle, texts)
+    publish, split = Publisher(subscribers), "test" if data is None else "data"
+    found: dict[str, Rows] = {}
+    for names, table in tables:
+        own = bundle.only([name for name, one in bundle.branches.items() if one.task.name in names])
+        found |= _judged(own, table, columns, data is not None, noticed, count)
+    pages: dict[str, Page] = {}
+    for name in (name for name in bundle.branches if name in found):
+        subject = _subject(bundle.only(name), name, found[name], split, seed, texts, single_layers, noticed, publish)
+        pages[name] = _page(subject)
+    return _write(target, path, pages, bundle, findings)
+
+
+def _place(branch: Any) -> Path:
+    """The directory that is named; BadInput unless it is that of a branch or of a run."""
+    given = getattr(branch, "path", branch)
+    if not isinstance(given, str | Path):
+        raise BadInput(
+            f"branch: found {type(given).__name__}, expected the folder of a branch or of a run, or what fit returned"
+        )
+    path = Path(given)
+    if not is_branch_or_run(path):
+        raise no_branch(path)
+    return path
+
+
+def _tables(
+    path: Path, folders: Sequence[Path], data: str | None, form: str | None, say: Callable[[str], None]
+) -> Iterator[tuple[list[str], Table]]:
+    """The rows to judge on, with the tasks that are judged on them."""
+    tasks = [task_of(folder) for folder in folders]
+    if data is not None:
+        yield tasks, read_table(data, format=form)
+        return
+    place = folders[0].resolve()
+    if place.parent.name != "branches":
+        raise BadInput(f"{path}: does not lie in its run, so the test split of this branch is unknown; {WAY}")
+    for own, test, unchanged in own_test_splits(place.parent.parent, tasks, say, WAY):
+        names = [name for name in own if name in tasks]
+        if test is None:
+            say(f"{listed(names, whole=True)}: not explained, as the config defines no test split; {WAY}")
+        elif names:
+            yield names, replace(test, findings=()) if unchanged else test  # what its reader changes was said in training
+
+
+def _check_texts(bundle: Bundle, texts: Sequence[str] | None) -> None:
+    pairs = [name for name, branch in bundle.branches.items() if branch.text_pair is not None]
+    if texts is not None and pairs:
+        raise BadInput(
+            f"--text: found one for branch {pairs[0]!r}, which reads pairs of texts; expected none, as pairs of the data "
+            "are drawn"
+        )
+
+
+def _judged(
+    bundle: Bundle,
+    table: Table,
+    columns: Mapping[str, str] | None,
+    given: bool,
+    say: Callable[[str], None],
+    count: Counting,
+) -> dict[str, Rows]:
+    """What the branches of a bundle answer to the rows of a table."""
+    found: dict[str, Rows] = {}
+    bundle, seen = answering(bundle, table, say, columns, given)
+    for corpus, targets, said in answers_in(bundle, seen, Reading(True, {}), "skip"):
+        for name in targets:
+            said += bundle.branches[name].task.unseen_labels(targets[name])
+        for sentence in said if given else ():
+            say(f"{table.source}: {sentence}")
+        with count(len(corpus)) as progress:
+            found |= judged(bundle, table.source, corpus, targets, progress)
+    return found
+
+
+def _subject(
+    bundle: Bundle,
+    name: str,
+    rows: Rows,
+    split: str,
+    seed: int,
+    texts: Sequence[str] | None,
+    single_layers: bool,
+    say: Callable[[str], None],
+    publish: Subscriber,
+) -> Subject:
+    branch = bundle.branches[name]
+    assert branch.path is not None
+    place = branch.path.resolve()
+    run = place.parent.parent if place.parent.name == "branches" and (place.parents[1] / "config.yaml").is_file() else None
+    summary = None if run is None else run_of_branch(place)
+    given = None if texts is None else tuple(texts)
+    return Subject(bundle, name, rows, split, run, summary, seed, given, single_layers, say, publish)
+
+
+def _page(subject: Subject) -> Page:
+    sections: list[Section] = [make(subject) for make in SECTIONS]
+    return Page(f"{subject.name}: what the branch has learned", _facts(subject), sections)
+
+
+def _facts(subject: Subject) -> list[tuple[str, str]]:
+    branch, task, layers = subject.branch, subject.task, subject.branch.trunk.num_layers
+    labels = (
+        "" if task.named_labels is None else f", {len(task.own_labels)} {'entity types' if task.answers.units else 'labels'}"
+    )
+    return [
+        ("task", f"{task.name} ({task.kind}{labels})"),
+        ("method", branch.method.name),
+        ("trunk", f"{branch.trunk.name}, {layers} layers"),
+        ("reads", "layers " + ", ".join(map(str, branch.module.wanted()))),
+        ("rows", f"test split of {subject.rows.source}" if subject.split == "test" else subject.rows.source),
+        ("branch", str(branch.path)),
+    ]
+
+
+def _write(target: Path, path: Path, pages: Mapping[str, Page], bundle: Bundle, findings: list[str]) -> Explained:
+    """Write all pages and a record of their files, whole or not at all."""
+    folders = _folders(pages, bundle.branches)
+    written: dict[str, bytes] = {}
+    branches: dict[str, dict[str, Any]] = {}
+    for name, page in pages.items():
+        written |= {folders[name] + file: content for file, content in page.files().items()}
+        branches[name] = {
+            "page": folders[name] + PAGE,
+            "sections": [section.title for section in page.sections if not section.left_out],
+            "left_out": {section.title: section.note for section in page.sections if section.left_out},
+        }
+    if len(pages) > 1:
+        rows = [(name, folders[name] + PAGE, page.facts[0][1]) for name, page in pages.items()]
+        written[PAGE] = index_page(path.resolve().name, rows).encode("utf-8")
+    with atomic_directory(target) as folder:
+        for file, content in written.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(content)
+        record = {"schema": SCHEMA, "branch": str(path), "branches": branches, "findings": findings, "files": sorted(written)}
+        write_json(folder / RECORD, record)
+    shown = {name: {**one, "page": str(target / one["page"])} for name, one in branches.items()}
+    return Explained(target / PAGE, shown, findings, [target / file for file in sorted(written)])
+
+
+def _folders(pages: Mapping[str, Page], branches: Mapping[str, Branch]) -> dict[str, str]:
+    """Where the page of each branch lies below the directory: in it, or of several each in a folder of its own."""
+    if len(pages) == 1:
+        return dict.fromkeys(pages, "")
+    return {name: f"{path.name}/" for name in pages if (path := branches[name].path) is not None}

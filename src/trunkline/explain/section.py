@@ -1,0 +1,79 @@
+"""What a page about a branch is made of: sections of pictures, tables and a note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from trunkline.pictures.figure import Panel, families
+
+SHOWN = 40  # rows of a table on the page; its file has all
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers or texts in rows: a CSV file, and a table on the page.
+
+    Attributes:
+        name: of the file, without ".csv": one of its own for every table of a page, of lower-case letters, digits and "_".
+        columns: their names.
+        rows: of strings, numbers and None.
+        caption: above it on the page.
+        shown: how many rows are on the page; 0: it is a file alone.
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+    shown: int = SHOWN
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: a PNG file, which is also in the page, and a CSV file of the same name.
+
+    Attributes:
+        figure: what is drawn; readable in grey.
+        numbers: what it shows; its name is that of both files.
+        alt: the same in a sentence, for those who do not see it.
+    """
+
+    figure: Figure
+    numbers: Table
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    One without pictures and tables does not apply to the branch: the page says in one line, its `note`, why it is left out.
+
+    Attributes:
+        title: in plain words.
+        pictures, tables: in the order of the page; pictures first.
+        note: what they show, or what is to be said of them.
+    """
+
+    title: str
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    note: str = ""
+
+    @property
+    def left_out(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.pictures and not self.tables
+
+
+def drawn(panel: Panel) -> Figure:
+    """A panel as a figure of its own."""
+    with matplotlib.rc_context({"font.family": families()}):
+        figure = Figure(figsize=(panel.width, panel.height), layout="constrained")
+        panel.draw(figure.subplots())
+        return figure

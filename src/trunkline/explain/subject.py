@@ -1,0 +1,125 @@
+"""What the sections of a page are about: one branch, its answers to labelled rows, and the run that it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline.branches.examples import Asked, Examples
+from trunkline.data.corpus import Corpus
+from trunkline.events import Subscriber, quiet
+from trunkline.inputs.encoded import Encoded
+from trunkline.model.branch import Branch
+from trunkline.model.bundle import Bundle
+from trunkline.model.part import Part
+from trunkline.model.plan import PlannedPass
+from trunkline.model.portions import Portion, answered
+from trunkline.tasks import Decoded, Targets
+from trunkline.training.examples import gather, special_ids
+from trunkline.training.sampling import SplitFeed
+from trunkline.training.supervision import Supervision
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled rows, and what the branch answers.
+
+    Attributes:
+        source: what messages call the data.
+        corpus: the texts, with the table that they were read from.
+        targets: what is right.
+        logits, offsets: as of `Criterion.decode`.
+        decoded: the answers, with calibrated scores.
+        metrics: of these answers.
+    """
+
+    source: str
+    corpus: Corpus
+    targets: Targets
+    logits: np.ndarray
+    offsets: np.ndarray | None
+    decoded: Decoded
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """See the module's docstring.
+
+    Attributes:
+        bundle: it has this branch alone.
+        name: of the branch in it.
+        rows: what it is judged on.
+        split: what these rows are called in titles: "test", or "data" where a user gave them.
+        run: the directory of the run that the branch lies in; None where it lies elsewhere.
+        summary: its result.json with this task alone, under `name` of the task; None likewise.
+        seed: of all that is drawn.
+        texts: those to show layer by layer, given by the user; None: some of `rows` are drawn.
+        single_layers: whether a branch for every single layer is trained.
+        say: told, in a sentence, what takes long or could not be done.
+        publish: told of what happens while branches are trained.
+    """
+
+    bundle: Bundle
+    name: str
+    rows: Rows
+    split: str
+    run: Path | None = None
+    summary: Mapping[str, Any] | None = None
+    seed: int = 0
+    texts: tuple[str, ...] | None = None
+    single_layers: bool = False
+    say: Callable[[str], None] = lambda sentence: None
+    publish: Subscriber = quiet
+
+    @property
+    def branch(self) -> Branch:
+        return self.bundle.branches[self.name]
+
+    @property
+    def task(self) -> Any:
+        return self.branch.task
+
+    @property
+    def planned(self) -> PlannedPass:
+        """The pass that the branch answers from."""
+        return self.bundle.plan.passes[0]
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """The evaluations of the training of this task, as its run has them."""
+        entries = (self.summary or {}).get("history", ())
+        return [entry for entry in entries if self.task.name in entry["tasks"]]
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The texts of `rows` as the branch reads them."""
+        return self.bundle.plan.encode({self.planned.pairs: self.rows.corpus})[0]
+
+    def examples(self, layers: tuple[int, ...]) -> Examples:
+        """States of labelled rows for these layers, each text or word one, as many as fit into memory; drawn by the seed."""
+        task = self.task
+        supervision = Supervision(task, task.for_loss(self.rows.targets), self.encoded)
+        split = SplitFeed(self.planned.states(self.encoded), {task.name: supervision})
+        part = Part(task, self.branch.module, self.branch.criterion)
+        special = special_ids(self.planned.trunk.tokenizer)
+        return gather(split, part, Asked(layers, "content"), self.seed, special)
+
+
+def judged(bundle: Bundle, source: str, corpus: Corpus, targets: Mapping[str, Targets], count: Any = None) -> dict[str, Rows]:
+    """What branches of a bundle answer to the texts of a corpus that is right by `targets`, by name of the branch."""
+    own = bundle.only(list(targets))
+    rows = list(range(len(corpus)))
+    whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
+    found = answered(own.plan, whole, count, bundle.stored)
+    made = {}
+    for name, one in found.items():
+        decoded = one.branch.decode(one.logits, one.offsets)
+        metrics = one.branch.score(one.logits, one.offsets, targets[name])
+        made[name] = Rows(source, corpus, targets[name], one.logits, one.offsets, decoded, metrics)
+    return made
