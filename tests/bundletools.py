@@ -16,17 +16,17 @@ from trunkline.model.trunk_ref import TrunkRef
 TEXTS = [" ".join(WORDS[i : i + n]) for i, n in enumerate([3, 50, 1, 20, 7, 33, 12, 2, 45])]
 
 
-def make(trunk, kind, *, max_length=64, seed=0, method="adalayers", precision="fp32", text_pair=None):
-    """A branch with random weights."""
+def make(trunk, kind, *, max_length=64, seed=0, method="adalayers", precision="fp32", text_pair=None, **about):
+    """A branch with random weights; `about` are keys of a task at text level."""
     if kind == "token":
         rows = Table("train.jsonl", {"words": [["so", "good"], ["paris"]], "tags": [["O", "B-x"], ["B-y"]]})
         task = fitted("token", build_corpus(rows, text=None, tokens="words"), tokens="words", tags="tags")
     elif kind == "multilabel":  # of columns of 0 and 1
-        task = fitted("multilabel", corpus_of(price=[1, 0, 1], staff=[0, 1, 1]), labels=["price", "staff"])
+        task = fitted("multilabel", corpus_of(price=[1, 0, 1], staff=[0, 1, 1]), labels=["price", "staff"], **about)
     elif kind == "regression":
-        task = fitted("regression", corpus_of(stars=[1.0, 2.0, 4.0]), target="stars")
+        task = fitted("regression", corpus_of(stars=[1.0, 2.0, 4.0]), target="stars", **about)
     else:
-        task = fitted("sequence", corpus_of(label=["a", "b", "c"]), label="label")
+        task = fitted("sequence", corpus_of(label=["a", "b", "c"]), label="label", **about)
     config = methods.get(method).Config(name=method)
     ref = TrunkRef.of(trunk)
     torch.manual_seed(seed)

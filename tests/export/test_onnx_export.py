@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxtools
 import pytest
+from everykind import every_kind
 from onnxtools import METHODS, TEXTS, trunk_of, write_branch, write_tuned
 from tiny_zoo import MODELS
 
@@ -18,7 +20,7 @@ from trunkline.data.columns import clean
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx import export_onnx
 from trunkline.export.onnx.checking import other_texts
-from trunkline.export.onnx.predict import Graph
+from trunkline.export.onnx.predict import Graph, made_one
 from trunkline.export.onnx.quantising import calibration, quantise
 from trunkline.export.onnx.together import open_together
 from trunkline.model.bundle import Bundle
@@ -260,3 +262,34 @@ def test_a_graph_that_answers_differently_is_not_written(folders, tmp_path, monk
     with pytest.raises(TrunklineError, match=r"task 'mood': its logits .* differ from torch's by more than 0.0001"):
         export_onnx(folders[0], tmp_path / "out", texts=TEXTS)
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_are_made_one_as_the_task_says():
+    x = np.array([[1.0, 5.0], [3.0, 4.0], [2.0, 9.0]], np.float32)
+    assert made_one(x, [2, 1], None).tolist() == [[1, 5], [2, 9]]
+    assert made_one(x, [2, 1], "mean").tolist() == [[2, 4.5], [2, 9]]
+    assert made_one(x, [2, 1], "max").tolist() == [[3, 5], [2, 9]]
+
+
+def test_a_graph_whose_tasks_read_windows_answers_as_trunkline_does(zoo, tmp_path, monkeypatch):
+    """`compare` holds its logits and answers against torch's; here against those of a bundle."""
+    trunk, ways = trunk_of(zoo, "bert"), {"mood": "mean", "topics": "max", "flag": "first", "slots": None}
+    folders = []
+    for task, way in ways.items():
+        own = every_kind()[task]
+        if way is not None:
+            own = type(own)(task, own.config.model_copy(update={"long_texts": way}), own.labels, own.learned)
+        monkeypatch.setattr(onnxtools, "every_kind", lambda task=task, own=own: {task: own})
+        folders.append(write_branch(trunk, tmp_path, task, max_length=14))
+    export_onnx(folders, tmp_path / "out", texts=TEXTS)
+    about = json.loads((tmp_path / "out" / "decoding.json").read_text())
+    assert about["format"] == 2 and about["overlap"] == 3
+    assert [task.get("windows") for task in about["tasks"].values()] == ["mean", "max", None, None]
+    long = " ".join(TEXTS * 3)
+    bundle, graph = Bundle.open(folders, trunk=trunk), Graph(tmp_path / "out")
+    for one, expected in zip(graph.predict([TEXTS[0], long]), bundle.predict_written([TEXTS[0], long]), strict=True):
+        text_level = [name for name in ways if name != "slots"]  # words that a graph cuts off, Trunkline reads
+        alike({name: one[name] for name in text_level}, {name: expected[name] for name in text_level})
+    monkeypatch.setattr(trunk.tokenizer, "truncation_side", "left")
+    with pytest.raises(BadInput, match=r"its tokenizer divides texts from their end; expected one with truncation_side right"):
+        export_onnx(folders, tmp_path / "left", trunk=trunk)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.inputs.batching import Layout, fitting_tokens, padding_share, token_batches
+from trunkline.inputs.batching import Layout, divided, fitting_tokens, padding_share, token_batches
 
 SETTINGS = settings(max_examples=50, deadline=None)
 LENGTHS = st.lists(st.integers(1, 60), max_size=80)
@@ -31,6 +31,39 @@ def test_every_sequence_is_in_one_batch_that_keeps_the_budget(lengths, tokens, s
     if seed is None:
         order = [lengths[i] for batch in batches for i in batch]
         assert order == sorted(order, reverse=True)
+
+
+@SETTINGS
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 4)), min_size=1, max_size=60),
+    st.none() | st.integers(1, 300),
+    st.integers(1, 9),
+    st.none() | st.integers(0, 5),
+)
+def test_what_stands_for_several_sequences_is_not_divided_and_counts_as_so_many(texts, tokens, size, seed):
+    lengths, counts = np.array(texts).T
+    batches = token_batches(lengths, tokens=tokens, size=size, seed=seed, counts=counts)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(texts)))
+    for batch in batches:
+        assert len(batch) <= size and lengths[batch[0]] == lengths[batch].max()
+        assert tokens is None or lengths[batch].max() * counts[batch].sum() <= tokens or len(batch) == 1
+    alone = token_batches(lengths, tokens=tokens, size=size, seed=seed)
+    ones = token_batches(lengths, tokens=tokens, size=size, seed=seed, counts=np.ones_like(lengths))
+    assert [batch.tolist() for batch in ones] == [batch.tolist() for batch in alone]
+
+
+@SETTINGS
+@given(LENGTHS.filter(len), st.none() | st.integers(1, 200), st.none() | st.integers(1, 9))
+def test_a_batch_is_divided_in_its_order_into_as_few_runs_as_the_bounds_allow(lengths, tokens, size):
+    runs = divided(lengths, tokens=tokens, size=size)
+    assert [i for begin, end in runs for i in range(begin, end)] == list(range(len(lengths)))
+
+    def fits(begin, end):
+        count = end - begin
+        return count == 1 or (max(lengths[begin:end]) * count <= (tokens or 10**9) and count <= (size or 10**9))
+
+    assert all(begin < end and fits(begin, end) for begin, end in runs)
+    assert not any(fits(begin, end + 1) for begin, end in runs[:-1])
 
 
 def test_a_budget_is_used_up():

@@ -13,6 +13,12 @@ from trunkline.errors import BadInput
 if TYPE_CHECKING:
     from rich.console import Console
 
+# By `long_texts` of its task, how a branch reads longer texts.
+LONGER = {
+    "mean": ", longer ones in windows, whose logits are averaged",
+    "max": ", longer ones in windows, of whose logits the largest of each label counts",
+}
+
 
 @guarded
 def info(
@@ -198,7 +204,8 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
                 + f", {trunk['stack']}, {trunk['dtype']}",
                 "  weights": f"sha256 {trunk['weights']}",
                 "  tokenizer": f"sha256 {trunk['tokenizer']}",
-                "reads": f"{reads} of 0-{trunk['num_layers']}; texts of up to {facts['max_length']} tokens",
+                "reads": f"{reads} of 0-{trunk['num_layers']}; texts of up to {facts['max_length']} tokens"
+                + LONGER.get(facts["long_texts"], ""),
                 "pass": pass_sentence({facts["task"]: facts["pass"]}),
                 "trained in": show.seconds(facts["cost"].get("seconds", 0.0))
                 + f", evaluating included, best after step {facts['cost'].get('steps_to_best', 0)}",

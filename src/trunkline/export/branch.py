@@ -44,6 +44,11 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
         raise BadInput(
             f"{where}: its head is {branch.method.head.name}, which no other library can load; expected the plain head"
         )
+    if task.answers.joined:
+        raise BadInput(
+            f"{where}: it reads all windows of a long text (long_texts: {task.long_texts}), which no other library does; expected "
+            "a branch with long_texts: first"
+        )
     head: Any = branch.module
     try:
         check_plain(head)

@@ -30,6 +30,7 @@ def token_batches(
     size: int | None = None,
     seed: int | None = None,
     epoch: int = 0,
+    counts: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Divide sequences into batches of like length; each sequence is in exactly one.
 
@@ -40,6 +41,8 @@ def token_batches(
         size (int | None): most sequences that a batch may have. Give `tokens`, `size` or both.
         seed (int | None): None for the longest first, always the same; else drawn by (seed, epoch).
         epoch (int): which draw.
+        counts: (S,) where each stands for several sequences that are not to be divided, how many: `lengths` are then those of
+            the longest of each, and `size` counts what is divided.
 
     Returns:
         list[np.ndarray]: int64 sequence indices of each batch, longest first within it.
@@ -47,13 +50,14 @@ def token_batches(
     if tokens is None and size is None:
         raise ValueError("token_batches: give tokens, size or both")
     lengths = np.asarray(lengths, dtype=np.int64)
+    counts = np.ones_like(lengths) if counts is None else counts
     if seed is None:
-        return _cut(np.argsort(-lengths, kind="stable"), lengths, tokens, size)
+        return _cut(np.argsort(-lengths, kind="stable"), lengths, counts, tokens, size)
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     batches = []
-    for pool in np.array_split(order, _pools(lengths, tokens, size)):
-        batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], lengths, tokens, size)
+    for pool in np.array_split(order, _pools(lengths, counts, tokens, size)):
+        batches += _cut(pool[np.argsort(-lengths[pool], kind="stable")], lengths, counts, tokens, size)
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -68,19 +72,36 @@ def fitting_tokens(lengths: np.ndarray | Sequence[int]) -> int:
     return max(least, min(TOKENS[0], math.ceil(lengths.sum() / BATCHES)))
 
 
-def _pools(lengths: np.ndarray, tokens: int | None, size: int | None) -> int:
+def divided(
+    lengths: np.ndarray | Sequence[int], *, tokens: int | None = None, size: int | None = None
+) -> list[tuple[int, int]]:
+    """Divide a batch, in its order, into runs that keep to the bounds of `token_batches`: (begin, end) of each."""
+    runs, begin, longest = [], 0, 0
+    for i, length in enumerate(np.asarray(lengths).tolist()):
+        longest, count = max(longest, length), i + 1 - begin
+        if count > 1 and ((tokens is not None and longest * count > tokens) or (size is not None and count > size)):
+            runs.append((begin, i))
+            begin, longest = i, length
+    return [*runs, (begin, len(lengths))]
+
+
+def _pools(lengths: np.ndarray, counts: np.ndarray, tokens: int | None, size: int | None) -> int:
     """How many pools: of about POOL_BATCHES batches; at least two where there are batches enough, or epochs would be alike."""
-    batches = max(lengths.sum() / tokens if tokens else 0, len(lengths) / size if size else 0)
+    batches = max((lengths * counts).sum() / tokens if tokens else 0, len(lengths) / size if size else 0)
     return max(1, round(batches / POOL_BATCHES), 2 if batches >= 8 else 1)
 
 
-def _cut(order: np.ndarray, lengths: np.ndarray, tokens: int | None, size: int | None) -> list[np.ndarray]:
+def _cut(
+    order: np.ndarray, lengths: np.ndarray, counts: np.ndarray, tokens: int | None, size: int | None
+) -> list[np.ndarray]:
     """Cut sequences in falling order of length: the first of a batch is its longest, so it says how many fit."""
     batches, start = [], 0
     while start < len(order):
         count = size or len(order)
         if tokens is not None:
-            count = min(count, max(1, tokens // max(1, int(lengths[order[start]]))))
+            room = max(1, tokens // max(1, int(lengths[order[start]])))
+            within = np.cumsum(counts[order[start : start + room]])
+            count = min(count, max(1, int(np.searchsorted(within, room, side="right"))))
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -24,7 +24,7 @@ class Cut:
     max_length (int): most tokens of a sequence, special ones included.
     windows (bool): divide a text that is longer into windows of which a quarter overlaps, rather than cut it. Each unit
         belongs to the one window where it has most context. Pairs are cut all the same.
-    cut (bool): with windows, text-level tasks read the text too: where the first window is not what cutting leaves (as the
+    cut (bool): with windows, some tasks read the text as it is cut: where the first window is not what cutting leaves (as the
         tokenizer cuts on the left), the cut text comes before its windows.
     """
 
@@ -170,6 +170,7 @@ def cut_tokens(
         unit_rows,
         None if unit_counts is None else offsets_of(unit_counts),
         shortened,
+        second is None and cut.windows and cut.cut and left,
     )
 
 
@@ -179,9 +180,14 @@ def _cut(counts: np.ndarray, room: int, left: bool) -> _Sequences:
     return _Sequences(np.arange(len(counts)), begin, kept, begin, begin + kept)
 
 
+def overlap_of(room: int) -> int:
+    """Tokens of text that two neighbouring windows share, of those that a window has room for."""
+    return room // 4
+
+
 def _windows(counts: np.ndarray, room: int, with_cut: bool) -> _Sequences:
     """Windows from left to right; `with_cut` puts the last `room` tokens of a long text before its windows, owning none."""
-    overlap = room // 4
+    overlap = overlap_of(room)
     step = room - overlap
     windows = 1 + np.maximum(-(-(counts - room) // step), 0)
     ahead = ((counts > room) & with_cut).astype(np.int64)
@@ -257,4 +263,5 @@ def join(parts: Sequence[Encoded]) -> Encoded:
         unit_rows,
         unit_offsets,
         cut,
+        any(part.ahead for part in parts),
     )

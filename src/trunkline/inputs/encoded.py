@@ -39,6 +39,7 @@ class Encoded:
     unit_rows (np.ndarray | None): int64 (U,): row of the first sub-word of each unit; -1 where there is none.
     unit_offsets (np.ndarray | None): int64 (texts+1,): the units of text t are unit_offsets[t]:unit_offsets[t+1].
     cut (np.ndarray | None): bool (texts,), the texts that lost tokens; None: none did.
+    ahead (bool): whether the first of several sequences of a text is no window but what cutting leaves of it (see `Cut`).
     """
 
     ids: np.ndarray
@@ -48,6 +49,7 @@ class Encoded:
     unit_rows: np.ndarray | None
     unit_offsets: np.ndarray | None
     cut: np.ndarray | None = None
+    ahead: bool = False
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -123,11 +125,20 @@ class Encoded:
             unit_rows, unit_offsets = np.where(own < 0, -1, own + moved), offsets_of(counts)
         text_of = np.repeat(np.arange(len(texts), dtype=np.int32), end - first)
         cut = None if self.cut is None else self.cut[texts]
-        return Encoded(self.ids[rows], offsets_of(lengths), segments, text_of, unit_rows, unit_offsets, cut)
+        return Encoded(self.ids[rows], offsets_of(lengths), segments, text_of, unit_rows, unit_offsets, cut, self.ahead)
 
     def first_sequence(self) -> np.ndarray:
-        """int64 (texts,): each text's first window, or the text as it is cut: what text-level tasks read."""
+        """int64 (texts,): each text's first window, or the text as it is cut."""
         return np.searchsorted(self.text_of, np.arange(self.n_texts))
+
+    @cached_property
+    def windows(self) -> np.ndarray:
+        """bool (S,): whether a sequence is a window of its text, or all of it: those of a text hold all of its tokens."""
+        found = np.ones(len(self.text_of), bool)
+        if self.ahead:
+            first = self.first_sequence()
+            found[first[np.bincount(self.text_of, minlength=len(first)) > 1]] = False
+        return found
 
     @cached_property
     def _units_by_row(self) -> tuple[np.ndarray, np.ndarray]:

@@ -91,14 +91,14 @@ class TextProcessor:
         Raises:
             BadInput: a maximum length without room for text.
         """
-        special = self._inner.num_special_tokens_to_add(pairs is not None)
-        for cut in cuts:
-            if cut.max_length - special < 1 + (pairs is not None):
+        rooms = [self.room(cut.max_length, pairs is not None) for cut in cuts]
+        for cut, room in zip(cuts, rooms, strict=True):
+            if room < 1 + (pairs is not None):
                 raise BadInput(
-                    f"maximum length {cut.max_length}: {special} special tokens leave no room for text, expected a larger one"
+                    f"maximum length {cut.max_length}: {cut.max_length - room} special tokens leave no room for text, expected a "
+                    "larger one"
                 )
         left = self._tokenizer.truncation_side == "left"
-        rooms = [cut.max_length - special for cut in cuts]
         # With units all is read: characters are counted from the text's own beginning, and words may lie anywhere.
         whole = units is not None or (pairs is None and any(cut.windows for cut in cuts))
         with_segments = pairs is not None and "token_type_ids" in self._tokenizer.model_input_names
@@ -126,6 +126,10 @@ class TextProcessor:
                 )
                 parts.append(part)
         return [join(parts) for parts in made]
+
+    def room(self, max_length: int, pairs: bool = False) -> int:
+        """Tokens of text that a sequence has room for beside the special ones."""
+        return max_length - self._inner.num_special_tokens_to_add(pairs)
 
     def collate(self, encoded: Encoded, sequences: Sequence[int] | np.ndarray, multiple: int = 1) -> dict[str, np.ndarray]:
         """Make a padded batch of some sequences, in their order.

@@ -68,11 +68,12 @@ def collect_logits(
     Args:
         branches: by name, the task and the module in eval mode.
         feed: where layer states come from; each batch is read once for all branches.
-        encoded: the texts; long ones are read at text level from their first window.
+        encoded: the texts.
         precision: fp32 or bf16, of the branches.
         batch_tokens: rows of the feed in a batch, padding included.
         progress: called with the number of sequences done after each batch.
-        share: (i, n): only every n-th batch from the i-th on; the other rows stay zero.
+        share: (i, n): only every n-th batch from the i-th on. Of several shares there are rows of logits (`Answers.places`), the
+            others zero, of which `Answers.combined` makes those of the answers once they are added up.
         group: of these branches in this precision, where it is at hand; made here otherwise.
     """
     if not branches:
@@ -129,7 +130,9 @@ def collect_cohorts(
         for part in parts:
             for name, own in part.answers.items():
                 own.complete(part.logits[name])
-    return [part.logits for part in parts]
+    if share[1] > 1:
+        return [part.logits for part in parts]
+    return [{name: own.combined(part.logits[name]) for name, own in part.answers.items()} for part in parts]
 
 
 class _Part:

@@ -65,6 +65,10 @@ def contributions(bundle: Bundle, name: str, texts: Sequence[str], pairs: Sequen
         return []
     corpus = Corpus(Table("texts", {"text": given.texts}), given.texts, given.pairs, None)
     encoded = plan.encode({one.pairs: corpus})[0]
+    if task.answers.joined and (long := np.flatnonzero(encoded.longer)).size:
+        reads = f"reads all windows of a long text (long_texts: {task.long_texts})"
+        expected = f"texts of one window, {one.cut.max_length} tokens at most"
+        raise BadInput(f"texts[{long[0]}]: branch {name!r} {reads}, and contributions are told of one; expected {expected}")
     feed, first = one.states(encoded), encoded.first_sequence()
     device, found = torch.device(one.trunk.device), dict[int, np.ndarray]()
     for batch in token_batches(encoded.lengths[first], tokens=BATCH_TOKENS):

@@ -35,6 +35,7 @@ def branch_facts(path: Path) -> dict[str, Any]:
         "pass": pass_cost(branch.module.wanted(), branch.trunk.described()),
         "trunk": asdict(branch.trunk),
         "max_length": branch.max_length,
+        "long_texts": branch.task.long_texts,
         "precision": branch.precision,
         "text": branch.text,
         "text_pair": branch.text_pair,

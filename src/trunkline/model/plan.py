@@ -92,8 +92,8 @@ class Plan:
             groups.setdefault(key, {})[name] = branch
         passes = []
         for (trunk, source, max_length, precision, pairs), members in groups.items():
-            units = {branch.task.answers.units for branch in members.values()}
-            cut = Cut(max_length, windows=True in units, cut=False in units)
+            whole = {branch.task.answers.whole for branch in members.values()}
+            cut = Cut(max_length, windows=True in whole, cut=False in whole)
             group = frozen_group({name: branch.module for name, branch in members.items()}, precision)
             passes.append(PlannedPass(trunk, source, cut, precision, pairs, MappingProxyType(members), group))
         self.passes = tuple(passes)

@@ -152,6 +152,6 @@ def _corpus(plan: Plan, given: Asked, rows: list[int], source: str) -> Corpus:
     texts = [given.texts[row] for row in rows]
     pairs = None if given.pairs is None else [given.pairs[row] for row in rows]
     units = None if given.units is None else [given.units[row] for row in rows]
-    if units is None and any(one.cut.windows for one in plan.passes):
+    if units is None and plan.reads_words:
         units = [segment(text) for text in texts]
     return Corpus(Table(source, {"text": texts}, rows=[row + 1 for row in rows]), texts, pairs, units)

@@ -187,20 +187,22 @@ class _Block:
         return [next(cut for one, cut, _ in text.text_group.passes if one is self.planned) for text in self.texts]
 
     def readings(self) -> list[tuple[tuple[str, ...], Encoded]]:
-        """The branches that read the sequences alike, and how: where all windows count at text level, each is a text."""
+        """The branches that read the sequences alike, and how: for those that were trained on texts as they are cut, and are to
+        read all windows here, each window is a text.
+        """
         if not self.windows:
             return [(self.names, self.encoded)]
-        by_unit = {name: self.planned.branches[name].task.answers.units for name in self.names}
-        units, whole = (tuple(name for name in self.names if by_unit[name] is level) for level in (True, False))
-        found = [(units, self.encoded)] if units else []
-        if whole:
+        usual = {name: self.planned.branches[name].task.answers.whole for name in self.names}
+        whole, cut = (tuple(name for name in self.names if usual[name] is own) for own in (True, False))
+        found = [(whole, self.encoded)] if whole else []
+        if cut:
             every = self.encoded.select(np.arange(len(self.encoded.lengths)))
-            found.append((whole, every))
+            found.append((cut, every))
         return found
 
     def finished(self, names: tuple[str, ...], logits: Mapping[str, np.ndarray]) -> Finished:
         tasks = {name: self.planned.branches[name].task for name in names}
-        if self.windows and not next(iter(tasks.values())).answers.units:
+        if self.windows and not next(iter(tasks.values())).answers.whole:
             logits = {name: _averaged(found, self.encoded) for name, found in logits.items()}
             offsets: dict[str, np.ndarray | None] = dict.fromkeys(names)
         else:

@@ -29,7 +29,8 @@ class Request:
         empty_texts: as of `Bundle.predict`.
         long_texts: what tasks at text level make of a text that is longer than a branch reads: "cut" reads what the branch
             was trained to read; "windows" reads all of it as overlapping windows, whose logits are averaged, each weighted by
-            its tokens; "refuse" raises. Tasks that tag words always read windows. Pairs are cut or refused.
+            its tokens; "refuse" raises. Tasks that tag words, or were trained on all windows, always read these as they were
+            trained to. Pairs are cut or refused.
         timeout: seconds after which nobody waits for the answer any more; None: for ever.
     """
 
@@ -128,7 +129,7 @@ class Job:
         for one in self.plan.passes:
             names = tuple(name for name in one.branches if name in self.names)
             if names:
-                units = {one.branches[name].task.answers.units for name in names}
-                cut = Cut(one.cut.max_length, windows=True in units or windows, cut=False in units and not windows)
+                whole = {one.branches[name].task.answers.whole for name in names}
+                cut = Cut(one.cut.max_length, windows=True in whole or windows, cut=False in whole and not windows)
                 found.append((one, cut, names))
         return found

@@ -72,7 +72,8 @@ class Picked:
 
     `rows` (M,) are packed row numbers for a unit-level head, None for a text-level one; `keep` (M,) are the sequences of
     the batch with a target at text level; `targets` (M, ...); `groups` (M,) the sequence that a unit belongs to; `weights` (M,)
-    what the loss of each is multiplied by.
+    what the loss of each is multiplied by. Where several sequences are one text, `of` (M,) is the one of the T targets, and T
+    weights, that each of `keep` belongs to, rising.
     """
 
     rows: Tensor | None
@@ -80,6 +81,7 @@ class Picked:
     targets: Tensor
     groups: Tensor | None
     weights: Tensor | None = None
+    of: Tensor | None = None
 
 
 class Answers(ABC):
@@ -87,12 +89,16 @@ class Answers(ABC):
 
     Attributes:
         level: what a head is asked for: an answer for each "text" or each "unit".
-        units: whether texts must be divided into units; long texts are then read whole, as overlapping windows.
+        units: whether texts must be divided into units.
+        whole: whether all of a long text is read, as overlapping windows; else it is cut.
+        joined: whether the windows of a text make one answer together, so that training reads them in one batch.
         pooled: whether a head makes one answer of all rows of a text.
     """
 
     level: ClassVar[Literal["text", "unit"]]
     units: ClassVar[bool]
+    whole: ClassVar[bool]
+    joined: ClassVar[bool] = False
     pooled: ClassVar[bool]
 
     def __init__(self, encoded: Encoded) -> None:
@@ -111,7 +117,7 @@ class Answers(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Rows of the logits of all texts."""
+        """Rows of the logits of all texts, as they are collected batch by batch (`places`)."""
 
     @property
     @abstractmethod
@@ -124,6 +130,14 @@ class Answers(ABC):
 
     def complete(self, logits: np.ndarray) -> None:  # noqa: B027 (most have a row for every answer)
         """Fill in, in place, answers that no row of the encoded texts gives."""
+
+    def combined(self, logits: np.ndarray) -> np.ndarray:
+        """The logits of all answers, of the rows (count, C) once these are all there."""
+        return logits
+
+    def combine(self, logits: Tensor, picked: Picked) -> Tensor:
+        """The logits of a batch that the loss is of, one for each target of `picked`, of those (M, C) that it keeps."""
+        return logits
 
     @property
     @abstractmethod
@@ -147,10 +161,11 @@ class Answers(ABC):
 
 
 class TextAnswers(Answers):
-    """One answer for each text, read from its first window."""
+    """One answer for each text, read from the text as it is cut: its first window."""
 
     level = "text"
     units = False
+    whole = False
     pooled = True
 
     @staticmethod
@@ -202,6 +217,7 @@ class UnitAnswers(Answers):
 
     level = "unit"
     units = True
+    whole = True
     pooled = False
 
     def __init__(self, encoded: Encoded) -> None:

@@ -22,6 +22,7 @@ from trunkline.tasks.confidence import Confidence
 from trunkline.tasks.criterion import Criterion, Decoded
 from trunkline.tasks.label_types import LabelType, in_type
 from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
+from trunkline.tasks.windows import LongTexts, answers_for
 
 kinds: Registry[type[Task]] = Registry("task kind", __package__)
 
@@ -39,6 +40,14 @@ class TaskConfig(BaseModel):
     metric: str | None = None  # what early stopping and the best checkpoint go by; the kind's default where None
     data: Any = None  # texts of its own: a section like the run's `data`, for tasks that are learned jointly from several files
     missing: space.MissingList | None = None  # the strings that stand for a missing value; those of `data` where None
+
+
+class TextConfig(TaskConfig):
+    """The keys that tasks at text level have besides."""
+
+    LATER: ClassVar[tuple[str, ...]] = (*TaskConfig.LATER, "long_texts")
+
+    long_texts: LongTexts = "first"  # of a text longer than one sequence: its first window, or the mean or max of all logits
 
 
 class Learned(BaseModel):
@@ -73,7 +82,7 @@ class Task(ABC):
 
     label_type: LabelType | None = None
     kind: ClassVar[str]
-    answers: ClassVar[type[Answers]]
+    answers: type[Answers]  # of a kind; of a task, which may read more of long texts than its kind does by default
     confidence: ClassVar[type[Confidence] | None] = None  # of what it answers; None: it has no probabilities
     Config: ClassVar[type[TaskConfig]]
     Learned: ClassVar[type[Learned]] = Learned
@@ -84,11 +93,17 @@ class Task(ABC):
 
     def __init__(self, name: str, config: Any, labels: list[str], learned: Any) -> None:
         self.name, self.config, self.labels, self.learned = name, config, labels, learned
+        self.answers = answers_for(self.long_texts or "first", type(self).answers)
         if config.metric is not None and config.metric not in (known := {*self.metric_names(), "loss"}):
             raise unknown_name("", config.metric, known, key=f"tasks.{name}.metric")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self.labels)} labels)"
+
+    @property
+    def long_texts(self) -> LongTexts | None:
+        """What it reads of a text that is longer than one sequence; None for a kind that reads all of it in a way of its own."""
+        return getattr(self.config, "long_texts", None)
 
     def described_briefly(self) -> str:
         """Its kind, and how many labels it has."""

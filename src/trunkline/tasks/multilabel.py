@@ -20,7 +20,7 @@ from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TextConfig, kinds
 from trunkline.tasks.confidence import LabelSetConfidence
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.label_types import type_of_labels
@@ -29,10 +29,10 @@ from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold, l
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class MultilabelConfig(TaskConfig):
+class MultilabelConfig(TextConfig):
     """`{kind: multilabel, labels: COLUMN}` of lists, vectors or strings (with `separator`); `labels: [COLUMNS]` of 0 and 1."""
 
-    LATER: ClassVar[tuple[str, ...]] = (*TaskConfig.LATER, "label_list", "blanks")
+    LATER: ClassVar[tuple[str, ...]] = (*TextConfig.LATER, "label_list", "blanks")
 
     kind: Literal["multilabel"] = "multilabel"
     labels: str | Annotated[list[str], Field(min_length=1)]

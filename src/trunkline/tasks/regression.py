@@ -17,14 +17,14 @@ from trunkline.errors import BadInput
 from trunkline.tasks import base, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TextConfig, kinds
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits
 from trunkline.trunk.machine import widest
 
 BINS = 10  # quantile groups of a stratified draw
 
 
-class RegressionConfig(TaskConfig):
+class RegressionConfig(TextConfig):
     """`{kind: regression, target: COLUMN}`."""
 
     kind: Literal["regression"] = "regression"

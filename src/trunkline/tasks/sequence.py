@@ -18,7 +18,7 @@ from trunkline.errors import BadInput, shown
 from trunkline.tasks import base, losses, metrics
 from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Targets, TextAnswers
-from trunkline.tasks.base import Task, TaskConfig, kinds
+from trunkline.tasks.base import Task, TaskConfig, TextConfig, kinds
 from trunkline.tasks.confidence import LabelConfidence
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
 from trunkline.tasks.label_types import type_of_labels
@@ -40,10 +40,10 @@ class LossConfig(TaskConfig):
         return self
 
 
-class SequenceConfig(LossConfig):
+class SequenceConfig(LossConfig, TextConfig):
     """`{kind: sequence, label: COLUMN}`."""
 
-    LATER: ClassVar[tuple[str, ...]] = (*LossConfig.LATER, "positive")
+    LATER: ClassVar[tuple[str, ...]] = (*TextConfig.LATER, "positive")
     kind: Literal["sequence"] = "sequence"
     label: str
     label_list: space.LabelList | None = None  # all labels in the order wanted; sorted from the training corpus where None

@@ -38,7 +38,7 @@ Weights = Literal["equal", "validation"]
 # What branches of an ensemble have in common, as `_facts` gives it.
 FACTS = (
     "a task of kind", "labels", "a trunk with weights", "a maximum length of", "a precision of", "second texts in",
-    "numbers scaled by",
+    "numbers scaled by", "long_texts:",
 )  # fmt: skip
 
 
@@ -160,6 +160,11 @@ def _check(branches: Sequence[Branch]) -> None:
     for branch in branches:
         if approach_of(branch.method).changes_trunk or branch.method.name == "ensemble":
             raise BadInput(f"{branch.path}: its method is {branch.method.name}, expected a side branch that is no ensemble")
+        if branch.task.long_texts == "max":
+            raise BadInput(
+                f"{branch.path}: found long_texts: max, and the largest of summed logits is not the sum of the largest; expected "
+                "branches with long_texts first or mean"
+            )
         for what, found, expected in zip(FACTS, _facts(branch), _facts(first), strict=True):
             if found != expected:
                 raise BadInput(f"{branch.path}: found {what} {_brief(found)}, expected {_brief(expected)} as of {first.path}")
@@ -169,7 +174,8 @@ def _facts(branch: Branch) -> tuple[Any, ...]:
     task, trunk = branch.task, branch.trunk
     scaled = task.learned.model_dump(mode="json") if task.kind == "regression" else None
     where = trunk.weights, trunk.tokenizer, trunk.precision
-    return task.kind, list(task.labels), where, branch.max_length, branch.precision, branch.text_pair, scaled
+    read = branch.max_length, branch.precision, branch.text_pair
+    return task.kind, list(task.labels), where, *read, scaled, task.long_texts
 
 
 def _brief(value: Any) -> str:

@@ -111,8 +111,10 @@ def _drawn(supervision: Supervision, room: int, seed: int) -> _Drawn:
     picked = supervision.pick(sequences, layout, torch.device("cpu"))
     assert picked is not None, "a task without a training sequence is refused while preparing"
     if picked.rows is None or picked.groups is None:
-        places = torch.arange(len(sequences))
-        return _Drawn(supervision.encoded, sequences, places, None, picked.targets, picked.weights)
+        places, targets, weights = torch.arange(len(sequences)), picked.targets, picked.weights
+        if picked.of is not None:  # each window is an example, with the target of its text
+            targets, weights = targets[picked.of], None if weights is None else weights[picked.of]
+        return _Drawn(supervision.encoded, sequences, places, None, targets, weights)
     whole = max(1, int(picked.groups[room])) if len(picked.groups) > room else len(sequences)
     kept = picked.groups < whole
     places = picked.groups[kept]

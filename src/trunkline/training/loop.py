@@ -243,7 +243,8 @@ class Loop:
             return {}
         draws = seeded(self.training.seed, self.accelerator.process_index, self.position.epoch, self.position.batch)
         with draws:
-            losses = batch_losses(batch, self.parts(), device=self.device, precision=self.precision)
+            bounds = self.training.batch_tokens, self.training.batch_size
+            losses = batch_losses(batch, self.parts(), device=self.device, precision=self.precision, bounds=bounds)
         for name, loss in losses.items():
             if not torch.isfinite(loss):
                 raise self._not_a_number(f"the loss of task {name} is {loss.item()}")

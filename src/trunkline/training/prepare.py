@@ -59,11 +59,15 @@ class Prepared:
         return "+".join(self.tasks)
 
     def training_lengths(self) -> np.ndarray:
-        """Tokens of each training sequence that some task learns from."""
+        """Tokens of each training sequence that some task learns from; of each text where its windows are read together."""
         train = self.splits["train"]
         assert train.encoded is not None
-        supervised = np.logical_or.reduce([one.supervised for one in train.supervision(self.tasks).values()])
-        return train.encoded.lengths[supervised]
+        supervision = train.supervision(self.tasks).values()
+        supervised = np.logical_or.reduce([one.supervised for one in supervision])
+        lengths, texts = train.encoded.lengths[supervised], train.encoded.text_of[supervised]
+        if any(one.answers.joined for one in supervision):
+            return np.add.reduceat(lengths, np.flatnonzero(np.diff(texts, prepend=-1)))
+        return lengths
 
 
 def prepare(config: RunConfig, only: Collection[str] | None = None, keep_empty: bool = False) -> list[Prepared]:
@@ -247,13 +251,13 @@ def labels_of(tasks: dict[str, Task], corpora: dict[str, Corpus]) -> dict[str, d
 def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
     """Tokenise all splits; add a finding where texts had to be cut, or where outputs take much memory or time.
 
-    Tasks that answer for units read long texts whole, as overlapping windows; others read them as they are cut.
+    Some tasks read long texts whole, as overlapping windows; others read them as they are cut.
     """
     for task in prepared.tasks.values():
         _weigh(task, prepared)
-    windows = any(task.answers.units for task in prepared.tasks.values())
-    cut = [name for name, task in prepared.tasks.items() if not task.answers.units]
-    how = Cut(max_length, windows, cut=bool(cut))
+    cut = [name for name, task in prepared.tasks.items() if not task.answers.whole]
+    joined = [name for name, task in prepared.tasks.items() if task.answers.joined]
+    how = Cut(max_length, windows=len(cut) < len(prepared.tasks), cut=bool(cut))
     for name, split in prepared.splits.items():
         corpus = split.corpus
         split.encoded = encoded = trunk.encode_each(corpus.texts, [how], pairs=corpus.pairs, units=corpus.units)[0]
@@ -261,6 +265,12 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
             prepared.findings.append(
                 f"{name}: {encoded.long_texts} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
                 + ("" if encoded.truncated else f" for {', '.join(cut)}")
+            )
+        if joined and encoded.long_texts:
+            windows = int((encoded.windows & encoded.longer[encoded.text_of]).sum())
+            prepared.findings.append(
+                f"{name}: {encoded.long_texts:,} of {encoded.n_texts:,} texts are longer than {max_length} tokens and are read as "
+                f"{windows:,} windows for {', '.join(joined)}"
             )
     refuse_untaught(prepared)
 

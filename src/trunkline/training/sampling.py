@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trunkline.inputs.batching import fitting_tokens, token_batches
+from trunkline.inputs.encoded import ranges
 from trunkline.states.live import Feed
 from trunkline.states.pooled import PooledStates
 from trunkline.training.config import RunConfig
@@ -58,6 +59,8 @@ class SharedTexts:
         for supervision in self.train.supervision.values():
             supervised |= supervision.supervised
         self.sequences = np.flatnonzero(supervised)  # with a target of at least one task
+        # Whether the windows of a text are to be in one batch, as a task makes one answer of them.
+        self.joined = any(supervision.answers.joined for supervision in self.train.supervision.values())
 
 
 class Batch(NamedTuple):
@@ -102,9 +105,18 @@ def draw_batches(sources: list[SharedTexts], training: TrainingSection, epoch: i
 
 
 def _cut(source: SharedTexts, sequences: np.ndarray, training: TrainingSection, epoch: int) -> list[np.ndarray]:
-    lengths = source.train.encoded.lengths[sequences]
-    chosen = token_batches(lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch)
-    return [sequences[batch] for batch in chosen]
+    """Batches of these sequences; of whole texts where the windows of a text are to stay together."""
+    encoded = source.train.encoded
+    lengths, counts, begins = encoded.lengths[sequences], None, None
+    if source.joined:
+        begins = np.flatnonzero(np.diff(encoded.text_of[sequences], prepend=-1))
+        counts, lengths = np.diff(begins, append=len(sequences)), np.maximum.reduceat(lengths, begins)
+    chosen = token_batches(
+        lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch, counts=counts
+    )
+    if begins is None or counts is None:
+        return [sequences[batch] for batch in chosen]
+    return [sequences[ranges(begins[texts], counts[texts])] for texts in chosen]
 
 
 def _one_task_each(sources: list[SharedTexts], training: TrainingSection, epoch: int) -> list[Batch]:

@@ -130,18 +130,23 @@ def _running(where: Path) -> Iterator[None]:
 
 
 def _by_torch(together: Together, corpus: Corpus) -> dict[str, tuple[list[np.ndarray], list[dict[str, Any]]]]:
-    """By task, the logits of each text and its answer, in float32 and with long texts cut."""
-    encoded = together.trunk.encode(corpus.texts, pairs=corpus.pairs, units=corpus.units, max_length=together.max_length)
-    logits = collect_logits(
-        {name: (branch.task, together.modules[name]) for name, branch in together.branches.items()},
-        MergedStates(together.traced, together.trunk, encoded),
-        encoded,
-        precision="fp32",
-        device=torch.device("cpu"),
-    )
+    """By task, the logits of each text and its answer, in float32 and with long texts cut, but for tasks that join windows."""
+    encodings, logits = {}, {}
+    for joined in (False, True):
+        members = {name: branch for name, branch in together.branches.items() if branch.task.answers.joined is joined}
+        encodings[joined] = encoded = together.trunk.encode(
+            corpus.texts, pairs=corpus.pairs, units=corpus.units, max_length=together.max_length, windows=joined
+        )
+        logits |= collect_logits(
+            {name: (branch.task, together.modules[name]) for name, branch in members.items()},
+            MergedStates(together.traced, together.trunk, encoded),
+            encoded,
+            precision="fp32",
+            device=torch.device("cpu"),
+        )
     found = {}
     for name, branch in together.branches.items():
-        offsets = branch.task.answers(encoded).offsets
+        offsets = branch.task.answers(encodings[branch.task.answers.joined]).offsets
         decoded = branch.decode(torch.from_numpy(logits[name]), offsets)
         own = list(logits[name]) if offsets is None else np.split(logits[name], offsets[1:-1])
         found[name] = (own, branch.task.present(decoded, corpus))

@@ -15,7 +15,7 @@ from trunkline.model.branch import Branch
 from trunkline.model.decision import thresholds_of
 from trunkline.trunk.source import public_name
 
-FORMAT = 1
+FORMAT, WITH_WINDOWS = 1, 2  # the latter where a task reads windows, as a reader of the former would take the first for all
 GRAPH, TOKENIZER, DECODING, SCRIPT = "model.onnx", "tokenizer.json", "decoding.json", "predict.py"
 FORBIDDEN = -1e9  # the score of a step that a CRF rules out, as JSON has no infinity
 
@@ -26,20 +26,26 @@ TOKENS = (
     "that continues no span begins one."
 )
 LONG = "a text with more tokens is cut, and what is cut off is not read"
+IN_WINDOWS = (
+    "; a task with `windows` reads all of it, as windows of at most `max_length` tokens, special ones included, each of which "
+    "begins with the last `overlap` tokens of the one before, and its logits are the mean or the max of those of the windows"
+)
 
 
 def described(together: Together, dtype: str, agreement: Mapping[str, Any]) -> dict[str, Any]:
     """The contents of decoding.json."""
     trunk, tokenizer = together.trunk, together.trunk.tokenizer
+    windows = {} if together.overlap is None else {"overlap": together.overlap}
     return {
-        "format": FORMAT,
+        "format": WITH_WINDOWS if windows else FORMAT,
         "graph": GRAPH,
         "dtype": dtype,
         "tokenizer": TOKENIZER,
         "inputs": list(together.inputs),
         "pairs": together.pairs,
         "max_length": together.max_length,
-        "long_texts": LONG,
+        "long_texts": LONG + (IN_WINDOWS if windows else ""),
+        **windows,
         "truncation_side": tokenizer.truncation_side,
         "padding": {"side": "right", "id": trunk.pad_id},
         "split_special_tokens": bool(tokenizer.split_special_tokens),
@@ -65,6 +71,8 @@ def of_task(branch: Branch) -> dict[str, Any]:
         "labels": list(task.labels),
         "temperature": temperature,
     }
+    if task.answers.joined:
+        found["windows"] = task.long_texts
     if (thresholds := thresholds_of(task, decision)) is not None:
         found["thresholds"] = thresholds.tolist()
     if task.scale is not None:

@@ -87,6 +87,16 @@ def decode(x: np.ndarray, task: dict[str, Any], text: str, read: Any) -> dict[st
     return {"spans": spans(of_words(x, words, read), words, text, task)}
 
 
+def made_one(x: np.ndarray, windows: list[int], how: str | None) -> np.ndarray:
+    """The logits of texts from those of all of their windows, so many each; of a task that reads the first, those of that."""
+    begins = np.cumsum([0, *windows[:-1]])
+    if how is None:
+        return x[begins]
+    if how == "max":
+        return np.maximum.reduceat(x, begins)
+    return np.add.reduceat(x, begins) / np.array(windows, np.float32)[:, None]
+
+
 class Graph:
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -99,18 +109,29 @@ class Graph:
         self.session = onnxruntime.InferenceSession(str(folder / self.about["graph"]), options)
 
     def logits(self, texts: list[str], pairs: list[str] | None = None) -> tuple[list[Any], list[np.ndarray]]:
-        """What the tokenizer makes of the texts, and the logits of each task."""
+        """What the tokenizer makes of the texts, and the logits of each task for them."""
         if (pairs is not None) != self.about["pairs"]:
             found, expected = ("none", "the second text of each") if pairs is None else ("second texts", "none")
             raise ValueError(f"pairs: found {found}, expected {expected}, as the tasks were trained so")
         read = self.tokenizer.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+        tasks = self.about["tasks"].values()
+        if not any("windows" in task for task in tasks):
+            return read, self.run(read)
+        windows = [[one, *one.overflowing] for one in read]
+        every, counts = [window for some in windows for window in some], [len(some) for some in windows]
+        parts = [self.run(every[begin : begin + 32]) for begin in range(0, len(every), 32)]
+        found = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return read, [made_one(x, counts, task.get("windows")) for x, task in zip(found, tasks, strict=True)]
+
+    def run(self, read: list[Any]) -> list[np.ndarray]:
+        """The logits of each task, for what the tokenizer made."""
         given = {
             "input_ids": [one.ids for one in read],
             "attention_mask": [one.attention_mask for one in read],
             "token_type_ids": [one.type_ids for one in read],
         }
         inputs = {name: np.array(given[name], np.int64) for name in self.about["inputs"]}
-        return read, self.session.run(list(self.about["tasks"]), inputs)
+        return self.session.run(list(self.about["tasks"]), inputs)
 
     def predict(self, texts: list[str], pairs: list[str] | None = None) -> list[dict[str, Any]]:
         if not texts:

@@ -12,6 +12,7 @@ from typing import Any
 from trunkline.branches import SideBranch
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx.traced import Traced
+from trunkline.inputs.cutting import overlap_of
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
 from trunkline.model.opening import open_branches
@@ -44,6 +45,13 @@ class Together:
     def pairs(self) -> bool:
         """Whether they read second texts."""
         return self.first.text_pair is not None
+
+    @cached_property
+    def overlap(self) -> int | None:
+        """Tokens of text that two neighbouring windows share; None where no branch makes one answer of several windows."""
+        if not any(branch.task.answers.joined for branch in self.branches.values()):
+            return None
+        return overlap_of(self.trunk.processor.room(self.max_length))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -84,7 +92,7 @@ def open_together(paths: Any, trunk: str | Trunk | None = None) -> Together:
         trunk = str(trunk.folder)
     loaded = trunk if isinstance(trunk, Trunk) else _trunk_of(load_branch(folders[0], trunk, device="cpu"), trunk)
     found = _opened(folders, loaded)
-    _check(found)
+    _check(found, loaded)
     return Together(loaded, found)
 
 
@@ -118,7 +126,7 @@ def _trunk_of(branch: Branch, name: str | None) -> Trunk:
         raise type(error)(f"{branch.path} needs its trunk: {error}; --trunk (trunk=) gives its current location") from None
 
 
-def _check(branches: Mapping[str, Branch]) -> None:
+def _check(branches: Mapping[str, Branch], trunk: Trunk) -> None:
     """BadInput unless all branches can be read off one pass over texts that are cut alike."""
     first = next(iter(branches.values()))
     for branch in branches.values():
@@ -126,6 +134,11 @@ def _check(branches: Mapping[str, Branch]) -> None:
             raise _apart(branch, f"reads {_states(branch)}", first, f"reads {_states(first)}")
         if branch.max_length != first.max_length:
             raise _apart(branch, f"reads at most {branch.max_length} tokens of a text", first, f"{first.max_length}")
+        if branch.task.answers.joined and trunk.tokenizer.truncation_side == "left":
+            raise BadInput(
+                f"{branch.path}: it reads all windows of a long text (long_texts: {branch.task.long_texts}), and its tokenizer "
+                "divides texts from their end; expected one with truncation_side right, or a branch with long_texts: first"
+            )
         if (branch.text_pair is None) != (first.text_pair is None):
             one, other = ("single texts", "pairs") if branch.text_pair is None else ("pairs", "single texts")
             raise _apart(branch, f"reads {one}", first, other)

@@ -103,7 +103,9 @@ def _write_tokenizer(together: Together, folder: Path) -> None:
     tokenizer = copy.deepcopy(trunk.tokenizer)
     tokenizer.save_pretrained(folder)
     inner = tokenizer.backend_tokenizer
-    inner.enable_truncation(together.max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+    inner.enable_truncation(
+        together.max_length, stride=together.overlap or 0, strategy="longest_first", direction=tokenizer.truncation_side
+    )
     inner.enable_padding(direction="right", pad_id=trunk.pad_id, pad_token=inner.id_to_token(trunk.pad_id) or "[PAD]")
     inner.save(str(folder / TOKENIZER))
 

@@ -149,7 +149,7 @@ class Attachment(Mapping[str, list[Any]]):
                 if longer := sum(length > branch.max_length for length in lengths):
                     said.append(
                         f"{longer} of {len(lengths)} texts have more tokens than the {branch.max_length} that {name} was "
-                        "trained to read; all of them were read"
+                        "trained to read; all of them were read" + (", as one window" if branch.task.answers.joined else "")
                     )
         return tuple(said)
 

@@ -13,6 +13,7 @@ from trunkline.trunk.load import Trunk
 from trunkline.trunk.source import public_name
 
 LABELS = 100  # that a card lists
+LONGER = {"mean": " (longer ones in windows, by their mean)", "max": " (longer ones in windows, by their maximum)"}
 
 
 class Catalogue:
@@ -64,6 +65,7 @@ def task_facts(name: str, planned: PlannedPass) -> dict[str, Any]:
         "labels": branch.task.own_labels or None,
         "method": branch.method.name,
         "max_length": branch.max_length,
+        "long_texts": branch.task.long_texts,
         "pairs": branch.text_pair is not None,
         "backend": planned.trunk.backend,
         "dtype": planned.dtype,
@@ -82,7 +84,8 @@ def card(facts: Mapping[str, Any], branch: Branch) -> str:
         f"# {facts['name']}",
         "",
         f"A {facts['kind']} task, trained with {facts['method']} on the trunk {trunk}. It reads {reads} of up to "
-        f"{facts['max_length']} tokens, and has {facts['trainable_parameters']:,} parameters of its own.",
+        f"{facts['max_length']} tokens{LONGER.get(facts['long_texts'], '')}, and has {facts['trainable_parameters']:,} parameters "
+        "of its own.",
         "",
         f"The trunk is computed by {facts['backend']} in {facts['dtype']}, {_trained(facts, branch)}.",
     ]

@@ -144,6 +144,10 @@ class TaskFacts(BaseModel):
     labels: list[str] | None = Field(description="Of a token task, the kinds of spans; null for a regression.")
     method: str
     max_length: int = Field(description="Tokens that it reads at once.")
+    long_texts: Literal["first", "mean", "max"] | None = Field(
+        description="What it was trained to read of a longer text: its first window, or the mean or maximum of the logits of all; "
+        "null for a token task, which reads all of it."
+    )
     pairs: bool = Field(description="Whether it reads a second text.")
     backend: str = Field(description="What computes the trunk for it.")
     dtype: str = Field(description="The precision in which the trunk is computed for it: fp32, bf16 or int8.")

@@ -149,15 +149,15 @@ function longNotice(wanted) {
   const limit = lengths.length > 1 ? `${lengths[0]} to ${lengths.at(-1)} tokens, depending on the task` : counted(lengths[0], "token");
   const opening = `The text is longer than is read at once (${limit}).`;
   if (wanted.long_texts === "windows") return [`${opening} It was read in overlapping windows.`];
-  const cut = tasks.filter((task) => task.kind !== "token");
-  if (!cut.length) return [`${opening} Tasks that mark spans read it in windows.`];
+  const cut = tasks.filter((task) => task.kind !== "token" && !["mean", "max"].includes(task.long_texts));
+  if (!cut.length) return [`${opening} It was read in overlapping windows.`];
   const button = make("button", { type: "button" }, "Read all of it, in windows");
   button.addEventListener("click", () => {
     document.querySelector("input[name=long][value=windows]").checked = true;
     byId("text").focus();
     send();
   });
-  const rest = cut.length < tasks.length ? " Tasks that mark spans read all of it." : "";
+  const rest = cut.length < tasks.length ? " The other tasks read all of it." : "";
   return [`${opening} It was cut there.${rest} `, button];
 }
 
