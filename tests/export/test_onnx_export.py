@@ -271,6 +271,7 @@ def test_windows_are_made_one_as_the_task_says():
     assert made_one(x, [2, 1], "max").tolist() == [[3, 5], [2, 9]]
 
 
+@pytest.mark.slow
 def test_a_graph_whose_tasks_read_windows_answers_as_trunkline_does(zoo, tmp_path, monkeypatch):
     """`compare` holds its logits and answers against torch's; here against those of a bundle."""
     trunk, ways = trunk_of(zoo, "bert"), {"mood": "mean", "topics": "max", "flag": "first", "slots": None}

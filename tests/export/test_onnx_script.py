@@ -69,7 +69,12 @@ def test_the_path_of_a_crf_is_the_best_of_all():
         for parameter in crf.parameters():
             parameter.normal_()
     task = SimpleNamespace(
-        name="t", kind="token", labels=TASK["labels"], answers=SimpleNamespace(units=True), scale=None, learned=None
+        name="t",
+        kind="token",
+        labels=TASK["labels"],
+        answers=SimpleNamespace(units=True, joined=False),
+        scale=None,
+        learned=None,
     )
     rules = of_task(SimpleNamespace(task=task, decision=None, criterion=criterion))["crf"]
     for seed in range(5):

@@ -104,4 +104,7 @@ def test_a_task_reads_what_its_config_says_and_the_first_window_by_default():
         assert list(made.values()) == [MeanOfWindows, MaxOfWindows, TextAnswers]
         task = fitted(kind, corpus, **{column: name})
         assert task.answers is TextAnswers and task.long_texts == "first"
-        assert type(task).from_state("t", fitted(kind, corpus, **{column: name, "long_texts": "max"}).state()).answers is MaxOfWindows
+        assert (
+            type(task).from_state("t", fitted(kind, corpus, **{column: name, "long_texts": "max"}).state()).answers
+            is MaxOfWindows
+        )

@@ -46,8 +46,8 @@ def export_branch(branch: Branch, folder: Path, *, merge: bool = False) -> str:
         )
     if task.answers.joined:
         raise BadInput(
-            f"{where}: it reads all windows of a long text (long_texts: {task.long_texts}), which no other library does; expected "
-            "a branch with long_texts: first"
+            f"{where}: it reads all windows of a long text (long_texts: {task.long_texts}), which no other library does; "
+            "expected a branch with long_texts: first"
         )
     head: Any = branch.module
     try:

@@ -91,9 +91,7 @@ def _pools(lengths: np.ndarray, counts: np.ndarray, tokens: int | None, size: in
     return max(1, round(batches / POOL_BATCHES), 2 if batches >= 8 else 1)
 
 
-def _cut(
-    order: np.ndarray, lengths: np.ndarray, counts: np.ndarray, tokens: int | None, size: int | None
-) -> list[np.ndarray]:
+def _cut(order: np.ndarray, lengths: np.ndarray, counts: np.ndarray, tokens: int | None, size: int | None) -> list[np.ndarray]:
     """Cut sequences in falling order of length: the first of a batch is its longest, so it says how many fit."""
     batches, start = [], 0
     while start < len(order):

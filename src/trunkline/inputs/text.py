@@ -94,10 +94,8 @@ class TextProcessor:
         rooms = [self.room(cut.max_length, pairs is not None) for cut in cuts]
         for cut, room in zip(cuts, rooms, strict=True):
             if room < 1 + (pairs is not None):
-                raise BadInput(
-                    f"maximum length {cut.max_length}: {cut.max_length - room} special tokens leave no room for text, expected a "
-                    "larger one"
-                )
+                taken = f"{cut.max_length - room} special tokens"
+                raise BadInput(f"maximum length {cut.max_length}: {taken} leave no room for text, expected a larger one")
         left = self._tokenizer.truncation_side == "left"
         # With units all is read: characters are counted from the text's own beginning, and words may lie anywhere.
         whole = units is not None or (pairs is None and any(cut.windows for cut in cuts))

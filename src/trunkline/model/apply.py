@@ -72,8 +72,8 @@ def collect_logits(
         precision: fp32 or bf16, of the branches.
         batch_tokens: rows of the feed in a batch, padding included.
         progress: called with the number of sequences done after each batch.
-        share: (i, n): only every n-th batch from the i-th on. Of several shares there are rows of logits (`Answers.places`), the
-            others zero, of which `Answers.combined` makes those of the answers once they are added up.
+        share: (i, n): only every n-th batch from the i-th on. For several shares, the rows of logits (`Answers.places`) are
+            returned, others zero, of which `Answers.combined` makes those of the answers once they are added up.
         group: of these branches in this precision, where it is at hand; made here otherwise.
     """
     if not branches:

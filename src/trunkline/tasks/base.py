@@ -102,7 +102,7 @@ class Task(ABC):
 
     @property
     def long_texts(self) -> LongTexts | None:
-        """What it reads of a text that is longer than one sequence; None for a kind that reads all of it in a way of its own."""
+        """What it reads of a text that is longer than one sequence; None for a kind that always reads all of it."""
         return getattr(self.config, "long_texts", None)
 
     def described_briefly(self) -> str:

@@ -31,7 +31,7 @@ class WindowAnswers(TextAnswers):
     @staticmethod
     @abstractmethod
     def of_windows(logits: Tensor, texts: Tensor, count: int) -> Tensor:
-        """Make the logits (M, C) of windows those of `count` texts, differentiable; `texts` (M,) rises, and has each of them."""
+        """The logits of `count` texts, of those (M, C) of windows; `texts` (M,) are the texts of these, rising, each there."""
 
     @property
     def count(self) -> int:

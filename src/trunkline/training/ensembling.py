@@ -162,8 +162,8 @@ def _check(branches: Sequence[Branch]) -> None:
             raise BadInput(f"{branch.path}: its method is {branch.method.name}, expected a side branch that is no ensemble")
         if branch.task.long_texts == "max":
             raise BadInput(
-                f"{branch.path}: found long_texts: max, and the largest of summed logits is not the sum of the largest; expected "
-                "branches with long_texts first or mean"
+                f"{branch.path}: found long_texts: max, and the largest of summed logits is not the sum of the largest; "
+                "expected branches with long_texts first or mean"
             )
         for what, found, expected in zip(FACTS, _facts(branch), _facts(first), strict=True):
             if found != expected:

@@ -269,8 +269,8 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
         if joined and encoded.long_texts:
             windows = int((encoded.windows & encoded.longer[encoded.text_of]).sum())
             prepared.findings.append(
-                f"{name}: {encoded.long_texts:,} of {encoded.n_texts:,} texts are longer than {max_length} tokens and are read as "
-                f"{windows:,} windows for {', '.join(joined)}"
+                f"{name}: {encoded.long_texts:,} of {encoded.n_texts:,} texts are longer than {max_length} tokens and are read "
+                f"as {windows:,} windows for {', '.join(joined)}"
             )
     refuse_untaught(prepared)
 

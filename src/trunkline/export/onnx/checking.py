@@ -131,7 +131,7 @@ def _running(where: Path) -> Iterator[None]:
 
 def _by_torch(together: Together, corpus: Corpus) -> dict[str, tuple[list[np.ndarray], list[dict[str, Any]]]]:
     """By task, the logits of each text and its answer, in float32 and with long texts cut, but for tasks that join windows."""
-    encodings, logits = {}, {}
+    encodings, logits = {}, dict[str, np.ndarray]()
     for joined in (False, True):
         members = {name: branch for name, branch in together.branches.items() if branch.task.answers.joined is joined}
         encodings[joined] = encoded = together.trunk.encode(

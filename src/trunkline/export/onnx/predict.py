@@ -120,8 +120,8 @@ class Graph:
         windows = [[one, *one.overflowing] for one in read]
         every, counts = [window for some in windows for window in some], [len(some) for some in windows]
         parts = [self.run(every[begin : begin + 32]) for begin in range(0, len(every), 32)]
-        found = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return read, [made_one(x, counts, task.get("windows")) for x, task in zip(found, tasks, strict=True)]
+        rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return read, [made_one(x, counts, task.get("windows")) for x, task in zip(rows, tasks, strict=True)]
 
     def run(self, read: list[Any]) -> list[np.ndarray]:
         """The logits of each task, for what the tokenizer made."""

@@ -84,8 +84,8 @@ def card(facts: Mapping[str, Any], branch: Branch) -> str:
         f"# {facts['name']}",
         "",
         f"A {facts['kind']} task, trained with {facts['method']} on the trunk {trunk}. It reads {reads} of up to "
-        f"{facts['max_length']} tokens{LONGER.get(facts['long_texts'], '')}, and has {facts['trainable_parameters']:,} parameters "
-        "of its own.",
+        f"{facts['max_length']} tokens{LONGER.get(facts['long_texts'], '')}, and has {facts['trainable_parameters']:,} "
+        "parameters of its own.",
         "",
         f"The trunk is computed by {facts['backend']} in {facts['dtype']}, {_trained(facts, branch)}.",
     ]

@@ -145,8 +145,8 @@ class TaskFacts(BaseModel):
     method: str
     max_length: int = Field(description="Tokens that it reads at once.")
     long_texts: Literal["first", "mean", "max"] | None = Field(
-        description="What it was trained to read of a longer text: its first window, or the mean or maximum of the logits of all; "
-        "null for a token task, which reads all of it."
+        description="What it was trained to read of a longer text: its first window, or all windows, by the mean or the "
+        "maximum of their logits; null for a token task, which reads all of it."
     )
     pairs: bool = Field(description="Whether it reads a second text.")
     backend: str = Field(description="What computes the trunk for it.")
