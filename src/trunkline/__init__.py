@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_pr
     from trunkline.model.branch import load_branch as load_branch
     from trunkline.model.bundle import Bundle as Bundle
     from trunkline.training.fit import fit as fit
+    from trunkline.training.label_errors import find_label_errors as find_label_errors
     from trunkline.trunk.load import load_trunk as load_trunk
     from trunkline.trunk.stream import read_layers as read_layers
 
@@ -34,6 +35,7 @@ _PUBLIC = {
     "Bundle": "trunkline.model.bundle",
     "TrunklineError": "trunkline.errors",
     "attach": "trunkline.model.attached",
+    "find_label_errors": "trunkline.training.label_errors",
     "fit": "trunkline.training.fit",
     "load_branch": "trunkline.model.branch",
     "load_trunk": "trunkline.trunk.load",

@@ -23,7 +23,8 @@ def commands(group=None, words=()):
 def test_these_are_the_commands():
     assert {" ".join(words) for words in commands()} == {
         "demo", "fit", "init", "evaluate", "predict", "serve", "info", "explain", "export", "import", "ensemble", "relabel",
-        "schema", "states build", "states info", "states prune",
+        "label-errors", "schema",
+        "states build", "states info", "states prune",
     }  # fmt: skip
 
 
@@ -85,4 +86,4 @@ def test_an_option_of_other_programs_is_answered_by_the_key_of_the_config(given,
 def test_every_command_lies_in_a_file_of_its_own():
     folder = Path(trunkline.__file__).parent / "cli"
     # `import` is a word of Python's own, so that its file is import_.py.
-    assert {words[0] for words in commands()} <= {file.stem.rstrip("_") for file in folder.glob("*.py")}
+    assert {words[0].replace("-", "_") for words in commands()} <= {file.stem.rstrip("_") for file in folder.glob("*.py")}

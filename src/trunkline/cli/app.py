@@ -17,6 +17,7 @@ from trunkline.cli.fit import FitCommand, fit
 from trunkline.cli.import_ import import_
 from trunkline.cli.info import info
 from trunkline.cli.init import init
+from trunkline.cli.label_errors import label_errors
 from trunkline.cli.predict import predict
 from trunkline.cli.relabel import relabel
 from trunkline.cli.schema import schema
@@ -75,6 +76,7 @@ app.command("export")(export)
 app.command("import")(import_)
 app.command("ensemble")(ensemble)
 app.command("relabel")(relabel)
+app.command("label-errors")(label_errors)
 app.command("schema")(schema)
 app.add_typer(states, name="states")
 

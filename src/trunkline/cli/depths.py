@@ -45,7 +45,7 @@ def fit_every_depth(
     as_json: bool,
 ) -> dict[str, Any]:
     """Train, write the files, and print a table unless `as_json`; return what there is to say."""
-    _refuse_source(config, table)
+    refuse_source(config, table, "--depths")
     from trunkline.cli.fit import train
     from trunkline.training.depths import fit_depths, write_points
 
@@ -70,8 +70,8 @@ def fit_every_depth(
     return {**found, **written}
 
 
-def _refuse_source(config: RunConfig, table: Path) -> None:
-    """Raise BadInput for a file that the config reads."""
+def refuse_source(config: RunConfig, table: Path, option: str) -> None:
+    """Raise BadInput for a file to write that the config reads."""
     from trunkline.outputs import replaced_by
 
     sections = [config.data, *(task.data for task in config.tasks.values() if task.data is not None)]
@@ -79,7 +79,7 @@ def _refuse_source(config: RunConfig, table: Path) -> None:
         for source in (section.train, section.validation, section.test):
             for file in source if isinstance(source, list) else [source]:
                 if isinstance(file, str) and Path(file).is_file() and Path(file).resolve() == replaced_by(table):
-                    raise BadInput(f"--depths {table}: found data that the config reads, expected a file to write")
+                    raise BadInput(f"{option} {table}: found data that the config reads, expected a file to write")
 
 
 def _table(points: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import regex
 
@@ -58,6 +58,15 @@ class Corpus:
         own = self.table
         table = Table(own.source, columns, own.lines, own.files, own.rows, strings=frozenset(strings))
         return Corpus(table, self.texts, self.pairs, self.units)
+
+    def select(self, rows: Sequence[int]) -> Corpus:
+        """Some of the texts, in this order, with their rows of the table."""
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[row] for row in rows]
+
+        pairs, units = (None if values is None else pick(values) for values in (self.pairs, self.units))
+        return Corpus(self.table.select(rows), pick(self.texts), pairs, units, self.read_from)
 
     def parsed(self, key: Hashable, parse: Callable[[], list]) -> list:
         """`Table.parsed` for what depends on texts and units too."""

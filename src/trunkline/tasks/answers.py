@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trunkline.data.corpus import Corpus
 from trunkline.inputs.batching import Layout
-from trunkline.inputs.encoded import Encoded
+from trunkline.inputs.encoded import Encoded, offsets_of, ranges
 from trunkline.trunk.machine import onto
 
 SURE = 30.0  # logit of "O" for a unit that the tokenizer turned into nothing
@@ -50,6 +50,16 @@ class Targets:
         own = texts if self.offsets is None else np.repeat(texts, np.diff(self.offsets))
         mean = own[self.present].mean()
         return replace(self, weights=own / mean) if mean > 0 else None
+
+    def of_texts(self, texts: np.ndarray) -> Targets:
+        """Those of some of the texts (B,), in this order."""
+        if self.offsets is None:
+            rows, offsets = texts, None
+        else:
+            counts = np.diff(self.offsets)[texts]
+            rows, offsets = ranges(self.offsets[texts], counts), offsets_of(counts)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, values=self.values[rows], present=self.present[rows], offsets=offsets, weights=weights)
 
 
 class Places(NamedTuple):

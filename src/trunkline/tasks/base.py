@@ -20,6 +20,7 @@ from trunkline.tasks import labels as space
 from trunkline.tasks.answers import Answers, Targets
 from trunkline.tasks.confidence import Confidence
 from trunkline.tasks.criterion import Criterion, Decoded
+from trunkline.tasks.label_quality import LabelQuality
 from trunkline.tasks.label_types import LabelType, in_type
 from trunkline.tasks.labels import STRICT, Reading, unseen_sentence
 from trunkline.tasks.windows import LongTexts, answers_for
@@ -84,6 +85,7 @@ class Task(ABC):
     kind: ClassVar[str]
     answers: type[Answers]  # of a kind; of a task, which may read more of long texts than its kind does by default
     confidence: ClassVar[type[Confidence] | None] = None  # of what it answers; None: it has no probabilities
+    quality: ClassVar[type[LabelQuality] | None] = None  # how its given labels are doubted; None: it has no probabilities
     Config: ClassVar[type[TaskConfig]]
     Learned: ClassVar[type[Learned]] = Learned
     default_metric: ClassVar[str]

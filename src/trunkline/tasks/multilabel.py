@@ -23,6 +23,7 @@ from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TextConfig, kinds
 from trunkline.tasks.confidence import LabelSetConfidence
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
+from trunkline.tasks.label_quality import LabelSetQuality
 from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.thresholds import UNTUNED, best_constant, best_threshold, label_thresholds
 
@@ -108,6 +109,7 @@ class MultilabelTask(Task):
     kind: ClassVar[str] = "multilabel"
     answers = TextAnswers
     confidence = LabelSetConfidence
+    quality = LabelSetQuality
     Config = MultilabelConfig
     Learned = MultilabelLearned
     default_metric = "f1_micro"

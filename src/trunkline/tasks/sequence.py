@@ -21,6 +21,7 @@ from trunkline.tasks.answers import Targets, TextAnswers
 from trunkline.tasks.base import Task, TaskConfig, TextConfig, kinds
 from trunkline.tasks.confidence import LabelConfidence
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
+from trunkline.tasks.label_quality import OneLabelQuality
 from trunkline.tasks.label_types import type_of_labels
 from trunkline.tasks.positive import guess_positive
 
@@ -106,6 +107,7 @@ class SequenceTask(Task):
     kind: ClassVar[str] = "sequence"
     answers = TextAnswers
     confidence = LabelConfidence
+    quality = OneLabelQuality
     Config = SequenceConfig
     Learned = SequenceLearned
     default_metric = "accuracy"

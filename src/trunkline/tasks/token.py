@@ -24,6 +24,7 @@ from trunkline.tasks.base import Task, kinds
 from trunkline.tasks.confidence import SpanConfidence
 from trunkline.tasks.crf import CRF
 from trunkline.tasks.criterion import Criterion, Decoded, as_logits, divided
+from trunkline.tasks.label_quality import TagQuality
 from trunkline.tasks.sequence import LossConfig
 from trunkline.tasks.span_column import SpanColumn, units_of
 from trunkline.tasks.spans import find_spans, repair, span_scores, tag_names
@@ -158,6 +159,7 @@ class TokenTask(Task):
     kind: ClassVar[str] = "token"
     answers = UnitAnswers
     confidence = SpanConfidence
+    quality = TagQuality
     Config = TokenConfig
     default_metric = "f1"
     baseline_rule = "predicting the tag that a word most often has in the training rows"

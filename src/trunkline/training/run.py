@@ -100,10 +100,20 @@ class Run:
                 key="training.states",
             )
 
+    def on(self, groups: list[Prepared], seed: int) -> Run:
+        """This run on other rows of its texts, which are encoded already, and with another seed: what it learns begins anew."""
+        other = copy.copy(self)
+        vars(other).pop("data_facts", None)
+        other.groups = groups
+        other.tasks = {name: group.tasks[name] for name in self.tasks for group in groups if name in group.tasks}
+        training = self.config.training.model_copy(update={"seed": seed})
+        other.config = self.config.model_copy(update={"training": training})
+        return other
+
     def learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
         """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""
         training, device = self.config.training, self.accelerator.device
-        tasks = {name: _of_its_own(self.tasks[name]) for name in stage.tasks}
+        tasks = {name: of_its_own(self.tasks[name]) for name in stage.tasks}
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
         # A trunk that is passed from task to task has its pooler from the beginning.
         pools = stage.order is not None and any(task.answers.pooled for task in self.tasks.values())
@@ -187,7 +197,7 @@ class Run:
         )
 
 
-def _of_its_own(task: Task) -> Task:
+def of_its_own(task: Task) -> Task:
     """A task for one stage: what that chooses, such as a threshold, is not to change how another stage is judged."""
     own = copy.copy(task)
     own.learned = task.learned.model_copy()
