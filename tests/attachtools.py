@@ -30,6 +30,17 @@ def some_slow(quick: Sequence[str], every: Sequence[str]) -> list:
     return [*quick, *(pytest.param(value, marks=pytest.mark.slow) for value in every if value not in quick)]
 
 
+def close(found, expected):
+    """Equal but for numbers, which may differ by rounding."""
+    if isinstance(expected, float):
+        return found == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(close(found[key], value) for key, value in expected.items())
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(close, found, expected))
+    return found == expected
+
+
 def users_model(zoo, name, kind=None, **settings):
     """A model with a head, read from the folder that the trunk is read from."""
     kind = kind or CAUSAL.get(name) or TO_SEQUENCE.get(name) or hf.AutoModelForSequenceClassification

@@ -95,7 +95,7 @@ def test_a_pipeline_runs(zoo, tmp_path, level):
         assert [[each["entity"] for each in text] for text in found] == [[LABELS[i] for i in part] for part in inner]
 
 
-@pytest.mark.parametrize("name", ["bart", "mbart"])
+@pytest.mark.parametrize("name", ["bart", "mbart", "t5"])
 def test_a_decoder_is_loaded_by_transformers(zoo, tmp_path, name):
     trunk, tuned, head = learned(zoo, name, "text", "layernorm", stack="decoder")
     save_model(trunk, tuned, head, LABELS, tmp_path / "out")

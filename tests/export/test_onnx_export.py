@@ -171,7 +171,7 @@ def check_trunk(zoo, tmp_path, name, stack):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "stack"), [(n, s) for n in MODELS for s in (("encoder", "decoder") if "bart" in n else ("encoder",))]
+    ("name", "stack"), [(n, s) for n in MODELS for s in (("encoder", "decoder") if "bart" in n or n == "t5" else ("encoder",))]
 )
 def test_every_architecture_becomes_a_graph(zoo, tmp_path, name, stack):
     check_trunk(zoo, tmp_path, name, stack)

@@ -20,7 +20,8 @@ def tiny_trunk(zoo):
     return trunk
 
 
-STACKS = [(name, stack) for name in MODELS for stack in (("encoder", "decoder") if "bart" in name else ("encoder",))]
+BOTH = ("bart", "mbart", "t5")
+STACKS = [(name, stack) for name in MODELS for stack in (("encoder", "decoder") if name in BOTH else ("encoder",))]
 
 
 @pytest.fixture(params=STACKS, ids="-".join)

@@ -46,15 +46,16 @@ def test_pairs_bring_segments_where_the_model_has_them(tiny_trunk):
     assert "token_type_ids" not in bert.collate(bert.encode(["a film"]), [0])
 
 
-def test_models_that_bear_no_padding_on_the_left_are_padded_on_the_right(tmp_path):
+@pytest.mark.parametrize(("name", "stack"), [("bart", "encoder"), ("t5", "decoder")])
+def test_models_that_bear_no_padding_on_the_left_are_padded_on_the_right(tmp_path, name, stack):
     from tiny_zoo import make
     from transformers import AutoTokenizer
 
     from trunkline.trunk.load import load_trunk
 
-    make(tmp_path, "bart")
+    make(tmp_path, name)
     AutoTokenizer.from_pretrained(tmp_path, padding_side="left").save_pretrained(tmp_path)
-    trunk = load_trunk(tmp_path, dtype="fp32", device="cpu")
+    trunk = load_trunk(tmp_path, stack=stack, dtype="fp32", device="cpu")
     assert trunk.tokenizer.padding_side == "left"
     assert trunk.collate(trunk.encode(["so", "a film was great"]), [0, 1])["attention_mask"][0].tolist()[0] == 1
 

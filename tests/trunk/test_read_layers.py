@@ -82,10 +82,11 @@ def test_outputs_are_those_of_the_bare_model(name, table):
     assert all(torch.equal(got[i], state) for i, state in enumerate(states))
 
 
-@pytest.mark.parametrize("name", ["bart", "mbart"])
+@pytest.mark.parametrize("name", ["bart", "mbart", "t5"])
 def test_either_stack_of_an_encoder_decoder(name):
     model = build(name, model_class=hf.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[MODELS[name].model_class.config_class])
     inputs, encoder, decoder = inputs_for(name), {}, {}
+    inputs["decoder_input_ids"] = inputs["input_ids"][:, :4]
     with torch.no_grad():
         bare = model(**inputs, output_hidden_states=True)
         with (

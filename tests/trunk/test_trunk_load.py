@@ -126,6 +126,13 @@ def test_ids_beyond_the_embedding_are_refused_before_the_pass(folder):
         trunk.encode(["a zzz film"])
 
 
+def test_a_decoder_without_a_first_token_is_refused(tmp_path):
+    make(tmp_path, "t5")
+    edit_config(tmp_path, decoder_start_token_id=None)
+    refused(tmp_path, r"config\.json: no decoder_start_token_id; expected the id that its decoder begins with", stack="decoder")
+    assert load(tmp_path).stack == "encoder"
+
+
 # --- quiet, frozen precision
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+import transformers as hf
 from tiny_zoo import MODELS, build
 from torch import Tensor
 from tunertools import apply, frozen, ids, randomise, states, trained
@@ -274,6 +275,12 @@ def test_a_decoder_that_is_not_there_is_left_out(tmp_path):
     assert torch.equal(states(changed), expected)
     encoder, _ = apply(whole.get_encoder(), "adapter", layers="1,3")
     assert encoder.spec.leave_out == (1, 3, 4)
+
+
+def test_a_decoder_without_places_is_refused():
+    model = build("t5", model_class=hf.T5Model)
+    with pytest.raises(BadInput, match=r"^method: found adapters for the decoder of t5, expected stack: encoder"):
+        Adapter(AdapterConfig()).apply(model, ARCHITECTURES["t5"], find_taps(model, "decoder"))
 
 
 def test_it_is_registered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import transformers as hf
 from tiny_zoo import MODELS, build
 from torch import nn
 from tunertools import frozen
@@ -57,13 +58,18 @@ def test_groups_hold_what_they_say(name):
         assert rows == width != columns
 
 
-@pytest.mark.parametrize("name", ["bart", "mbart"])
+@pytest.mark.parametrize("name", ["bart", "mbart", "t5"])
 def test_a_decoder_has_two_attentions_and_the_encoder_none(name):
-    model = build(name)
+    model = build(name, model_class=hf.T5Model if name == "t5" else None)
     row, taps = ARCHITECTURES[name], find_taps(model, "decoder")
-    qv = find_targets("qv", model, row, taps)
-    assert len(qv) == 2 * 2 * len(taps.blocks)
-    assert all(target.startswith("decoder.layers.") for target in qv)
+    qv, attention = find_targets("qv", model, row, taps), find_targets("attention", model, row, taps)
+    assert len(qv) == 2 * 2 * len(taps.blocks) and len(attention) == 2 * 4 * len(taps.blocks)
+    assert all(target.startswith(("decoder.layers.", "decoder.block.")) for target in attention)
+    inside = {name for name, module in model.decoder.named_modules(prefix="decoder") if isinstance(module, LINEAR)}
+    down = part_names(model, row, taps, "down")
+    assert len(down) == len(taps.blocks) and set(down) | set(attention) < inside
+    width = model.config.hidden_size
+    assert all(model.get_submodule(target).weight.shape == (width, 48) for target in down)
 
 
 def test_modules_by_their_own_names():

@@ -20,9 +20,9 @@ MAPPINGS = {"text": hf.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, "unit": hf.MOD
 LACKING = {("bart", "text"), ("bart", "unit"), ("mbart", "text"), ("mbart", "unit"), ("t5", "text")}
 
 
-def library_model(name: str, level: str) -> hf.PreTrainedModel:
+def library_model(name: str, level: str, **config: int) -> hf.PreTrainedModel:
     kind = MAPPINGS[level][MODELS[name].model_class.config_class]
-    return build(name, model_class=kind, num_labels=3, pad_token_id=PADDING)
+    return build(name, model_class=kind, num_labels=3, pad_token_id=PADDING, **config)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, Layout]:
@@ -64,15 +64,16 @@ def test_logits_are_those_of_the_library(tmp_path, name, level):
         torch.testing.assert_close(answer(head, states, layout, rows), layout.unpad(expected)[rows], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["bart", "mbart"])
+@pytest.mark.parametrize("name", ["bart", "mbart", "t5"])
 @torch.no_grad()
 def test_a_decoder_has_the_head_of_the_library(tmp_path, name):
-    model = library_model(name, "text")
+    model = library_model(name, "text", eos_token_id=END)
     model.save_pretrained(tmp_path)
     ids, mask, layout = batch()
     head = PlainHead(model.config, Output("text", 3), tmp_path, stack="decoder")
     assert head.layers == (2,)
-    states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+    own = {"decoder_input_ids": model._shift_right(ids)} if name == "t5" else {}
+    states = model.base_model(input_ids=ids, attention_mask=mask, **own).last_hidden_state
     expected = model(input_ids=ids, attention_mask=mask).logits
     torch.testing.assert_close(answer(head, states, layout), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(padded_answer(head, states, layout), expected, rtol=1e-5, atol=1e-5)

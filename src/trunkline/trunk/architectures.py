@@ -9,7 +9,7 @@ last state is the one after it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,14 +49,20 @@ class Architecture:
         positions: config -> how many tokens the model has positions for; None where nothing bounds them.
         left: how padding on the left is made harmless: "positions" by giving `position_ids`; "itself" if the model counts
             positions from the first real token or knows relative ones only; "never" if it cannot be.
-        load_as (str | None): class to load instead of AutoModel's.
+        load_as: by stack, the class to load instead of AutoModel's, where the stack is not a part of that.
+        shifts: whether the bare model has to be given what its decoder reads; others make it of the text, one token later.
     """
 
     model_type: str
     stacks: dict[StackName, Stack]
     positions: Callable[[PretrainedConfig], int | None] = lambda config: config.max_position_embeddings
     left: Literal["positions", "itself", "never"] = "positions"
-    load_as: str | None = None
+    load_as: Mapping[StackName, str] = field(default_factory=dict)
+    shifts: bool = False
+
+    def cut_out(self, stack: StackName) -> bool:
+        """Whether a trunk that reads `stack` is the encoder taken out of a larger model."""
+        return len(self.stacks) > 1 and stack == "encoder" and stack not in self.load_as
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture(
             "t5",
-            {"encoder": Stack("encoder", "block", norm="final_layer_norm")},
+            {
+                "encoder": Stack("encoder", "block", norm="final_layer_norm"),
+                "decoder": Stack("decoder", "block", norm="final_layer_norm"),
+            },
             positions=lambda c: None,  # relative positions only
             left="itself",
-            load_as="T5EncoderModel",
+            load_as={"encoder": "T5EncoderModel"},
+            shifts=True,  # of its classes, only those with a head for texts make the decoder's input
         ),
         Architecture("gpt2", {"encoder": Stack("", "h", norm="ln_f")}),
         Architecture("llama", _LLAMA),

@@ -55,7 +55,7 @@ def load_trunk(
     Args:
         name (str | Path): an alias ("minilm"), a folder, or a hub id; tried in this order.
         revision (str | None): commit, tag or branch of a hub id. What was found is in `Trunk.revision`.
-        stack: "decoder" reads the decoder of an encoder-decoder model (bart, mbart) instead of its encoder.
+        stack: "decoder" reads the decoder of an encoder-decoder model (bart, mbart, t5) instead of its encoder.
         dtype: precision of weights and states: "fp32", "bf16" or "auto", the faster of the two here (of a backend: fp32); a
             backend may have "int8" too.
         device: "auto" is CUDA where there is any, else the CPU.
@@ -158,7 +158,8 @@ class Trunk:
         accepted = inspect.signature(self.model.forward).parameters
         # A cache of keys and values is of use to generation only.
         self.call_options = {"use_cache": False} if "use_cache" in accepted else {}
-        left = tokenizer.padding_side == "left" and row.left != "never"
+        # A decoder reads the text one token later, so that padding before it would become tokens.
+        left = tokenizer.padding_side == "left" and row.left != "never" and stack == "encoder"
         # gpt2 and llama have no pad token; what stands there is masked, so any will do.
         ends = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad_id = next(i for i in ends if i is not None and i < self.vocabulary)

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -61,7 +62,7 @@ def load_model(
 ) -> PreTrainedModel:
     """The model of a folder, or of one of its stacks, with all of its weights; BadInput where some are missing."""
     try:
-        kind = model_class(row, config)
+        kind = model_class(row, config, stack)
         bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
         model, report = kind.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **bare
@@ -72,14 +73,23 @@ def load_model(
         raise BadInput(
             f"{folder}: {len(missing)} tensors of a {row.model_type} are missing from its weights, such as {missing[0]}"
         )
-    if len(row.stacks) > 1 and stack == "encoder":
-        model = model.get_encoder()
-    return model
+    if stack == "decoder" and row.shifts:
+        if getattr(config, "decoder_start_token_id", None) is None:
+            raise BadInput(f"{folder / 'config.json'}: no decoder_start_token_id; expected the id that its decoder begins with")
+        model.register_forward_pre_hook(_text_for_decoder, with_kwargs=True)
+    return model.get_encoder() if row.cut_out(stack) else model
 
 
-def model_class(row: Architecture, config: PretrainedConfig) -> type[PreTrainedModel]:
-    """The class of a trunk: without a head."""
-    return getattr(transformers, row.load_as) if row.load_as else MODEL_MAPPING[type(config)]
+def _text_for_decoder(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # As BartModel does, and T5ForSequenceClassification: the decoder reads the text too, one token later.
+    if kwargs.get("decoder_input_ids") is None and kwargs.get("decoder_inputs_embeds") is None:
+        kwargs = {**kwargs, "decoder_input_ids": model._shift_right(kwargs["input_ids"])}
+    return args, kwargs
+
+
+def model_class(row: Architecture, config: PretrainedConfig, stack: StackName) -> type[PreTrainedModel]:
+    """The class that a trunk which reads `stack` is loaded as: without a head."""
+    return getattr(transformers, row.load_as[stack]) if stack in row.load_as else MODEL_MAPPING[type(config)]
 
 
 def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

@@ -6,7 +6,7 @@ The table says where a block of each architecture keeps its parts, read off tran
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,7 +27,9 @@ class Parts:
         query, key, value: the projections of attention; all the same where one matrix makes the three.
         output: what follows attention's weighted sum.
         down: the last linear map of the feed-forward half.
-        cross: beside "self_attn", the name of a second attention in a decoder's block.
+        cross: in a decoder's block, the name of a second attention beside `own`.
+        own: the name of the first attention within the paths above.
+        last: in a decoder's block, what `down` is where that differs.
     """
 
     query: str
@@ -36,12 +38,14 @@ class Parts:
     output: str
     down: str
     cross: str | None = None
+    own: str = "self_attn"
+    last: str | None = None
 
     def paths(self, *names: str) -> list[str]:
-        """The paths of the named parts, those of a second attention included."""
+        """The paths of the named parts; of a block that is no decoder's, some do not exist."""
         first = list(dict.fromkeys(getattr(self, name) for name in names))
-        second = [path.replace("self_attn", self.cross) for path in first if self.cross and "self_attn" in path]
-        return first + second
+        second = [path.replace(self.own, self.cross) for path in first if self.cross and self.own in path]
+        return first + second + ([self.last] if self.last and "down" in names else [])
 
     @property
     def fused(self) -> bool:
@@ -71,7 +75,12 @@ PARTS: dict[str, Parts] = {
     "modernbert": _parts("Wqkv", "Wqkv", "Wqkv", "attn.Wo", "mlp.Wo", at="attn."),
     "bart": _BART,
     "mbart": _BART,
-    "t5": _parts("q", "k", "v", "layer.0.SelfAttention.o", "layer.1.DenseReluDense.wo", at="layer.0.SelfAttention."),
+    "t5": replace(
+        _parts("q", "k", "v", "layer.0.SelfAttention.o", "layer.1.DenseReluDense.wo", at="layer.0.SelfAttention."),
+        own="layer.0.SelfAttention",
+        cross="layer.1.EncDecAttention",
+        last="layer.2.DenseReluDense.wo",
+    ),
     "gpt2": _parts("c_attn", "c_attn", "c_attn", "attn.c_proj", "mlp.c_proj", at="attn."),
     "llama": _LLAMA,
     "qwen2": _LLAMA,

@@ -13,6 +13,7 @@ from attachtools import (
     TEXTS,
     TO_SEQUENCE,
     branches_of,
+    close,
     inputs_for,
     logits_alone,
     some_slow,
@@ -29,17 +30,6 @@ from trunkline.model.bundle import Bundle
 from trunkline.trunk import stream
 
 ENCODERS = [name for name in MODELS if name not in CAUSAL and name not in TO_SEQUENCE]
-
-
-def close(found, expected):
-    """Equal but for numbers, which may differ by rounding."""
-    if isinstance(expected, float):
-        return found == pytest.approx(expected, abs=1e-5, rel=1e-5)
-    if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(close(found[key], value) for key, value in expected.items())
-    if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(close, found, expected))
-    return found == expected
 
 
 def run(model, inputs):

@@ -83,12 +83,12 @@ class Trunked:
 
 def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """The config and the weights that a trunk has of a model with any head; no weights if the model has not all of them."""
-    kind = model_class(row, inner.config)
+    kind = model_class(row, inner.config, stack)
     bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     with torch.device("meta"):
         plain = kind(copy(inner.config), **bare)
     base: nn.Module = inner.base_model
-    if len(row.stacks) > 1 and stack == "encoder":
+    if row.cut_out(stack):
         plain, base = plain.get_encoder(), base.get_submodule(row.stacks[stack].path)
     found = base.state_dict()
     names = plain.state_dict().keys()

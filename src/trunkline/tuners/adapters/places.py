@@ -47,11 +47,13 @@ class Places:
         sites: the places within a block.
         embeddings: the module whose output an invertible adapter changes; None: the first block's input is changed.
         inverse: the module that holds the invertible adapters in the `adapters` package.
+        decoder: whether the places are those of a decoder's blocks too.
     """
 
     sites: dict[Location, Site]
     embeddings: str | None = "embeddings"
     inverse: str = "invertible_adapters"
+    decoder: bool = True
 
 
 _BERT = Places(
@@ -128,6 +130,7 @@ PLACES: dict[str, Places] = {
         },
         embeddings=None,  # its dropout after the embeddings is used after the blocks too
         inverse="encoder.invertible_adapters",
+        decoder=False,
     ),
     "gpt2": Places(
         {
@@ -162,12 +165,19 @@ class Spot:
 
 
 def find_spots(model: nn.Module, architecture: Architecture, taps: Taps) -> list[Spot]:
-    """Every place of a bare model, block by block; of an encoder-decoder in both stacks, if both are there."""
+    """Every place of a bare model, block by block; of an encoder-decoder in both stacks, if both are there.
+
+    Raises:
+        BadInput: there is a decoder for which the table has no places.
+    """
+    if hasattr(model, "decoder") and not PLACES[architecture.model_type].decoder:
+        expected = "expected stack: encoder, or a method without adapters"
+        raise BadInput(f"found adapters for the decoder of {architecture.model_type}, {expected}", key="method")
     names = {id(module): name for name, module in model.named_modules()}
     spots: list[Spot] = []
     index = 0
     for stack in architecture.stacks:
-        if stack == "decoder" and encoder_alone(model, architecture):
+        if stack == "decoder" and not hasattr(model, "decoder"):
             continue
         for block in dict.fromkeys(find_taps(model, stack).blocks):
             path = names[id(block)]
@@ -181,8 +191,8 @@ def find_spots(model: nn.Module, architecture: Architecture, taps: Taps) -> list
 
 
 def encoder_alone(model: nn.Module, architecture: Architecture) -> bool:
-    """Whether the model is the encoder of an encoder-decoder, without the rest."""
-    return len(architecture.stacks) > 1 and not hasattr(model, "decoder")
+    """Whether the model is the encoder of an encoder-decoder, without what is around it: its names lack that part."""
+    return len(architecture.stacks) > 1 and not hasattr(model, "encoder")
 
 
 def left_out(layers: list[int] | str | None, spots: list[Spot], taps: Taps, model: Any) -> tuple[int, ...]:
