@@ -32,6 +32,7 @@ from tiny_zoo import make as write  # noqa: E402
 import trunkline  # noqa: E402
 from trunkline.model.attached.checks import WAYS, Check  # noqa: E402
 from trunkline.trunk import load_trunk  # noqa: E402
+from trunkline.trunk.architectures import ARCHITECTURES  # noqa: E402
 
 PAGE = ROOT / "docs" / "attach.md"
 BEGIN, END = "<!-- begin: benchmarks/attach_architectures.py -->", "<!-- end -->"
@@ -57,7 +58,9 @@ def checked(folder: Path, name: str, kind: type[hf.PreTrainedModel]) -> Check:
     hf.utils.logging.set_verbosity_error()
     pad = {"pad_token_id": 0} if name in CAUSAL else {}  # without one, these classify one text at a time only
     model = kind.from_pretrained(folder, dtype=torch.float32, **pad).eval()
-    stacks = ("encoder", "decoder") if name in ("bart", "mbart") else ("encoder",)
+    every = ARCHITECTURES[MODELS[name].model_class.config_class.model_type].stacks
+    # T5 tags tokens without its decoder.
+    stacks = [stack for stack in every if len(every) == 1 or hasattr(model.base_model, stack)]
     branches: dict[str, Any] = {}
     for stack in stacks:
         trunk = load_trunk(folder, stack=stack, dtype="fp32", device="cpu")

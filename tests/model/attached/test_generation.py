@@ -113,7 +113,7 @@ def test_what_ends_a_text_and_stands_behind_it_is_not_read(zoo, trunk_of, branch
     assert len(taps.tokens[0]) < int(inputs["attention_mask"][0].sum()) + 5
 
 
-def test_a_generation_that_goes_on_is_the_same_text(zoo, trunk_of, branches):
+def test_a_generation_that_is_continued_is_the_same_text(zoo, trunk_of, branches):
     name, own = "llama", branches("llama")
     model, ids = users_model(zoo, name), torch.tensor([[5, 6, 7, 8]])
     cache = hf.DynamicCache(config=model.config)
@@ -155,7 +155,7 @@ def bytes_alive() -> int:
 
 @pytest.mark.slow
 def test_memory_is_a_carry_for_each_branch_and_no_states(zoo, trunk_of):
-    """Of a generation that goes on: `dim` numbers a token for AdaLayers; nothing once its cache is gone."""
+    """Of a generation that continues: `dim` numbers a token for AdaLayers; nothing once its cache is gone."""
     model, ids = users_model(zoo, "gpt2"), torch.arange(5, 25).reshape(2, 10)
     branches = branches_of(trunk_of("gpt2"), kinds=("sequence", "token", "multilabel"))
     settings = {**SETTINGS, "max_new_tokens": 40, "return_dict_in_generate": True}
@@ -186,7 +186,7 @@ def test_a_cache_from_before_the_block_is_refused(zoo, branches):
     bare = model.generate(first, past_key_values=hf.DynamicCache(config=model.config), **SETTINGS)
     with pytest.warns(UserWarning, match="no answers"), trunkline.attach(model, own) as taps:
         assert torch.equal(model.generate(first, past_key_values=cache, **SETTINGS), bare)
-    with pytest.raises(BadInput, match=r"goes on with a cache of 8 tokens .* before the block began"):
+    with pytest.raises(BadInput, match=r"continues with a cache of 8 tokens .* before the block began"):
         taps["mood"]
 
 

@@ -118,7 +118,8 @@ class Attachment(Mapping[str, list[Any]]):
     @property
     def texts(self) -> list[str | None]:
         """The texts that answers are about, in order: those that were given, or decoded by the tokenizer. None for a text
-        without a token, and for all where there is no tokenizer. Of a model with two stacks, those of the first that is read.
+        without a token, and for all where there is no tokenizer. Of a model with two stacks, those of the first that is read;
+        of a decoder, the given ones only where it was given these.
         """
         found: list[str | None] = []
         for seen, reads in self._each(next(iter(self._stacks)), True):
@@ -192,7 +193,7 @@ class Attachment(Mapping[str, list[Any]]):
         trunked = self._stacks[stack]
         told = None if self._callback is None else self._tell(stack)
         return StackFollower(
-            self._riders[stack], self._ends, trunked.precision, trunked.taps.entry, goes_on=trunked.caches, told=told
+            self._riders[stack], self._ends, trunked.precision, trunked.taps.entry, caches=trunked.caches, told=told
         )
 
     def _tell(self, stack: str) -> Callable[[Seen, int, int], None]:
@@ -228,7 +229,9 @@ class Attachment(Mapping[str, list[Any]]):
             reads = None
             if words and self._reader is not None and seen.ids is not None:
                 rows = seen.answered.tolist()
-                reads = [self._reader.read(seen.ids[row][seen.real[row]], first + row) for row in rows]
+                ids = [seen.ids[row][seen.real[row]] for row in rows]
+                decoder = stack == "decoder"
+                reads = [self._reader.read(own, first + row, decoder=decoder) for own, row in zip(ids, rows, strict=True)]
             yield seen, reads
             first += len(seen.real)
 

@@ -66,7 +66,7 @@ class Generation:
         if keys is None or before is None:
             if texts != len(self.seen.real):
                 held = len(self.seen.real)
-                raise BadInput(f"a pass of {texts} texts goes on with a cache of {held}, in an order that is not known")
+                raise BadInput(f"a pass of {texts} texts continues with a cache of {held}, in an order that is not known")
             return
         if keys.shape == before.shape and torch.equal(keys, before):
             return
@@ -115,7 +115,7 @@ class StackFollower:
         ends: of the model.
         precision: of the model: fp32 or bf16.
         entry: the module that is given the token ids.
-        goes_on: whether a pass may fill a cache without being given one.
+        caches: whether a pass may fill a cache without being given one.
         told: called after each pass, if given.
 
     Attributes:
@@ -126,21 +126,21 @@ class StackFollower:
     """
 
     def __init__(
-        self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, *, goes_on: bool, told: Told | None = None
+        self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, *, caches: bool, told: Told | None = None
     ) -> None:
         self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, entry, told
         self.seen: list[Seen] = []
         self.trouble: TrunklineError | None = None
         self.in_training = self.passes = 0
         self._open: list[Generation] = []
-        self._caches = goes_on
+        self._caches = caches
         self._call: Call | None = None
-        self._going_on: Generation | None = None
+        self._continued: Generation | None = None
         self._reading: Reading | None = None
         self._real: Tensor | None = None
 
     def began(self, call: Mapping[str, Any]) -> None:
-        self._call = self._reading = self._going_on = None
+        self._call = self._reading = self._continued = None
         if self.trouble is None:
             self._guarded(lambda: self._begin(call))
 
@@ -157,7 +157,7 @@ class StackFollower:
         self._guarded(lambda: self._end(call, output))
         self._reading = None
         if self.told is not None and self.trouble is None:
-            seen = self._going_on.seen if self._going_on is not None else self.seen[before]
+            seen = self._continued.seen if self._continued is not None else self.seen[before]
             self.told(seen, seen.length - call.real.shape[1], call.real.shape[1])
 
     def settle(self) -> None:
@@ -168,7 +168,7 @@ class StackFollower:
         self._open = []
 
     def verify(self) -> None:
-        """Note as trouble if the model went on where it could not be heard."""
+        """Note as trouble if the model ran passes that could not be heard."""
         for one in list(self._open):
             self._guarded(one.verify)
 
@@ -185,32 +185,47 @@ class StackFollower:
         if call.past == 0:
             self._release(call.cache)
         else:
-            going_on = next((one for one in self._open if one.cache() is call.cache), None)
-            if going_on is None:
+            continued = next((one for one in self._open if one.cache() is call.cache), None)
+            if continued is None:
                 raise BadInput(
-                    f"a pass goes on with a cache of {call.past} tokens that were put there before the block began, so their "
+                    f"a pass continues with a cache of {call.past} tokens that were put there before the block began, so their "
                     "states are not known; expected a generation that begins within the block"
                 )
-            going_on.follow(call.cache, call.past, len(call.real))
-            self._going_on = going_on
-        self._real = real = call.real if self._going_on is None else self._unfinished(self._going_on, call)
-        held = self._going_on is not None or self._may_go_on(arguments, call)
+            continued.follow(call.cache, call.past, len(call.real))
+            self._continued = continued
+        if self._continued is None:
+            self._real = real = self._unpadded(arguments, call)
+        else:
+            self._real = real = self._unfinished(self._continued, call)
+        held = self._continued is not None or self._may_continue(arguments, call)
         if bool(real.any()):
             self._reading = Reading(self.riders, real, held=held)
 
-    def _may_go_on(self, arguments: Mapping[str, Any], call: Call) -> bool:
-        """Whether the pass may fill a cache that others go on with; what it returns says whether it did."""
+    def _may_continue(self, arguments: Mapping[str, Any], call: Call) -> bool:
+        """Whether the pass may fill a cache that others continue; what it returns says whether it did."""
         if call.cache is not None or arguments.get("use_cache"):
             return True
         return self._caches and arguments.get("use_cache") is None
 
-    def _unfinished(self, going_on: Generation, call: Call) -> Tensor:
+    def _unpadded(self, arguments: Mapping[str, Any], call: Call) -> Tensor:
+        """Which tokens of a first pass are real. A decoder is given its text one token later, with padding and mostly without a
+        mask: then what ends a text and all padding behind it does not count, as nothing real comes after it.
+        """
+        decodes = arguments.get("encoder_hidden_states") is not None
+        if call.ids is None or not decodes or arguments.get("attention_mask") is not None:
+            return call.real
+        empty = np.isin(call.ids.cpu().numpy(), self.ends.pad)
+        behind = np.logical_and.accumulate(empty[:, ::-1], axis=1)[:, ::-1].copy()
+        behind[:, :1] = False  # the token that a decoder begins with is often that of padding
+        return call.real & torch.from_numpy(~behind).to(call.real.device)
+
+    def _unfinished(self, continued: Generation, call: Call) -> Tensor:
         """Which of the new tokens are read: not what ends a text, nor what stands behind its end."""
         if call.ids is None or call.ids.shape[1] != 1 or not self.ends.end:
             return call.real
         ids = call.ids[:, 0].cpu().numpy()
-        ended = np.isin(ids, self.ends.end) | (going_on.ended & np.isin(ids, self.ends.pad))
-        going_on.ended = ended
+        ended = np.isin(ids, self.ends.end) | (continued.ended & np.isin(ids, self.ends.pad))
+        continued.ended = ended
         return call.real & torch.from_numpy(~ended).to(call.real.device)[:, None] if ended.any() else call.real
 
     def _end(self, call: Call, output: Any) -> None:
@@ -218,10 +233,10 @@ class StackFollower:
         self.passes += 1
         if reading is not None and reading.missing:
             raise BadInput(f"a pass ended without layers {sorted(reading.missing)}, which the branches read")
-        if self._going_on is not None:
+        if self._continued is not None:
             assert self._real is not None
-            self._going_on.seen.add(reading, self._real, call.ids)
-            self._going_on.remember()
+            self._continued.seen.add(reading, self._real, call.ids)
+            self._continued.remember()
             return
         if reading is None:
             raise BadInput("a pass had no real token: its attention mask is 0 everywhere")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,24 @@ class Reader:
         self._processor = TextProcessor(tokenizer)
         self._special = [*tokenizer.all_special_ids, *tokenizer("", verbose=False)["input_ids"]]
 
-    def read(self, ids: np.ndarray, number: int) -> Read:
+    def read(self, ids: np.ndarray, number: int, *, decoder: bool = False) -> Read:
         """The text of real tokens `ids` (n,), the `number`-th of the block.
 
+        Args:
+            ids: what a stack of a model read.
+            number: of the text.
+            decoder: whether it was the decoder beside an encoder. Its texts are those that were given only where it read them
+                whole, and otherwise its own, decoded. A decoder reads texts one token later, so that the row of a word
+                is the one before its first piece.
+
         Raises:
-            BadInput: texts were given, and there is none for these, or another.
+            BadInput: texts were given to a model of one stack or to the encoder, and there is none for these, or another.
         """
+        if decoder:
+            found = self._located(self.texts[number], ids) if self.texts is not None and number < len(self.texts) else None
+            if found is None or found.cut:
+                found = self._decoded(ids)
+            return replace(found, rows=np.where(found.rows > 0, found.rows - 1, -1))
         if self.texts is None:
             return self._decoded(ids)
         if number >= len(self.texts):
