@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 from common import finish, parser, result
+from counted import counts, resampled, score
 from shapes import shared_data
 
 from trunkline import fit
-from trunkline.data.corpus import build_corpus
-from trunkline.data.sources import read_table
-from trunkline.data.values.tags import tags_to_spans, to_iob2
-from trunkline.model.bundle import Bundle
 
-RESAMPLES = 10_000
 SIDES: dict[str, dict[str, Any]] = {
     "fp32": {"dtype": "fp32"},
     "int8": {"backend": "openvino", "dtype": "int8"},
+}
+TESTS = {
+    "emotion": (lambda: str(shared_data("emotion", "test.jsonl.gz")), "accuracy"),
+    "snips": (lambda: "snips:test", "f1"),
 }
 METHOD = {"name": "adalayers", "dim": 128, "alpha": 16}
 
@@ -55,31 +55,6 @@ def config_of(data: str, trunk: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def counted(data: str, run: Path) -> np.ndarray:
-    """(texts, 3): of each test text, what is right, what was predicted and what was to be found."""
-    bundle = Bundle.open(run)
-    if data == "emotion":
-        table = read_table(str(shared_data("emotion", "test.jsonl.gz")))
-        answers = bundle.predict(table.columns["text"])
-        right = [answer["task"]["label"] == gold for answer, gold in zip(answers, table.columns["label"], strict=True)]
-        return np.array([[float(one), 1.0, 1.0] for one in right])
-    table = read_table("snips:test")
-    corpus = build_corpus(table, text=None, tokens="tokens")
-    answers = bundle.predict(corpus.texts, units=corpus.units)
-    rows = []
-    for answer, tags, units in zip(answers, table.columns["tags"], corpus.units, strict=True):
-        gold = {(label, units[a][0], units[b - 1][1]) for label, a, b in tags_to_spans(to_iob2(tags))}
-        found = {(span["label"], span["start"], span["end"]) for span in answer["task"]["spans"]}
-        rows.append([len(gold & found), len(found), len(gold)])
-    return np.array(rows, dtype=float)
-
-
-def score(counts: np.ndarray) -> float:
-    """Accuracy, or F1 of spans: of (..., texts, 3) the last but one axis is summed."""
-    right, found, gold = np.moveaxis(counts.sum(-2), -1, 0)
-    return 2 * right / np.maximum(found + gold, 1)
-
-
 def main() -> None:
     arguments = parser(__doc__, repeats=3)
     arguments.add_argument("--data", nargs="+", choices=["emotion", "snips"], default=["emotion", "snips"])
@@ -88,20 +63,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRUNKLINE_CACHE"] = f"{folder}/cache"
         for data in options.data:
+            test, metric = TESTS[data]
             found: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
             for seed in range(options.repeats):
                 for side, trunk in SIDES.items():
                     place = Path(folder) / f"{data}-{side}-{seed}"
                     fit(config_of(data, trunk, seed), run_dir=place)
-                    found[side].append(counted(data, place))
-                    print(f"{data}, {side}, seed {seed}: {score(found[side][-1]):.4f}", file=sys.stderr, flush=True)
-            stacked = {side: np.stack(each) for side, each in found.items()}  # (seeds, texts, 3)
-            drawn = np.random.default_rng(0).integers(stacked["fp32"].shape[1], size=(RESAMPLES, stacked["fp32"].shape[1]))
-            differences = [
-                float((score(stacked["int8"][:, texts]) - score(stacked["fp32"][:, texts])).mean()) for texts in drawn
-            ]
-            low, high = np.quantile(differences, [0.025, 0.975])
-            each = {side: [float(value) for value in score(counts)] for side, counts in stacked.items()}
+                    found[side].append(counts(place, test(), metric))
+                    reached = score(found[side][-1].sum(0), metric)
+                    print(f"{data}, {side}, seed {seed}: {reached:.4f}", file=sys.stderr, flush=True)
+            drawn = resampled(list(found.values()), metric)
+            low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975])
+            each = {side: [float(score(one.sum(0), metric)) for one in seeds] for side, seeds in found.items()}
             loss = 100 * (statistics.mean(each["fp32"]) - statistics.mean(each["int8"]))
             losses.append(loss)
             for side, values in each.items():
