@@ -50,6 +50,10 @@ def explain(
         bool,
         typer.Option("--single-layers", help="Train a branch for every layer alone on the run's data, and compare."),
     ] = False,
+    label_errors: Annotated[
+        bool,
+        typer.Option("--label-errors", help="Rank the run's training rows by how likely their labels are wrong."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn at random.")] = 0,
     column: Annotated[
         list[str] | None,
@@ -90,6 +94,7 @@ def explain(
             data=data,
             texts=text,
             single_layers=single_layers,
+            label_errors=label_errors,
             seed=seed,
             format=form,
             columns=columns,

@@ -62,6 +62,7 @@ def explain(
     data: str | None = None,
     texts: Sequence[str] | None = None,
     single_layers: bool = False,
+    label_errors: bool = False,
     seed: int = 0,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -81,6 +82,7 @@ def explain(
         data: labelled rows; by default the test split of the branch's run.
         texts: to be shown token by token; by default some of the rows are drawn.
         single_layers: train a branch for every single layer of the trunk, on the data of the run.
+        label_errors: train branches that doubt the labels of the run's training rows.
         seed: of all that is drawn.
         format: of `data`, where its suffix does not say it.
         columns: of `data`, by role, where they are not called as in training (`renamed_columns`).
@@ -89,7 +91,7 @@ def explain(
         say: told, in a sentence, what is noticed.
         count: opened for each pass with the number of its texts; what it gives is called with the sequences done.
         loading: opened while branches are loaded.
-        subscribers: told of what happens while single layers are trained (trunkline.events).
+        subscribers: told of what happens while branches are trained (trunkline.events).
 
     Raises:
         BadInput: no branch; data that it cannot read, or none that are known; a directory that holds other files.
@@ -111,6 +113,7 @@ def explain(
     for sentence in bundle.findings:
         noticed(sentence)
     _check_texts(bundle, texts)
+    train = {"single_layers": single_layers, "label_errors": label_errors}
     publish, split = Publisher(subscribers), "test" if data is None else "data"
     found: dict[str, Rows] = {}
     for names, table in tables:
@@ -118,7 +121,7 @@ def explain(
         found |= _judged(own, table, columns, data is not None, noticed, count)
     pages: dict[str, Page] = {}
     for name in (name for name in bundle.branches if name in found):
-        subject = _subject(bundle.only(name), name, found[name], split, seed, texts, single_layers, noticed, publish)
+        subject = _subject(bundle.only(name), name, found[name], split, seed, texts, train, noticed, publish)
         pages[name] = _page(subject)
     return _write(target, path, pages, bundle, findings)
 
@@ -192,7 +195,7 @@ def _subject(
     split: str,
     seed: int,
     texts: Sequence[str] | None,
-    single_layers: bool,
+    train: Mapping[str, bool],
     say: Callable[[str], None],
     publish: Subscriber,
 ) -> Subject:
@@ -202,7 +205,7 @@ def _subject(
     run = place.parent.parent if place.parent.name == "branches" and (place.parents[1] / "config.yaml").is_file() else None
     summary = None if run is None else run_of_branch(place)
     given = None if texts is None else tuple(texts)
-    return Subject(bundle, name, rows, split, run, summary, seed, given, single_layers, say, publish)
+    return Subject(bundle, name, rows, split, run, summary, seed, given, say=say, publish=publish, **train)
 
 
 def _page(subject: Subject) -> Page:

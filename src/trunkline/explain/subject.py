@@ -59,8 +59,9 @@ class Subject:
         run: the directory of the run that the branch lies in; None where it lies elsewhere.
         summary: its result.json with this task alone, under `name` of the task; None likewise.
         seed: of all that is drawn.
-        texts: those to show layer by layer, given by the user; None: some of `rows` are drawn.
+        texts: those to show token by token, given by the user; None: some of `rows` are drawn.
         single_layers: whether a branch for every single layer is trained.
+        label_errors: whether branches are trained that doubt the labels of training rows.
         say: told, in a sentence, what takes long or could not be done.
         publish: told of what happens while branches are trained.
     """
@@ -74,6 +75,7 @@ class Subject:
     seed: int = 0
     texts: tuple[str, ...] | None = None
     single_layers: bool = False
+    label_errors: bool = False
     say: Callable[[str], None] = lambda sentence: None
     publish: Subscriber = quiet
 

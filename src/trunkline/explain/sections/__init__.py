@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trunkline.explain.section import Section
+from trunkline.explain.sections.attributions import attributions
 from trunkline.explain.sections.calibration import calibration
 from trunkline.explain.sections.confusion import confusion
 from trunkline.explain.sections.contributions import contributions
 from trunkline.explain.sections.history import history
+from trunkline.explain.sections.label_errors import label_errors
 from trunkline.explain.sections.labels import labels
 from trunkline.explain.sections.layers import layers
 from trunkline.explain.sections.numbers import numbers
@@ -31,5 +33,7 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     numbers,
     calibration,
     contributions,
+    attributions,
     texts,
+    label_errors,
 )
