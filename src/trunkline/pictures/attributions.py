@@ -16,7 +16,7 @@ MOST_WORDS = 120
 WIDTH = 7.0  # inches of a line
 PAD, GAP, BOX, LINE = 0.07, 0.05, 0.22, 0.46  # inches: beside a word in its box, between boxes, heights of a box and of a line
 FOR, AGAINST = "#1f4e9c", "#c75b12"  # also told apart in grey: boxes of the second have a dashed border
-DARK = 0.55  # shade from which on a word is white
+BRIGHT = 0.4  # luminance of a box from which on its word is black
 NUMBER = SMALL - 1
 
 
@@ -63,7 +63,8 @@ def _drawing(
                 {"linestyle": "-", "linewidth": 0.5} if value >= 0 else {"linestyle": (0, (2, 1.5)), "linewidth": 1.0}
             )
             axes.add_patch(Rectangle((left, line * LINE), size, BOX, facecolor=colour, edgecolor="black", **style))
-            ink = "white" if shade >= DARK else "black"
+            luminance = sum(weight * part for weight, part in zip((0.299, 0.587, 0.114), colour, strict=True))
+            ink = "black" if luminance >= BRIGHT else "white"
             middle = left + size / 2
             say: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
             axes.text(middle, line * LINE + BOX / 2, word, fontsize=SMALL + 1, color=ink, **say)
