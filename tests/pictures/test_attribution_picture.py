@@ -32,9 +32,9 @@ def test_words_are_in_boxes_that_do_not_meet(count):
 
 
 def test_the_darker_the_more_and_dashed_is_against():
-    axes = panels(drawn(attributions("joy", ["a", "b", "c"], [0.5, -1.0, 0.0])))[0]
+    axes = panels(drawn(attributions("joy", ["a", "b", "c"], [1.0, -0.5, 0.0])))[0]
     lightness = [sum(patch.get_facecolor()[:3]) for patch in axes.patches]
-    assert lightness[1] < lightness[0] < lightness[2] == 3
+    assert lightness[0] < lightness[1] < lightness[2] == 3
     assert [patch.get_linestyle() == "-" or patch.get_linestyle() == "solid" for patch in axes.patches] == [True, False, True]
-    assert [text.get_color() for text in axes.texts[::2]] == ["black", "white", "black"]
+    assert [text.get_color() for text in axes.texts[::2]] == ["white", "black", "black"]
     drawn(attributions("joy", [], []))  # a text without words
