@@ -57,7 +57,11 @@ def made_up_rows(tasks: dict[str, Any], count: int, seed: int) -> list[dict[str,
     return rows
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+LONG = ("snips_ladder", "snips_routing")  # of methods whose runs have tests of their own
+MARKED = [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in EXAMPLES]
+
+
+@pytest.mark.parametrize("path", MARKED, ids=lambda path: path.stem)
 def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     for seed, split in enumerate(("train", "validation", "test")):
@@ -69,8 +73,9 @@ def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
             values["data"][split] = f"{split}.jsonl.gz"
     values["data"].pop("rows", None)  # of the real data
     values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
-    if issubclass(methods.get(values["method"]["name"]), SideBranch):
-        values["method"] |= {"dim": 16, "heads": 2}
+    if issubclass(method := methods.get(values["method"]["name"]), SideBranch):
+        small = {"dim": 16, "heads": 2, "vectors": 4, "selection_steps": 20}
+        values["method"] |= {key: value for key, value in small.items() if key in method.Config.model_fields}
     if "layers" in values["method"]:
         values["method"]["layers"] = "1-3"
     values["training"] |= {"epochs": 1}

@@ -28,7 +28,7 @@ def library_states(model, ids):
 @pytest.mark.parametrize("name", some_slow(["t5"], ["bart"]))
 def test_a_branch_reads_the_decoders_layers(name, zoo, tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 60)
-    values = config(zoo(name), rows, tasks=("mood", "cities"), epochs=1, states="store", states_dtype="fp32")
+    values = config(zoo(name), rows, tasks=("mood",), epochs=1, states="store", states_dtype="fp32")
     values["trunk"]["stack"] = "decoder"
     run = trunkline.fit(values, run_dir=tmp_path / "run", progress=False)
     assert {int(layer) for layer in run.tasks["mood"]["layers"]} == {
@@ -67,4 +67,4 @@ def test_a_branch_reads_the_decoders_layers(name, zoo, tmp_path):
     bare = model.generate(**inputs, max_new_tokens=4)
     with trunkline.attach(model, run) as taps:
         assert torch.equal(model.generate(**inputs, max_new_tokens=4), bare)
-    assert len(taps["mood"]) == len(taps["cities"]) == 2
+    assert len(taps["mood"]) == 2
