@@ -186,6 +186,20 @@ def test_entropy_pushes_towards_few_layers():
     assert len(branch.wanted()) < 4
 
 
+def test_a_frozen_distribution_has_no_gradient_and_all_else_has():
+    torch.manual_seed(0)
+    learned = make("adalayers", dim=8, heads=2, cutoff=0.0)
+    frozen = make("adalayers", dim=8, heads=2, cutoff=0.0, freeze_distribution=True)
+    frozen.load_state_dict(learned.state_dict())
+    for branch in (learned, frozen):
+        ride(branch, states_of()).square().sum().backward()
+    ours, theirs = dict(frozen.named_parameters()), dict(learned.named_parameters())
+    assert ours.keys() == theirs.keys() and ours["p"].grad is None and theirs["p"].grad.abs().sum() > 0
+    assert "p" not in [name for name, value in ours.items() if value.requires_grad]
+    for name in ours.keys() - {"p"}:
+        torch.testing.assert_close(ours[name].grad, theirs[name].grad)
+
+
 def test_single_layer_equals_adalayers_with_one_hot_p():
     for layer in range(7):
         ada = make("adalayers", dim=16, heads=4, cutoff=0.0)
@@ -204,6 +218,8 @@ def test_single_layer_equals_adalayers_with_one_hot_p():
     [
         ({"layers": [13]}, "method.layers: found layer 13, expected 0 to 6"),
         ({"dim": 64, "heads": 7}, "method.heads: found 7 heads for dim 64, expected a divisor of dim"),
+        ({"freeze_distribution": True, "entropy": 0.1}, "method.entropy: found 0.1, expected 0 with freeze_distribution"),
+        ({"freeze_distribution": True, "depth_penalty": 1}, "method.depth_penalty: found 1.0, expected 0 with freeze_distr"),
     ],
 )
 def test_configs_that_do_not_fit_the_trunk(config, message):

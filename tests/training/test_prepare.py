@@ -265,7 +265,7 @@ def test_keys_that_came_later_leave_the_identity_of_a_run_as_it_was(tmp_path):
     kept["trunk"]["device"] = "auto"
     for key in ("backend", "calibration"):
         del kept["trunk"][key]
-    for key in ("initial", "depth_penalty"):
+    for key in ("initial", "depth_penalty", "freeze_distribution"):
         del kept["method"][key]
     del kept["trackers"]
     for name, keys in ORIGINAL.items():

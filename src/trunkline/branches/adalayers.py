@@ -40,6 +40,7 @@ from trunkline.branches.linear_path import LinearPath
 from trunkline.branches.nu import nu_by_layer, refuse_numbers
 from trunkline.branches.products import linear
 from trunkline.branches.stack import LayerSum, Stack, Sums
+from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
 
 Carry = tuple[LayerSum, Stack, Sums]
@@ -74,7 +75,7 @@ class FeatureConfig(BranchConfig):
 class AdaLayersConfig(FeatureConfig):
     """`method: {name: adalayers}`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("initial", "depth_penalty")
+    LATER: ClassVar[tuple[str, ...]] = ("initial", "depth_penalty", "freeze_distribution")
 
     name: Literal["adalayers"] = "adalayers"
     layers: list[int] | str | None = Field(None, description='layers to learn over: [1, 3], "0-6"; all states by default')
@@ -84,6 +85,7 @@ class AdaLayersConfig(FeatureConfig):
     initial: Literal["equal", "variability"] = Field(
         "equal", description="initial weights of the layers: equal, or in proportion to 1 / nu of each (method variability)"
     )
+    freeze_distribution: bool = Field(False, description="keep the initial weights of the layers, and learn all else")
     entropy: float = Field(
         0.0, description="lambda: this times the entropy of the weights, divided by the number of layers, is added to the loss"
     )
@@ -104,7 +106,7 @@ class AdaLayers(SideBranch):
     def __init__(self, config: Any, trunk: TrunkShape, output: Output) -> None:
         super().__init__(config, trunk, output)
         self.layers = self._choose()
-        self.p = nn.Parameter(torch.zeros(len(self.layers)))
+        self.p = nn.Parameter(torch.zeros(len(self.layers)), requires_grad=not self._frozen())
         if self._compares():
             self.nu: Tensor
             refuse_numbers(output.numbers, self.COMPARES)
@@ -135,6 +137,19 @@ class AdaLayers(SideBranch):
     def _compares(self) -> bool:
         """Whether nu of every layer is measured before training."""
         return bool(self.config.initial == "variability")
+
+    def _frozen(self) -> bool:
+        """Whether the initial p stays.
+
+        Raises:
+            BadInput: it has a price, too, that could only change what is learned.
+        """
+        if not getattr(self.config, "freeze_distribution", False):
+            return False
+        for key, asked in (("entropy", self.config.entropy), ("depth_penalty", self.config.depth_penalty)):
+            if asked:
+                raise BadInput(found=asked, expected="0 with freeze_distribution", key=f"method.{key}")
+        return True
 
     def _projected(self) -> list[str]:
         """The names of the projections."""
