@@ -233,9 +233,9 @@ def _show_trunk(facts: dict[str, Any], console: Console) -> None:
                 "architecture": f"{facts['architecture']}, {facts['stack']}",
                 "layers": f"{facts['layers']} of width {facts['hidden_size']}: states 0 to {facts['layers']}",
                 "parameters": f"{facts['parameters']:,}",
-                "vocabulary": f"{facts['vocabulary']:,}",
+                **({"vocabulary": f"{facts['vocabulary']:,}"} if facts["reads"] == "text" else {"reads": "audio"}),
                 "computes in": f"{facts['dtype']} on {facts['device']}",
-                "max length": f"{facts['max_length']} tokens"
+                "max length": f"{facts['max_length']} {'tokens' if facts['reads'] == 'text' else 'rows of states'}"
                 + (f" (positions for {longest})" if longest else " (no limit of its own)"),
                 "weights": f"sha256 {facts['weights']}",
                 "tokenizer": f"sha256 {facts['tokenizer']}",

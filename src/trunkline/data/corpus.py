@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import regex
 
 from trunkline.data import columns
+from trunkline.data.clips import clips
 from trunkline.data.table import Table
 from trunkline.data.values.token_spelling import likely_reason, spellings
 from trunkline.errors import BadInput
@@ -34,7 +35,7 @@ class View(NamedTuple):
 class Corpus:
     """Texts in row order, ready to be tokenised.
 
-    texts (list[str]): lone surrogates are replaced by U+FFFD, so lengths and offsets are those of the source.
+    texts (list[str]): lone surrogates are replaced by U+FFFD, so lengths and offsets are those of the source; of audio, clips.
     pairs (list[str] | None): the second text of a sentence pair.
     units (list[list[tuple[int, int]]] | None): character spans, end exclusive, of the words of each text.
     read_from (tuple[Hashable, ...] | None): the columns of texts and tokens that texts and units were made from, and how.
@@ -111,6 +112,7 @@ def build_corpus(
     tokens: str | None = None,
     units: bool = False,
     keep_text: bool = False,
+    audio: bool = False,
 ) -> Corpus:
     """See a table as texts.
 
@@ -123,10 +125,15 @@ def build_corpus(
             token list is missing is divided by `segment`.
         units (bool): whether units are wanted without `tokens`; `segment` makes them.
         keep_text (bool): where tokens are not in the text, keep the text and divide it by `segment`.
+        audio (bool): `text` is a column of audio clips.
 
     Raises:
         BadInput: a column that is not there, a value of another type, a row with no text.
     """
+    if audio:
+        if tokens is not None or units:
+            raise BadInput(f"{table.source}: found audio clips and a task that tags words, expected a task about whole clips")
+        return Corpus(table, list(clips(table, text or "")), None, None, ("clips", text))
     if text is None and tokens is None:
         raise BadInput(f"{table.source}: no column of texts was named, expected a text column or a tokens column")
     pairs = None if text_pair is None else columns.texts(table, text_pair, "data.text_pair")

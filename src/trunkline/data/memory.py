@@ -16,9 +16,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from trunkline.data.clips import Clip
 from trunkline.data.columns import labels
 from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.table import Table, with_rows
+from trunkline.data.values.missing import is_missing
 from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, shown
 
@@ -84,6 +86,27 @@ def table_of(given: Any, source: str) -> Table:
     table = with_rows(accepted(Table(source, columns, index=_index_of(given) if _is_frame(given) else None)))
     table = with_prefixed_tags(with_spans(in_sentences(table) if is_token_per_row(table) else table))  # as of a file
     return replace(table, strings=frozenset(name for name, values in table.columns.items() if _are_strings(values)))
+
+
+def with_clips(given: Any, column: Any, source: str) -> Any:
+    """Return data in memory with the values of `column` that are no file names (samples, see data/clips.py) as clips.
+
+    Raises:
+        BadInput: a value that is no clip.
+    """
+
+    def clip(value: Any, row: int) -> Any:
+        return value if isinstance(value, str) or is_missing(value) else Clip.of(value, f"{source} row {row + 1}")
+
+    if not isinstance(column, str):
+        return given
+    if _is_frame(given) and column in given.columns:
+        given = {name: given[name].tolist() for name in given.columns}
+    if isinstance(given, Mapping) and is_column(given.get(column)):
+        return {**given, column: [clip(value, row) for row, value in enumerate(given[column])]}
+    if isinstance(given, list | tuple) and is_data(given):
+        return [{**one, column: clip(one.get(column), row)} for row, one in enumerate(given)]
+    return given
 
 
 def _are_strings(values: list) -> bool:
@@ -152,7 +175,9 @@ def is_table_like(given: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a file would give it: Python's own types, None where it is missing."""
+    """Return a value as a file would give it: Python's own types, None where it is missing. An audio clip stays one."""
+    if isinstance(value, Clip):
+        return value
     if isinstance(value, str):
         return str(value)
     if value is None or isinstance(value, bool | int):

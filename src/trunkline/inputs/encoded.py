@@ -1,4 +1,4 @@
-"""Token ids of many texts, packed without padding: what the trunk reads and what layer states depend on."""
+"""Token ids of many texts, packed without padding: what the trunk reads and what layer states depend on. Or clips of audio."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
+
+from trunkline.inputs.clips import Clips
 
 
 class Processed(Protocol):
@@ -40,6 +42,8 @@ class Encoded:
     unit_offsets (np.ndarray | None): int64 (texts+1,): the units of text t are unit_offsets[t]:unit_offsets[t+1].
     cut (np.ndarray | None): bool (texts,), the texts that lost tokens; None: none did.
     ahead (bool): whether the first of several sequences of a text is no window but what cutting leaves of it (see `Cut`).
+    clips (Clips | None): of audio, the clips that the sequences are, one each; `ids` then say no more than how many rows there
+        are. "Texts" are clips then, and "tokens" rows.
     """
 
     ids: np.ndarray
@@ -50,6 +54,7 @@ class Encoded:
     unit_offsets: np.ndarray | None
     cut: np.ndarray | None = None
     ahead: bool = False
+    clips: Clips | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -77,7 +82,9 @@ class Encoded:
         return self.truncated or int(self.longer.sum())
 
     def digest(self) -> str:
-        """sha256 (hex) over ids, offsets and segments: what layer states depend on."""
+        """sha256 (hex) over ids, offsets and segments, or over samples: what layer states depend on."""
+        if self.clips is not None:
+            return self.clips.digest()
         digest = hashlib.sha256()
         for part in (self.ids, self.offsets, self.segments):
             data = b"" if part is None else np.ascontiguousarray(part).astype(part.dtype.newbyteorder("<")).tobytes()
@@ -86,7 +93,11 @@ class Encoded:
 
     @cached_property
     def digests(self) -> np.ndarray:
-        """uint64 (S, 2), little-endian: BLAKE2b of each sequence's ids and segments, the same in whatever corpus it stands."""
+        """uint64 (S, 2), little-endian: BLAKE2b of each sequence's ids and segments, the same in whatever corpus it stands;
+        or of the samples of its clip.
+        """
+        if self.clips is not None:
+            return self.clips.digests
         ids = np.ascontiguousarray(self.ids, dtype="<i4").view(np.uint8).data
         edges = self.offsets.tolist()
         if self.segments is None:
@@ -106,7 +117,8 @@ class Encoded:
         rows = ranges(self.offsets[sequences], lengths)
         segments = None if self.segments is None else self.segments[rows]
         texts = np.arange(len(sequences), dtype=np.int32)
-        return Encoded(self.ids[rows], offsets_of(lengths), segments, texts, None, None)
+        clips = None if self.clips is None else self.clips.select(sequences)
+        return Encoded(self.ids[rows], offsets_of(lengths), segments, texts, None, None, clips=clips)
 
     def of_texts(self, texts: np.ndarray | Sequence[int]) -> Encoded:
         """Some of the texts (B,), with all of their sequences and units: a corpus of its own, in this order."""
@@ -125,7 +137,9 @@ class Encoded:
             unit_rows, unit_offsets = np.where(own < 0, -1, own + moved), offsets_of(counts)
         text_of = np.repeat(np.arange(len(texts), dtype=np.int32), end - first)
         cut = None if self.cut is None else self.cut[texts]
-        return Encoded(self.ids[rows], offsets_of(lengths), segments, text_of, unit_rows, unit_offsets, cut, self.ahead)
+        clips = None if self.clips is None else self.clips.select(sequences)
+        lengths, units = offsets_of(lengths), (unit_rows, unit_offsets)
+        return Encoded(self.ids[rows], lengths, segments, text_of, *units, cut, self.ahead, clips)
 
     def first_sequence(self) -> np.ndarray:
         """int64 (texts,): each text's first window, or the text as it is cut."""

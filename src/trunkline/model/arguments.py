@@ -5,9 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from trunkline.data.clips import EXPECTED as CLIP
+from trunkline.data.clips import Clip
 from trunkline.data.corpus import Unit
 from trunkline.data.empty import is_blank
 from trunkline.data.formats import format_of
@@ -42,8 +45,8 @@ class OfTexts(BadInput):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a bundle is to read: texts, second texts and the units of each; `alone` if it was one text and no list, `words` if
-    texts were lists of words.
+    """What a bundle is to read: texts (or audio clips), second texts and the units of each; `alone` if it was one text and no
+    list, `words` if texts were lists of words.
 
     empty (Mapping[bool, frozenset[int]]): the texts (from 0) that are skipped, as they are blank, and where second texts are
         read too (True), those without one of both.
@@ -64,20 +67,24 @@ def asked(
     check_pairs: Callable[[bool], None],
     empty_texts: EmptyTexts = "skip",
     reads_words: bool = False,
+    audio: bool = False,
 ) -> Asked:
     """Check what a program asks to predict.
 
     Args:
-        texts: one text, or several; or lists of words.
+        texts: one text, or several; or lists of words; or one audio clip, or several.
         pairs: one second text, or several; None where there are none.
         units: of the words of one text, or of several; None where they are to be found.
         check_pairs: told whether there are second texts; raises BadInput where they are missing or not read.
         empty_texts: whether blank texts are skipped, refused, or read as any other.
         reads_words: whether a branch answers for words, so that a text may be given as a list of them.
+        audio: whether the trunk reads audio.
 
     Raises:
         BadInput: one sentence for what does not fit.
     """
+    if audio:
+        return _asked_clips(texts, pairs, units, check_pairs)
     if empty_texts not in (known := get_args(EmptyTexts)):
         raise unknown_name("empty_texts", empty_texts, known)
     alone = isinstance(texts, str)
@@ -95,6 +102,34 @@ def asked(
             raise BadInput(f"pairs: found {len(pairs)} for {len(texts)} texts, expected one for each")
     spans = None if units is None else units_of(units, texts, alone)
     return Asked(texts, pairs, spans, alone, _empty(texts, pairs, empty_texts), words)
+
+
+def _asked_clips(given: Any, pairs: Any, units: Any, check_pairs: Callable[[bool], None]) -> Asked:
+    if units is not None:
+        raise BadInput("units: found spans, expected none, as clips have no words")
+    check_pairs(pairs is not None)
+    alone = is_clip(given)
+    nothing: Mapping[bool, frozenset[int]] = {False: frozenset(), True: frozenset()}
+    return Asked(list(clips_of([given] if alone else given)), None, None, alone, nothing)
+
+
+def clips_of(given: Any) -> list[Clip]:
+    """Return several clips, in order; BadInput for what is none."""
+    if is_table_like(given):
+        raise BadInput(f"texts: found {type(given).__name__}, expected a list of clips, such as one of its columns")
+    try:
+        several = list(given)
+    except TypeError:
+        raise BadInput(f"texts: found {type(given).__name__}, expected {CLIP}, or a list of these") from None
+    return [Clip.of(one, _place("texts", "clip", row)) for row, one in enumerate(several)]
+
+
+def is_clip(given: Any) -> bool:
+    """Whether what a program gives is one clip and no list of clips."""
+    if isinstance(given, str | PathLike | Mapping):
+        return True
+    kind = getattr(getattr(given, "dtype", None), "kind", "f")  # torch's dtypes have none
+    return getattr(given, "ndim", None) == 1 and kind in "iuf"
 
 
 def names_a_file(text: str) -> bool:

@@ -11,7 +11,7 @@ from trunkline.data.corpus import Corpus
 from trunkline.data.guess.names import ByTask, task_of_column
 from trunkline.data.memory import is_table_like
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.arguments import FILE_NAME, EmptyTexts, asked, names_a_file, texts_and_units
+from trunkline.model.arguments import FILE_NAME, EmptyTexts, asked, clips_of, names_a_file, texts_and_units
 from trunkline.model.branch import Branch
 from trunkline.model.compiling import compiled_source
 from trunkline.model.decision import checked_confidence, withheld
@@ -255,7 +255,9 @@ class Bundle:
 
         Args:
             texts: what to read, in order; or one text. Where a branch tags words, a text may be a list of its words: they are
-                joined by blanks, and the predictions of such branches also have `tags`, one in IOB2 for each word.
+                joined by blanks, and the predictions of such branches also have `tags`, one in IOB2 for each word. Where the
+                trunk reads audio, clips: names of files, arrays of samples (floats, one channel, at the trunk's rate), or
+                mappings with an `array` and its `sampling_rate`; what is longer than the branches read is cut, with a warning.
             pairs: the second text of each, where a branch was trained on pairs; other branches read the first texts alone.
             units: character spans (start, end) of the words of each text, in order; by default `segment` finds them.
             empty_texts: what becomes of blank texts, of branches that read pairs also of blank second texts: "skip" gives them
@@ -267,11 +269,11 @@ class Bundle:
             BadInput: what is no text; second texts that are missing, too many, or that no branch reads; units that are not one
                 list of spans for each text, or that lie outside of it; a `min_confidence` that is none.
         """
-        if isinstance(texts, str) and names_a_file(texts):
+        if isinstance(texts, str) and not self._plan.reads_audio and names_a_file(texts):
             warnings.warn(f"texts: {FILE_NAME}", stacklevel=2)
         plan = self._plan
         least = checked_confidence(min_confidence, (branch.task for branch in plan.branches.values()))
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words, plan.reads_audio)
         tasks = {name: branch.task for name, branch in plan.branches.items()}
         answers = [
             {name: withheld(tasks[name], tasks[name].in_own_type(shown), least) for name, shown in answer.items()}
@@ -295,7 +297,8 @@ class Bundle:
     ) -> list[dict[str, Any]]:
         """As `predict` of several texts, with labels as `trunkline predict` writes them: strings."""
         plan = self._plan
-        return predicted(plan, asked(texts, pairs, units, plan.check_pairs, empty_texts), progress, self.stored)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, audio=plan.reads_audio)
+        return predicted(plan, given, progress, self.stored)
 
     def predict_proba(
         self, texts: Any, pairs: Any = None, *, units: Any = None, empty_texts: EmptyTexts = "skip"
@@ -314,7 +317,7 @@ class Bundle:
             BadInput: as `predict`, or every branch predicts numbers.
         """
         plan = self._plan
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, plan.reads_words, plan.reads_audio)
         named = {name: branch for name, branch in plan.branches.items() if branch.task.named_labels is not None}
         if not named:
             raise BadInput("predict_proba: found only branches that predict numbers, expected one with labels")
@@ -362,12 +365,15 @@ class Bundle:
         if unseen_labels not in (known := get_args(UnseenLabels)):
             raise unknown_name("unseen_labels", unseen_labels, known)
         refuse_other_indexes(texts, labels, pairs)
-        texts, units, _ = texts_and_units(texts, units, self._plan.reads_words)
+        if self._plan.reads_audio:
+            texts = clips_of(texts)
+        else:
+            texts, units, _ = texts_and_units(texts, units, self._plan.reads_words)
         by_branch = isinstance(labels, Mapping) or is_table_like(labels)
         answers = answers_of(labels, self.branches, len(texts))
         plan = self.only(answers)._plan
         least = checked_confidence(min_confidence, (branch.task for branch in plan.branches.values()))
-        given = asked(texts, pairs, units, plan.check_pairs, empty_texts)
+        given = asked(texts, pairs, units, plan.check_pairs, empty_texts, audio=plan.reads_audio)
         whole = portion(plan, given, range(len(given.texts)), "labels")
         right = wanted(plan, given, whole, answers, Reading(unseen_labels == "count"))
         for sentence in right.said:

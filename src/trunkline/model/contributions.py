@@ -57,6 +57,8 @@ def contributions(bundle: Bundle, name: str, texts: Sequence[str], pairs: Sequen
     module, task = branch.module, branch.task
     if type(module).contributions is SideBranch.contributions:
         raise BadInput(f"branch {name!r}: its method, {branch.method.name}, does not tell what layers contribute")
+    if one.trunk.reads == "audio":
+        raise BadInput(f"branch {name!r}: its trunk reads audio; expected one that reads texts, whose tokens have names")
     if task.answers.level != "text":
         found_kind = f"a {task.kind} task, which answers for words"
         raise BadInput(f"branch {name!r}: found {found_kind}; expected one that answers for texts")

@@ -58,6 +58,7 @@ def trunk_facts(trunk: Trunk) -> dict[str, Any]:
         "layers": trunk.num_layers,
         "hidden_size": trunk.hidden_size,
         "parameters": sum(p.numel() for p in trunk.model.parameters()),
+        "reads": trunk.reads,
         "vocabulary": trunk.vocabulary,
         "dtype": trunk.dtype,
         "backend": trunk.backend,

@@ -204,6 +204,11 @@ class _Opening:
             trunk = self._load(first.trunk, dtype, computing.compiler or "torch", None)
         for branch in changed.values():
             branch.check_trunk(trunk)
+        if trunk.reads != "text":
+            raise BadInput(
+                f"{first.path or first.task.name} reads audio, and another precision is checked on sample texts; expected "
+                f"{first.trunk.dtype}, as in training"
+            )
         if trunk.compiled is not None and trunk.compiled.calibrates:
             self.sample.calibrate(trunk, max(branch.max_length for branch in changed.values()))
         moved = dict.fromkeys(changed, trunk)

@@ -119,6 +119,11 @@ class Plan:
         """Whether a branch answers for the words of a text."""
         return any(branch.task.answers.units for branch in self.branches.values())
 
+    @property
+    def reads_audio(self) -> bool:
+        """Whether the trunk of the branches reads audio clips, not texts."""
+        return any(one.trunk.reads == "audio" for one in self.passes)
+
     def check_pairs(self, given: bool, names: Collection[str] | None = None) -> None:
         """Raise BadInput where second texts are missing, or are given and no branch (of `names`) reads them."""
         reading = {name for one in self.passes if one.pairs for name in one.branches if names is None or name in names}

@@ -4,6 +4,7 @@ own memory.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,13 @@ import torch
 
 from trunkline.data.corpus import Corpus, segment
 from trunkline.data.table import Table
+from trunkline.errors import listed
+from trunkline.inputs.audio import AudioProcessor
+from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import collect_logits
 from trunkline.model.arguments import Asked
 from trunkline.model.branch import Branch
-from trunkline.model.plan import Plan
+from trunkline.model.plan import Plan, PlannedPass
 from trunkline.tasks import Targets
 
 CHUNK_CHARACTERS = 1 << 20  # of texts that are predicted at a time
@@ -69,6 +73,8 @@ def answered(
     found: dict[str, Answered] = {}
     passes = [one for one in plan.passes if len(asked.corpora[one.pairs])]
     for one, encoded in zip(passes, plan.encode(asked.corpora), strict=True):
+        if encoded.clips is not None and encoded.truncated:
+            warnings.warn(cut_clips(one, encoded), stacklevel=4)
         logits = collect_logits(
             {name: (branch.task, branch.module) for name, branch in one.branches.items()},
             one.states(encoded, stored),
@@ -82,6 +88,14 @@ def answered(
             offsets = branch.task.answers(encoded).offsets
             found[name] = Answered(branch, asked.rows[one.pairs], asked.corpora[one.pairs], logits[name], offsets)
     return found
+
+
+def cut_clips(one: PlannedPass, encoded: Encoded) -> str:
+    """What to say of clips that are longer than the branches of a pass read."""
+    assert isinstance(one.trunk.processor, AudioProcessor)
+    seconds, names = one.trunk.processor.seconds(one.cut.max_length), listed(list(one.branches), 8, quoted=False, whole=True)
+    are = "clip is" if encoded.truncated == 1 else "clips are"
+    return f"{encoded.truncated:,} {are} longer than the {seconds:.4g} s that {names} reads, and cut at the end"
 
 
 def predicted(

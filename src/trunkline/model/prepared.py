@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trunkline.data.clips import Clip
 from trunkline.data.corpus import Corpus, View
 from trunkline.data.empty import EmptyTexts, empty_rows, is_blank, no_text
 from trunkline.data.table import Table, Unread
@@ -57,7 +58,8 @@ class Prepared:
     def digest(self) -> str:
         """Return the sha256 of what the branches read, in hex."""
         read = [(one.names, one.rows, one.corpus.texts, one.corpus.pairs, one.corpus.units) for one in self.questions]
-        return hashlib.sha256(json.dumps([self.size, read]).encode()).hexdigest()
+        files = [text.stamp for one in self.questions for text in one.corpus.texts if isinstance(text, Clip)]
+        return hashlib.sha256(json.dumps([self.size, read, *([files] if files else [])]).encode()).hexdigest()
 
     def ask(self, bundle: Bundle, scores: bool = False, min_confidence: float | None = None) -> list[Answer]:
         """Return the predictions for each row, numbers with six digits after the point; their parts are None without a text.

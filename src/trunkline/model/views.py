@@ -57,4 +57,5 @@ def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View, keep_
             "--column text_pair=NAME names another"
         )
     units = any(bundle.branches[name].task.answers.units for name in names)
-    return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units, keep_text=keep_text)
+    audio = bundle.trunk.reads == "audio"
+    return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units, keep_text=keep_text, audio=audio)

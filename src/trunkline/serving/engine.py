@@ -65,6 +65,9 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, limits: Limits = Limits(), observe: Observer = lambda event: None) -> None:
+        if bundle.trunk.reads != "text":
+            way = "serving answers texts; `trunkline predict` reads audio files"
+            raise BadInput(f"the trunk {bundle.trunk.name} reads audio, and {way}")
         self.limits, self.observe = limits, observe
         self.admission = Admission(limits.queue_tokens, limits.workers)
         self._bundle = bundle.only(bundle.branches)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.inputs.encoded import ranges
 from trunkline.trunk.stream import run_layers
 
 if TYPE_CHECKING:
@@ -67,10 +68,31 @@ class LiveStates:
         Rows (N, K) are on the trunk's device in its dtype, and may be the trunk's own tensor: do not write into them.
         """
         sequences = np.asarray(sequences)
+        apart = [] if self._encoded.clips is None else self._trunk.passes(self._encoded, sequences)
+        if len(apart) <= 1:
+            self._run(sequences, layers, receive)
+            return
+        # Clips that cannot share a pass: their rows are held until all have run, as each layer is handed over once.
+        held: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(layers))}
+        for places in apart:
+            self._run(sequences[places], layers, lambda layer, rows: held[layer].append(rows))
+        order = self._order(sequences, np.concatenate(apart))
+        for layer in list(held):
+            rows = torch.cat(held.pop(layer))
+            receive(layer, torch.index_select(rows, 0, order.to(rows.device)))
+
+    def _order(self, sequences: np.ndarray, ran: np.ndarray) -> Tensor:
+        """Which of the rows in the order in which sequences ran is each row in the order of `sequences`."""
+        lengths = self.lengths[sequences]
+        starts = np.empty(len(ran), np.int64)
+        starts[ran] = np.cumsum(lengths[ran]) - lengths[ran]
+        return torch.from_numpy(ranges(starts, lengths))
+
+    def _run(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
         lengths = self.lengths[sequences]
         rounded = () if self._trunk.compiled is None else (ROUNDED,)
         inputs = self._trunk.collate(self._encoded, sequences, *rounded)
-        mask = inputs["attention_mask"]
+        mask = inputs["attention_mask"] if self._encoded.clips is None else self._trunk.real(inputs, lengths)
         # The mask says where the real tokens are, so it does not matter on which side the trunk pads.
         padded = bool((lengths != mask.shape[1]).any())
         real = mask.flatten().nonzero().squeeze(1) if padded else None

@@ -112,7 +112,7 @@ def _refuse_texts(name: str, task: BaseModel, data: DataSection, where: Origin) 
     """Raise BadInput for a task whose labels are the texts themselves: they would be named, and nothing is learned of them."""
     for key in ("label", "labels", "target"):
         column = getattr(task, key, None)
-        if isinstance(column, str) and column in (data.text, data.text_pair) and not getattr(task, "separator", None):
+        if isinstance(column, str) and column in (data.read, data.text_pair) and not getattr(task, "separator", None):
             expected = "a column of labels, or another one in data.text (text= in Python)"
             raise BadInput(
                 **at(where, f"tasks.{name}.{key}"), found=f"{literal(column)}, the column of the texts", expected=expected

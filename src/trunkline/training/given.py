@@ -110,6 +110,10 @@ def _guessed(
     if label is not None and tasks is not None:
         raise BadInput("label: given together with tasks, expected one of them")
     said = override({"data": {}}, [one for one in overrides if one.startswith("data.")])["data"]
+    if said.get("audio") is not None:
+        raise BadInput(
+            "data.audio: found with data alone, whose columns are guessed for texts; expected it in a config with tasks"
+        )
     if text is not None:
         text = column_name(text, "text")
         text = None if table.read_as.get(text) == "tokens" else text  # the words of tags, which are found by themselves

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from trunkline.data.memory import MARK, SPLITS, digest_of, is_splits, split_tables, table_of
+from trunkline.data.memory import MARK, SPLITS, digest_of, is_splits, split_tables, table_of, with_clips
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import listed
@@ -70,7 +70,8 @@ class Memory:
             if isinstance(section.get(split), PathLike):
                 section[split] = str(section[split])
             elif _is_held(section.get(split)):
-                section[split] = self.keep(table_of(section[split], f"{where}.{split}"))
+                place = f"{where}.{split}"
+                section[split] = self.keep(table_of(with_clips(section[split], section.get("audio"), place), place))
         return section
 
 

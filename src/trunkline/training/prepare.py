@@ -17,6 +17,7 @@ from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.data.values.predictions import told_predictions
 from trunkline.errors import BadInput, shown
+from trunkline.inputs.audio import AudioProcessor
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
@@ -225,7 +226,8 @@ def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
     units = any(kinds.get(section.kind).answers.units for section in config.tasks.values())
 
     def see(table: Table) -> Corpus:
-        return build_corpus(table, **text_columns(config, table)._asdict(), units=units)
+        columns = text_columns(config, table)._asdict()
+        return build_corpus(table, **columns, units=units, audio=config.data.audio is not None)
 
     return see
 
@@ -238,6 +240,8 @@ def text_columns(config: RunConfig, table: Table) -> View:
             f"found several tokens columns ({', '.join(sorted(tokens))}), expected one for all token tasks", key="tasks"
         )
     column = next(iter(tokens), None)
+    if config.data.audio is not None:
+        return View(config.data.audio, None, column)
     text = None if column and config.data.text not in table.columns else config.data.text
     return View(text, config.data.text_pair, column)
 
@@ -252,7 +256,11 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
     """Tokenise all splits; add a finding where texts had to be cut, or where outputs take much memory or time.
 
     Some tasks read long texts whole, as overlapping windows; others read them as they are cut.
+
+    Raises:
+        BadInput: the data are texts and the trunk reads audio, or the other way round; a clip cannot be read.
     """
+    refuse_other_input(prepared.data, trunk)
     for task in prepared.tasks.values():
         _weigh(task, prepared)
     cut = [name for name, task in prepared.tasks.items() if not task.answers.whole]
@@ -263,7 +271,7 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
         split.encoded = encoded = trunk.encode_each(corpus.texts, [how], pairs=corpus.pairs, units=corpus.units)[0]
         if encoded.long_texts and (cut or encoded.truncated):
             prepared.findings.append(
-                f"{name}: {encoded.long_texts} of {encoded.n_texts} texts are longer than {max_length} tokens and were cut"
+                f"{name}: {encoded.long_texts} of {encoded.n_texts} {longer_than(trunk, max_length)} and were cut"
                 + ("" if encoded.truncated else f" for {', '.join(cut)}")
             )
         if joined and encoded.long_texts:
@@ -273,6 +281,23 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
                 f"as {windows:,} windows for {', '.join(joined)}"
             )
     refuse_untaught(prepared)
+
+
+def refuse_other_input(data: DataSection, trunk: Trunk) -> None:
+    """Raise BadInput where a data section does not have what the trunk reads."""
+    if trunk.reads == "audio" and data.audio is None:
+        found = f"none, and the trunk {trunk.name} reads audio"
+        raise BadInput(found=found, expected="the column with the names of audio files, instead of data.text", key="data.audio")
+    if trunk.reads == "text" and data.audio is not None:
+        found = f"{data.audio!r}, and the trunk {trunk.name} reads texts"
+        raise BadInput(found=found, expected="data.text, or a trunk that reads audio", key="data.audio")
+
+
+def longer_than(trunk: Trunk, max_length: int) -> str:
+    """How a sentence calls inputs that are longer than the maximum length."""
+    if isinstance(trunk.processor, AudioProcessor):
+        return f"clips are longer than {trunk.processor.seconds(max_length):.4g} s"
+    return f"texts are longer than {max_length} tokens"
 
 
 def _weigh(task: Task, prepared: Prepared) -> None:

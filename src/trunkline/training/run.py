@@ -38,7 +38,7 @@ from trunkline.training.prepare import Prepared, data_digest, encode_splits, pre
 from trunkline.training.sampling import SharedTexts, with_batches
 from trunkline.training.stages import Stage, plan
 from trunkline.trunk.fastest import pick_backend
-from trunkline.trunk.load import Trunk, load_trunk
+from trunkline.trunk.load import Trunk, load_trunk, reads_audio
 from trunkline.trunk.machine import pick_device, pick_dtype
 from trunkline.trunk.shared import shared_trunk
 
@@ -75,7 +75,7 @@ class Run:
         if self.precision == "auto":
             self.precision = agreed(self.accelerator, lambda: self.approach.precision(self.trunk, config.trunk.dtype))
         texts = sum(len(split.corpus) for group in self.groups for split in group.splits.values())
-        self.publish(Preparing(f"tokenizing {texts:,} texts"))
+        self.publish(Preparing(f"reading {texts:,} clips" if self.trunk.reads == "audio" else f"tokenizing {texts:,} texts"))
         with self.clock.part("read"):
             for group in self.groups:
                 encode_splits(group, self.trunk, self.max_length)
@@ -215,13 +215,15 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
             key="trunk.backend",
         )
     wanted = "torch" if approach_of(config.method).changes_trunk else section.backend
+    if wanted == "auto" and reads_audio(section.name, section.revision):
+        wanted = "torch"  # backends compile what reads texts
     dtype: str = approach_of(config.method).trunk_dtype(section.dtype)
     # Agreed, or each process would measure for itself.
     backend, dtype = agreed(accelerator, lambda: pick_backend(wanted, dtype, pick_device(device)))
     if dtype == "auto" and backend == "torch":
         dtype = agreed(accelerator, lambda: pick_dtype("auto", pick_device(device)))
     load = load_trunk if approach_of(config.method).changes_trunk else shared_trunk
-    return load(
+    trunk = load(
         section.name,
         revision=section.revision,
         stack=section.stack,
@@ -230,6 +232,13 @@ def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
         backend=backend,
         ranges=None if section.calibration is None else ranges_of(section.calibration),
     )
+    if trunk.reads == "audio" and approach_of(config.method).changes_trunk:
+        raise BadInput(
+            found=config.method.name,
+            expected=f"a side branch, as the trunk {trunk.name} reads audio and tuners change what reads texts",
+            key="method.name",
+        )
+    return trunk
 
 
 def run_identity(config: RunConfig, groups: list[Prepared], trunk: Trunk, precision: str, older: bool = False) -> str:

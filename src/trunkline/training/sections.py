@@ -56,7 +56,7 @@ class TrunkSection(Section):
 class DataSection(Section):
     """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels")
+    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels", "audio")
 
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
@@ -64,6 +64,7 @@ class DataSection(Section):
     rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
+    audio: str | None = None  # for trunks that read audio: the column with names of files, relative to the data file
     weight: str | None = None  # the column of `train` with what the loss of a row is multiplied by
     empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
     unseen_labels: Literal["count", "refuse"] = "count"  # of validation and test, that train does not have: errors, or refused
@@ -85,6 +86,17 @@ class DataSection(Section):
         if isinstance(value, float) and not 0 < value < 1:
             raise ValueError("a share must lie between 0% and 100%")
         return value
+
+    @property
+    def read(self) -> str:
+        """The column of what is read: texts, or audio clips."""
+        return self.text if self.audio is None else self.audio
+
+    @model_validator(mode="after")
+    def _texts_or_audio(self) -> DataSection:
+        if self.audio is not None and self.text_pair is not None:
+            raise ValueError("give audio or text_pair, not both: clips have no second texts")
+        return self
 
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:

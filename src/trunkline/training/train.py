@@ -296,6 +296,6 @@ class Training:
         }
         return Branch(
             part.task, method, part.branch.eval(), part.criterion.eval(), TrunkRef.of(self.run.trunk),
-            self.run.max_length, self.run.precision, data.text, data.text_pair, metrics, spent, source=source,
+            self.run.max_length, self.run.precision, data.read, data.text_pair, metrics, spent, source=source,
             decision=part.decision,
         )  # fmt: skip

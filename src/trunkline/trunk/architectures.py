@@ -1,9 +1,9 @@
 """Where a model keeps its blocks: one row per `model_type` of transformers, read off that library's modelling files.
 
 A row names the stacks of blocks a model has, how many tokens its positions reach, and how it copes with padding on the
-left. From a row, `find_taps` takes a live model (bare or with any head) apart into the modules whose outputs are the layer
-states. They are the states that the library's own ``output_hidden_states`` gives: where a model ends in a final norm, the
-last state is the one after it.
+left; of a model that reads audio, what makes its input. From a row, `find_taps` takes a live model (bare or with any head)
+apart into the modules whose outputs are the layer states. They are the states that the library's own
+``output_hidden_states`` gives: where a model ends in a final norm, the last state is the one after it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from trunkline.errors import BadInput
+from trunkline.inputs.frontends import FrontEnd, LogMel, Waveform
 
 StackName = Literal["encoder", "decoder"]
+INPUTS = ("input_ids", "input_features", "input_values")  # what models call texts as token ids, spectrograms, samples
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Architecture:
             positions from the first real token or knows relative ones only; "never" if it cannot be.
         load_as: by stack, the class to load instead of AutoModel's, where the stack is not a part of that.
         shifts: whether the bare model has to be given what its decoder reads; others make it of the text, one token later.
+        front: of a model that reads audio, from its feature extractor and config to what makes its input; None: it reads texts.
+        alone (bool): whether the encoder is run without the rest of the model, though no other stack of it can be read.
     """
 
     model_type: str
@@ -59,10 +63,12 @@ class Architecture:
     left: Literal["positions", "itself", "never"] = "positions"
     load_as: Mapping[StackName, str] = field(default_factory=dict)
     shifts: bool = False
+    front: Callable[[Any, PretrainedConfig], FrontEnd] | None = None
+    alone: bool = False
 
     def cut_out(self, stack: StackName) -> bool:
         """Whether a trunk that reads `stack` is the encoder taken out of a larger model."""
-        return len(self.stacks) > 1 and stack == "encoder" and stack not in self.load_as
+        return stack == "encoder" and stack not in self.load_as and (len(self.stacks) > 1 or self.alone)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Taps:
         first: block 1; its input is state 0.
         states: `states[i - 1]` is the module whose output is state i; a shared block is listed each time it runs.
         blocks: `blocks[i - 1]` is block i itself, which is not always the module that makes its state.
-        entry: the module that is given the token ids and their mask: the root, or the base model around it.
+        entry: the module that is given the input and its mask: the root, or the base model around it.
     """
 
     root: nn.Module
@@ -92,6 +98,22 @@ def _albert_blocks(stack: Any) -> list[nn.Module]:
 
 def _after_padding_index(config: PretrainedConfig) -> int:
     return config.max_position_embeddings - config.pad_token_id - 1  # positions start after the pad token's own row
+
+
+def _log_mel(extractor: Any, config: PretrainedConfig) -> FrontEnd:
+    rows = extractor.nb_max_frames // 2
+    if rows != config.max_source_positions or extractor.feature_size != config.num_mel_bins:
+        raise BadInput(
+            f"its feature extractor makes {extractor.feature_size} bins x {rows} positions, expected {config.num_mel_bins} x "
+            f"{config.max_source_positions}, which its config has"
+        )
+    if extractor.dither:
+        raise BadInput("its feature extractor adds noise (dither), so no two passes would be the same; expected dither: 0")
+    return LogMel(extractor, rows)
+
+
+def _waveform(extractor: Any, config: PretrainedConfig) -> FrontEnd:
+    return Waveform(extractor, config.conv_kernel, config.conv_stride, masked=config.feat_extract_norm == "layer")
 
 
 _BERT: dict[StackName, Stack] = {"encoder": Stack("encoder", "layer")}
@@ -137,6 +159,21 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("llama", _LLAMA),
         Architecture("qwen2", _LLAMA),
         Architecture("qwen3", _LLAMA),
+        Architecture(
+            "whisper",
+            {"encoder": Stack("encoder", "layers", norm="layer_norm")},
+            positions=lambda c: c.max_source_positions,
+            left="never",
+            front=_log_mel,
+            alone=True,
+        ),
+        Architecture(
+            "wav2vec2",
+            {"encoder": Stack("encoder", "layers")},
+            positions=lambda c: None,  # a convolution over neighbours
+            left="never",
+            front=_waveform,
+        ),
     )
 }
 
@@ -185,5 +222,6 @@ def find_taps(model: nn.Module, stack: StackName = "encoder") -> Taps:
         states[0] = getattr(root, place.after_first)
     if place.norm:
         states[-1] = getattr(root, place.norm)
-    entry = root if "input_ids" in inspect.signature(root.forward).parameters else base
+    accepted = inspect.signature(root.forward).parameters
+    entry = root if any(name in accepted for name in INPUTS) else base
     return Taps(root, first, tuple(states), tuple(blocks), entry)

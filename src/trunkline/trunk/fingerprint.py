@@ -1,5 +1,5 @@
 """Which trunk is this: a sha256 each of its weights, of what its tokenizer does, and of the settings of the model and of the
-tokenizer.
+tokenizer; of a trunk that reads audio, of its feature extractor in place of the tokenizer.
 
 All are the same wherever a trunk lies, in however many files, and in whatever precision it was loaded, so a branch can
 tell that it meets the trunk it was made for.
@@ -31,8 +31,11 @@ _PROBES = [
 
 
 # Keys of a config that no computation depends on: where a checkpoint comes from, what a call returns, the labels of a head.
-# Whatever is not known to be of this kind counts, as some models read keys that their config class does not declare.
+# Whatever is not known to be of this kind counts, as some models read keys that their config class does not declare. Those with
+# "mask" are of SpecAugment, which masks speech in training mode alone.
 _NOT_COMPUTED = frozenset(
+    "apply_spec_augment mask_feature_length mask_feature_min_masks mask_feature_prob mask_time_length mask_time_min_masks "
+    "mask_time_prob "
     "architectures auto_map dtype finetuning_task gradient_checkpointing id2label label2id name_or_path num_labels "
     "output_attentions output_hidden_states problem_type return_dict task_specific_params tokenizer_class torch_dtype "
     "transformers_version use_cache".split()
@@ -45,9 +48,10 @@ class Fingerprint:
 
     Attributes:
         weights: of the weights that run.
-        tokenizer: of the vocabulary, and of what the tokenizer makes of fixed texts.
+        tokenizer: of the vocabulary, and of what the tokenizer makes of fixed texts; of a trunk that reads audio, of the
+            settings of its feature extractor.
         config: of the settings in config.json.
-        tokenizer_settings: of the settings of the tokenizer.
+        tokenizer_settings: of the settings of the tokenizer; of a feature extractor, the same as `tokenizer`.
     """
 
     weights: str
@@ -96,6 +100,23 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
         "pairs": [two["input_ids"], two["token_type_ids"]],
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def extractor_digest(extractor: Any) -> str:
+    """Hash the class of a feature extractor and those of its settings that differ from the defaults of that class.
+
+    What it returns besides features (a mask) does not count, as batches are made from the features alone.
+    """
+    settings, defaults = extractor.to_dict(), type(extractor)().to_dict()
+    told = {
+        key: value
+        for key, value in settings.items()
+        if key not in _NOT_FEATURES and not (key in defaults and value == defaults[key])
+    }
+    return _digest({"class": type(extractor).__name__, "settings": told})
+
+
+_NOT_FEATURES = frozenset(("feature_extractor_type", "mel_filters", "processor_class", "return_attention_mask"))
 
 
 def config_digest(config: PretrainedConfig) -> str:

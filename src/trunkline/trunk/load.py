@@ -1,4 +1,4 @@
-"""Loading a trunk: a pretrained transformer and its tokenizer, frozen, from an alias, a folder or the hub.
+"""Loading a trunk: a pretrained transformer and its tokenizer or feature extractor, frozen, from an alias, a folder or the hub.
 
 Safetensors only, never code from a checkpoint. Only what the states need is kept: no pooler, no head, no decoder when the
 encoder is read.
@@ -7,37 +7,37 @@ encoder is read.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from trunkline.errors import BadInput
+from trunkline.inputs.audio import AudioProcessor
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
-from trunkline.inputs.text import TextProcessor
 from trunkline.trunk.architectures import Architecture, StackName, architecture_of, find_taps
 from trunkline.trunk.backends import Ranges, find_backend
 from trunkline.trunk.compiled import CompiledTrunk, precision_name
 from trunkline.trunk.fingerprint import (
     Fingerprint,
     config_digest,
+    extractor_digest,
     tokenizer_digest,
     tokenizer_settings_digest,
     weights_digest,
 )
 from trunkline.trunk.machine import DTYPES, pick_device, pick_dtype
-from trunkline.trunk.pretrained import cast, load_model, load_tokenizer, quiet_loading, read_model_config
+from trunkline.trunk.pretrained import cast, load_extractor, load_model, load_tokenizer, quiet_loading, read_model_config
+from trunkline.trunk.processing import of_audio, of_text
 from trunkline.trunk.source import Source, find_source, read_config, stored_dtype
 from trunkline.trunk.stream import put_hooks
-
-DEFAULT_LENGTH = 512
-"""Bound on `Trunk.max_length` where a model reaches further: attention costs its square, and few texts need more."""
 
 
 def load_trunk(
@@ -63,29 +63,45 @@ def load_trunk(
         ranges: for int8, those of a calibration; without them, `Trunk.compiled` is to be calibrated before the trunk runs.
 
     Raises:
-        BadInput: nothing of that name, an unknown architecture, pickled or incomplete weights, no fast tokenizer, or a backend
-            that is unknown, not installed, or without that precision.
+        BadInput: nothing of that name, an unknown architecture, pickled or incomplete weights, no fast tokenizer or no feature
+            extractor, or a backend that is unknown, not installed, without that precision, or for texts alone.
         TrunklineError: the hub is needed and cannot be reached.
     """
     source = find_source(name, revision)
-    row = architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
+    row = _row_of(source)
     if stack not in row.stacks:
         raise BadInput(
             f"stack {stack!r} was requested, but {row.model_type} has {' and '.join(row.stacks)} only",
             key="trunk",
             found=repr(str(name)),
         )
+    if backend != "torch" and row.front is not None:
+        expected = f"torch, as a {row.model_type} reads audio, and backends compile what reads texts"
+        raise BadInput(found=backend, expected=expected, key="backend")
     stored = stored_dtype(source.folder)
     place, precision = pick_place(dtype, device, backend)
     with quiet_loading():
         config = read_model_config(source.folder)
-        tokenizer = load_tokenizer(source.folder, config)
+        tokenizer = load_tokenizer(source.folder, config) if row.front is None else load_extractor(source.folder)
         model = load_model(source.folder, config, row, stack, stored)
     if backend == "torch":
         return Trunk(source, row, stack, model, tokenizer, stored=stored, dtype=precision, device=place)
     trunk = Trunk(source, row, stack, model, tokenizer, stored=stored, dtype="fp32", device=place)
     trunk.dtype, trunk.compiled = precision, CompiledTrunk(trunk, backend, precision, ranges)
     return trunk
+
+
+def reads_audio(name: str | Path, revision: str | None = None) -> bool:
+    """Whether the trunk of that name reads audio, told from its config.json alone.
+
+    Raises:
+        BadInput, TrunklineError: as `load_trunk`, where there is no such trunk.
+    """
+    return _row_of(find_source(name, revision)).front is not None
+
+
+def _row_of(source: Source) -> Architecture:
+    return architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
 
 
 def pick_place(dtype: str, device: str | torch.device, backend: str) -> tuple[torch.device, str]:
@@ -102,7 +118,7 @@ def pick_place(dtype: str, device: str | torch.device, backend: str) -> tuple[to
 
 
 class Trunk:
-    """A frozen transformer and its tokenizer. Made by `load_trunk`.
+    """A frozen transformer and its tokenizer or feature extractor. Made by `load_trunk`.
 
     Attributes:
         name (str): the alias, hub id or absolute folder it was loaded from.
@@ -112,15 +128,17 @@ class Trunk:
         stack (str): "encoder" or "decoder".
         model: the module that runs (of an encoder-decoder, the encoder alone unless the decoder is read); without weights
             where a backend computes.
-        tokenizer: its fast tokenizer.
-        processor: what makes token ids of texts and batches of these; threads may share it.
+        reads (str): "text", or "audio": then what is said of texts and tokens here goes for clips and rows of states.
+        tokenizer: its fast tokenizer, or its feature extractor.
+        processor: what makes token ids of texts (or rows of clips) and batches of these; threads may share it.
         dtype (str): "fp32" or "bf16", or "int8" of a backend.
         compiled (CompiledTrunk | None): what computes the states where torch does not.
         device (torch.device): where it runs.
         hidden_size (int): K, the width of a layer state.
         num_layers (int): l; there are states 0 to l.
         longest_input (int | None): most tokens the model has positions for, special tokens included; None if unbounded.
-        max_length (int): the default length: `longest_input`, the tokenizer's own bound or 512, whichever is least.
+        max_length (int): the default length: `longest_input`, the tokenizer's own bound or 512, whichever is least; of audio
+            `longest_input`, or what 30 s have.
         taps: where the states come out (see `architectures.Taps`).
     """
 
@@ -130,7 +148,7 @@ class Trunk:
         row: Architecture,
         stack: StackName,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: Any,
         *,
         stored: torch.dtype,
         dtype: str,
@@ -152,25 +170,17 @@ class Trunk:
         put_hooks(self.taps)  # before any thread runs it
         self.hidden_size: int = config.hidden_size
         self.num_layers = len(self.taps.states)
-        self.longest_input = row.positions(config)
-        self.max_length = min(self.longest_input or DEFAULT_LENGTH, tokenizer.model_max_length, DEFAULT_LENGTH)
-        self.vocabulary: int = self.model.get_input_embeddings().num_embeddings
         accepted = inspect.signature(self.model.forward).parameters
         # A cache of keys and values is of use to generation only.
         self.call_options = {"use_cache": False} if "use_cache" in accepted else {}
-        # A decoder reads the text one token later, so that padding before it would become tokens.
-        left = tokenizer.padding_side == "left" and row.left != "never" and stack == "encoder"
-        # gpt2 and llama have no pad token; what stands there is masked, so any will do.
-        ends = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-        self.pad_id = next(i for i in ends if i is not None and i < self.vocabulary)
-        self.processor = TextProcessor(
-            tokenizer,
-            pad_id=self.pad_id,
-            pad_left=left,
-            with_positions=left and row.left == "positions",
-            with_segments="token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1,
-            longest=self.longest_input,
+        made = (
+            of_text(row, self.model, tokenizer, accepted, stack)
+            if row.front is None
+            else of_audio(row, config, tokenizer, source.folder, source.name)
         )
+        self.reads: Literal["text", "audio"] = "text" if row.front is None else "audio"
+        self.processor, self.longest_input, self.max_length = made.processor, made.longest_input, made.max_length
+        self.vocabulary, self.pad_id = made.vocabulary, made.pad_id
 
     @property
     def backend(self) -> str:
@@ -190,12 +200,13 @@ class Trunk:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """sha256 of the weights that run, as stored, of the tokenizer and of the settings; independent of path and `dtype`."""
-        return Fingerprint(
-            weights=self._weights or weights_digest(self.model, self._stored),
-            tokenizer=tokenizer_digest(self.tokenizer),
-            config=config_digest(self.model.config),
-            tokenizer_settings=tokenizer_settings_digest(self.tokenizer, takes_types=self.processor.with_segments),
-        )
+        if self.reads == "audio":
+            tokenizer = settings = extractor_digest(self.tokenizer)
+        else:
+            tokenizer = tokenizer_digest(self.tokenizer)
+            settings = tokenizer_settings_digest(self.tokenizer, takes_types=self.processor.with_segments)
+        weights = self._weights or weights_digest(self.model, self._stored)
+        return Fingerprint(weights, tokenizer, config_digest(self.model.config), settings)
 
     @contextmanager
     def weights_set_aside(self, used: Iterable[Tensor]) -> Iterator[None]:
@@ -247,7 +258,7 @@ class Trunk:
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Any],
         *,
         pairs: Sequence[str] | None = None,
         units: Sequence[Sequence[tuple[int, int]]] | None = None,
@@ -256,21 +267,25 @@ class Trunk:
     ) -> Encoded:
         """Tokenise texts for this trunk in one way (see `Cut`); `max_length` None means `self.max_length`.
 
+        Args:
+            texts: strings, or clips as `Clip.of` takes them.
+
         Raises:
-            BadInput: `max_length` is more than the model has positions for, or the tokenizer gives ids it does not know.
+            BadInput: `max_length` is more than the model has positions for, or the tokenizer gives ids it does not know; a clip
+                that cannot be read.
         """
         cut = Cut(self.max_length if max_length is None else max_length, windows)
         return self.encode_each(texts, [cut], pairs=pairs, units=units)[0]
 
     def encode_each(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Any],
         cuts: Sequence[Cut],
         *,
         pairs: Sequence[str] | None = None,
         units: Sequence[Sequence[tuple[int, int]]] | None = None,
     ) -> list[Encoded]:
-        """Tokenise texts once and cut them in each of the ways asked for (see `TextProcessor.encode`).
+        """Tokenise texts once and cut them in each of the ways asked for (see `TextProcessor.encode`, `AudioProcessor.encode`).
 
         Raises:
             BadInput: as `encode`.
@@ -281,7 +296,7 @@ class Trunk:
                 raise BadInput(found, key="max_length")
         made = self.processor.encode(texts, cuts, pairs=pairs, units=units)
         worst = max((int(encoded.ids.max(initial=0)) for encoded in made), default=0)
-        if worst >= self.vocabulary:
+        if self.reads == "text" and worst >= self.vocabulary:
             raise BadInput(
                 f"trunk {self.name}: its tokenizer produces id {worst}, "
                 f"but the model's vocabulary has {self.vocabulary} entries"
@@ -299,10 +314,24 @@ class Trunk:
         Returns:
             input_ids and attention_mask, int64 (B, T) with T the longest, rounded up to a multiple of `pad_to_multiple_of`
             where the model has positions for that; token_type_ids (B, T) for pairs, where the model has them; position_ids
-            (B, T) where padding on the left needs them.
+            (B, T) where padding on the left needs them. Of audio, what `AudioProcessor.collate` returns, features in the
+            precision of the trunk.
         """
         batch = self.processor.collate(encoded, sequences, pad_to_multiple_of)
-        return {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
+        inputs = {key: torch.from_numpy(value).to(self.device) for key, value in batch.items()}
+        return {key: value.to(DTYPES[self.dtype]) if value.is_floating_point() else value for key, value in inputs.items()}
+
+    def passes(self, encoded: Encoded, sequences: np.ndarray) -> list[np.ndarray]:
+        """Which of some sequences (B,) may share a pass, as places among them; one array if all of them may, as texts do."""
+        if isinstance(self.processor, AudioProcessor):
+            return self.processor.passes(encoded, sequences)
+        return [np.arange(len(sequences))]
+
+    def real(self, inputs: Mapping[str, Tensor], lengths: np.ndarray) -> Tensor:
+        """Where the rows of sequences of these lengths are in a pass over the batch `inputs`, (B, T), 0 or false elsewhere."""
+        if isinstance(self.processor, AudioProcessor):
+            return torch.from_numpy(self.processor.real(lengths)).to(self.device)
+        return inputs["attention_mask"]
 
     def __repr__(self) -> str:
         size = f"layers={self.num_layers}, width={self.hidden_size}"

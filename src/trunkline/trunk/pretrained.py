@@ -1,4 +1,6 @@
-"""What transformers reads of a folder: config, tokenizer and model; what is wrong with one is said in a sentence."""
+"""What transformers reads of a folder: config, tokenizer or feature extractor, and model; what is wrong with one is said in a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from trunkline.errors import BadInput
@@ -27,7 +37,28 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         raise BadInput(f"{folder / 'config.json'}: cannot be used ({_one_line(error)})") from error
     # How attention is computed moves the states by rounding, and may name code on the hub: the library's own choice holds.
     config._attn_implementation = config._experts_implementation = None
+    return without_masking(config)
+
+
+def without_masking(config: PretrainedConfig) -> PretrainedConfig:
+    """Switch off SpecAugment, which masks speech in training alone, in place: with it, wav2vec2 has a vector that no state
+    depends on, and that many checkpoints lack.
+    """
+    for key in ("mask_time_prob", "mask_feature_prob"):
+        if hasattr(config, key):
+            setattr(config, key, 0.0)
     return config
+
+
+def load_extractor(folder: Path) -> Any:
+    """The feature extractor of a folder; BadInput where there is none."""
+    known = ("preprocessor_config.json", "processor_config.json")
+    if not any((folder / name).is_file() for name in known):
+        raise BadInput(f"{folder}: no feature extractor; expected {known[0]} next to config.json")
+    try:
+        return AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # anything at all can be wrong in a folder's files
+        raise BadInput(f"{folder}: its feature extractor cannot be loaded ({_one_line(error)})") from error
 
 
 def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:

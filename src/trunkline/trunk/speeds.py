@@ -31,10 +31,10 @@ def speeds(trunk: Trunk, measure: bool = True) -> dict[str, float]:
     """How many times as fast as torch in fp32 a block of the trunk's shape is computed here, by "BACKEND DTYPE".
 
     Args:
-        trunk: on the CPU; empty elsewhere, as backends run there only.
+        trunk: on the CPU, of texts; empty for others, as backends run there only and compile what reads texts.
         measure: whether to take the time (`TAKES`) where it was not measured before; False: empty then.
     """
-    if trunk.device.type != "cpu":
+    if trunk.device.type != "cpu" or trunk.reads != "text":
         return {}
     found = measured(trunk.device, shape_of(trunk), int8=True, measure=measure)
     return {name: round(found["torch fp32"] / value, 2) for name, value in found.items() if value > 0}

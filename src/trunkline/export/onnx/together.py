@@ -91,6 +91,8 @@ def open_together(paths: Any, trunk: str | Trunk | None = None) -> Together:
     if isinstance(trunk, Trunk) and ((trunk.precision, trunk.compiled) != ("fp32", None) or trunk.device.type != "cpu"):
         trunk = str(trunk.folder)
     loaded = trunk if isinstance(trunk, Trunk) else _trunk_of(load_branch(folders[0], trunk, device="cpu"), trunk)
+    if loaded.reads != "text":
+        raise BadInput(f"{folders[0]}: its trunk {loaded.name} reads audio; expected one that reads texts, as graphs do")
     found = _opened(folders, loaded)
     _check(found, loaded)
     return Together(loaded, found)

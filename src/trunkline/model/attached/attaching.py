@@ -72,9 +72,9 @@ def attach(
         BadInput: what is no model or no branch; a model of an unknown architecture, compiled, of another width, with other
             weights or settings, or in another precision; another tokenizer; branches that change their trunk.
     """
-    if not isinstance(model, nn.Module) and isinstance(getattr(model, "model", None), nn.Module):  # a pipeline
-        tokenizer = getattr(model, "tokenizer", None) if tokenizer is None else tokenizer
-        model = model.model
+    of_pipeline = None
+    if not isinstance(model, nn.Module) and isinstance(getattr(model, "model", None), nn.Module):
+        of_pipeline, model = getattr(model, "tokenizer", None), model.model
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: found {type(model).__name__}, expected a transformers model or pipeline")
     refuse_compiled(model)
@@ -82,7 +82,7 @@ def attach(
     least = checked_confidence(min_confidence, (branch.task for branch in found.values()))
     if texts is not None:
         texts = texts_of("texts", "text", texts)
-        if tokenizer is None:
+        if tokenizer is None and of_pipeline is None:
             raise BadInput("texts: found texts and no tokenizer, expected the tokenizer that makes the model's input of them")
     stacks: dict[str, Trunked] = {}
     said: list[str] = []
@@ -91,6 +91,12 @@ def attach(
         trunked = stacks[stack] = Trunked.of(model, stack)
         unproven = check_weights(trunked, members)
         said += check_precision(trunked, members, unproven, allow_precision_change, trunk)
+    if any(trunked.row.front is not None for trunked in stacks.values()):
+        if tokenizer is not None or texts is not None:
+            given = "a tokenizer" if texts is None else "texts"
+            raise BadInput(f"{type(model).__name__}: found {given}, expected none: branches read the audio that it is given")
+    else:
+        tokenizer = of_pipeline if tokenizer is None else tokenizer
     if tokenizer is not None:
         check_tokenizer(tokenizer, found)
     for sentence in said:

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from trunkline.branches.group import reads_per_token
 from trunkline.errors import BadInput, TrunklineError, unknown_name
 from trunkline.model.apply import frozen_group
 from trunkline.model.attached.answers import answers_of
+from trunkline.model.attached.calls import Call
 from trunkline.model.attached.checks import Check, check
+from trunkline.model.attached.clips import read_clips
 from trunkline.model.attached.follower import Ends, StackFollower
 from trunkline.model.attached.given import refuse_compiled
 from trunkline.model.attached.matching import Trunked
@@ -145,11 +148,18 @@ class Attachment(Mapping[str, list[Any]]):
                     f"{follower.in_training} of {max(follower.passes, follower.in_training)} passes ran in training mode, "
                     "in which dropout changes the states that branches read; model.eval() ends it"
                 )
+            if follower.spoiled:
+                clips = sum(len(seen.real) for seen in follower.seen)
+                said.append(
+                    f"{follower.spoiled} of {clips} clips end as padding does; this model has no mask for it and normalises "
+                    "over the whole length, so their answers are not those of the clips alone"
+                )
+            texts, tokens = ("texts", "tokens") if self._stacks[stack].row.front is None else ("clips", "rows of states")
             for name, branch in self._of(stack).items():
                 lengths = [length for seen in follower.seen for length in seen.real.sum(1).tolist()]
                 if longer := sum(length > branch.max_length for length in lengths):
                     said.append(
-                        f"{longer} of {len(lengths)} texts have more tokens than the {branch.max_length} that {name} was "
+                        f"{longer} of {len(lengths)} {texts} have more {tokens} than the {branch.max_length} that {name} was "
                         "trained to read; all of them were read" + (", as one window" if branch.task.answers.joined else "")
                     )
         return tuple(said)
@@ -192,9 +202,9 @@ class Attachment(Mapping[str, list[Any]]):
     def _follower(self, stack: str) -> StackFollower:
         trunked = self._stacks[stack]
         told = None if self._callback is None else self._tell(stack)
-        return StackFollower(
-            self._riders[stack], self._ends, trunked.precision, trunked.taps.entry, caches=trunked.caches, told=told
-        )
+        read = Call.read if trunked.row.front is None else partial(read_clips, config=trunked.config)
+        riders, entry = self._riders[stack], trunked.taps.entry
+        return StackFollower(riders, self._ends, trunked.precision, entry, caches=trunked.caches, read=read, told=told)
 
     def _tell(self, stack: str) -> Callable[[Seen, int, int], None]:
         branches = self._of(stack)

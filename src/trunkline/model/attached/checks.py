@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import BadInput
-from trunkline.trunk.architectures import model_within
+from trunkline.trunk.architectures import ARCHITECTURES, model_within
 from trunkline.trunk.stream import read_layers
 
 if TYPE_CHECKING:
@@ -147,9 +147,13 @@ def _same_draws() -> Iterator[None]:
 
 
 def _drawn(inner: Any, device: torch.device) -> dict[str, Tensor]:
-    """Two texts of drawn ids, the second padded on the left where the model generates behind it, else on the right."""
+    """Two texts of drawn ids, the second padded on the left where the model generates behind it, else right; or two clips."""
     config = inner.config
     generator = torch.Generator().manual_seed(0)
+    if ARCHITECTURES[config.model_type].front is not None:
+        dtype = next(inner.parameters()).dtype
+        clips = _clips(inner, generator).items()
+        return {key: value.to(device, dtype if value.is_floating_point() else None) for key, value in clips}
     vocabulary = inner.get_input_embeddings().num_embeddings
     special = {getattr(config, key, None) for key in ("pad_token_id", "eos_token_id", "bos_token_id")}
     usual = torch.tensor([i for i in range(min(vocabulary, 2000)) if i not in special])
@@ -165,3 +169,22 @@ def _drawn(inner: Any, device: torch.device) -> dict[str, Tensor]:
     if config.is_encoder_decoder and hasattr(inner, "get_decoder") and type(inner).__name__.endswith(("Generation", "Model")):
         found["decoder_input_ids"] = ids[:, :4].clone()
     return {key: value.to(device) for key, value in found.items()}
+
+
+def _clips(inner: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    """Two clips of noise, the second half as long: behind it silence, or padding where the model has a mask for it."""
+    config = inner.config
+    if hasattr(config, "max_source_positions"):
+        frames = 2 * config.max_source_positions
+        features = torch.rand(2, config.num_mel_bins, frames, generator=generator)
+        features[1, :, frames // 2 :] = -1.5  # what its feature extractor makes of silence
+        found = {"input_features": features}
+        if hasattr(inner, "get_decoder") and config.is_encoder_decoder and not type(inner).__name__.endswith("Classification"):
+            found["decoder_input_ids"] = torch.full((2, 4), config.decoder_start_token_id)
+        return found
+    samples = torch.randn(2, 8000, generator=generator)
+    if config.feat_extract_norm != "layer":
+        return {"input_values": samples}
+    real = torch.ones(2, 8000, dtype=torch.long)
+    real[1, 4000:] = 0
+    return {"input_values": samples * real, "attention_mask": real}

@@ -116,6 +116,7 @@ class StackFollower:
         precision: of the model: fp32 or bf16.
         entry: the module that is given the token ids.
         caches: whether a pass may fill a cache without being given one.
+        read: from the arguments of `entry` to what they say.
         told: called after each pass, if given.
 
     Attributes:
@@ -123,15 +124,26 @@ class StackFollower:
         trouble: what went wrong first.
         in_training: passes that ran in training mode.
         passes: passes that were read.
+        spoiled: audio clips whose padding changed their states.
     """
 
     def __init__(
-        self, riders: Riders, ends: Ends, precision: str, entry: nn.Module, *, caches: bool, told: Told | None = None
+        self,
+        riders: Riders,
+        ends: Ends,
+        precision: str,
+        entry: nn.Module,
+        *,
+        caches: bool,
+        read: Callable[[Mapping[str, Any]], Call] = Call.read,
+        told: Told | None = None,
     ) -> None:
         self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, entry, told
+        self.read = read
         self.seen: list[Seen] = []
         self.trouble: TrunklineError | None = None
-        self.in_training = self.passes = 0
+        self.in_training = self.passes = self.spoiled = 0
+        self._clips: frozenset[bytes] = frozenset()  # of the last pass
         self._open: list[Generation] = []
         self._caches = caches
         self._call: Call | None = None
@@ -173,7 +185,11 @@ class StackFollower:
             self._guarded(one.verify)
 
     def _begin(self, arguments: Mapping[str, Any]) -> None:
-        call = Call.read(arguments)
+        call = self.read(arguments)
+        if call.clips and self._clips.issuperset(call.clips):  # the same ones again
+            return
+        self._clips = frozenset(call.clips)
+        self.spoiled += call.spoiled
         device = call.real.device.type
         if torch.is_autocast_enabled(device):
             dtype = str(torch.get_autocast_dtype(device)).removeprefix("torch.")

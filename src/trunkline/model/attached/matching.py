@@ -21,7 +21,7 @@ from trunkline.trunk.architectures import ARCHITECTURES, Architecture, StackName
 from trunkline.trunk.fingerprint import config_digest, digest_of_tensors, tokenizer_digest
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.machine import DTYPES
-from trunkline.trunk.pretrained import model_class
+from trunkline.trunk.pretrained import model_class, without_masking
 from trunkline.trunk.shared import shared_trunk
 from trunkline.trunk.stream import parameters_of
 
@@ -86,10 +86,10 @@ def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> 
     kind = model_class(row, inner.config, stack)
     bare = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     with torch.device("meta"):
-        plain = kind(copy(inner.config), **bare)
+        plain = kind(without_masking(copy(inner.config)), **bare)
     base: nn.Module = inner.base_model
     if row.cut_out(stack):
-        plain, base = plain.get_encoder(), base.get_submodule(row.stacks[stack].path)
+        plain, base = plain.get_encoder(), getattr(base, row.stacks[stack].path, base)
     found = base.state_dict()
     names = plain.state_dict().keys()
     return plain.config, {name: found[name] for name in names} if names <= found.keys() else {}
@@ -181,6 +181,11 @@ def check_precision(
     """
     moved = {name: branch for name, branch in branches.items() if branch.trunk.dtype != trunked.precision}
     for name, branch in moved.items():
+        if trunked.row.front is not None:
+            raise BadInput(
+                f"{_place(name, branch)}: trained on states in {branch.trunk.dtype}, found a model in {trunked.precision}; "
+                "another precision is checked on sample texts, which a model that reads audio cannot read"
+            )
         if not allowed or trunked.precision not in DTYPES:
             hint = (
                 "allow_precision_change=True answers from that after a check on sample texts"

@@ -1,0 +1,53 @@
+"""What a call of a user's model that reads audio says about its clips: which rows of states are theirs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from trunkline.errors import BadInput
+from trunkline.inputs.frontends import convolved, shortest, sounding_rows
+from trunkline.model.attached.calls import Call
+
+
+def read_clips(arguments: Mapping[str, Any], config: PretrainedConfig) -> Call:
+    """Read it off the arguments of the module that is given the features, by the rules of inputs/frontends.py.
+
+    Raises:
+        BadInput: no features, or a mask that does not say which samples are real.
+    """
+    features, values = arguments.get("input_features"), arguments.get("input_values")
+    if isinstance(features, Tensor) and features.ndim == 3:
+        rows, width = sounding_rows(features), features.shape[2] // 2
+        return _call(rows, width, clips=tuple(map(_digest, features)))
+    if not isinstance(values, Tensor) or values.ndim != 2:
+        raise BadInput("a pass was called without input_features or input_values, so its clips are unknown")
+    mask = arguments.get("attention_mask")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.shape != values.shape):
+        raise BadInput("attention mask: found one of another shape than the samples, expected one for each of them")
+    layers = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
+    whole = torch.full((len(values),), values.shape[1], device=values.device)
+    samples = whole if mask is None else mask.long().sum(1)
+    spoiled = 0 if config.feat_extract_norm == "layer" or len(values) == 1 else _padded(values, shortest(layers))
+    return _call(convolved(samples, layers), int(convolved(whole[:1], layers)[0]), spoiled=spoiled)
+
+
+def _call(rows: Tensor, width: int, clips: tuple[bytes, ...] = (), spoiled: int = 0) -> Call:
+    real = torch.arange(width, device=rows.device) < rows[:, None]
+    return Call(None, real, 0, None, clips, spoiled)
+
+
+def _digest(features: Tensor) -> bytes:
+    data = features.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _padded(values: Tensor, least: int) -> int:
+    """How many clips (B, samples) end in a constant for as long as makes a row: as padding does, normalised or not."""
+    end = values[:, -least:]
+    return int((end == end[:, -1:]).all(1).sum())
