@@ -13,6 +13,7 @@ from trunkline.branches import SideBranch
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx.traced import Traced
 from trunkline.inputs.cutting import overlap_of
+from trunkline.inputs.text import TextProcessor
 from trunkline.model.branch import Branch, load_branch
 from trunkline.model.folders import branch_folders
 from trunkline.model.opening import open_branches
@@ -51,6 +52,7 @@ class Together:
         """Tokens of text that two neighbouring windows share; None where no branch makes one answer of several windows."""
         if not any(branch.task.answers.joined for branch in self.branches.values()):
             return None
+        assert isinstance(self.trunk.processor, TextProcessor)
         return overlap_of(self.trunk.processor.room(self.max_length))
 
     @property
