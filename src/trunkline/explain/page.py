@@ -117,40 +117,51 @@ def _picture(picture: Picture, image: bytes, inches: float) -> str:
         f'<figcaption>{caption} Files: <a href="{name}.png">{name}.png</a>, <a href="{name}.csv">{name}.csv</a></figcaption>',
     ]
     if picture.numbers.shown and picture.numbers.rows:
-        parts += ["<details>", "<summary>Numbers</summary>", *_rows(picture.numbers, caption=False), "</details>"]
+        parts += ["<details>", "<summary>Numbers</summary>", *_rows(picture.numbers), "</details>"]
     return "\n".join([*parts, "</figure>"])
 
 
 def _table(table: Table) -> Iterator[str]:
     if not table.shown:
         return
+    yield from [f"<h3>{said(table.caption)}</h3>"] if table.caption else []
     yield from _rows(table)
     name = said(table.name)
     more = len(table.rows) - table.shown
-    said_more = f"{more:,} more rows in the file. " if more > 0 else ""
+    said_more = f"{more:,} more row{'' if more == 1 else 's'} in the file. " if more > 0 else ""
     yield f'<p class="file">{said_more}File: <a href="{name}.csv">{name}.csv</a></p>'
 
 
-def _rows(table: Table, caption: bool = True) -> Iterator[str]:
+def _rows(table: Table) -> Iterator[str]:
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
     numeric = [all(value is None or isinstance(value, int | float) for value in values) for values in columns]
     kinds = [' class="number"' if one else "" for one in numeric]
-    yield '<div class="table"><table>'
-    if caption and table.caption:
-        yield f"<caption>{said(table.caption)}</caption>"
+    shown = table.rows[: table.shown]
+    texts = any(isinstance(value, str) and len(value) > LONG for row in shown for value in row)
+    yield '<div class="table"><table class="texts">' if texts else '<div class="table"><table>'
     heads = "".join(f'<th scope="col"{kind}>{said(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True))
     yield f"<thead><tr>{heads}</tr></thead>"
     yield "<tbody>"
-    for row in table.rows[: table.shown]:
-        yield "<tr>" + "".join(_cell(value, kind) for value, kind in zip(row, kinds, strict=True)) + "</tr>"
+    for row in shown:
+        cells = zip(row, kinds, table.columns, strict=True)
+        yield "<tr>" + "".join(_cell(value, kind, name if texts else "") for value, kind, name in cells) + "</tr>"
     yield "</tbody></table></div>"
 
 
-def _cell(value: Any, kind: str) -> str:
+def _cell(value: Any, kind: str, column: str) -> str:
+    """A cell; of a table of texts with the name of its column, which a narrow page writes into it."""
+    named = f' data-column="{said(column)}"' if column else ""
     if kind:
-        shown = "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"  # noqa: RUF001
-        return f"<td{kind}>{shown}</td>"
+        return f"<td{kind}{named}>{_number(value)}</td>"
     text = "" if value is None else str(value)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     long = ' class="long"' if len(text) > LONG else ""
-    return f'<td dir="auto"{long}>{said(text)}</td>'
+    return f'<td dir="auto"{long}{named}>{said(text)}</td>'
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "\u2013"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"

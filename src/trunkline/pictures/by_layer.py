@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from trunkline.pictures.figure import BAR, LABEL, LIGHT, SMALL, Panel, headed, plain, titles_width
 
@@ -18,7 +19,7 @@ def by_layer(task: str, kind: str, values: Mapping[int, float], unit: str = "", 
         task, kind: of the title.
         values: by layer.
         unit: of the values, for their axis; `kind` by default.
-        lowest: the lowest is the best: it has the dark bar, and the axis is a logarithm if the values differ much.
+        lowest: the lowest is the best: it has the dark bar, and the axis is logarithmic.
     """
     width = max(len(values) * (0.3 if len(values) <= WIDE else 0.12) + 0.8, 2.6, titles_width([task], kind) + 0.6)
     return Panel(_drawing(task, kind, values, unit or kind, lowest), width, 2.8)
@@ -34,6 +35,9 @@ def _drawing(task: str, kind: str, values: Mapping[int, float], unit: str, lowes
         if best is not None and best > 0:
             axes.set_yscale("log")
             axes.set_ylim(best / 2, max(values.values()) * 1.6)
+            axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         if len(layers) <= WIDE:
             said = [f"{value:.2g}" for value in values.values()]
             axes.bar_label(bars, said, fontsize=SMALL - 1, padding=1, rotation=90 if len(layers) > 8 else 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from trunkline.pictures.figure import LABEL, SMALL, Panel, headed, titles_width
 from trunkline.pictures.heat import COLOURS
@@ -54,7 +55,8 @@ def _drawing(
         axes.set_yticks([row + 0.5 for row in rows], [str(layers[row]) for row in rows])
         axes.tick_params(labelsize=SMALL, length=2)
         if best is not None:
-            axes.plot(best + 0.5, len(layers), marker="v", color="black", markersize=6, clip_on=False, zorder=5)
+            above = axes.get_xaxis_transform() + ScaledTranslation(0, 3 / 72, axes.figure.dpi_scale_trans)
+            axes.plot(best + 0.5, 1, marker="v", color="black", markersize=5, clip_on=False, zorder=5, transform=above)
         bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.03, format=lambda share, _: f"{100 * share:.3g}%")
         bar.ax.tick_params(labelsize=SMALL)
         bar.set_label("share of the layer", fontsize=LABEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from trunkline.pictures.figure import BAR, GREY, LABEL, LIGHT, SMALL, Panel, headed, plain, titles_width
 
 KIND = "each layer alone"
+NEAR = 0.25  # of the highest score: if all differ by less, their axis does not begin at 0, which its label says
 WIDE = 26  # layers up to which each bar has its number
 
 
@@ -35,35 +37,39 @@ def _drawing(
     task: str, metric: str, split: str, rows: Sequence[Mapping[str, Any]], branch: Mapping[str, Any], chosen: int | None
 ) -> Callable[[Axes], None]:
     layers = [row["layer"] for row in rows]
-    places = [*layers, max(layers) + 2]
-    scores = [float("nan") if row[split] is None else row[split] for row in (*rows, branch)]
-    wide = len(layers) <= WIDE
+    places, wide = [*layers, max(layers) + 2], len(layers) <= WIDE
+    scores: list[float | None] = [row[split] for row in (*rows, branch)]
+    marks: list[float | None] = [row["validation"] for row in (*rows, branch)] if split != "validation" else []
+    known = [score for score in (*scores, *marks) if score is not None] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    bottom = min(low, 0.0)
+    if low > 0 and high - low < NEAR * high:  # bars from 0 would all look the same
+        bottom = max(0.0, math.floor(20 * (2 * low - high - 0.02)) / 20)
 
     def draw_on(axes: Axes) -> None:
+        heights = [math.nan if score is None else score for score in scores]
         colours = [LIGHT] * len(layers) + [BAR]
-        bars = axes.bar(places, scores, width=0.8, color=colours, edgecolor="black", linewidth=0.4, label=split)
+        bars = axes.bar(places, heights, width=0.8, color=colours, edgecolor="black", linewidth=0.4, label=split)
         for layer, bar in zip(layers, bars, strict=False):
-            if layer == chosen:
-                bar.set_hatch("///")
-        if wide:
-            axes.bar_label(bars, ["" if score != score else f"{score:.3f}" for score in scores], fontsize=SMALL - 1,
-                           padding=3, rotation=90)  # fmt: skip
+            bar.set_hatch("///" if layer == chosen else "")
         drawn: list[Any] = [bars]
-        if split != "validation":
-            own = [row["validation"] for row in (*rows, branch)]
-            known = [(place, score) for place, score in zip(places, own, strict=True) if score is not None]
-            drawn += axes.plot(
-                *zip(*known, strict=True), linestyle="", marker="_", color="black", markersize=7, label="validation"
-            )
-        axes.axhline(scores[-1], color=GREY, linestyle=":", linewidth=1.2, zorder=0)
-        known_scores = [score for score in scores if score == score]
-        axes.set_ylim(min(0.0, *known_scores), max([0.0, *known_scores]) * 1.22)
+        marked = [(place, mark) for place, mark in zip(places, marks, strict=False) if mark is not None]
+        if marked:
+            look: dict[str, Any] = {"linestyle": "", "marker": "_", "color": "black", "markersize": 7}
+            drawn += axes.plot(*zip(*marked, strict=True), label="validation", **look)
+        if scores[-1] is not None:
+            axes.axhline(scores[-1], color=GREY, linestyle=":", linewidth=1.2, zorder=0)
+        axes.set_ylim(bottom, high + 0.25 * (high - bottom or 1.0))
+        for place, score in zip(places, scores, strict=True) if wide else ():
+            if score is not None:  # above the mark, too
+                above = max([score, *(mark for at, mark in marked if at == place)]) + 0.02 * (high - bottom)
+                axes.text(place, above, f"{score:.3f}", fontsize=SMALL - 1, rotation=90, ha="center", va="bottom")
         axes.set_xlim(min(places) - 0.7, max(places) + 1.2)
         shown = [layer for layer in layers if wide or layer % 5 == 0]
         axes.set_xticks([*shown, places[-1]], [*map(str, shown), branch["name"]])
         plain(axes)
         axes.set_xlabel("layer read alone (hatched: best on validation)", fontsize=LABEL)
-        axes.set_ylabel(f"{metric} ({split})", fontsize=LABEL)
+        axes.set_ylabel(f"{metric} ({split})" + (f", from {bottom:g}" if bottom > 0 else ""), fontsize=LABEL)
         axes.legend(handles=drawn, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
         headed(axes, task, KIND)
 

@@ -40,7 +40,7 @@ def layers(subject: Subject) -> Section:
         lowest = min(nu, key=nu.__getitem__)
         table = Table("nu", ("layer", "nu"), list(nu.items()))
         alt = f"Bars: nu of each layer; layer {lowest} has the lowest, {nu[lowest]:.3g}."
-        panel = by_layer(task.name, "hidden-state variability (nu)", nu, "nu, log scale; lower separates classes better", True)
+        panel = by_layer(task.name, "hidden-state variability (nu)", nu, "nu (log scale)", True)
         pictures.append(Picture(drawn(panel), table, alt))
         said.append(
             f"nu (hidden-state variability, Xie et al. 2022) on rows of {subject.rows.source}, without any training: the "

@@ -5,8 +5,6 @@ from __future__ import annotations
 from trunkline.explain.section import Section, Table
 from trunkline.explain.subject import Subject
 
-MOST = 12  # metrics that the page shows
-
 
 def scores(subject: Subject) -> Section:
     """Every metric, the monitored one first, beside that of validation where the branch has noted it."""
@@ -15,7 +13,7 @@ def scores(subject: Subject) -> Section:
     names = [name for name, value in found.items() if not isinstance(value, dict)]
     names.sort(key=lambda name: (name != task.monitor, name.startswith(("precision_", "recall_"))))
     rows = [(name, found[name], validation.get(name)) for name in names]
-    table = Table("scores", ("metric", subject.split, "validation, in training"), rows, shown=MOST)
+    table = Table("scores", ("metric", subject.split, "validation, in training"), rows)
     count = task.answers.scored(subject.rows.targets, subject.rows.corpus)
     note = f"On {count:,} labelled rows of {subject.rows.source}. Training goes by {task.monitor}."
     return Section("Scores", tables=(table,), note=note)
