@@ -16,17 +16,30 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from trunkline import Bundle
 from trunkline.explain import explain
+from trunkline.explain.sections import SECTIONS
 from trunkline.model.contributions import contributions
 from trunkline.tasks.calibration import BINS
 from trunkline.training import single_layers as training
 from trunkline.training.own_test import own_test_splits
 
+EXPLAINING = importlib.import_module("trunkline.explain.explaining")
+
 
 @pytest.fixture(scope="module")
 def page(trained, tmp_path_factory):
-    """The folder of a page about every branch of the run, and what `--json` printed."""
+    """The folder of a page about every branch of the run, and what `--json` printed; attributions have tests of their own."""
     folder = tmp_path_factory.mktemp("explained") / "page"
-    return folder, json.loads(done("explain", trained, "--out", folder, "--seed", 3, "--json").stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ != "attributions"])
+        patch.setattr("trunkline.explain.writing.DPI", 40)
+        return folder, json.loads(done("explain", trained, "--out", folder, "--seed", 3, "--json").stdout)
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Leaves some sections in pages, with small pictures: drawing all takes seconds."""
+    monkeypatch.setattr("trunkline.explain.writing.DPI", 40)
+    return lambda *names: monkeypatch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ in names])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +135,8 @@ def test_texts_are_right_or_wrong_as_their_predictions_are_and_the_seed_draws_th
     assert [float(row["error"]) for row in errors] == pytest.approx(sorted(found, reverse=True)[: len(errors)], abs=1e-4)
 
 
-def test_data_that_is_given_and_the_same_folder_again(trained, page):
+def test_data_that_is_given_and_the_same_folder_again(trained, only):
+    only("confusion", "texts")
     rows = made_up(10, seed=9)
     for row, mood in zip(rows, ("negative", "positive"), strict=False):  # one of them is wrong, and so shown
         row |= {"text": "<script>alert(1)</script> great film", "mood": mood}
@@ -153,20 +167,8 @@ def test_what_cannot_be_explained_is_one_sentence_and_nothing_is_written(trained
     assert not Path("out").exists()
 
 
-@pytest.fixture
-def one_epoch(tiny_overrides):
-    """Trains an epoch on a few rows, into a folder; further overrides may be given."""
-
-    def fit(folder: str, config: str, *more: str) -> Path:
-        Path("rows.yaml").write_text(config)
-        tiny = [text for text in tiny_overrides if not text.startswith("method.")]
-        done("fit", "rows.yaml", *tiny, "training.epochs=1", *more, "--run-dir", folder)
-        return Path(folder)
-
-    return fit
-
-
-def test_single_layers_are_bars_beside_the_branch(trained, monkeypatch):
+def test_single_layers_are_bars_beside_the_branch(trained, monkeypatch, only):
+    only("single_layers")
     scores = {layer: {"validation": {"accuracy": 0.5 + layer / 10}, "test": {"accuracy": 0.4}} for layer in range(4)}
     asked = []
 
@@ -186,30 +188,26 @@ def test_single_layers_are_bars_beside_the_branch(trained, monkeypatch):
     assert "Validation chooses layer 3: accuracy 0.8000, on test 0.4000" in Path("out/index.html").read_text()
 
 
-def test_contributions_are_those_of_the_method_for_the_texts_that_are_given(one_epoch):
-    write_jsonl(Path("rows.jsonl"), made_up(60))
-    config = (
-        "data: {train: rows.jsonl, validation: 20%, test: 20%}\ntasks: {mood: {kind: sequence, label: mood}}\nmethod: routing\n"
-    )
-    run = one_epoch("routed", config)
-    text = "a <b>great</b> film"
-    found = explain(run, "out", texts=[text], device="cpu")
-    bundle = Bundle.open(run, device="cpu")
-    (expected,) = contributions(bundle, "mood", [text])
-    label = expected.labels.index(bundle.predict(text)["mood"]["label"])
-    rows = read(Path("out/contributions_1.csv"))
-    assert [float(row["contribution"]) for row in rows] == pytest.approx(expected.values[:, :, label].ravel().tolist())
-    assert [row["token"] for row in rows[:: len(expected.layers)]] == expected.tokens
-    assert "Layers over training" in found.branches["mood"]["left_out"] or Path("out/history.csv").is_file()
-
-
-def test_pairs_are_shown_whole_and_no_text_is_asked_for(one_epoch):
+def test_contributions_are_those_of_the_method_and_pairs_are_shown_whole(tiny_overrides, only, monkeypatch):
+    monkeypatch.setattr("trunkline.explain.drawing.TEXTS", 1)
     write_jsonl(Path("rows.jsonl"), [{**row, "other": f"second {row['id']}"} for row in made_up(60)])
-    config = (
-        "data: {train: rows.jsonl, text_pair: other, validation: 20%, test: 20%}\ntasks: {mood: {kind: sequence, label: mood}}"
+    Path("rows.yaml").write_text(
+        "data: {train: rows.jsonl, text_pair: other, validation: 20%, test: 20%}\n"
+        "tasks: {mood: {kind: sequence, label: mood}}\nmethod: routing\n"
     )
-    run = one_epoch("pairs", config, "method.name=scalar_mix")
-    explain(run, "out", device="cpu")
-    rows = [row for file in Path("out").glob("*_drawn.csv") for row in read(file)]
-    assert rows and all(row["second text"].startswith("second ") for row in rows)
-    assert "reads pairs of texts" in fails(2, "explain", run, "--out", "again", "--text", "a film")
+    tiny = [text for text in tiny_overrides if not text.startswith("method.")]
+    done("fit", "rows.yaml", *tiny, "training.epochs=1", "--run-dir", "routed")
+    only("contributions", "texts")
+    explain("routed", "out", device="cpu", seed=1)
+    rows = {row["text"]: row for name in ("right", "wrong") for row in read(Path(f"out/{name}_drawn.csv"))}
+    assert all(row["second text"].startswith("second ") for row in rows.values())
+    bundle, written = Bundle.open("routed", device="cpu"), read(Path("out/contributions_1.csv"))
+    tokens = [row["token"] for row in written[:: len({row["layer"] for row in written})]]
+    text = next(text for text in rows if tokens[1:-1][: len(text.split())] == text.split())
+    (expected,) = contributions(bundle, "mood", [text], [rows[text]["second text"]])
+    label = expected.labels.index(rows[text]["predicted"])
+    assert [float(row["contribution"]) for row in written] == pytest.approx(
+        expected.values[:, :, label].ravel().tolist(), abs=1e-6
+    )
+    assert tokens == expected.tokens
+    assert "reads pairs of texts" in fails(2, "explain", "routed", "--out", "again", "--text", "a film")
