@@ -10,12 +10,16 @@ import pytest
 import torch
 from bundletools import make
 
-from trunkline.branches import LayerState
+from trunkline.branches import LayerState, methods
 from trunkline.data.corpus import segment
 from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout
+from trunkline.model.approach import approach_of
 from trunkline.model.attributions import attributions
+from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
+from trunkline.model.checking import named_section
+from trunkline.model.trunk_ref import TrunkRef
 from trunkline.trunk.load import load_trunk
 
 KINDS = ("sequence", "multilabel", "regression", "token")
@@ -135,6 +139,27 @@ def test_a_trunk_in_another_precision_is_read_in_float32(tiny_trunk_dir, bundle)
     own = Bundle(narrow, {"sequence": make(narrow, "sequence")})
     [found], [expected] = (attributions(one, "sequence", [TEXT], steps=4) for one in (own, bundle))
     np.testing.assert_array_equal(found.values, expected.values)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
+@pytest.mark.parametrize("head", ["plain", "probe"])
+def test_a_changed_trunk_is_gone_through_as_it_is(bundle, method, head):
+    task, trunk = bundle.branches["regression"].task, bundle.trunk
+    values = {"name": method, "head": head}
+    config = named_section(values, "name", methods, "config", "method")
+    approach_of(config).resolve_head(config, "config")
+    ref = TrunkRef.of(trunk)
+    source, parts = approach_of(config).make(lambda: trunk, ref.shape, config, {"t": task}, "fp32", pretrained=False)
+    with torch.no_grad():
+        for parameter in (*source.own().values(), *parts["t"].branch.parameters()):
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    source.eval()
+    branch = Branch(task, config, parts["t"].branch.eval(), parts["t"].criterion, ref, 40, "fp32", source=source)
+    own = Bundle(trunk, {"t": branch})
+    [found] = attributions(own, "t", [TEXT])
+    assert found.output == pytest.approx(own.predict(TEXT)["t"]["value"], abs=1e-4)
+    assert abs(found.delta) < 1e-3 * max(1, abs(found.output - found.baseline)) and np.abs(found.values).max() > 1e-4
+    assert all(parameter.grad is None for parameter in source.parameters())
 
 
 @pytest.mark.parametrize(

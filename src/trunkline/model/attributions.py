@@ -5,10 +5,10 @@ is the word embeddings that go into the trunk, and F(x) the logit of one label. 
 
     sum over the width of (x - x') * integral from 0 to 1 of dF/dx at x' + a (x - x')        (eq. 1)
 
-The baseline x' has the embedding of the padding token (0 where there is none) in the place of every token but special ones.
-Together the tokens get F(x) - F(x'), but for the error of the integral, which is reported (`delta`).
-
-All of it is computed in float32 by torch, whatever computes predictions, so that F(x) may differ from theirs by rounding.
+The baseline x' has the embedding of the padding token (where there is none, of the one that ends texts) in the place of every
+token but special ones. Not zeros: there the norms that many models begin with have no gradient.
+Together the tokens get F(x) - F(x'), but for the error of the integral, which is reported (`delta`). F is computed in float32
+(from_embeddings.py), so that F(x) may differ from predictions by rounding.
 """
 
 from __future__ import annotations
@@ -18,27 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from trunkline.branches import BranchGroup
 from trunkline.data.corpus import segment
 from trunkline.errors import BadInput, unknown_name
-from trunkline.inputs.batching import Layout
 from trunkline.inputs.cutting import Cut
-from trunkline.inputs.encoded import Encoded
 from trunkline.model.arguments import asked
-from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
-from trunkline.model.plan import PlannedPass
-from trunkline.trunk.architectures import Taps, find_taps
-from trunkline.trunk.shared import shared_trunk
-from trunkline.trunk.stream import put_hooks, run_layers
-from trunkline.tuners.tuned import TunedTrunk
+from trunkline.model.from_embeddings import FromEmbeddings, Logit
 
 STEPS = 50  # of the integral; Gauss-Legendre quadrature needs few
-TOKENS = 1024  # of the steps that are computed at once: their activations are all kept for the way back
-TOLERANCE = 1e-3  # by which logits of token ids and of their embeddings may differ
 
 
 @dataclass(frozen=True)
@@ -108,8 +96,8 @@ def attributions(
         steps: of the integral.
 
     Raises:
-        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk that does not take embeddings,
-            and what `Bundle.predict` refuses.
+        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk whose decoder is read, and
+            what `Bundle.predict` refuses.
     """
     method = _method()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -124,7 +112,7 @@ def attributions(
     if not given.texts:
         return []
     words = given.units or [segment(text) for text in given.texts]
-    runner = _Runner(one, branch)
+    runner = FromEmbeddings(one, branch)
     second = given.pairs if one.pairs else None
     encoded = one.trunk.encode_each(given.texts, [Cut(one.cut.max_length)], pairs=second, units=words)[0]
     found = []
@@ -140,128 +128,7 @@ def attributions(
     return found
 
 
-class _Runner:
-    """A trunk in float32 with one branch: embeddings to logits, with gradients. It has the attributes that a pass needs."""
-
-    def __init__(self, one: PlannedPass, branch: Branch) -> None:
-        self.trunk, self.task, self.module = one.trunk, branch.task, branch.module
-        with torch.no_grad():  # none to its weights
-            self.group = BranchGroup({"": branch.module}, frozen=None)
-        self.before, self.special = 0, _special_ids(one.trunk.tokenizer)
-        if one.trunk.stack != "encoder":
-            raise BadInput(f"trunk {one.trunk.name}: its decoder is read, and attributions need an encoder or a causal model")
-        if isinstance(one.source, TunedTrunk):
-            self.model: Any = one.source.in_float32().eval()
-            self.taps: Taps = find_taps(self.model, one.trunk.stack)
-            put_hooks(self.taps)
-            self.before = one.source.tuner.virtual_tokens
-        else:
-            trunk = one.trunk
-            if trunk.compiled is not None or trunk.dtype != "fp32":
-                trunk = shared_trunk(trunk.folder, stack=trunk.stack, dtype="fp32", device=trunk.device)
-                branch.check_trunk(trunk)
-            self.model, self.taps = trunk.model, trunk.taps
-        self.architecture, self.num_layers, self.call_options = (
-            one.trunk.architecture,
-            one.trunk.num_layers,
-            one.trunk.call_options,
-        )
-        self.device = next(self.model.parameters()).device
-
-    def logits(self, inputs: dict[str, Tensor], places: np.ndarray | None) -> Tensor:
-        """(B, C) of B sequences of one length; or (B * P, C) of the words in P rows of each."""
-        count, length = inputs["attention_mask"].shape
-        running = self.group.start(Layout(torch.full((count,), length, device=self.device)))
-
-        def read(layer: int, state: Tensor) -> None:
-            running.read(layer, state[:, self.before :].reshape(-1, state.shape[-1]).to(self.group.device))
-
-        run_layers(self, inputs, self.group.wanted(), read, frozen=False)
-        rows = None
-        if places is not None:
-            rows = (torch.arange(count)[:, None] * length + torch.from_numpy(places)).flatten().to(self.group.device)
-        return running.finish({"": rows})[""]
-
-    def asking(self, encoded: Encoded, text: int, unit: int | None, label: str | None) -> _Asking:
-        """What is asked about one text of `encoded`."""
-        if self.task.answers.level == "text":
-            return _Asking(self, encoded, text, None, None, label)
-        assert encoded.unit_rows is not None and encoded.unit_offsets is not None
-        rows = encoded.unit_rows[encoded.unit_offsets[text] : encoded.unit_offsets[text + 1]]
-        known = np.flatnonzero(rows >= 0)
-        if unit is not None and unit not in known:
-            raise BadInput(f"text {text + 1}: found no word {unit} that has tokens, expected one of 0 to {len(rows) - 1}")
-        if not len(known):
-            raise BadInput(f"text {text + 1}: found no word that has tokens, expected one whose tag is explained")
-        places = rows - encoded.offsets[text]
-        if unit is None:
-            unit = int(known[self._likely(self.inputs(encoded, text), places[known])])
-        return _Asking(self, encoded, text, unit, places[[unit]], label)
-
-    @torch.no_grad()
-    def _likely(self, inputs: dict[str, Tensor], places: np.ndarray) -> int:
-        """Which of the words in the rows `places` is most probably not tagged O."""
-        logits = self.logits(inputs, places)
-        tagged = 1 - torch.softmax(logits.double(), 1)[:, 0]
-        return int(tagged.argmax())
-
-    def inputs(self, encoded: Encoded, sequence: int) -> dict[str, Tensor]:
-        """One sequence, without padding."""
-        return {key: value.to(self.device) for key, value in self.trunk.collate(encoded, [sequence]).items()}
-
-
-class _Asking:
-    """A logit of one sequence as a function of its embeddings."""
-
-    def __init__(
-        self, runner: _Runner, encoded: Encoded, sequence: int, unit: int | None, place: np.ndarray | None, label: str | None
-    ) -> None:
-        self.runner, self.encoded, self.sequence, self.unit, self.place = runner, encoded, sequence, unit, place
-        self.inputs = runner.inputs(encoded, sequence)
-        ids = self.inputs.pop("input_ids")
-        self.tokens: list[str] = runner.trunk.tokenizer.convert_ids_to_tokens(ids[0].tolist())
-        self.special = np.isin(ids[0].cpu().numpy(), runner.special)
-        with torch.no_grad():
-            embed = runner.model.get_input_embeddings()
-            self.given = embed(ids)
-            pad = runner.trunk.tokenizer.pad_token_id
-            empty = torch.zeros_like(self.given) if pad is None else embed(torch.full_like(ids, pad))
-            self.empty = torch.where(torch.from_numpy(self.special).to(empty.device)[None, :, None], self.given, empty)
-            expected = runner.logits({"input_ids": ids, **self.inputs}, place)
-            try:
-                found = self._logits(self.given)
-            except (TypeError, ValueError):
-                found = torch.full_like(expected, torch.nan)
-        scale = max(1.0, float(expected.abs().max()))
-        if not bool(((found - expected).abs() <= TOLERANCE * scale).all()):
-            name, kind = runner.trunk.name, runner.architecture
-            raise BadInput(
-                f"trunk {name}: as a {kind} it does not take embeddings in the place of token ids, as attributions need"
-            )
-        task = runner.task
-        self.target = int(expected[0].argmax()) if label is None else task.labels.index(label)
-        self.label = task.labels[self.target]
-        self.mean, self.deviation = task.scale or (0.0, 1.0)
-
-    def _logits(self, embeddings: Tensor) -> Tensor:
-        inputs = {key: value.expand(len(embeddings), -1) for key, value in self.inputs.items()}
-        return self.runner.logits({"inputs_embeds": embeddings, **inputs}, self.place)
-
-    def output(self, embeddings: Tensor) -> Tensor:
-        """F, (B,) of embeddings (B, T, E)."""
-        return self._logits(embeddings)[:, self.target] * self.deviation + self.mean
-
-    def attributed(self, method: Callable[..., Any], steps: int) -> tuple[np.ndarray, float, float, float]:
-        """By token, the attribution; F at both ends, and what the sum is off."""
-        size = max(1, TOKENS // self.given.shape[1])
-        values = method(self.output).attribute(self.given, self.empty, n_steps=steps, internal_batch_size=size)
-        by_token = values[0].double().sum(1).cpu().numpy()
-        with torch.no_grad():
-            output, baseline = (float(self.output(end)[0]) for end in (self.given, self.empty))
-        return by_token, output, baseline, float(by_token.sum() - (output - baseline))
-
-
-def _by_word(asking: _Asking, values: np.ndarray, units: Sequence[tuple[int, int]], text: str) -> tuple[list[Word], float]:
+def _by_word(asking: Logit, values: np.ndarray, units: Sequence[tuple[int, int]], text: str) -> tuple[list[Word], float]:
     """The sums over the tokens of each word, and what is left."""
     encoded, sequence = asking.encoded, asking.sequence
     assert encoded.unit_rows is not None and encoded.unit_offsets is not None
@@ -290,12 +157,6 @@ def _by_word(asking: _Asking, values: np.ndarray, units: Sequence[tuple[int, int
         else:
             waiting += value
     return found, others + waiting
-
-
-def _special_ids(tokenizer: Any) -> list[int]:
-    """Ids of the tokens that are put around and between texts. Not of the one for unknown words, which stands for a word."""
-    found = (getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "cls", "sep", "pad"))
-    return sorted({number for number in found if number is not None})
 
 
 def _method() -> Callable[..., Any]:
