@@ -8,13 +8,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from clitools import done
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
 from trunkline.branches import LayerState
 from trunkline.errors import BadInput
 from trunkline.events import quiet
+from trunkline.export.branch import export_branch
 from trunkline.inputs.batching import Layout
+from trunkline.model.apply import collect_logits
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.contributions import contributions
@@ -77,7 +80,8 @@ def test_losses_and_gradients_are_those_of_a_loop_over_texts_and_windows(tiny_tr
     (source,), parts = loop.sources, loop.parts()
     encoded, batches = source.train.encoded, draw_batches(loop.sources, run.config.training, 0)
     assert sorted(i for batch in batches for i in batch.sequences) == list(range(len(encoded.lengths)))
-    for batch in batches:  # the windows of a text together, and in order
+    for batch in batches:  # within the bound, the windows of a text together and in order
+        assert encoded.lengths[batch.sequences].max() * len(batch.sequences) <= 256
         texts = encoded.text_of[batch.sequences]
         assert [np.flatnonzero(encoded.text_of == text).tolist() for text in dict.fromkeys(texts)] == [
             batch.sequences[texts == text].tolist() for text in dict.fromkeys(texts)
@@ -185,8 +189,24 @@ def test_what_was_trained_is_what_is_saved_and_asked_and_texts_do_not_depend_on_
         logits = windows.mean(0) if way == "mean" else windows.amax(0)
         expected = branch.probabilities(logits[None])[0]
         np.testing.assert_allclose(together[0], expected, atol=1e-5)
-        saved = result.tasks["mood"]["test"]["accuracy"]
-        assert 0 <= saved <= 1
+        said = {"mean": "longer ones in windows, whose logits are averaged", "max": "of whose logits the largest of each label"}
+        assert said[way] in " ".join(done("info", path).stdout.split())
+
+
+def test_shares_of_several_processes_add_up_to_the_same_answers(trained, rows):
+    """The largest of sums is not the sum of the largest: texts are made of windows once all of these are there."""
+    texts = [json.loads(line)["text"] for line in rows.read_text().splitlines()]
+    for result in trained.values():
+        bundle = Bundle.open(result.path)
+        branch, encoded = bundle.branches["mood"], bundle.trunk.encode(texts, max_length=12, windows=True)
+
+        def collected(*share, branch=branch, encoded=encoded, trunk=bundle.trunk):
+            feed, asked = LiveStates(trunk, encoded), {"mood": (branch.task, branch.module)}
+            return collect_logits(asked, feed, encoded, precision="fp32", device=CPU, batch_tokens=64, share=share)["mood"]
+
+        rows_of = collected(0, 2) + collected(1, 2)
+        assert len(rows_of) == len(encoded.lengths) > len(texts)
+        np.testing.assert_allclose(branch.task.answers(encoded).combined(rows_of), collected(0, 1), atol=1e-6)
 
 
 def test_the_run_says_how_many_texts_are_read_in_windows(trained):
@@ -244,6 +264,11 @@ def test_every_method_learns_and_answers_from_all_windows(tiny_trunk_dir, rows, 
     text = json.loads(rows.read_text().splitlines()[0])["text"]
     whole, cut = (bundle.predict_proba(one)["mood"] for one in (text, " ".join(text.split()[:9])))
     assert np.isfinite(whole).all() and not np.allclose(whole, cut)
+    if method == "lora":
+        with pytest.raises(
+            BadInput, match=r"reads all windows .* which no other library does; expected a branch with long_texts"
+        ):
+            export_branch(bundle.branches["mood"], tmp_path / "exported")
 
 
 def test_pairs_are_refused(rows, tmp_path):
