@@ -72,6 +72,20 @@ def test_decoded_words_have_the_token_of_their_first_piece(name, zoo):
         assert all(word.startswith(piece) or not piece for word, piece in zip(words, pieces, strict=True))
 
 
+@pytest.mark.parametrize("name", ["roberta", "t5"])
+def test_a_decoders_words_lie_one_row_earlier_and_are_its_own(name):
+    tokenizer, text = tokenizer_of(name), TEXTS[1]
+    ids, rows = rows_of(tokenizer, text)
+    later = np.concatenate([[tokenizer.pad_token_id], ids[:-1]])
+    read = Reader(tokenizer, [text]).read(later, 0, decoder=True)
+    assert read.text == text and np.array_equal(read.rows, rows)
+    begun = Reader(tokenizer, [text]).read(later[:6], 0, decoder=True)  # it has written no more of it
+    assert text.startswith(begun.text) and begun.text != text and len(begun.rows) > 0 and begun.rows.max() < 5
+    assert np.array_equal(begun.rows, rows[: len(begun.rows)])
+    other = Reader(tokenizer, [TEXTS[0]]).read(later, 1, decoder=True)  # for which no text was given
+    assert other.text == text and np.array_equal(other.rows, rows)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(5, 330), min_size=1, max_size=30))
 def test_any_ids_have_words_within_their_text(ids):
