@@ -32,10 +32,10 @@ from trunkline.branches.fold import (
     Output,
     SideBranch,
     TrunkShape,
-    choose_layers,
     methods,
 )
 from trunkline.branches.heads import FeatureHead, FeedForwardActivation, HeadKind
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.branches.linear_path import LinearPath
 from trunkline.branches.nu import nu_by_layer, refuse_numbers
 from trunkline.branches.products import linear

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from trunkline.branches.dense import pooled
 from trunkline.branches.examples import Asked, Examples
-from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layers, methods
+from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, methods
 from trunkline.branches.group_lasso import feature_scores, largest, unit
 from trunkline.branches.heads import PoolingKey, pooling_for
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.inputs.batching import Layout, Pooling
 
 EPS = 1e-5  # added to the variance of a feature

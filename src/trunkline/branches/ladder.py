@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from trunkline.branches.attention import attend
 from trunkline.branches.dense import MASKED, pooled
 from trunkline.branches.dropout import Dropout
-from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layers, methods, widened
+from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, methods, widened
 from trunkline.branches.head_stack import padded
 from trunkline.branches.heads import PooledHead, PoolingKey
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.branches.products import linear
 from trunkline.errors import BadInput
 from trunkline.inputs.batching import Layout

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layer, methods
+from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, methods
 from trunkline.branches.heads import PooledHead, PoolingKey
+from trunkline.branches.layer_choice import choose_layer
 from trunkline.inputs.batching import Layout, Pooling
 
 

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, choose_layers, methods
+from trunkline.branches.fold import BranchConfig, LayerState, Output, SideBranch, TrunkShape, methods
 from trunkline.branches.head_stack import padded
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.branches.routed import VectorRouting
 from trunkline.inputs.batching import Layout
 

@@ -25,10 +25,10 @@ from trunkline.branches.fold import (
     SideBranch,
     TrunkShape,
     WeightedSum,
-    choose_layers,
     methods,
 )
 from trunkline.branches.heads import PooledHead, PoolingKey
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.inputs.batching import Layout, Pooling
 
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from trunkline.branches.adalayers import AdaLayers, FeatureConfig
-from trunkline.branches.fold import Output, TrunkShape, choose_layer, methods
+from trunkline.branches.fold import Output, TrunkShape, methods
+from trunkline.branches.layer_choice import choose_layer
 
 
 class SingleLayerConfig(FeatureConfig):

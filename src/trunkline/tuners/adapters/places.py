@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from trunkline.branches.fold import TrunkShape, choose_layers
+from trunkline.branches.fold import TrunkShape
+from trunkline.branches.layer_choice import choose_layers
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import Architecture, Taps, find_taps
 from trunkline.tuners.adapters.bottleneck import Location
