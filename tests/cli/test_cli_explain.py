@@ -32,6 +32,7 @@ def page(trained, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ != "attributions"])
         patch.setattr("trunkline.explain.writing.DPI", 40)
+        patch.setattr("trunkline.explain.drawing.TEXTS", 1)
         return folder, json.loads(done("explain", trained, "--out", folder, "--seed", 3, "--json").stdout)
 
 

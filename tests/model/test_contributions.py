@@ -1,5 +1,6 @@
 """What layers of tokens contributed, against the states that transformers itself gives of each text alone."""
 
+import numpy as np
 import pytest
 import torch
 from bundletools import TEXTS, make
@@ -35,6 +36,17 @@ def test_each_text_has_those_of_its_own_pass(bundle, kind):
         torch.testing.assert_close(torch.from_numpy(own.values), expected, rtol=1e-3, atol=1e-3)
         assert own.layers == branch.module.layers and own.labels == branch.task.labels
         assert own.values.shape == (len(own.tokens), len(own.layers), len(own.labels))
+
+
+def test_those_of_a_sum_of_layers_add_up_to_the_logits_but_for_what_all_texts_share(bundle):
+    bundle = Bundle(bundle.trunk, {"mood": make(bundle.trunk, "sequence", max_length=20)})
+    sums = np.stack([one.values.sum((0, 1)) for one in contributions(bundle, "mood", TEXTS)])
+    logits = np.log(bundle.predict_proba(TEXTS)["mood"])  # but for a number that all labels of a text share
+
+    def between(values):
+        return values - values.mean(1, keepdims=True) - (values - values.mean(1, keepdims=True))[0]
+
+    assert between(sums) == pytest.approx(between(logits), abs=2e-3) and np.abs(between(logits)).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from trunkline.branches import SideBranch
+from trunkline.errors import BadInput
 from trunkline.explain.drawing import drawn_texts
 from trunkline.explain.section import Picture, Section, Table, drawn
 from trunkline.explain.subject import Subject
 from trunkline.model.contributions import contributions as told
+from trunkline.model.contributions import tells_contributions
 from trunkline.pictures.contributions import MOST_TOKENS
 from trunkline.pictures.contributions import contributions as panel
 
@@ -18,14 +20,18 @@ TITLE = "Contributions of layers and tokens"
 def contributions(subject: Subject) -> Section:
     """A map of tokens by layers for each of a few texts: what was added to the logit of the predicted label."""
     branch, task = subject.branch, subject.task
-    if type(branch.module).contributions is SideBranch.contributions:
+    if not tells_contributions(branch.module):
         return Section(TITLE, note=f"the method, {branch.method.name}, does not tell what layers contribute to an answer")
     if task.answers.level != "text":
         return Section(TITLE, note=f"contributions are told of texts, and a {task.kind} task answers for words")
     texts, pairs = drawn_texts(subject)
+    try:
+        found_all = told(subject.bundle, subject.name, texts, pairs)
+    except BadInput as error:
+        return Section(TITLE, note=str(error))
     answers = subject.bundle.predict_written(texts, pairs)
     pictures = []
-    for number, (found, answer) in enumerate(zip(told(subject.bundle, subject.name, texts, pairs), answers, strict=True), 1):
+    for number, (found, answer) in enumerate(zip(found_all, answers, strict=True), 1):
         label = _label(found.labels, found.values, answer[subject.name].get("label"))
         values = found.values[:, :, label]
         rows = [
@@ -37,11 +43,18 @@ def contributions(subject: Subject) -> Section:
         name = found.labels[label]
         figure = drawn(panel(name, found.tokens, found.layers, values.tolist()))
         pictures.append(Picture(figure, table, f"A map of {len(found.tokens)} tokens by {len(found.layers)} layers."))
-    note = (
-        "For each text, what each layer of each token added to the logit of the label in the title (or took from it, below 0). "
-        f"Pictures have the first {MOST_TOKENS} tokens, files all."
-    )
-    return Section(TITLE, pictures, note=note)
+    if type(branch.module).contributions is SideBranch.contributions:
+        note = (
+            "For each text, what each layer of each token adds to the logit of the label in the title, or takes from it. The "
+            "numbers of a text add up to that logit, less the logit of a text without features: the linear path is a sum over "
+            "layers and tokens already, and the rest is divided by integrated gradients of the head."
+        )
+    else:
+        note = (
+            "For each text, what each layer of each token contributes to the label in the title, or speaks against it, as the "
+            f"method, {branch.method.name}, tells it: in standard deviations over the text."
+        )
+    return Section(TITLE, pictures, note=f"{note} Pictures have the first {MOST_TOKENS} tokens, files all.")
 
 
 def _label(labels: list[str], values: np.ndarray, predicted: str | None) -> int:
