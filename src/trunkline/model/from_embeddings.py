@@ -117,8 +117,8 @@ class Slot(nn.Module):
 
 def with_words(model: Any, words: Any, new: nn.Module, root: nn.Module) -> tuple[Any, nn.Module]:
     """A model with `new` in the place of its word embeddings `words`, and of modules that share their weight, and what its
-    module `root` is there. Only the modules around are copied (their attributes, not their weights), so that nothing of the model is
-    touched and other threads may run it.
+    module `root` is there. Only the modules around are copied (their attributes, not their weights), so that nothing of the
+    model is touched and other threads may run it.
     """
     made: dict[nn.Module, Any] = {}
 
