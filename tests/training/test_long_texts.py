@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from bundletools import make
 from clitools import done
 from safetensors.torch import load_file
 from synthetic import config, write_rows
@@ -18,6 +19,7 @@ from trunkline.events import quiet
 from trunkline.export.branch import export_branch
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import collect_logits
+from trunkline.model.attributions import attributions
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.contributions import contributions
@@ -32,6 +34,7 @@ from trunkline.training.forward import batch_losses
 from trunkline.training.prepare import encode_splits, prepare
 from trunkline.training.run import Run
 from trunkline.training.sampling import Batch, draw_batches
+from trunkline.trunk.load import load_trunk
 
 CPU = torch.device("cpu")
 LONG = {"least": 12, "most": 40}  # words; 12 tokens are read at once
@@ -108,15 +111,21 @@ def test_losses_and_gradients_are_those_of_a_loop_over_texts_and_windows(tiny_tr
                 torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5)
 
 
-def alone(trunk, encoded, branch, sequence):
-    """The logits of one window by itself."""
+def read_alone(trunk, encoded, branch, sequence):
+    """What a branch has read of one window by itself."""
     layout, carry = Layout(torch.from_numpy(encoded.lengths[[sequence]])), [None]
 
     def receive(layer, own):
         carry[0] = branch.read(carry[0], layer, LayerState(own, layout))
 
     LiveStates(trunk, encoded).feed(np.array([sequence]), branch.wanted(), receive)
-    return branch.finish(carry[0], layout)
+    return carry[0]
+
+
+def alone(trunk, encoded, branch, sequence):
+    """The logits of one window by itself."""
+    carry = read_alone(trunk, encoded, branch, sequence)
+    return branch.finish(carry, Layout(torch.from_numpy(encoded.lengths[[sequence]])))
 
 
 @pytest.mark.parametrize("method", ["adalayers", "full"])
@@ -271,10 +280,11 @@ def test_every_method_learns_and_answers_from_all_windows(tiny_trunk_dir, rows, 
             export_branch(bundle.branches["mood"], tmp_path / "exported")
 
 
-def test_pairs_are_refused(rows, tmp_path):
+@pytest.mark.parametrize(("key", "what"), [("text_pair", "pairs of texts"), ("audio", "audio clips")])
+def test_what_is_not_divided_is_refused(rows, key, what):
     values = values_of("minilm", rows)
-    values["data"]["text_pair"] = "other"
-    with pytest.raises(BadInput, match=r"tasks\.mood\.long_texts: found mean, expected first, as pairs of texts are cut"):
+    values["data"][key] = "other"
+    with pytest.raises(BadInput, match=rf"tasks\.mood\.long_texts: found mean, expected first, as {what} are cut"):
         resolve(values)
 
 
@@ -289,12 +299,33 @@ def test_an_ensemble_of_means_is_one_and_the_largest_logits_are_refused(tiny_tru
     assert np.isfinite(Bundle.open(tmp_path / "made").predict_proba(text)["mood"]).all()
 
 
-def test_contributions_are_refused_for_a_text_of_several_windows(tiny_trunk_dir, rows, tmp_path):
-    method = {"name": "routing", "vectors": 4, "dim": 8}
-    result = fit(values_of(tiny_trunk_dir, rows, method=method), run_dir=tmp_path / "run")
-    bundle = Bundle.open(result.path)
-    assert len(contributions(bundle, "mood", ["so good"])) == 1
+@pytest.mark.parametrize("way", ["mean", "max"])
+def test_contributions_to_the_logits_of_a_text_are_those_of_its_windows(tiny_trunk_dir, way):
+    trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+    branch = make(trunk, "sequence", method="routing", max_length=12, long_texts=way)
+    text = "so good " * 20
+    cut, whole = contributions(Bundle(trunk, {"mood": branch}), "mood", ["so good", text])
+    encoded = trunk.encode([text], max_length=12, windows=True)
+    assert whole.tokens == trunk.tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) and len(cut.tokens) == 4
+    parts, logits = [], []
+    for sequence in range(len(encoded.lengths)):
+        layout, carry = (
+            Layout(torch.from_numpy(encoded.lengths[[sequence]])),
+            read_alone(trunk, encoded, branch.module, sequence),
+        )
+        with torch.no_grad():
+            parts.append(branch.module.contributions(carry, layout).numpy())
+            logits.append(branch.module.finish(carry, layout)[0].numpy())
+    best = np.argmax(logits, 0)
+    expected = [own / len(parts) if way == "mean" else own * (best == i) for i, own in enumerate(parts)]
+    np.testing.assert_allclose(whole.values, np.concatenate(expected), rtol=1e-3, atol=1e-5)
+
+
+def test_attributions_are_refused_for_a_text_of_several_windows(tiny_trunk_dir):
+    pytest.importorskip("captum")
+    trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
+    bundle = Bundle(trunk, {"mood": make(trunk, "sequence", method="probe", max_length=12, long_texts="mean")})
     with pytest.raises(
-        BadInput, match=r"texts\[1\]: branch 'mood' reads all windows .* expected texts of one window, 12 tokens"
+        BadInput, match=r"text 2: branch 'mood' reads all windows .*, and attributions are of one; expected texts"
     ):
-        contributions(bundle, "mood", ["so good", "so good " * 20])
+        attributions(bundle, "mood", ["so good", "so good " * 20])

@@ -96,8 +96,8 @@ def attributions(
         steps: of the integral.
 
     Raises:
-        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk whose decoder is read, and
-            what `Bundle.predict` refuses.
+        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk whose decoder is read, a
+            text of several windows where the branch reads all of these, and what `Bundle.predict` refuses.
     """
     method = _method()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -115,6 +115,10 @@ def attributions(
     runner = FromEmbeddings(one, branch)
     second = given.pairs if one.pairs else None
     encoded = one.trunk.encode_each(given.texts, [Cut(one.cut.max_length)], pairs=second, units=words)[0]
+    if branch.task.answers.joined and (long := np.flatnonzero(encoded.longer)).size:
+        reads = f"reads all windows of a long text (long_texts: {branch.task.long_texts})"
+        expected = f"texts of at most {one.cut.max_length} tokens"
+        raise BadInput(f"text {long[0] + 1}: branch {name!r} {reads}, and attributions are of one; expected {expected}")
     found = []
     for text, own in enumerate(words):
         asking = runner.asking(encoded, text, None if units is None else units[text], label)

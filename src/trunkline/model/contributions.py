@@ -29,12 +29,14 @@ class Contributions:
     """What was contributed to the answer for one text.
 
     Attributes:
-        tokens: T, as the tokenizer spells them, special ones too; of a long text those of its beginning that are read.
+        tokens: T, as the tokenizer spells them, special ones too; of a long text those of its beginning that are read, or of
+            all windows, one after the other, where the task reads these.
         layers: L, the layers that are read, rising.
         labels: C, what the logits are of.
         values: float32 (T, L, C). Of a weighted sum of layers, AdaLayers and its kin, in units of the logit: they add up to
             the logit of the text, before any temperature, less that of a text without features. Of other methods as they say
-            themselves.
+            themselves. Those of windows are divided by the number of these where the logits of a text are their mean, and where
+            they are the largest 0 but for the window that has it.
     """
 
     tokens: list[str]
@@ -77,25 +79,30 @@ def contributions(bundle: Bundle, name: str, texts: Sequence[str], pairs: Sequen
         return []
     corpus = Corpus(Table("texts", {"text": given.texts}), given.texts, given.pairs, None)
     encoded = plan.encode({one.pairs: corpus})[0]
-    if task.answers.joined and (long := np.flatnonzero(encoded.longer)).size:
-        reads = f"reads all windows of a long text (long_texts: {task.long_texts})"
-        expected = f"texts of one window, {one.cut.max_length} tokens at most"
-        raise BadInput(f"texts[{long[0]}]: branch {name!r} {reads}, and contributions are told of one; expected {expected}")
-    feed, first = one.states(encoded), encoded.first_sequence()
-    device, found = torch.device(one.trunk.device), dict[int, np.ndarray]()
-    for batch in token_batches(encoded.lengths[first], tokens=BATCH_TOKENS):
-        layout = Layout(torch.from_numpy(encoded.lengths[first[batch]]).to(device))
+    feed, read = one.states(encoded), np.flatnonzero(task.answers(encoded).read)
+    device, found, logits = torch.device(one.trunk.device), dict[int, np.ndarray](), np.zeros((len(read), task.outputs))
+    for batch in token_batches(encoded.lengths[read], tokens=BATCH_TOKENS):
+        layout = Layout(torch.from_numpy(encoded.lengths[read[batch]]).to(device))
         states: dict[int, Tensor] = {}
 
         def receive(layer: int, rows: Tensor, states: dict[int, Tensor] = states) -> None:
             states[layer] = rows.to(device).float()
 
-        feed.feed(first[batch], module.wanted(), receive)
+        feed.feed(read[batch], module.wanted(), receive)
         values = _told(module, states, layout).cpu().split(layout.lengths.tolist())
         found.update(zip(batch.tolist(), (own.numpy() for own in values), strict=True))
+        if task.long_texts == "max":
+            logits[batch] = module.finish(_folded(module, states, layout), layout).cpu().numpy()
     ids = np.split(encoded.ids, encoded.offsets[1:-1])
-    tokens = [one.trunk.tokenizer.convert_ids_to_tokens(ids[sequence].tolist()) for sequence in first]
-    return [Contributions(own, module.wanted(), list(task.labels), found[text]) for text, own in enumerate(tokens)]
+    tokens = [one.trunk.tokenizer.convert_ids_to_tokens(ids[sequence].tolist()) for sequence in read]
+    told = []
+    for text in range(encoded.n_texts):
+        windows = np.flatnonzero(encoded.text_of[read] == text)
+        shares = _shares(logits[windows], task.long_texts)
+        values_of = np.concatenate([found[i] * share for i, share in zip(windows.tolist(), shares, strict=True)])
+        every = [token for i in windows.tolist() for token in tokens[i]]
+        told.append(Contributions(every, module.wanted(), list(task.labels), values_of))
+    return told
 
 
 def _told(module: SideBranch, states: Mapping[int, Tensor], layout: Layout) -> Tensor:
@@ -104,7 +111,19 @@ def _told(module: SideBranch, states: Mapping[int, Tensor], layout: Layout) -> T
         own = module.layer_sum()
         assert own is not None
         return sum_contributions(own, states, layout)
+    return module.contributions(_folded(module, states, layout), layout)
+
+
+def _folded(module: SideBranch, states: Mapping[int, Tensor], layout: Layout) -> Any:
+    """What the branch has read of the texts of a batch."""
     carry: Any = None
     for layer, rows in states.items():
         carry = module.read(carry, layer, LayerState(rows, layout))
-    return module.contributions(carry, layout)
+    return carry
+
+
+def _shares(logits: np.ndarray, long_texts: str | None) -> np.ndarray:
+    """What the logits (n, C) of each window count in those of their text, float32 (n, C)."""
+    if len(logits) == 1 or long_texts != "max":
+        return np.full(logits.shape, 1 / len(logits), np.float32)
+    return (np.arange(len(logits))[:, None] == logits.argmax(0)).astype(np.float32)

@@ -119,11 +119,12 @@ def _refuse_texts(name: str, task: BaseModel, data: DataSection, where: Origin) 
             )
 
 
-def _refuse_windows_of_pairs(name: str, task: BaseModel, data: DataSection, where: Origin) -> None:
-    """Raise BadInput for a task that is to read all windows of pairs of texts."""
+def _refuse_windows(name: str, task: BaseModel, data: DataSection, where: Origin) -> None:
+    """Raise BadInput for a task that is to read all windows of what is not divided into windows."""
     long_texts = getattr(task, "long_texts", "first")
-    if long_texts != "first" and data.text_pair is not None:
-        expected = "first, as pairs of texts are cut and not read in windows"
+    if long_texts != "first" and (data.text_pair is not None or data.audio is not None):
+        what = "pairs of texts" if data.text_pair is not None else "audio clips"
+        expected = f"first, as {what} are cut and not read in windows"
         raise BadInput(**at(where, f"tasks.{name}.long_texts"), found=long_texts, expected=expected)
 
 
@@ -175,7 +176,7 @@ def resolve(
         if task.data is not None:
             task.data = validate_section(DataSection, task.data, where, f"tasks.{name}.data")
         _refuse_texts(name, task, task.data or config.data, where)
-        _refuse_windows_of_pairs(name, task, task.data or config.data, where)
+        _refuse_windows(name, task, task.data or config.data, where)
     config.trackers = [
         named_section(one, "name", trackers.trackers, where, f"trackers.{number}") for number, one in enumerate(config.trackers)
     ]
