@@ -309,10 +309,8 @@ def test_contributions_to_the_logits_of_a_text_are_those_of_its_windows(tiny_tru
     assert whole.tokens == trunk.tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) and len(cut.tokens) == 4
     parts, logits = [], []
     for sequence in range(len(encoded.lengths)):
-        layout, carry = (
-            Layout(torch.from_numpy(encoded.lengths[[sequence]])),
-            read_alone(trunk, encoded, branch.module, sequence),
-        )
+        layout = Layout(torch.from_numpy(encoded.lengths[[sequence]]))
+        carry = read_alone(trunk, encoded, branch.module, sequence)
         with torch.no_grad():
             parts.append(branch.module.contributions(carry, layout).numpy())
             logits.append(branch.module.finish(carry, layout)[0].numpy())
@@ -325,7 +323,5 @@ def test_attributions_are_refused_for_a_text_of_several_windows(tiny_trunk_dir):
     pytest.importorskip("captum")
     trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
     bundle = Bundle(trunk, {"mood": make(trunk, "sequence", method="probe", max_length=12, long_texts="mean")})
-    with pytest.raises(
-        BadInput, match=r"text 2: branch 'mood' reads all windows .*, and attributions are of one; expected texts"
-    ):
+    with pytest.raises(BadInput, match=r"text 2: branch 'mood' reads all windows .*, and attributions are of one; expected"):
         attributions(bundle, "mood", ["so good", "so good " * 20])
