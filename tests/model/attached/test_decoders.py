@@ -44,25 +44,43 @@ def test_answers_about_padded_texts_are_those_of_a_bundle(zoo, trunk_of, name):
     assert taps.texts == TEXTS and not taps.findings
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_answers_about_generated_texts_are_those_of_one_pass(zoo, trunk_of, name):
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("bart", {}),
+        ("t5", {"num_beams": 3}),
+        *(
+            pytest.param("t5", way, marks=pytest.mark.slow)
+            for way in ({}, {"do_sample": True}, {"cache_implementation": "static"})
+        ),
+        *(pytest.param(name, {"num_beams": 3}, marks=pytest.mark.slow) for name in ("bart", "mbart")),
+    ],
+    ids=str,
+)
+def test_answers_about_generated_texts_are_those_of_one_pass(zoo, trunk_of, name, way):
     branches = branches_of(trunk_of(name, "decoder"), kinds=("sequence", "token"))
     model, tokenizer = users_model(zoo, name), users_tokenizer(zoo, name)
     inputs = tokenizer(TEXTS[:2], padding=True, return_tensors="pt", return_token_type_ids=False)
-    settings = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_scores": True}
-    bare = model.generate(**inputs, **settings, return_dict_in_generate=True)
+    lengths = {"max_new_tokens": 5, "min_new_tokens": 5}
+    settings = {**lengths, "do_sample": False, "output_scores": True, "return_dict_in_generate": True, **way}
+    torch.manual_seed(0)
+    bare = model.generate(**inputs, **settings)
+    torch.manual_seed(0)
     with trunkline.attach(model, branches, tokenizer=tokenizer, texts=TEXTS[:2]) as taps:
-        ridden = model.generate(**inputs, **settings, return_dict_in_generate=True)
-        assert taps.tokens[0].tolist() == ridden.sequences[0, :-1].tolist()
+        ridden = model.generate(**inputs, **settings)
+    beams = way.get("num_beams", 1)
+    if beams == 1:
+        assert [ids.tolist() for ids in taps.tokens] == ridden.sequences[:, :-1].tolist()
     assert torch.equal(ridden.sequences, bare.sequences) and all(map(torch.equal, ridden.scores, bare.scores))
     (seen,) = taps._followers["decoder"].seen
     at = 0
     for row, ids in enumerate(taps.tokens):
-        encoder = {key: value[row : row + 1] for key, value in inputs.items()}
+        encoder = {key: value[row // beams : row // beams + 1] for key, value in inputs.items()}
         alone = {key: logits_beside(model, branch, encoder, ids) for key, branch in branches.items()}
         np.testing.assert_allclose(seen.logits()["sequence"][row], alone["sequence"][0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(seen.logits()["token"][at : at + len(ids)], alone["token"], rtol=1e-4, atol=1e-5)
         at += len(ids)
+    assert row + 1 == 2 * beams
     # Words are those of what was written, not of what was given to the encoder.
     assert taps.texts != TEXTS[:2] and all("spans" in answer for answer in taps["token"])
 

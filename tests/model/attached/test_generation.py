@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
@@ -92,6 +93,20 @@ def test_rows_of_a_beam_search_are_the_beams(zoo, trunk_of, branches, way):
     by_row = [[step.ids[row, 0] for step in moved[1:]] for row in range(len(held))]
     moves = any(row != ids[-7:] for row, ids in zip(by_row, held, strict=True))
     assert moves, "no beam changed its place: the test is too easy"
+
+
+def test_rows_that_cannot_be_told_from_each_other_are_refused(zoo, branches, monkeypatch):
+    """Such as those of a cache that keeps its keys quantised: beams could have changed places."""
+    model, own = users_model(zoo, "gpt2-left"), branches("gpt2-left")
+    monkeypatch.setattr("trunkline.model.attached.follower._last_keys", lambda *_: None)
+    for count, refused in ((1, False), (2, True)):
+        with warnings.catch_warnings(record=True), trunkline.attach(model, own) as taps:
+            model.generate(**inputs_for("gpt2-left", TEXTS[:count]), **SETTINGS)
+        if refused:
+            with pytest.raises(BadInput, match=r"rows of a DynamicCache cannot be told .* expected another cache, or a text"):
+                taps["mood"]
+        else:
+            assert len(taps["mood"]) == 1
 
 
 def test_what_ends_a_text_and_stands_behind_it_is_not_read(zoo, trunk_of, branches):

@@ -203,8 +203,8 @@ class Attachment(Mapping[str, list[Any]]):
         trunked = self._stacks[stack]
         told = None if self._callback is None else self._tell(stack)
         read = Call.read if trunked.row.front is None else partial(read_clips, config=trunked.config)
-        riders, entry = self._riders[stack], trunked.taps.entry
-        return StackFollower(riders, self._ends, trunked.precision, entry, caches=trunked.caches, read=read, told=told)
+        riders, taps = self._riders[stack], trunked.taps
+        return StackFollower(riders, self._ends, trunked.precision, taps, caches=trunked.caches, read=read, told=told)
 
     def _tell(self, stack: str) -> Callable[[Seen, int, int], None]:
         branches = self._of(stack)

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.attached.calls import Call, cache_of, length_of
 from trunkline.model.attached.seen import Reading, Riders, Seen
+from trunkline.trunk.architectures import Taps
 
 Told = Callable[["Seen", int, int], None]  # what was seen, the column of the first new token, and how many are new
 
 
 class Generation:
-    """Texts whose passes share a cache of keys and values."""
+    """Texts whose passes share a cache of keys and values, of a stack of `blocks` blocks."""
 
-    def __init__(self, seen: Seen, cache: Any) -> None:
-        self.seen, self.cache = seen, weakref.ref(cache)
+    def __init__(self, seen: Seen, cache: Any, blocks: int) -> None:
+        self.seen, self.cache, self.blocks = seen, weakref.ref(cache), blocks
         # What generate compiles (for such a cache) is not heard of: the cache alone tells that there was more.
         self._kept = cache if getattr(cache, "is_compileable", False) else None
         self._keys: Tensor | None = None  # (B, heads, d) of the last token, in the last block
@@ -47,7 +48,7 @@ class Generation:
     def remember(self) -> None:
         """Note the keys of the last token, by which rows are known again when they have been put in another order."""
         cache = self.cache()
-        self._keys = None if len(self.seen.real) == 1 or cache is None else _last_keys(cache, self.seen.length)
+        self._keys = None if len(self.seen.real) == 1 or cache is None else _last_keys(cache, self.seen.length, self.blocks)
 
     def follow(self, cache: Any, past: int, texts: int) -> None:
         """Bring what was seen to what the cache holds as the next pass begins.
@@ -59,8 +60,15 @@ class Generation:
         if len(self.seen.real) == 1 and texts > 1:
             self.seen.take(np.zeros(texts, np.int64))
             self.ended = np.repeat(self.ended, texts)
-        keys, before = (_last_keys(cache, self.seen.length), self._keys) if past == self.seen.length else (None, None)
-        if past < self.seen.length:
+        keys = before = None
+        if past == self.seen.length:
+            keys, before = _last_keys(cache, past, self.blocks), self._keys
+            if keys is None and texts > 1:
+                raise BadInput(
+                    f"the rows of a {type(cache).__name__} cannot be told from each other, as it holds no plain keys; expected "
+                    "another cache, or a text at a time"
+                )
+        else:
             self.seen.crop(past)
             self.ended[:] = False
         if keys is None or before is None:
@@ -81,10 +89,13 @@ class Generation:
         self.ended = self.ended[rows]
 
 
-def _last_keys(cache: Any, length: int) -> Tensor | None:
-    """The keys (B, heads, d) of the last of `length` tokens in the last layer of a cache; None if it has them not plain."""
+def _last_keys(cache: Any, length: int, blocks: int) -> Tensor | None:
+    """The keys (B, heads, d) of the last of `length` tokens in the last block; None if a cache has them not plain.
+
+    A decoder's cache may have more layers than the decoder: the library makes as many as the encoder has.
+    """
     layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", None)
-    keys = getattr(layers[-1], "keys", None) if layers else None
+    keys = getattr(layers[min(blocks, len(layers)) - 1], "keys", None) if layers else None
     if not isinstance(keys, Tensor) or keys.ndim != 4 or not keys.shape[2]:
         return None
     return keys[:, :, length - 1 if keys.shape[2] >= length else -1].clone()
@@ -114,9 +125,9 @@ class StackFollower:
         riders: the branches.
         ends: of the model.
         precision: of the model: fp32 or bf16.
-        entry: the module that is given the token ids.
+        taps: of the stack.
         caches: whether a pass may fill a cache without being given one.
-        read: from the arguments of `entry` to what they say.
+        read: from the arguments of the module that is given the token ids to what they say.
         told: called after each pass, if given.
 
     Attributes:
@@ -132,13 +143,14 @@ class StackFollower:
         riders: Riders,
         ends: Ends,
         precision: str,
-        entry: nn.Module,
+        taps: Taps,
         *,
         caches: bool,
         read: Callable[[Mapping[str, Any]], Call] = Call.read,
         told: Told | None = None,
     ) -> None:
-        self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, entry, told
+        self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, taps.entry, told
+        self.blocks = len(taps.blocks)
         self.read = read
         self.seen: list[Seen] = []
         self.trouble: TrunklineError | None = None
@@ -260,7 +272,7 @@ class StackFollower:
         self.seen.append(seen)
         cache = call.cache if call.cache is not None else cache_of(output)
         if reading.held and cache is not None and length_of(cache) == seen.length:
-            one = Generation(seen, cache)
+            one = Generation(seen, cache, self.blocks)
             one.remember()
             self._open.append(one)
         elif reading.held:
