@@ -127,7 +127,7 @@ def test_long_clips_are_cut_and_told(data, tmp_path, runs):
     found = [said for said in Run(made, lambda event: None).findings if "clips are longer than 1 s and were cut" in said]
     assert sum(int(said.split(": ")[1].split(" of ")[0]) for said in found) == 4
     bundle = trunkline.Bundle.open(runs("whisper").path, device="cpu")
-    with pytest.warns(UserWarning, match="1 clip is longer than the 1 s that sound reads, and cut at the end"):
+    with pytest.warns(UserWarning, match="1 clip is longer than the 1 s that sound reads, and cut at the end."):
         told = bundle.predict([long[0], long[1][:4000]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, overload
 
@@ -294,11 +295,12 @@ class Bundle:
         units: Any = None,
         empty_texts: EmptyTexts = "skip",
         progress: Callable[[int], None] | None = None,
+        cut: Counter[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """As `predict` of several texts, with labels as `trunkline predict` writes them: strings."""
+        """As `predict` of several texts, with labels as `trunkline predict` writes them: strings; `cut` as of `answered`."""
         plan = self._plan
         given = asked(texts, pairs, units, plan.check_pairs, empty_texts, audio=plan.reads_audio)
-        return predicted(plan, given, progress, self.stored)
+        return predicted(plan, given, progress, self.stored, cut)
 
     def predict_proba(
         self, texts: Any, pairs: Any = None, *, units: Any = None, empty_texts: EmptyTexts = "skip"
@@ -388,13 +390,20 @@ class Bundle:
         targets: dict[str, Targets],
         progress: Callable[[int], None] | None = None,
         min_confidence: float | None = None,
+        cut: Counter[str] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Return the metrics of every branch that `targets` has right answers for; `min_confidence` as of `score`."""
+        """Return the metrics of every branch that `targets` has right answers for.
+
+        Args:
+            corpus, targets: what is read, and what is right.
+            progress, cut: as of `answered`.
+            min_confidence: as of `score`.
+        """
         plan = self._plan
         plan.check_pairs(corpus.pairs is not None)
         rows = list(range(len(corpus)))
         whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
-        return scores(answered(plan, whole, progress, self.stored), targets, min_confidence)
+        return scores(answered(plan, whole, progress, self.stored, cut), targets, min_confidence)
 
 
 def _known(name: Any, plan: Plan) -> str:

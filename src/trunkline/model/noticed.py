@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from trunkline.data.table import Unread
+from trunkline.model.portions import clips_cut
 
 NAMED = 3  # rows that a sentence names
 
@@ -27,6 +28,7 @@ class Noticed:
     shortened: int = 0  # rows whose text is shorter where every line end is LF, as in the output
     joined: int = 0  # rows whose text is made of tokens, in a column of texts that others have
     first_joined: str = ""
+    cut: Counter[str] = dataclasses.field(default_factory=Counter)  # audio clips that are longer than branches read
 
     def count_bad(self, rows: Sequence[Unread]) -> None:
         """Count rows that cannot be read, in order."""
@@ -34,7 +36,7 @@ class Noticed:
         self.first_bad += rows[: NAMED - len(self.first_bad)]
 
     def sentences(self) -> list[str]:
-        said = list(self.read)
+        said = [*self.read, *clips_cut(self.cut)]
         if self.bad:
             rows, they, their = ("1 row", "it has", "its") if self.bad == 1 else (f"{self.bad:,} rows", "they have", "their")
             first, *others = self.first_bad

@@ -5,6 +5,7 @@ own memory.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from trunkline.data.corpus import Corpus, segment
 from trunkline.data.table import Table
 from trunkline.errors import listed
 from trunkline.inputs.audio import AudioProcessor
-from trunkline.inputs.encoded import Encoded
 from trunkline.model.apply import collect_logits
 from trunkline.model.arguments import Asked
 from trunkline.model.branch import Branch
@@ -67,14 +67,28 @@ def portion(plan: Plan, given: Asked, part: range, source: str = "texts") -> Por
 
 
 def answered(
-    plan: Plan, asked: Portion, progress: Callable[[int], None] | None = None, stored: str | None = None
+    plan: Plan,
+    asked: Portion,
+    progress: Callable[[int], None] | None = None,
+    stored: str | None = None,
+    cut: Counter[str] | None = None,
 ) -> dict[str, Answered]:
-    """Run every pass of a plan, but for those that have nothing to read; by the name of the branch."""
+    """Run every pass of a plan, but for those that have nothing to read; by the name of the branch.
+
+    Args:
+        plan, asked: what runs, and what it reads.
+        progress: called with the number of sequences done after each batch.
+        stored: the dtype of states stores that may hold the states.
+        cut: counts audio clips that are longer than a branch reads, for `clips_cut`; None: a warning says it.
+    """
     found: dict[str, Answered] = {}
     passes = [one for one in plan.passes if len(asked.corpora[one.pairs])]
     for one, encoded in zip(passes, plan.encode(asked.corpora), strict=True):
         if encoded.clips is not None and encoded.truncated:
-            warnings.warn(cut_clips(one, encoded), stacklevel=4)
+            told = Counter[str]() if cut is None else cut
+            told[_as_cut(one)] += encoded.truncated
+            for sentence in clips_cut(told) if cut is None else ():
+                warnings.warn(sentence, stacklevel=4)
         logits = collect_logits(
             {name: (branch.task, branch.module) for name, branch in one.branches.items()},
             one.states(encoded, stored),
@@ -90,23 +104,31 @@ def answered(
     return found
 
 
-def cut_clips(one: PlannedPass, encoded: Encoded) -> str:
-    """What to say of clips that are longer than the branches of a pass read."""
+def _as_cut(one: PlannedPass) -> str:
+    """What is said of clips that are longer than the branches of a pass read."""
     assert isinstance(one.trunk.processor, AudioProcessor)
     seconds, names = one.trunk.processor.seconds(one.cut.max_length), listed(list(one.branches), 8, quoted=False, whole=True)
-    are = "clip is" if encoded.truncated == 1 else "clips are"
-    return f"{encoded.truncated:,} {are} longer than the {seconds:.4g} s that {names} reads, and cut at the end"
+    return f"longer than the {seconds:.4g} s that {names} reads, and cut at the end"
+
+
+def clips_cut(cut: Mapping[str, int]) -> list[str]:
+    """A sentence each for the clips that were cut, as `answered` counts them."""
+    return [f"1 clip is {what}." if count == 1 else f"{count:,} clips are {what}." for what, count in cut.items()]
 
 
 def predicted(
-    plan: Plan, given: Asked, progress: Callable[[int], None] | None, stored: str | None
+    plan: Plan,
+    given: Asked,
+    progress: Callable[[int], None] | None,
+    stored: str | None,
+    cut: Counter[str] | None = None,
 ) -> list[dict[str, dict[str, Any]]]:
     """The prediction of every branch for each text; that for a text that is skipped has parts that are None."""
     answers: list[dict[str, Any]] = [
         {name: dict.fromkeys(branch.task.parts) for name, branch in plan.branches.items()} for _ in given.texts
     ]
     for some in portions(plan, given):
-        for name, one in answered(plan, some, progress, stored).items():
+        for name, one in answered(plan, some, progress, stored, cut).items():
             decoded = one.branch.decode(one.logits, one.offsets)
             for row, presented in zip(one.rows, one.branch.task.present(decoded, one.corpus), strict=True):
                 answers[row][name] = presented

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,12 +49,14 @@ class Prepared:
     questions (tuple[Question, ...]): what the branches are asked; a row without a text is in none.
     columns (dict[str, list]): what the rows hold themselves in the output, by column.
     errors (Mapping[int, Unread]): rows that hold no text but something else where one is read; they are in no question.
+    cut (Counter[str]): counts audio clips that are longer than a branch reads.
     """
 
     size: int
     questions: tuple[Question, ...]
     columns: dict[str, list]
     errors: Mapping[int, Unread]
+    cut: Counter[str]
 
     def digest(self) -> str:
         """Return the sha256 of what the branches read, in hex."""
@@ -73,7 +76,8 @@ class Prepared:
         for one in self.questions:
             texts = one.corpus.texts
             asked = bundle if len(one.names) == len(bundle.branches) else bundle.only(one.names)
-            found = asked.predict_written(texts, one.corpus.pairs, units=one.corpus.units) if texts else []
+            units = one.corpus.units
+            found = asked.predict_written(texts, one.corpus.pairs, units=units, cut=self.cut) if texts else []
             for row, answer in zip(one.rows, found, strict=True):
                 for name, parts in answer.items():
                     answers[row][name] = _shown(bundle.branches[name].task, parts, scores, min_confidence)
@@ -235,7 +239,7 @@ def _prepared(bundle: Bundle, own: Table, table: Table, empty_texts: EmptyTexts,
             noticed.joined += len(blank)
             noticed.first_joined = noticed.first_joined or table.where(blank[0])
     noticed.empty += len(nothing - errors.keys())
-    return Prepared(len(table), tuple(questions.values()), {**made, **own.columns, **filled}, errors)
+    return Prepared(len(table), tuple(questions.values()), {**made, **own.columns, **filled}, errors, noticed.cut)
 
 
 def _questions(

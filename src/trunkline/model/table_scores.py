@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,6 +23,7 @@ from trunkline.model.columns import (
     with_listed_answers,
 )
 from trunkline.model.decision import checked_confidence
+from trunkline.model.portions import clips_cut
 from trunkline.model.views import corpus_for, unreadable, views
 from trunkline.tasks import Targets, Task
 from trunkline.tasks.labels import Reading, UnknownLabel
@@ -88,7 +90,10 @@ def score_table(
         for sentence in findings:
             say(f"{where}: {sentence}")
         with count(len(corpus)) as progress:
-            found = bundle.only(names).score_corpus(corpus, targets, progress, confidence)
+            cut = Counter[str]()
+            found = bundle.only(names).score_corpus(corpus, targets, progress, confidence, cut)
+        for sentence in clips_cut(cut):
+            say(f"{where}: {sentence}")
         for name, metrics in found.items():
             task = bundle.branches[name].task
             rows = task.answers.scored(targets[name], corpus)
