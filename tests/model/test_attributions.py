@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundletools import make
+from tiny_audio import tiny_whisper
 
 from trunkline.branches import LayerState, methods
 from trunkline.data.corpus import segment
@@ -176,6 +177,15 @@ def test_what_cannot_be_is_said(bundle, name, more, said):
     with pytest.raises(BadInput, match=said):
         attributions(bundle, name, [TEXT], **more)
     assert attributions(bundle, "sequence", []) == []
+
+
+def test_what_reads_no_words_is_refused(tmp_path, zoo):
+    heard = load_trunk(tiny_whisper(tmp_path / "whisper"), dtype="fp32", device="cpu")
+    with pytest.raises(BadInput, match=r"branch 't': its trunk .* reads audio, and attributions are of words"):
+        attributions(Bundle(heard, {"t": make(heard, "sequence")}), "t", [TEXT])
+    decoder = load_trunk(zoo("bart"), stack="decoder", dtype="fp32", device="cpu")
+    with pytest.raises(BadInput, match="its decoder is read, and attributions need an encoder or a causal model"):
+        attributions(Bundle(decoder, {"t": make(decoder, "sequence", max_length=32)}), "t", [TEXT])
 
 
 def test_without_captum_its_extra_is_named(bundle, monkeypatch):

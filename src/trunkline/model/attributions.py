@@ -96,14 +96,16 @@ def attributions(
         steps: of the integral.
 
     Raises:
-        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk whose decoder is read, a
-            text of several windows where the branch reads all of these, and what `Bundle.predict` refuses.
+        BadInput: captum is not installed, no branch of that name, no such label or word, a trunk that reads audio or whose
+            decoder is read, a text of several windows where the branch reads all of these, and what `Bundle.predict` refuses.
     """
     method = _method()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise BadInput(f"steps: found {steps!r}, expected a whole number of at least 1")
     plan = bundle.only(name).plan
     (one,), (branch,) = plan.passes, plan.branches.values()
+    if one.trunk.reads != "text":
+        raise BadInput(f"branch {name!r}: its trunk {one.trunk.name} reads audio, and attributions are of words")
     if label is not None and label not in branch.task.labels:
         raise unknown_name("label", label, branch.task.labels, whole=True)
     if units is not None and (branch.task.answers.level != "unit" or len(units) != len(texts)):
