@@ -109,8 +109,12 @@ class Names(ast.NodeVisitor):
             owner = self.of(node.value)
             inner = typing.get_args(owner.kind) if isinstance(owner, Returned) else ()
             return _returned(inner[-1]) if inner else UNKNOWN
+        inner = self
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):  # its names are its own
+            own = [name.id for part in node.generators for name in ast.walk(part.target) if isinstance(name, ast.Name)]
+            inner = Names({**self.known, **dict.fromkeys(own, UNKNOWN)}, self.wrong)
         for part in ast.iter_child_nodes(node):
-            self.visit(part)
+            inner.visit(part)
         return UNKNOWN
 
     def _attribute(self, owner: Any, name: str) -> Any:
@@ -163,8 +167,9 @@ branch = load_branch("x")
 branch.tuned.tuner, branch.source.tuner, branch.task.labels, branch.task.label
 bundle = trunkline.Bundle.open("x")
 bundle.branches["a"].task.classes, bundle.branches["a"].tasks
+[task.unknown for task in []], [branch.unknown for task in []]
 ```
 `bundle.scores(texts)` and `bundle.score(texts)`, `branch.json`"""
     assert not_there(text) == [
-        "trunkline.no_such", "Branch.tuned", "Task.label", "Branch.tasks", "Bundle.scores",
+        "trunkline.no_such", "Branch.tuned", "Task.label", "Branch.tasks", "Branch.unknown", "Bundle.scores",
     ]  # fmt: skip
