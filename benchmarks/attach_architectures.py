@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bundletools import make  # noqa: E402
+from tiny_audio import AUDIO  # noqa: E402
 from tiny_zoo import MODELS  # noqa: E402
 from tiny_zoo import make as write  # noqa: E402
 
@@ -43,6 +44,10 @@ TABLES = (
     hf.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
 )
 CAUSAL = ("gpt2", "llama", "qwen2", "qwen3")
+AUDIO_HEADS = {
+    "whisper": (hf.WhisperForAudioClassification, hf.WhisperForConditionalGeneration),
+    "wav2vec2": (hf.Wav2Vec2ForSequenceClassification, hf.Wav2Vec2ForAudioFrameClassification, hf.Wav2Vec2ForCTC),
+}
 
 
 def heads_of(name: str) -> Iterator[type[hf.PreTrainedModel]]:
@@ -68,6 +73,19 @@ def checked(folder: Path, name: str, kind: type[hf.PreTrainedModel]) -> Check:
     return trunkline.attach(model, branches).check()
 
 
+def audio_rows(made: Path) -> Iterator[tuple[str, Check]]:
+    """The same of those that read audio; of wav2vec2 with each of its two norms."""
+    for name, write_audio in AUDIO.items():
+        folder = write_audio(made / name)
+        trunk = load_trunk(folder, dtype="fp32", device="cpu")
+        branches = {task: make(trunk, task) for task in ("sequence", "regression")}
+        for kind in AUDIO_HEADS[trunk.architecture]:
+            norm = getattr(trunk.model.config, "feat_extract_norm", None)
+            model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+            called = trunk.architecture if norm is None else f"{trunk.architecture}, {norm} norm"
+            yield called, trunkline.attach(model, branches).check()
+
+
 def rows() -> Iterator[tuple[str, Check]]:
     """Every architecture and class, checked."""
     names = [name for name in MODELS if name not in ("deberta-v2-conv", "albert-groups", "gpt2-left")]
@@ -77,6 +95,7 @@ def rows() -> Iterator[tuple[str, Check]]:
             folder = write(Path(made) / name, name)
             for kind in heads_of(name):
                 yield name, checked(folder, name, kind)
+        yield from audio_rows(Path(made))
 
 
 def table(found: list[tuple[str, Check]]) -> str:

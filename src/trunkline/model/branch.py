@@ -77,10 +77,11 @@ class Branch:
                 f"{self.trunk.weights[:12]}, found the {trunk.stack} of {trunk.name} with {found.weights[:12]}; "
                 "give the trunk it belongs to"
             )
+        tokenizer = "tokenizer" if trunk.reads == "text" else "feature extractor"
         if found.tokenizer != self.trunk.tokenizer:
             raise BadInput(
-                f"{where}: trained with a tokenizer of sha256 {self.trunk.tokenizer[:12]}, "
-                f"found {found.tokenizer[:12]} in {trunk.name}; give the tokenizer it belongs to"
+                f"{where}: trained with a {tokenizer} of sha256 {self.trunk.tokenizer[:12]}, "
+                f"found {found.tokenizer[:12]} in {trunk.name}; give the {tokenizer} it belongs to"
             )
         for what, trained, here in (
             ("config.json", self.trunk.config, found.config),

@@ -69,13 +69,15 @@ def of_audio(row: Architecture, config: PretrainedConfig, extractor: Any, folder
         BadInput: the feature extractor is not one of this architecture, or makes something else than the model is given.
     """
     assert row.front is not None
+    other = BadInput(f"{folder}: found a {type(extractor).__name__}, expected the feature extractor of a {row.model_type}")
     try:
         front = row.front(extractor, config)
     except BadInput as error:
         raise BadInput(f"{folder}: {error}") from None
-    except (AttributeError, TypeError, ValueError):  # of another architecture
-        expected = f"the feature extractor of a {row.model_type}"
-        raise BadInput(f"{folder}: found a {type(extractor).__name__}, expected {expected}") from None
+    except (AttributeError, TypeError, ValueError):
+        raise other from None
+    if front.key not in extractor.model_input_names:
+        raise other
     longest = row.positions(config)
     length = longest
     if length is None:
