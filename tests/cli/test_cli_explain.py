@@ -27,11 +27,14 @@ EXPLAINING = importlib.import_module("trunkline.explain.explaining")
 
 @pytest.fixture(scope="module")
 def page(trained, tmp_path_factory):
-    """The folder of a page about every branch of the run, and what `--json` printed; attributions have tests of their own."""
+    """The folder of a page about every branch of the run, and what `--json` printed.
+
+    Attributions have tests of their own, and pictures are made but not rendered, which takes most of the time.
+    """
     folder = tmp_path_factory.mktemp("explained") / "page"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ != "attributions"])
-        patch.setattr("trunkline.explain.writing.DPI", 40)
+        patch.setattr("trunkline.explain.writing._png", lambda picture: b"")
         patch.setattr("trunkline.explain.drawing.TEXTS", 1)
         return folder, json.loads(done("explain", trained, "--out", folder, "--seed", 3, "--json").stdout)
 

@@ -17,6 +17,8 @@ TITLE = "Every layer alone"
 def single_layers(subject: Subject) -> Section:
     """Scores of a branch that reads one layer, for each layer; the best is chosen on validation and reported on test."""
     task, branch = subject.task, subject.branch
+    if branch.source.trunk is not None:
+        return Section(TITLE, note=f"the method, {branch.method.name}, changes the trunk, whose layers these would read")
     if not subject.single_layers:
         return Section(TITLE, note="--single-layers (single_layers=True in Python) trains a branch for each layer alone")
     if subject.run is None:
