@@ -120,10 +120,12 @@ def explain(
         own = bundle.only([name for name, one in bundle.branches.items() if one.task.name in names])
         found |= _judged(own, table, columns, data is not None, noticed, count)
     pages: dict[str, Page] = {}
-    for name in (name for name in bundle.branches if name in found):
-        subject = _subject(bundle.only(name), name, found[name], split, seed, texts, train, noticed, publish)
-        pages[name] = _page(subject)
-    return _write(target, path, pages, bundle, findings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # which names characters of texts, where no font has them
+        for name in (name for name in bundle.branches if name in found):
+            subject = _subject(bundle.only(name), name, found[name], split, seed, texts, train, noticed, publish)
+            pages[name] = _page(subject)
+        return _write(target, path, pages, bundle, findings)
 
 
 def _place(branch: Any) -> Path:
