@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from bundletools import make
+from bundletools import TEXTS, make
 from clitools import done
 from safetensors.torch import load_file
 from synthetic import config, write_rows
@@ -300,23 +300,22 @@ def test_an_ensemble_of_means_is_one_and_the_largest_logits_are_refused(tiny_tru
 
 
 @pytest.mark.parametrize("way", ["mean", "max"])
-def test_contributions_to_the_logits_of_a_text_are_those_of_its_windows(tiny_trunk_dir, way):
+@pytest.mark.parametrize("method", ["routing", "adalayers"])
+def test_contributions_to_the_logits_of_a_text_are_those_of_its_windows(tiny_trunk_dir, method, way):
     trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
-    branch = make(trunk, "sequence", method="routing", max_length=12, long_texts=way)
-    text = "so good " * 20
-    cut, whole = contributions(Bundle(trunk, {"mood": branch}), "mood", ["so good", text])
+    branch, alike = (make(trunk, "sequence", method=method, max_length=12, long_texts=one) for one in (way, "first"))
+    text = TEXTS[1]  # 50 words, all different, so that no two windows have the same logits
     encoded = trunk.encode([text], max_length=12, windows=True)
-    assert whole.tokens == trunk.tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) and len(cut.tokens) == 4
-    parts, logits = [], []
-    for sequence in range(len(encoded.lengths)):
-        layout = Layout(torch.from_numpy(encoded.lengths[[sequence]]))
-        carry = read_alone(trunk, encoded, branch.module, sequence)
-        with torch.no_grad():
-            parts.append(branch.module.contributions(carry, layout).numpy())
-            logits.append(branch.module.finish(carry, layout)[0].numpy())
-    best = np.argmax(logits, 0)
-    expected = [own / len(parts) if way == "mean" else own * (best == i) for i, own in enumerate(parts)]
-    np.testing.assert_allclose(whole.values, np.concatenate(expected), rtol=1e-3, atol=1e-5)
+    windows = [trunk.tokenizer.decode(ids[1:-1]) for ids in np.split(encoded.ids, encoded.offsets[1:-1])]
+    short, whole = contributions(Bundle(trunk, {"mood": branch}), "mood", ["so good", text])
+    parts = contributions(Bundle(trunk, {"mood": alike}), "mood", ["so good", *windows])
+    assert len(windows) > 3 and whole.tokens == [token for part in parts[1:] for token in part.tokens]
+    with torch.no_grad():
+        best = torch.cat([alone(trunk, encoded, branch.module, i) for i in range(len(windows))]).argmax(0).numpy()
+    counts = [1 / len(windows) if way == "mean" else best == i for i in range(len(windows))]
+    expected = np.concatenate([part.values * count for part, count in zip(parts[1:], counts, strict=True)])
+    np.testing.assert_allclose(whole.values, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(short.values, parts[0].values, rtol=1e-3, atol=1e-5)
 
 
 def test_attributions_are_refused_for_a_text_of_several_windows(tiny_trunk_dir):
