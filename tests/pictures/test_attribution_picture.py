@@ -12,7 +12,7 @@ from trunkline.pictures.attributions import MOST_WORDS, attributions
 WORDS = ["so", "good", ",", "the", "film", "extraordinarily" * 2, "été", "w", "$x$", "awful"]
 
 
-@pytest.mark.parametrize("count", [1, 10, 130])
+@pytest.mark.parametrize("count", [1, 85])
 def test_words_are_in_boxes_that_do_not_meet(count):
     words, values = (WORDS * 20)[:count], np.random.default_rng(0).normal(size=count).tolist()
     figure = drawn(attributions("joy", words, values))

@@ -102,13 +102,13 @@ def test_the_file_has_every_row(found, tmp_path):
 @pytest.fixture(scope="module")
 def rows():
     drawn = random.Random(5)
-    return [row(drawn, least=2, most=4) for _ in range(48)]
+    return [row(drawn, least=2, most=4) for _ in range(30)]
 
 
 def test_a_fold_is_answered_without_its_own_labels(tiny_trunk_dir, tmp_path, rows, monkeypatch):
     """Whatever labels the rows of a fold have: what is said of them is the same, bit for bit. Of the others it is not."""
     monkeypatch.setattr(out_of_fold, "deal_folds", lambda keys, strata, folds, seed: np.arange(len(keys)) % folds)
-    validation = write_rows(tmp_path / "validation.jsonl", 20, seed=9)
+    validation = write_rows(tmp_path / "validation.jsonl", 8, seed=9)
     answers, said, events = [], [], []
     for name, turned in (("as-they-are", False), ("turned", True)):
         own = [
@@ -120,8 +120,8 @@ def test_a_fold_is_answered_without_its_own_labels(tiny_trunk_dir, tmp_path, row
         found = predict_out_of_fold(resolve(values), folds=2, say=said.append, publish=events.append)
         answers.append({one.task.name: one for one in found})
     one, other = (made["mood"].probabilities for made in answers)
-    assert one.shape == (48, 2) and np.allclose(one.sum(1), 1)
-    first = np.arange(48) % 2 == 0
+    assert one.shape == (30, 2) and np.allclose(one.sum(1), 1)
+    first = np.arange(30) % 2 == 0
     assert (one[first] == other[first]).all() and (one[~first] != other[~first]).any(axis=1).all()
     offsets = answers[0]["cities"].targets.offsets
     of_first = np.repeat(first, np.diff(offsets))
@@ -136,8 +136,8 @@ def test_all_rows_take_part_that_splits_would_be_drawn_from(tiny_trunk_dir, tmp_
     values = config(tiny_trunk_dir, written(tmp_path / "rows.jsonl", [*rows, rows[0]]), tasks=("mood",), epochs=1)
     values["data"] |= {"test": "25%"}
     [found] = predict_out_of_fold(resolve(values), folds=2)
-    assert len(found.corpus) == len(found.probabilities) == 49 and found.targets.present.all()
-    assert (found.probabilities[0] == found.probabilities[48]).all(), "equal texts are in one fold, so both are held out"
+    assert len(found.corpus) == len(found.probabilities) == 31 and found.targets.present.all()
+    assert (found.probabilities[0] == found.probabilities[30]).all(), "equal texts are in one fold, so both are held out"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from trunkline.pictures.figure import SMALL, Panel, headed, short, text_width, titles_width
 
 KIND = "attributions of words"
-MOST_WORDS = 120
+MOST_WORDS = 80
 WIDTH = 7.0  # inches of a line
 PAD, GAP, BOX, LINE = 0.07, 0.05, 0.22, 0.46  # inches: beside a word in its box, between boxes, heights of a box and of a line
 FOR, AGAINST = "#1f4e9c", "#c75b12"  # also told apart in grey: boxes of the second have a dashed border
