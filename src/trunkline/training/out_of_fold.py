@@ -93,7 +93,8 @@ def _of_stage(run: Run, stage: Stage, group: Prepared, folds: int, seeds: int, s
         seed = run.config.training.seed + turn
         fold_of = deal_folds(keys, strata, folds, seed)
         for fold in range(folds):
-            say(f"fold {fold + 1} of {folds}" + (f", seed {seed}" if seeds > 1 else ""))
+            which = f"{group.name}: " if len(run.groups) > 1 else ""
+            say(f"{which}fold {fold + 1} of {folds}" + (f", seed {seed}" if seeds > 1 else ""))
             trained, held = _divided(group, whole, keys, strata, fold_of == fold, seed)
             for name, shares in _trained(run.on([trained], seed), stage, held).items():
                 sums[name][_rows(whole.targets[name], np.flatnonzero(fold_of == fold))] += shares
