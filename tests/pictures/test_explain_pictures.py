@@ -58,7 +58,7 @@ def test_a_reliability_diagram_has_a_point_for_each_bin_and_bars_of_their_rows()
     found = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()}
     assert found["calibrated: error 0.075"] == ([0.45, 0.95], [0.3, 0.9]) and found["without"] == ([0.45], [0.3])
     assert [bar.get_height() for bar in axes.patches] == [0.25, 0.75]
-    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "share of texts"
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()][-1] == "share of texts"
     assert axes.get_xlabel() == "confidence (probability)" and axes.get_ylabel() == "share that is right"
 
 

@@ -24,7 +24,8 @@ from trunkline.pictures.figure import (
 GROUPED = 12  # labels up to which precision and recall are shown as well
 MOST = 100  # labels that are shown at most; of more, those with the lowest F1
 WORST = 40
-METRICS = {"precision": LIGHT, "recall": "#d0d0d0", "f1": BAR}
+METRICS = {"precision": LIGHT, "recall": "white", "f1": BAR}
+HATCHES = {"recall": "/////"}  # told apart from the others in grey, too
 
 
 def by_label(tasks: Mapping[str, Mapping[str, Any]], split: str) -> list[Panel]:
@@ -45,7 +46,7 @@ def _panel(task: str, split: str, rows: Mapping[str, Mapping[str, float]]) -> Pa
     grouped = len(labels) <= GROUPED
     size = LABEL if grouped else SMALL if len(labels) <= 40 else TINY
     names = [f"{short(label)}  {rows[label]['support']:,}" for label in labels]
-    height = max(2.5, (0.46 if grouped else 0.16 if size == SMALL else 0.115) * len(labels) + (1.0 if grouped else 0.75))
+    height = max(2.5, (0.46 if grouped else 0.16 if size == SMALL else 0.115) * len(labels) + (1.15 if grouped else 0.75))
     width = max(text_width(name, size) for name in names) + 0.2 + max(3.0, titles_width([task], kind))
     return Panel(_drawing(task, kind, rows, labels, names, size), width, height)
 
@@ -61,7 +62,10 @@ def _drawing(
         for number, metric in enumerate(shown):
             places = [i - 0.4 + thick * (number + 0.5) for i in range(len(labels))]
             values = [rows[label][metric] for label in labels]
-            bars = axes.barh(places, values, height=thick, color=METRICS[metric], label=metric.replace("f1", "F1"))
+            look: dict[str, Any] = {"color": METRICS[metric], "label": metric.replace("f1", "F1")}
+            if metric in HATCHES:
+                look |= {"hatch": HATCHES[metric], "edgecolor": "#707070", "linewidth": 0.4}
+            bars = axes.barh(places, values, height=thick, **look)
             axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=min(size, SMALL) - 0.5, padding=2)
         plain(axes)
         axes.set_yticks(range(len(labels)), names, fontsize=size, parse_math=False)
@@ -70,9 +74,9 @@ def _drawing(
         axes.set_xlim(0, 1.12)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         if grouped:
-            axes.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.32 / max(1.0, 0.46 * len(labels))), ncols=3)
-        else:
-            axes.set_xlabel("F1", fontsize=LABEL)
+            handles = axes.get_legend_handles_labels()
+            axes.figure.legend(*handles, fontsize=SMALL, loc="outside lower center", ncols=3, frameon=False)
+        axes.set_xlabel("score" if grouped else "F1", fontsize=LABEL)
         headed(axes, task, kind)
 
     return draw_on

@@ -39,11 +39,12 @@ def layers(tasks: Mapping[str, Mapping[str, Any]]) -> list[Panel]:
             for layer, label in zip(shown, axes.get_xticklabels(), strict=True):
                 label.set_color("black" if layer in reads else GREY)
             axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+            axes.set_ylabel("share", fontsize=LABEL)
             axes.set_xlabel("layer" if reads >= set(row) else "layer (grey: not read)", fontsize=LABEL)
             headed(axes, task, KIND)
 
         return draw_on
 
     span = numbers[-1] - numbers[0] + 1
-    width = max(span * (0.26 if wide else 0.12) + 0.7, 2.2, titles_width(weighed, KIND) + 0.6)
+    width = max(span * (0.26 if wide else 0.12) + 0.9, 2.4, titles_width(weighed, KIND) + 0.6)
     return [Panel(panel(task), width, 2.6) for task in weighed]

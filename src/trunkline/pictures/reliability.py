@@ -53,7 +53,7 @@ def _drawing(task: str, curves: Mapping[str, Sequence[Bin]], agrees: str, graded
         plain(axes)
         axes.set_xlabel("confidence (probability)", fontsize=LABEL)
         axes.set_ylabel(agrees, fontsize=LABEL)
-        axes.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
+        axes.figure.legend(fontsize=SMALL, loc="outside lower center", ncols=1, frameon=False)
         headed(axes, task, KIND)
 
     return draw_on

@@ -70,7 +70,7 @@ def _drawing(
         plain(axes)
         axes.set_xlabel("layer read alone (hatched: best on validation)", fontsize=LABEL)
         axes.set_ylabel(f"{metric} ({split})" + (f", from {bottom:g}" if bottom > 0 else ""), fontsize=LABEL)
-        axes.legend(handles=drawn, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+        axes.figure.legend(handles=drawn, fontsize=SMALL, loc="outside lower center", ncols=2, frameon=False)
         headed(axes, task, KIND)
 
     return draw_on
