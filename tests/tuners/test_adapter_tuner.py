@@ -26,8 +26,8 @@ from trunkline.tuners.tuned import private_copy
 VARIANTS = ("pfeiffer", "houlsby", "parallel")
 
 
-def test_every_architecture_has_its_places():
-    assert PLACES.keys() == ARCHITECTURES.keys()
+def test_every_architecture_that_reads_texts_has_its_places():
+    assert PLACES.keys() == {name for name, row in ARCHITECTURES.items() if row.front is None}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
