@@ -74,6 +74,16 @@ def test_a_feature_extractor_of_another_model_is_refused(folders, tmp_path, name
     assert "\n" not in str(refused.value) and str(tmp_path) in str(refused.value)
 
 
+def test_the_feature_extractor_may_be_part_of_a_processor(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["whisper"], tmp_path / "whisper"))
+    held = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()  # as newer versions of transformers save a processor
+    (folder / "processor_config.json").write_text(
+        json.dumps({"processor_class": "WhisperProcessor", "feature_extractor": held})
+    )
+    assert load(folder).fingerprint == load(folders["whisper"]).fingerprint
+
+
 def test_a_folder_without_a_feature_extractor_is_refused(folders, tmp_path):
     folder = Path(shutil.copytree(folders["whisper"], tmp_path / "whisper"))
     (folder / "preprocessor_config.json").unlink()
