@@ -17,7 +17,6 @@ from trunkline.data.splits import check_splits, draw_validation
 from trunkline.data.table import Table
 from trunkline.data.values.predictions import told_predictions
 from trunkline.errors import BadInput, shown
-from trunkline.inputs.audio import AudioProcessor
 from trunkline.inputs.cutting import Cut
 from trunkline.inputs.encoded import Encoded
 from trunkline.tasks import Targets, Task, kinds
@@ -25,6 +24,7 @@ from trunkline.tasks.base import TaskConfig
 from trunkline.tasks.labels import STRICT, Reading, may_name, refuse_unlabelled
 from trunkline.training.config import RunConfig
 from trunkline.training.demand import demand, machine_bytes
+from trunkline.training.inputs import longer_than, refuse_other_input
 from trunkline.training.sections import DataSection
 from trunkline.training.supervision import Supervision
 from trunkline.training.unlabelled import explained
@@ -281,23 +281,6 @@ def encode_splits(prepared: Prepared, trunk: Trunk, max_length: int) -> None:
                 f"as {windows:,} windows for {', '.join(joined)}"
             )
     refuse_untaught(prepared)
-
-
-def refuse_other_input(data: DataSection, trunk: Trunk) -> None:
-    """Raise BadInput where a data section does not have what the trunk reads."""
-    if trunk.reads == "audio" and data.audio is None:
-        found = f"none, and the trunk {trunk.name} reads audio"
-        raise BadInput(found=found, expected="the column with the names of audio files, instead of data.text", key="data.audio")
-    if trunk.reads == "text" and data.audio is not None:
-        found = f"{data.audio!r}, and the trunk {trunk.name} reads texts"
-        raise BadInput(found=found, expected="data.text, or a trunk that reads audio", key="data.audio")
-
-
-def longer_than(trunk: Trunk, max_length: int) -> str:
-    """How a sentence calls inputs that are longer than the maximum length."""
-    if isinstance(trunk.processor, AudioProcessor):
-        return f"clips are longer than {trunk.processor.seconds(max_length):.4g} s"
-    return f"texts are longer than {max_length} tokens"
 
 
 def _weigh(task: Task, prepared: Prepared) -> None:
