@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,8 @@ def test_clips_that_cannot_be_read_are_refused_in_a_sentence(tmp_path, waveform)
     soundfile.write(tmp_path / "cut.flac", sound, RATE)
     whole = (tmp_path / "cut.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    whole = (tmp_path / "rate.wav").read_bytes()
+    (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
     soundfile.write(tmp_path / "nan.wav", np.full(3000, np.nan, np.float32), RATE, subtype="FLOAT")
     os.mkfifo(tmp_path / "fifo.wav")
     said = {
@@ -138,6 +141,7 @@ def test_clips_that_cannot_be_read_are_refused_in_a_sentence(tmp_path, waveform)
         "short.wav": r"found 50 samples \(0.00313 s\), expected at least 105",
         "text.wav": "cannot be read as audio",
         "cut.flac": "expected a whole WAV or FLAC file",
+        "half.wav": f"found {len(whole) // 2} bytes, expected {len(whole)}, as its header says",
         "nan.wav": "NaN or infinite",
         "fifo.wav": "found a FIFO, expected a file",
         "missing.wav": "cannot be read",
@@ -150,6 +154,14 @@ def test_clips_that_cannot_be_read_are_refused_in_a_sentence(tmp_path, waveform)
         assert str(refused.value).startswith(str(path)) and "\n" not in str(refused.value)
     with pytest.raises(BadInput, match="clip 1: found a sample rate of 8000 Hz"):
         waveform.encode([{"array": sound, "sampling_rate": 8000}], [Cut(50)])
+
+
+def test_a_wav_file_from_a_pipe_is_read_to_its_end(tmp_path, waveform):
+    whole = bytearray(Path(wav(tmp_path / "a.wav", glide(0.1, 300, 400))).read_bytes())
+    [expected] = waveform.encode([str(tmp_path / "a.wav")], [Cut(50)])
+    whole[4:8] = whole[40:44] = b"\xff\xff\xff\xff"  # sizes that were not known when the header was written
+    (tmp_path / "piped.wav").write_bytes(whole)
+    assert waveform.encode([str(tmp_path / "piped.wav")], [Cut(50)])[0].digest() == expected.digest()
 
 
 def test_a_missing_library_names_its_extra(tmp_path, waveform, monkeypatch):

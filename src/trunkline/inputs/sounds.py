@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def read_samples(clip: Clip, rate: int, most: int | None = None, *, reader: str)
 def _of_file(clip: Clip, rate: int, most: int | None, reader: str) -> tuple[np.ndarray, int]:
     soundfile = _soundfile(clip.place)
     check_regular(clip.path)
+    _check_whole(clip)
     try:
         with soundfile.SoundFile(clip.path) as file:
             _check(clip.place, file.samplerate, file.channels, file.frames, rate, reader)
@@ -48,6 +50,19 @@ def _of_file(clip: Clip, rate: int, most: int | None, reader: str) -> tuple[np.n
     if len(samples) < wanted:
         raise BadInput(f"{clip.place}: ends after {len(samples)} of {count} samples; expected a whole WAV or FLAC file")
     return samples, count
+
+
+def _check_whole(clip: Clip) -> None:
+    """BadInput for a WAV file that is shorter than its header says, of which libsndfile reads what is there."""
+    try:
+        with open(clip.path, "rb") as file:
+            head, size = file.read(8), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise BadInput(f"{clip.place}: cannot be read ({error.strerror})") from None
+    told = int.from_bytes(head[4:], "little")
+    # What is written to a pipe has one of the other two, as its size is not known at first.
+    if head[:4] == b"RIFF" and told not in (0, 0xFFFFFFFF) and told + 8 > size:
+        raise BadInput(f"{clip.place}: found {size} bytes, expected {told + 8}, as its header says; is it cut off?")
 
 
 def _soundfile(place: str) -> Any:
