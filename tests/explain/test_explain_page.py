@@ -110,6 +110,8 @@ def test_long_tables_and_texts_are_cut_on_the_page_and_whole_in_their_files():
 def test_a_folder_is_new_or_empty_or_written_by_explain_before(tmp_path):
     assert folder_to_write(tmp_path / "new") == tmp_path / "new" and folder_to_write(tmp_path) == tmp_path
     (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="file is no folder that can be written into"):
+        folder_to_write(tmp_path / "file" / "below")
     with pytest.raises(BadInput, match="is a file"):
         folder_to_write(tmp_path / "file")
     with pytest.raises(BadInput, match="is not empty; expected a new or empty folder, or one that"):

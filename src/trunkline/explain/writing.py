@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,15 @@ class Page:
 
 
 def folder_to_write(path: Path) -> Path:
-    """Return `path` in full if all that lies there was written by an explanation before; BadInput otherwise."""
+    """Return `path` in full if it can be written, and all that lies there was written by an explanation before.
+
+    Raises:
+        BadInput: otherwise.
+    """
     full = path.expanduser().resolve()
+    parent = next(folder for folder in full.parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise BadInput(f"{path}: {parent} is no folder that can be written into; expected a place for a new folder")
     if full.exists() and not full.is_dir():
         raise BadInput(f"{path}: is a file; expected a new or empty folder")
     there = {str(file.relative_to(full)) for file in full.rglob("*") if not file.is_dir()} if full.exists() else set()
