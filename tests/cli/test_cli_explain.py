@@ -155,6 +155,9 @@ def test_data_that_is_given_and_the_same_folder_again(trained, only):
     assert shown.stdout.strip() == "out/index.html" and f"wrote {len(before) - 1} files" in shown.stderr
     assert "great film" not in shown.stderr
     assert {file.name: file.read_bytes() for file in Path("out").iterdir()} == before  # the same bytes
+    in_memory = {key: [row[key] for row in rows] for key in ("text", "mood")}
+    explain(branch, "memory", data=in_memory, device="cpu")
+    assert Path("memory/confusion.csv").read_bytes() == before["confusion.csv"]
     Path("out/mine.txt").write_text("mine")
     assert "holds 'mine.txt'" in fails(2, "explain", branch, "--data", "new.jsonl", "--out", "out")
 

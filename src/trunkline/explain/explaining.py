@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trunkline.data.memory import table_of
 from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed
@@ -59,7 +60,7 @@ def explain(
     branch: Any,
     out: str | Path,
     *,
-    data: str | None = None,
+    data: Any = None,
     texts: Sequence[str] | None = None,
     single_layers: bool = False,
     label_errors: bool = False,
@@ -79,7 +80,8 @@ def explain(
         branch: its directory, or that of a run, which stands for all of its branches: each gets a page, and a page leads to
             them. What `fit` returned stands for its run.
         out: the directory to write: new, empty, or written by `explain` before, which is replaced.
-        data: labelled rows; by default the test split of the branch's run.
+        data: labelled rows: what `trunkline evaluate` reads, or data in memory, such as a data frame; by default the test
+            split of the branch's run.
         texts: to be shown token by token; by default some of the rows are drawn.
         single_layers: train a branch for every single layer of the trunk, on the data of the run.
         label_errors: train branches that doubt the labels of the run's training rows.
@@ -142,12 +144,13 @@ def _place(branch: Any) -> Path:
 
 
 def _tables(
-    path: Path, folders: Sequence[Path], data: str | None, form: str | None, say: Callable[[str], None]
+    path: Path, folders: Sequence[Path], data: Any, form: str | None, say: Callable[[str], None]
 ) -> Iterator[tuple[list[str], Table]]:
     """The rows to judge on, with the tasks that are judged on them."""
     tasks = [task_of(folder) for folder in folders]
     if data is not None:
-        yield tasks, read_table(data, format=form)
+        named = isinstance(data, str | Path)
+        yield tasks, read_table(str(data), format=form) if named else table_of(data, "data")
         return
     place = folders[0].resolve()
     if place.parent.name != "branches":
