@@ -3,9 +3,8 @@
 5 % of the 16,000 training labels are replaced on purpose, by a seed, each by one of the five others, all equally likely; then
 `trunkline label-errors` ranks the rows with the settings of examples/emotion.yaml but for the epochs (five folds, trunk
 minilm). The ratio is the share of flipped rows among the top 5 %. Beside it stand, from the same probabilities: the ranking by
-normalised margin, and what the confident joint suspects (precision and recall). The other rows of the top 5 % are no mistakes
-for certain: Emotion's own labels come from hashtags. `--seeds` also averages the probabilities of several seeds. Not measured:
-time.
+normalised margin, and the suspected rows (precision and recall). The other rows of the top 5 % are no mistakes for certain:
+Emotion's own labels come from hashtags. `--seeds` also averages the probabilities of several seeds. Not measured: time.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy as np
 from common import finish, parser, result
 from shapes import shared_data
 
-from trunkline.tasks.label_quality import OneLabelQuality, confident_labels, self_confidence
+from trunkline.tasks.label_quality import OneLabelQuality, self_confidence, suspects
 from trunkline.training.config import resolve
 from trunkline.training.out_of_fold import OutOfFold, predict_out_of_fold
 
@@ -44,7 +43,7 @@ def flipped(rows: list[dict[str, Any]], share: float, seed: int) -> tuple[list[d
 
 
 def shares(found: OutOfFold, wrong: np.ndarray) -> dict[str, float]:
-    """Of each ranking, the share of flipped rows in its top 5 %; of the confident joint, its precision and recall."""
+    """Of each ranking, the share of flipped rows in its top 5 %; of the suspected rows, precision and recall."""
     assert found.targets.present.all()
     given, p = found.targets.values, found.probabilities
     top = int(wrong.sum())
@@ -52,8 +51,7 @@ def shares(found: OutOfFold, wrong: np.ndarray) -> dict[str, float]:
     own, others = self_confidence(p, given), p.copy()
     others[np.arange(len(given)), given] = -1
     by_margin = np.argsort(own - others.max(axis=1), kind="stable")
-    confident = confident_labels(p, given)
-    suspected = (confident >= 0) & (confident != given)
+    suspected = suspects(p, given)
     return {
         "self-confidence": float(wrong[by_confidence[:top]].mean()),
         "normalised margin": float(wrong[by_margin[:top]].mean()),

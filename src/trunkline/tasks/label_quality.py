@@ -3,9 +3,10 @@
 Northcutt, Jiang and Chuang 2021 (Journal of Artificial Intelligence Research 70, arXiv 1911.00068). Rows are ranked by their
 self-confidence, the probability of the given label, the lowest first. Which rows are suspected is told by the confident joint
 (eq. 1): t_j is the mean probability of label j over the rows that were given j, a row confidently belongs to the most probable
-of the labels whose probability reaches their t_j, and it is suspected where that is not the given one. Where a row has several
-answers (labels that may be there or not, tags of words), the one with the lowest self-confidence speaks for it, as in the
-authors' library cleanlab for tags.
+of the labels whose probability reaches their t_j, and it is suspected where that is not the given one, unless the given one is
+the most probable of all (as the authors' library cleanlab decides in find_label_issues with filter_by="confident_learning").
+Where a row has several answers (labels that may be there or not, tags of words), the one with the lowest self-confidence speaks
+for it, as in cleanlab for tags.
 
 A task kind names one of these classes as its `quality`; kinds without labels name none.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from trunkline.tasks.answers import Targets
 
-MARGIN = 1e-6  # by which a probability may miss its threshold, as in cleanlab: rounding, where all of a label's are equal
+MARGIN = 1e-6  # by which a probability may miss its threshold, or the largest one, as in cleanlab: equal ones may be rounded
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class OneLabelQuality(LabelQuality):
             [labels[label] for label in best],
             self_confidence(shares, given),
             self_confidence(shares, best),
-            _differs(confident_labels(shares, given), given),
+            suspects(shares, given),
         )
 
 
@@ -98,7 +99,7 @@ class LabelSetQuality(LabelQuality):
         for label in range(shares.shape[1]):
             two = np.stack([1 - shares[:, label], shares[:, label]], axis=1)
             own = given[:, label].astype(np.int64)
-            suspected |= _differs(confident_labels(two, own), own)
+            suspected |= suspects(two, own)
         suggested = np.where(quality < 0.5, ~given, given)
         return Judged(texts, _named(labels, given), _named(labels, suggested), lowest, 1 - lowest, suspected)
 
@@ -114,7 +115,7 @@ class TagQuality(LabelQuality):
         words = np.flatnonzero(targets.present)
         shares, given = probabilities[words].astype(np.float64), targets.values[words]
         quality, best = self_confidence(shares, given), shares.argmax(axis=1)
-        suspected = _differs(confident_labels(shares, given), given)
+        suspected = suspects(shares, given)
         text_of = np.searchsorted(targets.offsets, words, side="right") - 1
         order = np.lexsort((np.arange(len(words)), quality, text_of))
         texts, first = np.unique(text_of[order], return_index=True)
@@ -146,8 +147,12 @@ def confident_labels(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray
     return np.where(reached.any(axis=1), best, -1)
 
 
-def _differs(confident: np.ndarray, given: np.ndarray) -> np.ndarray:
-    return (confident >= 0) & (confident != given)
+def suspects(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Whether each row's given label is likely wrong, bool (R,): it confidently belongs to another one, and is not predicted
+    the one that it was given; arguments as of `self_confidence`."""
+    confident = confident_labels(probabilities, given)
+    predicted = probabilities.max(axis=1, initial=0.0) <= self_confidence(probabilities, given) + MARGIN
+    return (confident >= 0) & (confident != given) & ~predicted
 
 
 def _named(labels: Sequence[str], held: np.ndarray) -> list[list[str]]:

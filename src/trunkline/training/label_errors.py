@@ -46,7 +46,7 @@ class LabelErrors:
         rows: a mapping for each, with a value for every one of COLUMNS: `rank` counts from 1 within a task; `line` is that of
             the file `source`, from 1, and `row`, likewise, is there instead where it has no lines; `word`, `start`, `end` are
             of the word that a tag is given to; `given` and `suggested` are label names, lists where a text has any number;
-            `suspected` is true where the confident joint says that the label is wrong.
+            `suspected` is true where the confident joint says that the label is wrong, and another one is more probable.
         findings: a sentence for each task.
     """
 

@@ -41,6 +41,7 @@ def label_errors(subject: Subject) -> Section:
     note = (
         f"Each row is doubted by a branch that was trained on other rows ({FOLDS} folds, the same settings as this branch): "
         "given_confidence is the probability that it gives the row's own label. Suspected are rows that the confident joint "
-        f"(Northcutt et al. 2021) counts under another label. {' '.join(found.findings)}"
+        "(Northcutt et al. 2021) counts under another label and whose own is not the most probable one. "
+        f"{' '.join(found.findings)}"
     )
     return Section(TITLE, (), tables, note)
