@@ -230,6 +230,7 @@ def test_nested_attachments_and_threads_have_answers_of_their_own(zoo, trunk_of)
     assert not wrong
 
 
+@pytest.mark.filterwarnings("ignore:no pass:UserWarning")
 def test_one_attachment_is_for_one_block_at_a_time(zoo, trunk_of):
     attachment = trunkline.attach(users_model(zoo, "bert"), make(trunk_of("bert"), "sequence"))
     with pytest.raises(BadInput, match="no block yet"):
@@ -250,6 +251,21 @@ def test_what_the_answers_are_worth_is_said(zoo, trunk_of):
         "1 of 1 passes ran in training mode, in which dropout changes the states that branches read; model.eval() ends it",
         "3 of 4 texts have more tokens than the 5 that mood was trained to read; all of them were read",
     )
+
+
+def test_a_block_without_a_pass_says_so(zoo, trunk_of):
+    model, branch, inputs = users_model(zoo, "bart"), make(trunk_of("bart"), "sequence"), inputs_for("bart", TEXTS[:1])
+    said = pytest.warns(UserWarning, match="no pass of the model was read in the block; those of other threads")
+    with torch.no_grad(), said, trunkline.attach(model, branch) as taps:
+        thread = threading.Thread(target=model, kwargs=inputs)
+        thread.start()
+        thread.join()
+        assert not taps.findings  # one may come yet
+    assert taps[branch.task.name] == [] and len(taps.findings) == 1
+    both = {"a": branch, "b": make(trunk_of("bart", "decoder"), "sequence")}
+    with torch.no_grad(), pytest.warns(UserWarning, match="no pass of the decoder"), trunkline.attach(model, both) as taps:
+        model.get_encoder()(**inputs)
+    assert len(taps.findings) == 1
 
 
 def test_gradients_of_the_model_are_what_they_are_without(zoo, trunk_of):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -168,14 +169,41 @@ def test_autocast_is_another_precision(zoo, mood):
         taps[mood.task.name]
 
 
-def test_a_compiled_model_is_refused(zoo, mood):
+def _with_compiled_forward(module):
+    module.forward = torch.compile(module.forward, backend="eager")  # as guides to generating have it
+    return module
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda model: model.bert.encoder.layer[1].compile(backend="eager"),
+        lambda model: torch.compile(model, backend="eager"),
+        _with_compiled_forward,
+        lambda model: _with_compiled_forward(model.bert.encoder.layer[1]),
+        lambda model: setattr(_with_compiled_forward(model), "forward", functools.partial(model.forward)),
+    ],
+    ids=["layer", "whole", "forward", "forward of a layer", "forward in a wrapper"],
+)
+def test_a_compiled_model_is_refused(zoo, mood, compiled):
     model = users_model(zoo, "bert")
-    model.bert.encoder.layer[1].compile(backend="eager")
+    attachment, made = trunkline.attach(model, mood), compiled(model)
+    model = model if made is None else made
     with pytest.raises(BadInput, match=r"compiled by torch\.compile"):
         trunkline.attach(model, mood)
-    whole = torch.compile(users_model(zoo, "bert"), backend="eager")
-    with pytest.raises(BadInput, match=r"compiled by torch\.compile"):
-        trunkline.attach(whole, mood)
+    if model is attachment.model:
+        with pytest.raises(BadInput, match=r"compiled by torch\.compile"), attachment:
+            pass
+
+
+def test_virtual_tokens_of_peft_are_refused(zoo, trunk_of):
+    import peft
+
+    model, branch = users_model(zoo, "gpt2"), make(trunk_of("gpt2"), "sequence")
+    for kind in (peft.PromptTuningConfig, peft.PrefixTuningConfig):
+        tuned = peft.get_peft_model(model, kind(task_type="CAUSAL_LM", num_virtual_tokens=3))
+        with pytest.raises(BadInput, match="PeftModelForCausalLM puts virtual tokens before each text"):
+            trunkline.attach(tuned, branch)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_it_sees_states_that_are_others(zoo, trunk_of, monkeypatch):
     assert not found.passed and found.outputs and found.states == {"encoder": False}
 
 
+@pytest.mark.filterwarnings("ignore:no pass:UserWarning")
 def test_where_it_cannot_be_made(zoo, trunk_of):
     model = users_model(zoo, "bert")
     attachment = trunkline.attach(model, make(trunk_of("bert"), "sequence"))

@@ -11,7 +11,7 @@ from torch import nn
 from trunkline.errors import BadInput
 from trunkline.model.arguments import texts_of
 from trunkline.model.attached.attachment import Attachment
-from trunkline.model.attached.given import loaded_branches, refuse_compiled
+from trunkline.model.attached.given import loaded_branches, refuse_compiled, refuse_prompts
 from trunkline.model.attached.matching import Trunked, check_precision, check_tokenizer, check_weights
 from trunkline.model.attached.steps import Step
 from trunkline.model.decision import checked_confidence
@@ -66,11 +66,12 @@ def attach(
             on sample texts whose result is in `findings`.
 
     Warns:
-        UserWarning: each of `findings`, where branches answer from another precision.
+        UserWarning: each of `findings`: here, where branches answer from another precision; the others at the end of the block.
 
     Raises:
-        BadInput: what is no model or no branch; a model of an unknown architecture, compiled, of another width, with other
-            weights or settings, or in another precision; another tokenizer; branches that change their trunk.
+        BadInput: what is no model or no branch; a model of an unknown architecture, compiled, with virtual tokens of peft,
+            of another width, with other weights or settings, or in another precision; another tokenizer; branches that change
+            their trunk.
     """
     of_pipeline = None
     if not isinstance(model, nn.Module) and isinstance(getattr(model, "model", None), nn.Module):
@@ -78,6 +79,7 @@ def attach(
     if not isinstance(model, nn.Module):
         raise BadInput(f"model: found {type(model).__name__}, expected a transformers model or pipeline")
     refuse_compiled(model)
+    refuse_prompts(model)
     found = loaded_branches([branches, *more] if more else branches)
     least = checked_confidence(min_confidence, (branch.task for branch in found.values()))
     if texts is not None:

@@ -25,7 +25,7 @@ from trunkline.model.attached.calls import Call
 from trunkline.model.attached.checks import Check, check
 from trunkline.model.attached.clips import read_clips
 from trunkline.model.attached.follower import Ends, StackFollower
-from trunkline.model.attached.given import refuse_compiled
+from trunkline.model.attached.given import refuse_compiled, refuse_prompts
 from trunkline.model.attached.matching import Trunked
 from trunkline.model.attached.seen import Riders, Seen
 from trunkline.model.attached.steps import Step
@@ -74,6 +74,7 @@ class Attachment(Mapping[str, list[Any]]):
             if self._block is not None:
                 raise BadInput("attach: this attachment is in use; expected another one for another block or thread")
             refuse_compiled(self.model)
+            refuse_prompts(self.model)
             self._block, self._steps, self.result = ExitStack(), 0, None
             self._followers = {stack: self._follower(stack) for stack in self._stacks}
         for stack, trunked in self._stacks.items():
@@ -143,6 +144,12 @@ class Attachment(Mapping[str, list[Any]]):
         """What there is to say about the answers, a sentence each."""
         said = list(self._said)
         for stack, follower in self._followers.items():
+            if self._block is None and not follower.passes and follower.trouble is None:
+                which = f"the {stack}" if len(self._followers) > 1 else "the model"
+                said.append(
+                    f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those that "
+                    "failed, and those that are compiled, traced or exported are not"
+                )
             if follower.in_training:
                 said.append(
                     f"{follower.in_training} of {max(follower.passes, follower.in_training)} passes ran in training mode, "

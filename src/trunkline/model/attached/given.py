@@ -19,12 +19,31 @@ from trunkline.tuners import Tuner
 
 
 def refuse_compiled(model: nn.Module) -> None:
-    """BadInput if torch.compile has compiled the model or a part of it."""
+    """BadInput if torch.compile has compiled the model, a part of it, or the `forward` of one of these."""
     for module in model.modules():
-        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None or _is_compiled(module.forward):
             raise BadInput(
                 f"{type(model).__name__} was compiled by torch.compile: reading its layers would divide what was compiled and "
                 "change its rounding; expected the model as it is before that"
+            )
+
+
+def _is_compiled(function: Any) -> bool:
+    """Whether torch.compile has made a function, perhaps within a wrapper (a method, a partial, what functools.wraps makes)."""
+    while function is not None:
+        if hasattr(function, "_torchdynamo_orig_callable") and not hasattr(function, "_torchdynamo_disable"):
+            return True
+        function = getattr(function, "func", None) or getattr(function, "__wrapped__", None)
+    return False
+
+
+def refuse_prompts(model: nn.Module) -> None:
+    """BadInput if a wrapper of peft puts tokens of its own before every text."""
+    for module in model.modules():
+        if getattr(getattr(module, "active_peft_config", None), "is_prompt_learning", False):
+            raise BadInput(
+                f"{type(module).__name__} puts virtual tokens before each text (prompt learning), which branches would read as "
+                "part of it; expected the model without them"
             )
 
 
