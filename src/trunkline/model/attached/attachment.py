@@ -147,8 +147,8 @@ class Attachment(Mapping[str, list[Any]]):
             if self._block is None and not follower.passes and follower.trouble is None:
                 which = f"the {stack}" if len(self._followers) > 1 else "the model"
                 said.append(
-                    f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those that "
-                    "failed, and those that are compiled, traced or exported are not"
+                    f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those "
+                    "that failed, and those that are compiled, traced or exported are not"
                 )
             if follower.in_training:
                 said.append(
