@@ -75,19 +75,26 @@ def test_whisper_transcribes_as_before_and_branches_answer_as_bundles_do(audio, 
     assert taps.texts == [None] * len(CLIPS) and taps.findings == ()
 
 
-def test_finding_the_language_is_no_pass_of_its_own(audio, monkeypatch):
+def test_a_clip_is_counted_once_in_a_generation_and_as_often_as_it_is_given(audio, monkeypatch):
+    """Finding the language is a pass over the same clips, and so is decoding a window again; a clip given again is not."""
     model, extractor, bundle = audio("whisper")
     languages = {"is_multilingual": True, "lang_to_id": {"<|en|>": 5, "<|de|>": 6}, "task_to_id": {"transcribe": 7}}
     for key, value in languages.items():
         monkeypatch.setattr(model.generation_config, key, value, raising=False)
-    inputs = extractor(CLIPS[:2], sampling_rate=RATE, return_tensors="pt")
+    given = [CLIPS[:2], CLIPS[:2], CLIPS[1:2], [CLIPS[0], CLIPS[0]], [np.zeros(4000, np.float32)], [np.zeros(6000, np.float32)]]
+    batches = [extractor(clips, sampling_rate=RATE, return_tensors="pt") for clips in given]
     passes = []
-    model.model.encoder.register_forward_hook(lambda *_: passes.append(1))
+    handle = model.model.encoder.register_forward_hook(lambda *_: passes.append(1))
+    badly = {"temperature": (0.0, 0.5), "logprob_threshold": 0.0}  # no window is decoded well enough
     with trunkline.attach(model, bundle) as taps:
-        model.generate(**inputs, max_new_tokens=4)
-        model(**extractor(CLIPS[2:3], sampling_rate=RATE, return_tensors="pt"), decoder_input_ids=torch.tensor([[3]]))
-    assert len(passes) > 2  # one of them to find the language
-    same(taps, bundle.predict(CLIPS[:3]))
+        for number, inputs in enumerate(batches):
+            model.generate(**inputs, max_new_tokens=3, **(badly if number % 2 else {}))
+        expected = len(passes)
+        for _ in range(2):
+            model(**batches[2], decoder_input_ids=torch.tensor([[3]]))
+    handle.remove()
+    assert expected == 3 * 2 + 3 * 3  # one each to find the language
+    same(taps, bundle.predict([clip for clips in [*given, given[2], given[2]] for clip in clips]))
 
 
 @pytest.mark.parametrize("together", [False, True])

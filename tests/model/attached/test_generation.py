@@ -110,22 +110,43 @@ def test_rows_that_cannot_be_told_from_each_other_are_refused(zoo, branches, mon
 
 
 def test_what_ends_a_text_and_stands_behind_it_is_not_read(zoo, trunk_of, branches):
-    """So the answer to a text does not depend on how long the others become."""
+    """So the answer to a text does not depend on how long the others become, whatever ends it and whatever pads it."""
     name, own = "gpt2-left", branches("gpt2-left")
     model, inputs = users_model(zoo, name), inputs_for(name, TEXTS[:3])
-    plain = model.generate(**inputs, **{**SETTINGS, "max_new_tokens": 6})[:, -6:]
-    ending = int(plain[0, 2])  # what the first text gets third ends it
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = ending, 0
-    with trunkline.attach(model, own) as taps:
-        sequences = model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    assert same_logits(taps, trunk_of(name), own, 3)
-    generated = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-    for row, ids in enumerate(taps.tokens):
-        prompt = int(inputs["attention_mask"][row].sum())
-        new = generated[row]
-        kept = new[: new.index(ending)] if ending in new else new[:-1]
-        assert ids[prompt:].tolist() == kept
-    assert len(taps.tokens[0]) < int(inputs["attention_mask"][0].sum()) + 5
+    width = inputs["input_ids"].shape[1]
+    ending = int(model.generate(**inputs, **SETTINGS)[0, width + 2])  # what the first text gets third ends it
+    configured = users_model(zoo, name)
+    configured.generation_config.eos_token_id, configured.generation_config.pad_token_id = ending, 0
+
+    def third(ids, scores, **_):  # not of all rows: a row that ends in the same step ends by itself too
+        return (ids[:, -1] == ending) & (ids.shape[1] == width + 3)
+
+    for which, settings in {
+        "the model's end": (configured, {}),
+        "an end and padding that are arguments": (model, {"eos_token_id": ending, "pad_token_id": 7}),
+        "a criterion, without any end": (model, {"stopping_criteria": [third], "eos_token_id": None}),
+        "a criterion, and padding": (model, {"stopping_criteria": [third], "eos_token_id": 3, "pad_token_id": 7}),
+    }.items():
+        user, settings = settings[0], {"max_new_tokens": 6, "do_sample": False, **settings[1]}
+        with trunkline.attach(user, own) as taps:
+            user.generate(**inputs, **settings)
+        assert same_logits(taps, trunk_of(name), own, 3), which
+        for row, ids in enumerate(taps.tokens):
+            alone = user.generate(**{key: value[row : row + 1] for key, value in inputs.items()}, **settings)
+            padding = width - int(inputs["attention_mask"][row].sum())
+            assert ids.tolist() == alone[0, padding:-1].tolist(), which
+        assert len(taps.tokens[0]) < int(inputs["attention_mask"][0].sum()) + 5
+
+
+def test_in_a_loop_of_ones_own_the_models_end_and_padding_count(zoo, trunk_of, branches):
+    own, model = branches("gpt2-left"), users_model(zoo, "gpt2-left")
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = 9, 0
+    rows = torch.tensor([[5, 6, 9, 0], [5, 6, 7, 8]])
+    cache = hf.DynamicCache(config=model.config)
+    with torch.no_grad(), trunkline.attach(model, own) as taps:
+        for column in rows.T[:, :, None]:
+            model(column, past_key_values=cache)
+    assert [ids.tolist() for ids in taps.tokens] == [[5, 6], [5, 6, 7, 8]]
 
 
 def test_a_generation_that_is_continued_is_the_same_text(zoo, trunk_of, branches):

@@ -23,7 +23,7 @@ from trunkline.model.apply import frozen_group
 from trunkline.model.attached.answers import answers_of
 from trunkline.model.attached.calls import Call
 from trunkline.model.attached.checks import Check, check
-from trunkline.model.attached.clips import read_clips
+from trunkline.model.attached.clips import Repeats, read_clips
 from trunkline.model.attached.follower import Ends, StackFollower
 from trunkline.model.attached.given import refuse_compiled, refuse_prompts
 from trunkline.model.attached.matching import Trunked
@@ -210,8 +210,10 @@ class Attachment(Mapping[str, list[Any]]):
         trunked = self._stacks[stack]
         told = None if self._callback is None else self._tell(stack)
         read = Call.read if trunked.row.front is None else partial(read_clips, config=trunked.config)
-        riders, taps = self._riders[stack], trunked.taps
-        return StackFollower(riders, self._ends, trunked.precision, taps, caches=trunked.caches, read=read, told=told)
+        repeats = None if trunked.row.front is None else Repeats(model_within(self.model))
+        riders, taps, caches = self._riders[stack], trunked.taps, trunked.caches
+        ends, precision = self._ends, trunked.precision
+        return StackFollower(riders, ends, precision, taps, caches=caches, read=read, repeats=repeats, told=told)
 
     def _tell(self, stack: str) -> Callable[[Seen, int, int], None]:
         branches = self._of(stack)

@@ -21,8 +21,7 @@ class Call:
         real (Tensor): bool (B, t), false where padding is.
         past (int): tokens of each text that earlier calls have put into the cache, padding included.
         cache (Any | None): the cache that the call was given.
-        clips (tuple[bytes, ...]): of audio, a digest of each clip where passes may be repeated: Whisper's generate finds the
-            language in a pass of its own, and runs again what it did badly.
+        clips (tuple[bytes, ...]): of audio, a digest of each clip where passes may be repeated (`clips.Repeats`).
         spoiled (int): of audio, clips whose padding changes their states, as the model has no mask for it.
     """
 

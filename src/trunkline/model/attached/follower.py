@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.attached.calls import Call, cache_of, length_of
+from trunkline.model.attached.clips import Repeats
+from trunkline.model.attached.generating import unfinished
 from trunkline.model.attached.seen import Reading, Riders, Seen
 from trunkline.trunk.architectures import Taps
 
@@ -128,6 +130,7 @@ class StackFollower:
         taps: of the stack.
         caches: whether a pass may fill a cache without being given one.
         read: from the arguments of the module that is given the token ids to what they say.
+        repeats: which passes over clips are not counted again.
         told: called after each pass, if given.
 
     Attributes:
@@ -147,15 +150,15 @@ class StackFollower:
         *,
         caches: bool,
         read: Callable[[Mapping[str, Any]], Call] = Call.read,
+        repeats: Repeats | None = None,
         told: Told | None = None,
     ) -> None:
         self.riders, self.ends, self.precision, self.entry, self.told = riders, ends, precision, taps.entry, told
         self.blocks = len(taps.blocks)
-        self.read = read
+        self.read, self._repeats = read, repeats
         self.seen: list[Seen] = []
         self.trouble: TrunklineError | None = None
         self.in_training = self.passes = self.spoiled = 0
-        self._clips: frozenset[bytes] = frozenset()  # of the last pass
         self._open: list[Generation] = []
         self._caches = caches
         self._call: Call | None = None
@@ -190,6 +193,8 @@ class StackFollower:
         for one in self._open:
             self._guarded(one.seen.settle)
         self._open = []
+        if self._repeats is not None:
+            self._repeats.forget()
 
     def verify(self) -> None:
         """Note as trouble if the model ran passes that could not be heard."""
@@ -198,9 +203,8 @@ class StackFollower:
 
     def _begin(self, arguments: Mapping[str, Any]) -> None:
         call = self.read(arguments)
-        if call.clips and self._clips.issuperset(call.clips):  # the same ones again
+        if call.clips and self._repeats is not None and self._repeats.again(call.clips):
             return
-        self._clips = frozenset(call.clips)
         self.spoiled += call.spoiled
         device = call.real.device.type
         if torch.is_autocast_enabled(device):
@@ -248,7 +252,13 @@ class StackFollower:
         return call.real & torch.from_numpy(~behind).to(call.real.device)
 
     def _unfinished(self, continued: Generation, call: Call) -> Tensor:
-        """Which of the new tokens are read: not what ends a text, nor what stands behind its end."""
+        """Which of the new tokens are read: not what ends a text, nor what stands behind its end.
+
+        Of rows that end one by one, `generate` knows which have; a program that runs the passes itself does not say.
+        """
+        if (still := unfinished(self.entry, len(call.real))) is not None:
+            continued.ended = ~still.cpu().numpy()
+            return call.real & still.to(call.real.device)[:, None]
         if call.ids is None or call.ids.shape[1] != 1 or not self.ends.end:
             return call.real
         ids = call.ids[:, 0].cpu().numpy()
