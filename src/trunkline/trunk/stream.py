@@ -4,9 +4,8 @@ Forward hooks on the blocks (`architectures.find_taps`) give each state (B, T, K
 rising layer order. `run_layers` owns the pass and ends it right after the deepest wanted layer; `read_layers` and `following`
 listen to passes that a user's own code runs and leave them as they are.
 
-The hooks are put on a model once and stay: torch reads a module's hooks while it runs, so that adding or removing one
-disturbs the passes of other threads. They find who listens in a context variable, and do nothing where nobody does. What
-torch.compile makes of a model never has them: it would be divided at each, and round otherwise.
+Threads share the hooks of a model (hooks.py), which find who listens in a context variable, and do nothing where nobody does.
+What torch.compile makes of a model never has them: it would be divided at each, and round otherwise.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import BadInput
 from trunkline.trunk.architectures import StackName, Taps, find_taps
+from trunkline.trunk.hooks import Hooks, hooked, put, put_last
 
 Receive = Callable[[int, Tensor], None]
 """receive(layer, state): the layer's number and its state (B, T, K) as the model made it. It must not write into the state."""
@@ -102,7 +102,9 @@ def read_layers(model: nn.Module, layers: Collection[int], receive: Receive, *, 
     threads are not listened to, so that every thread can read one shared model, also while others run it. Passes that
     `receive` itself runs through the model are not listened to either, nor are those that torch.compile has compiled.
 
-    The first time, hooks are put on the model's modules. They stay, and do nothing outside such a block.
+    Hooks are on the model's modules until the last such block of any thread ends. A state is what the next layer is given:
+    hooks of others that change what a layer returns count, whenever they were added. Passes that are traced or exported are
+    not listened to.
 
     Args:
         model (nn.Module): a transformers model of a known architecture, bare, with any head, or within a wrapper.
@@ -181,6 +183,8 @@ class _Listener:
         if self.depth == 1:
             self.embedded = False
             self.runs.clear()
+            if not self.stop:
+                put_last(self.taps, HOOKS)
             if self.follower is not None:
                 called, self.called = self.called, {}
                 self.follower.began(called)
@@ -213,18 +217,22 @@ _LISTENERS: ContextVar[tuple[_Listener, ...]] = ContextVar("trunkline_listeners"
 @contextmanager
 def _listening(listener: _Listener) -> Iterator[None]:
     """Within the block, the hooks of the listener's model find it."""
-    put_hooks(listener.taps)
-    _LISTENERS.set((*_LISTENERS.get(), listener))
-    try:
-        yield
-    finally:
-        _LISTENERS.set(tuple(other for other in _LISTENERS.get() if other is not listener))
+    with hooked(listener.taps, HOOKS):
+        _LISTENERS.set((*_LISTENERS.get(), listener))
+        try:
+            yield
+        finally:
+            _LISTENERS.set(tuple(other for other in _LISTENERS.get() if other is not listener))
 
 
 def _ours() -> list[_Listener]:
     if torch.compiler.is_dynamo_compiling():  # it cannot follow a context variable, and would divide the graph here
         return []
-    return [listener for listener in _LISTENERS.get() if listener.thread == threading.get_ident()]
+    ours = [listener for listener in _LISTENERS.get() if listener.thread == threading.get_ident()]
+    if ours and (torch.jit.is_tracing() or torch.compiler.is_compiling()):  # type: ignore[attr-defined]
+        # What readers compute would become a part of the user's graph. Graphs of our own are traced by `run_layers`.
+        return [listener for listener in ours if listener.stop]
+    return ours
 
 
 # Functions of the module, not of a listener or a model: a copy of a model takes them along as they are.
@@ -270,29 +278,9 @@ def _after(module: nn.Module, args: Any, output: Any) -> None:
         listener.after(module, output)
 
 
-_PUT = "_trunkline_hooks"  # attribute of a module: which of the hooks above it has; copied with them
-_PUTTING = threading.Lock()
+HOOKS = Hooks(call=_called, begin=_begin, end=_end, first=_before_first, after=_after)
 
 
 def put_hooks(taps: Taps) -> None:
-    """Put the hooks on a model, unless it has them."""
-    # What is called first has its hook first: where the root is given the token ids itself, it is told of them as it begins.
-    places = (
-        (taps.entry, "call"), (taps.root, "pass"), (taps.first, "first"), *((module, "after") for module in taps.states),
-    )  # fmt: skip
-    if all(name in module.__dict__.get(_PUT, ()) for module, name in places):
-        return
-    with _PUTTING:
-        for module, name in places:
-            if name in (put := module.__dict__.get(_PUT, ())):
-                continue
-            if name == "call":
-                module.register_forward_pre_hook(_called, with_kwargs=True)
-            elif name == "pass":
-                module.register_forward_hook(_end, always_call=True)
-                module.register_forward_pre_hook(_begin)
-            elif name == "first":
-                module.register_forward_pre_hook(_before_first, with_kwargs=True)
-            else:
-                module.register_forward_hook(_after)
-            module.__dict__[_PUT] = (*put, name)
+    """Put the hooks on a model of Trunkline's own, for good, before any thread runs it."""
+    put(taps, HOOKS)
