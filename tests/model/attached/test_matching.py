@@ -129,6 +129,10 @@ def test_another_precision_is_refused_or_checked(zoo, trunk_of, mood):
     with torch.no_grad(), attachment as taps:
         model(**inputs_for("bert"))
     assert len(taps["mood"]) == 4 and len(taps.findings) == 1
+    model.float()
+    with pytest.raises(BadInput, match="found the model in fp32, and it was in bf16 when branches were attached"), attachment:
+        pass
+    model.bfloat16()
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.bias += 1
     with pytest.raises(BadInput, match="the model has others"):
@@ -217,6 +221,8 @@ def test_what_is_no_branch_is_refused(zoo, given, said):
 
 
 def test_what_is_no_model_is_refused(mood):
+    with pytest.raises(BadInput, match="found weights on the meta device, so not in memory"):
+        trunkline.attach(build("bert").to("meta"), mood)
     with pytest.raises(BadInput, match="model: found str, expected a transformers model or pipeline"):
         trunkline.attach("bert", mood)
     with pytest.raises(BadInput, match="unknown architecture"):

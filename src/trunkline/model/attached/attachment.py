@@ -75,6 +75,8 @@ class Attachment(Mapping[str, list[Any]]):
                 raise BadInput("attach: this attachment is in use; expected another one for another block or thread")
             refuse_compiled(self.model)
             refuse_prompts(self.model)
+            for trunked in self._stacks.values():
+                trunked.check_unmoved()
             self._block, self._steps, self.result = ExitStack(), 0, None
             self._followers = {stack: self._follower(stack) for stack in self._stacks}
         for stack, trunked in self._stacks.items():

@@ -41,6 +41,7 @@ class Trunked:
         tensors: the weights under the names that a trunk has for them; empty where these are not the model's.
         device: where its first block is.
         precision: fp32, bf16, fp16, or "mixed" where weights differ.
+        placed: the precisions and devices of all weights of the module that is given the input.
     """
 
     taps: Taps
@@ -51,19 +52,35 @@ class Trunked:
     tensors: Mapping[str, Tensor]
     device: torch.device
     precision: str
+    placed: frozenset[tuple[torch.dtype, torch.device]]
 
     @classmethod
     def of(cls, model: nn.Module, stack: StackName) -> Trunked:
-        """BadInput: an unknown architecture, or no such stack."""
+        """BadInput: an unknown architecture, no such stack, or weights that are not in memory."""
         taps = find_taps(model, stack)
+        placed = _placed(taps)
+        if any(device.type == "meta" for _, device in placed):
+            raise BadInput(
+                f"{type(model).__name__}: found weights on the meta device, so not in memory (never loaded, or offloaded by "
+                "accelerate); expected a model with all of them in memory"
+            )
         inner = model_within(model)
         row = ARCHITECTURES[inner.config.model_type]
         settings, tensors = _weights_of(inner, row, stack)
-        kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-        names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-        precision = names.get(next(iter(kinds)), "mixed") if len(kinds) == 1 else "mixed"
+        precision = _precision({tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()})
         device = next(taps.first.parameters()).device
-        return cls(taps, row, stack, inner.config, settings, tensors, device, precision)
+        return cls(taps, row, stack, inner.config, settings, tensors, device, precision, placed)
+
+    def check_unmoved(self) -> None:
+        """BadInput if the model was put in another precision or on another device since."""
+        if (now := _placed(self.taps)) != self.placed:
+            was, found = (_precision(dtype for dtype, _ in place) for place in (self.placed, now))
+            if was == found:
+                was, found = (", ".join(sorted({str(device) for _, device in place})) for place in (self.placed, now))
+            raise BadInput(
+                f"attach: found the model in {found}, and it was in {was} when branches were attached; expected attach to be "
+                "called after the model was moved"
+            )
 
     @property
     def caches(self) -> bool:
@@ -79,6 +96,16 @@ class Trunked:
         likely = getattr(self.config, "dtype", None)
         for dtype in dict.fromkeys((likely, *STORED) if isinstance(likely, torch.dtype) else STORED):
             yield digest_of_tensors(self.tensors, dtype)
+
+
+def _placed(taps: Taps) -> frozenset[tuple[torch.dtype, torch.device]]:
+    return frozenset((one.dtype, one.device) for one in taps.entry.parameters() if one.is_floating_point())
+
+
+def _precision(dtypes: Iterable[torch.dtype]) -> str:
+    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    kinds = set(dtypes)
+    return names.get(kinds.pop(), "mixed") if len(kinds) == 1 else "mixed"
 
 
 def _weights_of(inner: PreTrainedModel, row: Architecture, stack: StackName) -> tuple[PretrainedConfig, dict[str, Tensor]]:
