@@ -126,7 +126,7 @@ LINE = st.one_of(
 )
 def test_a_run_that_was_stopped_anywhere_is_resumed(bundle, tmp_path, monkeypatch, stopping, lines, name, steps):
     """With predictions that take no time; those of a trunk are in the other tests."""
-    monkeypatch.setattr(Bundle, "predict_written", lambda self, texts, pairs, units: [made_up(text) for text in texts])
+    monkeypatch.setattr(Bundle, "predict_written", lambda self, texts, pairs, units, cut: [made_up(text) for text in texts])
     folder, chunks = tmp_path / str(next(NUMBER)), -(-(len(lines) + 1) // 3)
     folder.mkdir()
     source = write_lines(folder / "in.jsonl", [{"text": "so good", "n": 3}, *lines])
