@@ -193,7 +193,7 @@ def test_whatever_the_tasks_are_called_nothing_is_cut_off(tasks, blocks):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
 def test_the_extension_says_the_format_and_the_same_numbers_give_the_same_bytes(suffix, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # captum has it, where a test before has asked for that
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # captum brings it, for other tests
     files = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
     for file in files:
         check_target(file)
