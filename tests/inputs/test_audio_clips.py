@@ -92,8 +92,10 @@ def test_names_are_relative_to_the_data_file_that_has_them(tmp_path):
     assert found == [str(tmp_path / "1.wav"), str(tmp_path / "a" / "1.wav"), "/else/2.wav"]
     assert found[1].place == f"{tmp_path / 'a' / '1.wav'} ({tmp_path / 'a' / 'y.csv'} line 2)"
     assert clips(Table("data.train", {"file": ["1.wav"]}), "file") == [os.path.abspath("1.wav")]
-    with pytest.raises(BadInput, match=r"row 1: column 'file' holds int, expected the name of an audio file"):
-        clips(Table("data.train", {"file": [3]}), "file")
+    for value, what in ((3, "int"), ("https://host/1.wav", "a URL"), ("1\0.wav", "a string with a NUL character")):
+        with pytest.raises(BadInput, match=rf"row 1: column 'file' holds {what}, expected the name of an audio file"):
+            clips(Table("data.train", {"file": [value]}), "file")
+    assert Clip.of("~no such user~/1.wav", "one") == os.path.abspath("~no such user~/1.wav")
 
 
 def test_samples_in_memory_are_named_by_their_digest_and_rate():
@@ -113,6 +115,10 @@ def test_samples_in_memory_are_named_by_their_digest_and_rate():
         (["x"], "found list, expected the name of an audio file"),
         ({"array": np.zeros(5), "sampling_rate": "16k"}, "found str as the sampling rate"),
         (None, "found NoneType"),
+        ("", "found a blank string, expected the name of an audio file"),
+        ("a\0b.wav", "found a string with a NUL character"),
+        ("a\ud800.wav", "found a string with a lone surrogate"),
+        ("file:///a.wav", "found a URL"),
     ],
 )
 def test_what_is_no_clip_is_refused(given, said):
@@ -133,6 +139,9 @@ def test_clips_that_cannot_be_read_are_refused_in_a_sentence(tmp_path, waveform)
     whole = (tmp_path / "rate.wav").read_bytes()
     (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
     soundfile.write(tmp_path / "nan.wav", np.full(3000, np.nan, np.float32), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "loud.wav", sound * 32768, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "over.wav", sound / np.abs(sound).max() * 1.9, RATE, subtype="FLOAT")
+    waveform.encode([str(tmp_path / "over.wav")], [Cut(50)])
     os.mkfifo(tmp_path / "fifo.wav")
     said = {
         "rate.wav": "found a sample rate of 8000 Hz, expected 16000 Hz, that of tiny; resample it before",
@@ -143,6 +152,7 @@ def test_clips_that_cannot_be_read_are_refused_in_a_sentence(tmp_path, waveform)
         "cut.flac": "expected a whole WAV or FLAC file",
         "half.wav": f"found {len(whole) // 2} bytes, expected {len(whole)}, as its header says",
         "nan.wav": "NaN or infinite",
+        "loud.wav": r"found samples of up to \d+(\.\d+)?, expected floats between -1 and 1; divide them by",
         "fifo.wav": "found a FIFO, expected a file",
         "missing.wav": "cannot be read",
         ".": "found a folder, expected a file",

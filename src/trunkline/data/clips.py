@@ -7,7 +7,9 @@ that is done with a column of texts is done with one of clips: splits, duplicate
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,10 @@ class Clip(str):
     @classmethod
     def of_file(cls, name: str, folder: Path) -> Clip:
         """The clip in a file; a relative name is looked for in `folder`. Nothing is read."""
-        clip = cls(os.path.abspath(folder / Path(name).expanduser()))
+        path = Path(name)
+        with suppress(RuntimeError):  # there is no such user: it is a name like others
+            path = path.expanduser()
+        clip = cls(os.path.abspath(folder / path))
         clip.place, clip.samples, clip.rate = str(clip), None, None
         return clip
 
@@ -50,7 +55,10 @@ class Clip(str):
         if isinstance(given, Clip):
             return given
         if isinstance(given, str | os.PathLike):
-            return cls.of_file(os.fspath(given), folder)
+            name = os.fspath(given)
+            if what := _no_name(name):
+                raise BadInput(f"{place}: found {what}, expected {EXPECTED}")
+            return cls.of_file(name, folder)
         rate = None
         if isinstance(given, Mapping) and {"array", "sampling_rate"} <= given.keys():
             given, rate = given["array"], given["sampling_rate"]
@@ -110,8 +118,7 @@ def clips(table: Table, name: str, where: str = "data.audio") -> list[Clip]:
     def parse() -> list[Clip]:
         found = []
         for row, value in enumerate(values):
-            if not isinstance(value, str) or not value.strip() or "\0" in value:
-                what = "nothing" if value is None else "a blank string" if isinstance(value, str) else type(value).__name__
+            if not isinstance(value, Clip) and (what := _no_name(value)):
                 raise BadInput(f"{table.where(row)}: {table.named(name)} holds {what}, expected the name of an audio file")
             if not isinstance(value, Clip):
                 value = Clip.of_file(value, _folder(table, row))
@@ -120,6 +127,20 @@ def clips(table: Table, name: str, where: str = "data.audio") -> list[Clip]:
         return found
 
     return table.parsed(("clips", name), parse)
+
+
+def _no_name(value: object) -> str:
+    """What a value is that cannot be the name of a file; empty if it can."""
+    if not isinstance(value, str):
+        return "nothing" if value is None else type(value).__name__
+    if not value.strip():
+        return "a blank string"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+        return "a URL"
+    try:
+        return "a string with a NUL character" if b"\0" in os.fsencode(value) else ""
+    except UnicodeEncodeError:
+        return "a string with a lone surrogate"
 
 
 def _folder(table: Table, row: int) -> Path:

@@ -11,6 +11,8 @@ from trunkline.data.clips import Clip
 from trunkline.errors import BadInput
 from trunkline.files import check_regular
 
+LOUDEST = 2.0  # of samples that are floats between -1 and 1 but for what resampling and filters have added
+
 
 def read_samples(clip: Clip, rate: int, most: int | None = None, *, reader: str) -> tuple[np.ndarray, int]:
     """Return the first `most` samples of a clip (all by default), float32 (n,), and how many it has.
@@ -22,8 +24,8 @@ def read_samples(clip: Clip, rate: int, most: int | None = None, *, reader: str)
         reader: whose rate that is, for messages.
 
     Raises:
-        BadInput: no such file, one that is broken, empty or of several channels, another rate, samples that are not finite;
-            soundfile is not installed.
+        BadInput: no such file, one that is broken, empty or of several channels, another rate, samples that are not finite or
+            beyond `LOUDEST`; soundfile is not installed.
     """
     if clip.samples is not None:
         _check(clip.place, clip.rate or rate, 1, len(clip.samples), rate, reader)
@@ -32,6 +34,11 @@ def read_samples(clip: Clip, rate: int, most: int | None = None, *, reader: str)
         samples, count = _of_file(clip, rate, most, reader)
     if not np.isfinite(samples).all():
         raise BadInput(f"{clip.place}: found samples that are NaN or infinite, expected finite ones")
+    if len(samples) and (most_found := float(np.abs(samples).max())) > LOUDEST:
+        raise BadInput(
+            f"{clip.place}: found samples of up to {most_found:.6g}, expected floats between -1 and 1; divide them by the "
+            "largest number of their type (32768 for int16)"
+        )
     return samples, count
 
 
