@@ -217,4 +217,7 @@ def test_contributions_are_those_of_the_method_and_pairs_are_shown_whole(tiny_ov
         expected.values[:, :, label].ravel().tolist(), abs=1e-6
     )
     assert tokens == expected.tokens
+    (about,) = read(Path("out/contributions.csv"))
+    assert about["explained"] == about["predicted"] == rows[text]["predicted"] and about["right"] == rows[text]["right"]
+    assert (about["row"], about["confidence"]) == (rows[text]["row"], rows[text]["confidence"])
     assert "reads pairs of texts" in fails(2, "explain", "routed", "--out", "again", "--text", "a film")

@@ -100,13 +100,17 @@ def test_by_default_the_predicted_label_is_explained(bundle):
         assert other.label == min(scores, key=scores.get)
     [number] = attributions(bundle, "regression", [TEXT], steps=2)
     assert number.label == "value" and number.output == pytest.approx(bundle.predict(TEXT)["regression"]["value"], abs=1e-4)
-    shares = bundle.predict_proba(TEXT)["token"]
-    [tagged] = attributions(bundle, "token", [TEXT], steps=2)
-    shares = shares[0] if len(shares) == 1 else shares
-    assert (
-        tagged.unit == shares[:, 0].argmin()
-        and tagged.label == bundle.branches["token"].task.labels[shares[tagged.unit].argmax()]
-    )
+    tags = Bundle(bundle.trunk, {"token": make(bundle.trunk, "token", seed=2)})  # whose tags are mostly O
+    labels, outside = tags.branches["token"].task.labels, []
+    for text in ("table bad the list so film book", "the film was good"):
+        [shares] = tags.predict_proba([text])["token"]
+        best = shares.argmax(1)
+        words = np.flatnonzero(best) if best.any() else np.arange(len(best))  # those that are predicted another tag, if any are
+        [tagged] = attributions(tags, "token", [text], steps=1)
+        assert tagged.unit == words[shares[words, 0].argmin()] and tagged.predicted == labels[best[tagged.unit]]
+        assert tagged.label == labels[1 + shares[tagged.unit, 1:].argmax()]
+        outside.append(tagged.predicted == "O")
+    assert set(outside) == {True, False}
 
 
 def test_tokens_of_a_second_text_are_words_of_their_own(bundle):

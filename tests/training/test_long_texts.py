@@ -19,7 +19,7 @@ from trunkline.events import quiet
 from trunkline.export.branch import export_branch
 from trunkline.inputs.batching import Layout
 from trunkline.model.apply import collect_logits
-from trunkline.model.attributions import attributions
+from trunkline.model.attributions import attempted, attributions
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.contributions import contributions
@@ -324,3 +324,6 @@ def test_attributions_are_refused_for_a_text_of_several_windows(tiny_trunk_dir):
     bundle = Bundle(trunk, {"mood": make(trunk, "sequence", method="probe", max_length=12, long_texts="mean")})
     with pytest.raises(BadInput, match=r"text 2: branch 'mood' reads all windows .*, and attributions are of one; expected"):
         attributions(bundle, "mood", ["so good", "so good " * 20])
+    short, refused = attempted(bundle, "mood", ["so good", "so good " * 20])
+    assert short.words == attributions(bundle, "mood", ["so good"])[0].words
+    assert "text 2: branch 'mood' reads all windows" in str(refused)

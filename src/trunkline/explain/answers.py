@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.explain.subject import Rows
+from trunkline.explain.rows import Rows
 from trunkline.tasks import Decoded, Task
 from trunkline.tasks.spans import tag_names
 
@@ -56,6 +56,19 @@ def answers_of(task: Task, rows: Rows) -> Answers:
     return Answers(texts, [one for one, _ in words], [one for _, one in words], correct, _confidence(task, rows, texts), error)
 
 
+def tag_at(task: Task, rows: Rows, text: int, place: int) -> tuple[str | None, str | None, float | None]:
+    """Of the word at a character of a text the predicted tag, the right one if there is any, and the first's confidence."""
+    assert rows.corpus.units is not None and rows.targets.offsets is not None
+    units, offsets = rows.corpus.units[text], rows.targets.offsets
+    unit = next((unit for unit, (start, end) in enumerate(units) if start <= place < end), None)
+    if unit is None:
+        return None, None, None
+    row = int(offsets[text]) + unit
+    labels = _with_unseen(task, rows.targets.unseen).labels
+    right = labels[int(rows.targets.values[row])] if rows.targets.present[row] else None
+    return task.labels[int(rows.decoded.values[row])], right, float(rows.decoded.scores[row])
+
+
 def in_words(task: Task, answer: Mapping[str, Any]) -> str:
     """The main part of a prediction, as `Task.present` has it, in words."""
     main = answer[task.parts[0]]
@@ -63,6 +76,8 @@ def in_words(task: Task, answer: Mapping[str, Any]) -> str:
         if main and isinstance(main[0], Mapping):
             return "; ".join(f"{span['text']} [{span['label']}] {span['start']}-{span['end']}" for span in main)
         return ", ".join(main) if main else "(none)"
+    if main is None:  # of a text without tokens
+        return "(none)"
     return main if isinstance(main, str) else f"{main:.6g}"
 
 

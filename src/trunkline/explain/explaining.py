@@ -19,9 +19,10 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed
 from trunkline.events import Publisher, Subscriber
 from trunkline.explain.page import index_page
+from trunkline.explain.rows import Rows, judged
 from trunkline.explain.section import Section
 from trunkline.explain.sections import SECTIONS
-from trunkline.explain.subject import Rows, Subject, judged
+from trunkline.explain.subject import Subject
 from trunkline.explain.writing import PAGE, RECORD, Page, folder_to_write
 from trunkline.files import atomic_directory, write_json
 from trunkline.model.branch import Branch

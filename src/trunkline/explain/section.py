@@ -33,6 +33,12 @@ class Table:
     shown: int = SHOWN
 
 
+def with_values(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of those columns that some row has a value in."""
+    kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
+    return Table(name, [columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure: a PNG file, which is also in the page, and a CSV file of the same name.

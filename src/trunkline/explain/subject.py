@@ -8,43 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trunkline.branches.examples import Asked, Examples
-from trunkline.data.corpus import Corpus
 from trunkline.events import Subscriber, quiet
+from trunkline.explain.answers import Answers, answers_of
+from trunkline.explain.rows import Rows
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.part import Part
 from trunkline.model.plan import PlannedPass
-from trunkline.model.portions import Portion, answered
-from trunkline.tasks import Decoded, Targets
 from trunkline.training.examples import gather, special_ids
 from trunkline.training.sampling import SplitFeed
 from trunkline.training.supervision import Supervision
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Labelled rows, and what the branch answers.
-
-    Attributes:
-        source: what messages call the data.
-        corpus: the texts, with the table that they were read from.
-        targets: what is right.
-        logits, offsets: as of `Criterion.decode`.
-        decoded: the answers, with calibrated scores.
-        metrics: of these answers.
-    """
-
-    source: str
-    corpus: Corpus
-    targets: Targets
-    logits: np.ndarray
-    offsets: np.ndarray | None
-    decoded: Decoded
-    metrics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,6 +78,11 @@ class Subject:
         """The texts of `rows` as the branch reads them."""
         return self.bundle.plan.encode({self.planned.pairs: self.rows.corpus})[0]
 
+    @cached_property
+    def answers(self) -> Answers:
+        """The answers to `rows` as the page shows them."""
+        return answers_of(self.task, self.rows)
+
     def examples(self, layers: tuple[int, ...]) -> Examples:
         """States of labelled rows for these layers, each text or word one, as many as fit into memory; drawn by the seed."""
         task = self.task
@@ -111,17 +91,3 @@ class Subject:
         part = Part(task, self.branch.module, self.branch.criterion)
         special = special_ids(self.planned.trunk.tokenizer)
         return gather(split, part, Asked(layers, "content"), self.seed, special)
-
-
-def judged(bundle: Bundle, source: str, corpus: Corpus, targets: Mapping[str, Targets], count: Any = None) -> dict[str, Rows]:
-    """What branches of a bundle answer to the texts of a corpus that is right by `targets`, by name of the branch."""
-    own = bundle.only(list(targets))
-    rows = list(range(len(corpus)))
-    whole = Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus))
-    found = answered(own.plan, whole, count, bundle.stored)
-    made = {}
-    for name, one in found.items():
-        decoded = one.branch.decode(one.logits, one.offsets)
-        metrics = one.branch.score(one.logits, one.offsets, targets[name])
-        made[name] = Rows(source, corpus, targets[name], one.logits, one.offsets, decoded, metrics)
-    return made

@@ -13,7 +13,7 @@ Together the tokens get F(x) - F(x'), but for the error of the integral, which i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from trunkline.errors import BadInput, unknown_name
 from trunkline.inputs.cutting import Cut
 from trunkline.model.arguments import asked
 from trunkline.model.bundle import Bundle
-from trunkline.model.from_embeddings import FromEmbeddings, Logit
+from trunkline.model.from_embeddings import FromEmbeddings, Logit, NoWord
 
 STEPS = 50  # of the integral; Gauss-Legendre quadrature needs few
 
@@ -48,6 +48,7 @@ class Attribution:
     Attributes:
         text: as it was read.
         label: whose logit is explained, of a token task the tag; "value" for a number.
+        predicted: the label with the largest logit, of a token task the tag of that word (with a CRF, before the CRF).
         unit: of a token task, the number of the word whose tag it is; None otherwise. `tagged` is that word.
         output: F(x), the logit, of a regression the number in units of its column.
         baseline: F(x'), of the same.
@@ -60,6 +61,7 @@ class Attribution:
 
     text: str
     label: str
+    predicted: str
     unit: int | None
     output: float
     baseline: float
@@ -92,13 +94,39 @@ def attributions(
         pairs: the second text of each, where the branch was trained on pairs.
         label: whose logit; by default the predicted label, of several labels the most probable one.
         units: of a token task, the number of the word whose tag is explained, for each text (words as `segment` finds them, or
-            those of lists of words); None: the word that is most probably not tagged O.
+            those of lists of words); None: the word that is most probably not tagged O, and its most probable tag but O.
         steps: of the integral.
 
     Raises:
         BadInput: captum is not installed, no branch of that name, no such label or word, a trunk that reads audio or whose
             decoder is read, a text of several windows where the branch reads all of these, and what `Bundle.predict` refuses.
     """
+    return [
+        one
+        for one in _each(bundle, name, texts, pairs, label, units, steps, whole=True)
+        if not isinstance(one, BadInput)  # all of which are raised
+    ]
+
+
+def attempted(
+    bundle: Bundle, name: str, texts: Sequence[str], pairs: Sequence[str] | None = None
+) -> list[Attribution | BadInput]:
+    """As `attributions`, with an error in the place of a text that has none: one of several windows, or without words."""
+    return list(_each(bundle, name, texts, pairs, None, None, STEPS, whole=False))
+
+
+def _each(
+    bundle: Bundle,
+    name: str,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    label: str | None,
+    units: Sequence[int | None] | None,
+    steps: int,
+    *,
+    whole: bool,
+) -> Iterator[Attribution | BadInput]:
+    """The attributions of each text, or why it has none, which is raised if all of them are wanted (`whole`)."""
     method = _method()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise BadInput(f"steps: found {steps!r}, expected a whole number of at least 1")
@@ -112,26 +140,38 @@ def attributions(
         raise BadInput(f"units: found {len(units)} numbers of words, expected one for each text of a task that tags words")
     given = asked([texts] if isinstance(texts, str) else texts, pairs, None, plan.check_pairs, "read", plan.reads_words)
     if not given.texts:
-        return []
+        return
     words = given.units or [segment(text) for text in given.texts]
     runner = FromEmbeddings(one, branch)
     second = given.pairs if one.pairs else None
     encoded = one.trunk.encode_each(given.texts, [Cut(one.cut.max_length)], pairs=second, units=words)[0]
-    if branch.task.answers.joined and (long := np.flatnonzero(encoded.longer)).size:
-        reads = f"reads all windows of a long text (long_texts: {branch.task.long_texts})"
-        expected = f"texts of at most {one.cut.max_length} tokens"
-        raise BadInput(f"text {long[0] + 1}: branch {name!r} {reads}, and attributions are of one; expected {expected}")
-    found = []
+    long = np.flatnonzero(encoded.longer) if branch.task.answers.joined else np.zeros(0, np.int64)
+    reads = f"reads all windows of a long text (long_texts: {branch.task.long_texts})"
+    expected = f"texts of at most {one.cut.max_length} tokens"
+    refused = {
+        text: BadInput(f"text {text + 1}: branch {name!r} {reads}, and attributions are of one; expected {expected}")
+        for text in long.tolist()
+    }
+    if whole and refused:
+        raise next(iter(refused.values()))
     for text, own in enumerate(words):
-        asking = runner.asking(encoded, text, None if units is None else units[text], label)
+        if text in refused:
+            yield refused[text]
+            continue
+        try:
+            asking = runner.asking(encoded, text, None if units is None else units[text], label)
+        except NoWord as error:
+            if whole:
+                raise
+            yield error
+            continue
         values, output, baseline, delta = asking.attributed(method, steps)
         by_word, others = _by_word(asking, values, own, given.texts[text])
         said, unit, tagged = given.texts[text], asking.unit, None
         if unit is not None:
             tagged = next(word for word in by_word if word.start is not None and word.start <= own[unit][0] < (word.end or 0))
-        about = (said, asking.label, unit, output, baseline, delta)
-        found.append(Attribution(*about, asking.tokens, values, by_word, others, tagged))
-    return found
+        about = (said, asking.label, asking.predicted, unit, output, baseline, delta)
+        yield Attribution(*about, asking.tokens, values, by_word, others, tagged)
 
 
 def _by_word(asking: Logit, values: np.ndarray, units: Sequence[tuple[int, int]], text: str) -> tuple[list[Word], float]:

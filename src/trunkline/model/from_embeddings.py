@@ -30,6 +30,10 @@ TOKENS = 1024  # of the steps of a path that are computed at once: their activat
 TOLERANCE = 1e-3  # by which logits of token ids and of their embeddings may differ
 
 
+class NoWord(BadInput):
+    """A text without the word whose tag is asked about."""
+
+
 class FromEmbeddings:
     """A trunk in float32 with one branch: embeddings to logits, with gradients. It has the attributes that a pass needs."""
 
@@ -74,27 +78,29 @@ class FromEmbeddings:
         return running.finish({"": rows})[""]
 
     def asking(self, encoded: Encoded, text: int, unit: int | None, label: str | None) -> Logit:
-        """What is asked about one text of `encoded`."""
+        """What is asked about one text of `encoded`: the logit of `label`, by default the predicted one; of the word `unit`, by
+        default one that is most probably not tagged O, whose tag is then not O either.
+        """
         if self.task.answers.level == "text":
-            return Logit(self, encoded, text, None, None, label)
+            return Logit(self, encoded, text, None, None, label=label)
         assert encoded.unit_rows is not None and encoded.unit_offsets is not None
         rows = encoded.unit_rows[encoded.unit_offsets[text] : encoded.unit_offsets[text + 1]]
         known = np.flatnonzero(rows >= 0)
         if unit is not None and unit not in known:
-            raise BadInput(f"text {text + 1}: found no word {unit} that has tokens, expected one of 0 to {len(rows) - 1}")
+            raise NoWord(f"text {text + 1}: found no word {unit} that has tokens, expected one of 0 to {len(rows) - 1}")
         if not len(known):
-            raise BadInput(f"text {text + 1}: found no word that has tokens, expected one whose tag is explained")
+            raise NoWord(f"text {text + 1}: found no word that has tokens, expected one whose tag is explained")
         places = rows - encoded.offsets[text]
-        if unit is None:
+        if chosen := unit is None:
             unit = int(known[self._likely(self.inputs(encoded, text), places[known])])
-        return Logit(self, encoded, text, unit, places[[unit]], label)
+        return Logit(self, encoded, text, unit, places[[unit]], label=label, least=int(chosen))
 
     @torch.no_grad()
     def _likely(self, inputs: dict[str, Tensor], places: np.ndarray) -> int:
-        """Which of the words in the rows `places` is most probably not tagged O."""
+        """Which word of the rows `places` is most probably not tagged O: if any are predicted another tag, of these."""
         logits = self.logits(inputs, places)
         tagged = 1 - torch.softmax(logits.double(), 1)[:, 0]
-        return int(tagged.argmax())
+        return int((tagged + (logits.argmax(1) > 0)).argmax())
 
     def inputs(self, encoded: Encoded, sequence: int) -> dict[str, Tensor]:
         """One sequence, without padding."""
@@ -140,7 +146,7 @@ def with_words(model: Any, words: Any, new: nn.Module, root: nn.Module) -> tuple
 
 
 class Logit:
-    """A logit of one sequence as a function of its embeddings."""
+    """A logit of one sequence as a function of its embeddings: that of `label`, or the largest of those from `least` on."""
 
     def __init__(
         self,
@@ -149,7 +155,9 @@ class Logit:
         sequence: int,
         unit: int | None,
         place: np.ndarray | None,
+        *,
         label: str | None,
+        least: int = 0,
     ) -> None:
         self.runner, self.encoded, self.sequence, self.unit, self.place = runner, encoded, sequence, unit, place
         self.inputs = runner.inputs(encoded, sequence)
@@ -167,8 +175,8 @@ class Logit:
                 f"trunk {runner.trunk.name}: its {runner.architecture} reads more of a token than its word embedding"
             )
         task = runner.task
-        self.target = int(expected[0].argmax()) if label is None else task.labels.index(label)
-        self.label = task.labels[self.target]
+        self.target = least + int(expected[0, least:].argmax()) if label is None else task.labels.index(label)
+        self.label, self.predicted = task.labels[self.target], task.labels[int(expected[0].argmax())]
         self.mean, self.deviation = task.scale or (0.0, 1.0)
 
     def _logits(self, embeddings: Tensor) -> Tensor:

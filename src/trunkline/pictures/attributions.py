@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from trunkline.pictures.figure import SMALL, Panel, headed, short, text_width, titles_width
+from trunkline.pictures.figure import SMALL, Panel, headed, short, text_width, titled, titles_width
 
 KIND = "attributions of words"
 MOST_WORDS = 80
@@ -20,14 +20,16 @@ BRIGHT = 0.4  # luminance of a box from which on its word is black
 NUMBER = SMALL - 1
 
 
-def attributions(label: str, words: Sequence[str], values: Sequence[float]) -> Panel:
+def attributions(label: str, words: Sequence[str], values: Sequence[float], right: str | None = None) -> Panel:
     """A panel for one text.
 
     Args:
         label: what the text speaks for or against, for the title.
         words: in order; the first MOST_WORDS are drawn.
         values: of each. The darker its box, the larger its number, whatever its sign.
+        right: the right label, for the title, where it is known.
     """
+    kind = titled(KIND, right)
     words, values = [short(word) for word in words[:MOST_WORDS]], list(values[:MOST_WORDS])
     numbers = [f"{value:+.2f}" for value in values]
     sizes = [
@@ -40,12 +42,13 @@ def attributions(label: str, words: Sequence[str], values: Sequence[float]) -> P
             line, reached = line + 1, 0.0
         places.append((line, reached))
         reached += size + GAP
-    width = max(WIDTH, titles_width([label], KIND))
-    return Panel(_drawing(label, words, values, numbers, sizes, places, width), width, LINE * (line + 1) + 0.55)
+    width = max(WIDTH, titles_width([label], kind))
+    return Panel(_drawing(label, kind, words, values, numbers, sizes, places, width), width, LINE * (line + 1) + 0.55)
 
 
 def _drawing(
     label: str,
+    kind: str,
     words: Sequence[str],
     values: Sequence[float],
     numbers: Sequence[str],
@@ -74,6 +77,6 @@ def _drawing(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        headed(axes, label, KIND)
+        headed(axes, label, kind)
 
     return draw_on

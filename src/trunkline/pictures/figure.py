@@ -151,6 +151,11 @@ def headed(axes: Axes, task: str, kind: str) -> None:
     axes.set_title(_title(task, kind), fontsize=LABEL + 1, fontweight="bold", pad=8, parse_math=False)
 
 
+def titled(kind: str, right: str | None) -> str:
+    """What is shown of a text with the right answer beside it, where that is known."""
+    return kind if right is None else f"{kind} (right: {short(right)})"
+
+
 def titles_width(tasks: Iterable[str], kind: str) -> float:
     """How wide the widest title of panels is; bold is wider than what `text_width` measures."""
     return 1.15 * max(text_width(_title(task, kind), LABEL + 1) for task in tasks) + 0.2

@@ -6,8 +6,8 @@ import numpy as np
 
 from trunkline.branches import SideBranch
 from trunkline.errors import BadInput
-from trunkline.explain.drawing import drawn_texts
-from trunkline.explain.section import Picture, Section, Table, drawn
+from trunkline.explain.drawing import drawn_texts, titled
+from trunkline.explain.section import Picture, Section, Table, drawn, with_values
 from trunkline.explain.subject import Subject
 from trunkline.model.contributions import contributions as told
 from trunkline.model.contributions import tells_contributions
@@ -15,6 +15,7 @@ from trunkline.pictures.contributions import MOST_TOKENS
 from trunkline.pictures.contributions import contributions as panel
 
 TITLE = "Contributions of layers and tokens"
+ABOUT = ("picture", "row", "explained", "predicted", "confidence", "right")
 
 
 def contributions(subject: Subject) -> Section:
@@ -24,25 +25,25 @@ def contributions(subject: Subject) -> Section:
         return Section(TITLE, note=f"the method, {branch.method.name}, does not tell what layers contribute to an answer")
     if task.answers.level != "text":
         return Section(TITLE, note=f"contributions are told of texts, and a {task.kind} task answers for words")
-    texts, pairs = drawn_texts(subject)
+    texts = drawn_texts(subject)
     try:
-        found_all = told(subject.bundle, subject.name, texts, pairs)
+        found_all = told(subject.bundle, subject.name, texts.texts, texts.pairs)
     except BadInput as error:
         return Section(TITLE, note=str(error))
-    answers = subject.bundle.predict_written(texts, pairs)
-    pictures = []
-    for number, (found, answer) in enumerate(zip(found_all, answers, strict=True), 1):
-        label = _label(found.labels, found.values, answer[subject.name].get("label"))
-        values = found.values[:, :, label]
+    pictures, about = [], []
+    for number, (found, answer) in enumerate(zip(found_all, texts.answered(), strict=True), 1):
+        label = _label(found.labels, found.values, answer.predicted)
+        values, explained = found.values[:, :, label], found.labels[label]
         rows = [
             (token, layer, float(values[place, i]))
             for place, token in enumerate(found.tokens)
             for i, layer in enumerate(found.layers)
         ]
-        table = Table(f"contributions_{number}", ("token", "layer", "contribution"), rows, shown=0)
-        name = found.labels[label]
-        figure = drawn(panel(name, found.tokens, found.layers, values.tolist()))
+        name = f"contributions_{number}"
+        table = Table(name, ("token", "layer", "contribution"), rows, answer.caption(), shown=0)
+        figure = drawn(panel(titled(task, explained, answer), found.tokens, found.layers, values.tolist(), answer.right))
         pictures.append(Picture(figure, table, f"A map of {len(found.tokens)} tokens by {len(found.layers)} layers."))
+        about.append((name, answer.row, explained, answer.predicted, answer.confidence, answer.right))
     if type(branch.module).contributions is SideBranch.contributions:
         note = (
             "For each text, what each layer of each token adds to the logit of the label in the title, or takes from it. The "
@@ -54,7 +55,8 @@ def contributions(subject: Subject) -> Section:
             "For each text, what each layer of each token contributes to the label in the title, or speaks against it, as the "
             f"method, {branch.method.name}, tells it: in standard deviations over the text."
         )
-    return Section(TITLE, pictures, note=f"{note} Pictures have the first {MOST_TOKENS} tokens, files all.")
+    table = with_values("contributions", ABOUT, about)
+    return Section(TITLE, pictures, [table], f"{note} Pictures have the first {MOST_TOKENS} tokens, files all.")
 
 
 def _label(labels: list[str], values: np.ndarray, predicted: str | None) -> int:

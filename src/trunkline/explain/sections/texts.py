@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trunkline.explain.answers import Answers, answers_of
+from trunkline.explain.answers import Answers
+from trunkline.explain.rows import Rows
 from trunkline.explain.section import Section, Table
-from trunkline.explain.subject import Rows, Subject
+from trunkline.explain.subject import Subject
 
 TITLE = "Texts"
 CONFIDENT, DRAWN = 20, 10  # texts of a table
@@ -14,7 +15,7 @@ CONFIDENT, DRAWN = 20, 10  # texts of a table
 
 def texts(subject: Subject) -> Section:
     """Tables of texts: the most confident errors, then errors and right answers drawn at random."""
-    answers = answers_of(subject.task, subject.rows)
+    answers = subject.answers
     draw = np.random.default_rng(subject.seed)
     if answers.error is not None:
         largest = np.argsort(-answers.error, kind="stable")[:CONFIDENT]
@@ -57,6 +58,7 @@ def _table(name: str, caption: str, rows: Rows, answers: Answers, chosen: np.nda
     for one in chosen.tolist():
         text = int(answers.texts[one])
         second = () if pairs is None else (pairs[text],)
-        where = rows.corpus.table.where(text).removeprefix(f"{rows.corpus.table.source} ")
-        made.append((where, rows.corpus.texts[text], *second, answers.right[one], answers.given[one], float(measured[one])))
+        made.append(
+            (rows.where(text), rows.corpus.texts[text], *second, answers.right[one], answers.given[one], float(measured[one]))
+        )
     return Table(name, columns, made, caption)
