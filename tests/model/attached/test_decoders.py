@@ -7,11 +7,13 @@ import pytest
 import torch
 import transformers as hf
 from attachtools import TEXTS, branches_of, close, some_slow, users_model, users_tokenizer
+from tiny_zoo import make as write
 
 import trunkline
 from trunkline.branches import LayerState
 from trunkline.inputs.batching import Layout
 from trunkline.model.bundle import Bundle
+from trunkline.trunk.load import load_trunk
 
 NAMES = some_slow(["bart", "t5"], ["mbart"])
 
@@ -48,17 +50,28 @@ def test_answers_about_padded_texts_are_those_of_a_bundle(zoo, trunk_of, name):
     ("name", "way"),
     [
         ("bart", {}),
-        ("t5", {"num_beams": 3}),
         *(
             pytest.param("t5", way, marks=pytest.mark.slow)
-            for way in ({}, {"do_sample": True}, {"cache_implementation": "static"})
+            for way in ({}, {"num_beams": 3}, {"do_sample": True}, {"cache_implementation": "static"})
         ),
         *(pytest.param(name, {"num_beams": 3}, marks=pytest.mark.slow) for name in ("bart", "mbart")),
     ],
     ids=str,
 )
 def test_answers_about_generated_texts_are_those_of_one_pass(zoo, trunk_of, name, way):
-    branches = branches_of(trunk_of(name, "decoder"), kinds=("sequence", "token"))
+    generated_like_one_pass(zoo, trunk_of(name, "decoder"), name, way)
+
+
+@pytest.mark.parametrize("name", some_slow(["t5"], ["bart"]))
+def test_beams_of_a_decoder_of_one_block_are_told_from_each_other(tmp_path, name):
+    """Its keys are the same for all texts that end with the same token, whatever the encoder has read."""
+    folder = write(tmp_path / name, name, **{"num_decoder_layers" if name == "t5" else "decoder_layers": 1})
+    trunk = load_trunk(folder, stack="decoder", dtype="fp32", device="cpu")
+    generated_like_one_pass(lambda _: folder, trunk, name, {"num_beams": 4})
+
+
+def generated_like_one_pass(zoo, trunk, name, way):
+    branches = branches_of(trunk, kinds=("sequence", "token"))
     model, tokenizer = users_model(zoo, name), users_tokenizer(zoo, name)
     inputs = tokenizer(TEXTS[:2], padding=True, return_tensors="pt", return_token_type_ids=False)
     lengths = {"max_new_tokens": 5, "min_new_tokens": 5}

@@ -11,12 +11,17 @@ import torch
 import transformers as hf
 from attachtools import TEXTS, branches_of, inputs_for, logits_alone, some_slow, users_model, users_tokenizer
 from bundletools import make
+from tiny_zoo import make as write
 
 import trunkline
 from trunkline.branches.adalayers import AdaLayers
 from trunkline.errors import BadInput
+from trunkline.model.attached import rows
 from trunkline.model.bundle import Bundle
 from trunkline.trunk import stream
+from trunkline.trunk.load import load_trunk
+
+SAME = rows._same
 
 SETTINGS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 
@@ -95,10 +100,30 @@ def test_rows_of_a_beam_search_are_the_beams(zoo, trunk_of, branches, way):
     assert moves, "no beam changed its place: the test is too easy"
 
 
+@pytest.fixture(scope="module")
+def one_block(tmp_path_factory):
+    """A model of one block: keys in it are the same for all histories that end with the same token."""
+    folder = write(tmp_path_factory.mktemp("one") / "gpt2", "gpt2-left", n_layer=1)
+    trunk = load_trunk(folder, dtype="fp32", device="cpu")
+    return users_model(lambda _: folder, "gpt2-left"), trunk, branches_of(trunk, kinds=("sequence", "token"))
+
+
+def test_beams_of_a_model_of_one_block_are_told_from_each_other(one_block, monkeypatch):
+    model, trunk, own = one_block
+    with trunkline.attach(model, own) as taps:
+        model.generate(**inputs_for("gpt2-left", TEXTS[:3]), **{**SETTINGS, "num_beams": 4, "max_new_tokens": 10})
+    assert same_logits(taps, trunk, own, 12)
+    attachment = trunkline.attach(model, own)
+    assert attachment.check().passed
+    # The self-check sees it where only the last token counts.
+    monkeypatch.setattr(rows, "_same", lambda now, then, *_: [found[:1] for found in SAME(now[:, -1:], then[:, -1:])])
+    assert not attachment.check().answers and "answers differ" in str(attachment.check())
+
+
 def test_rows_that_cannot_be_told_from_each_other_are_refused(zoo, branches, monkeypatch):
     """Such as those of a cache that keeps its keys quantised: beams could have changed places."""
     model, own = users_model(zoo, "gpt2-left"), branches("gpt2-left")
-    monkeypatch.setattr("trunkline.model.attached.follower._last_keys", lambda *_: None)
+    monkeypatch.setattr("trunkline.model.attached.follower.plain_keys", lambda *_: None)
     for count, refused in ((1, False), (2, True)):
         with warnings.catch_warnings(record=True), trunkline.attach(model, own) as taps:
             model.generate(**inputs_for("gpt2-left", TEXTS[:count]), **SETTINGS)

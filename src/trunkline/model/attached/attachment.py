@@ -138,8 +138,7 @@ class Attachment(Mapping[str, list[Any]]):
     @property
     def tokens(self) -> list[np.ndarray | None]:
         """The ids that answers are about, int64 (tokens,) for each text; None where the model was given embeddings."""
-        seen = self._trusted(next(iter(self._stacks))).seen
-        return [None if one.ids is None else one.ids[row][one.real[row]] for one in seen for row in range(len(one.real))]
+        return self.tokens_of(next(iter(self._stacks)))
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -198,6 +197,11 @@ class Attachment(Mapping[str, list[Any]]):
         if self._block is not None:
             raise BadInput("check: found a block that reads the model, expected the call before it")
         return check(self, self._stacks, inputs)
+
+    def tokens_of(self, stack: str) -> list[np.ndarray | None]:
+        """As `tokens`, of one stack."""
+        seen = self._trusted(stack).seen
+        return [None if one.ids is None else one.ids[row][one.real[row]] for one in seen for row in range(len(one.real))]
 
     def listen(self, told: Callable[[Step], None] | None) -> None:
         """Let `told` have every step, or nobody any more; for `stream`."""

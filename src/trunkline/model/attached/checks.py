@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ NEW_TOKENS = 6  # that each way of generating makes
 STATES = {"encoder": ("encoder_hidden_states", "hidden_states"), "decoder": ("decoder_hidden_states", "hidden_states")}
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False, "num_beams": 1},
-    "beam": {"do_sample": False, "num_beams": 3},
+    "beam": {"do_sample": False, "num_beams": 8, "num_return_sequences": 8},  # enough for some to end alike, all returned
     "sampling": {"do_sample": True, "num_beams": 1, "top_k": 0},
     "static cache": {"do_sample": False, "num_beams": 1, "cache_implementation": "static"},
 }
@@ -38,7 +39,7 @@ class Check:
             returns (`output_hidden_states`), bit for bit.
         outputs (bool): whether the model's outputs are, bit for bit, what they are without branches, and after them.
         generation (dict[str, bool | None]): the same of each way of generating; None where the model has it not.
-        answers (bool): whether every branch answered.
+        answers (bool): whether every branch answered, about the texts that were generated where it follows these.
     """
 
     model: str
@@ -76,6 +77,12 @@ def check(attachment: Attachment, stacks: Mapping[str, Trunked], inputs: Mapping
         outputs, answers = _unchanged(attachment, forward)
         ways: dict[str, bool | None] = dict.fromkeys(WAYS)
         generates = getattr(model, "can_generate", bool)()
+        followed = [stack for stack, trunked in stacks.items() if trunked.caches and "input_ids" in given]
+        prompt = None if inner.config.is_encoder_decoder or not followed else _real(given)
+
+        def held(output: Any) -> bool:
+            return all(_held(attachment.tokens_of(stack), output.sequences, prompt) for stack in followed)
+
         for way, settings in WAYS.items() if generates else ():
 
             def generate(settings: Mapping[str, Any] = settings) -> Any:
@@ -85,7 +92,7 @@ def check(attachment: Attachment, stacks: Mapping[str, Trunked], inputs: Mapping
                 _bits(generate)
             except (ValueError, NotImplementedError, TypeError):  # such as a static cache that the class has not
                 continue
-            ways[way], answered = _unchanged(attachment, generate)
+            ways[way], answered = _unchanged(attachment, generate, held)
             answers = answers and answered
     return Check(type(model).__name__, states, outputs, ways, answers)
 
@@ -98,13 +105,39 @@ def _states_equal(model: nn.Module, stack: Any, trunked: Trunked, forward: Calla
     return len(found) == len(expected) and all(torch.equal(found[i], state) for i, state in enumerate(expected))
 
 
-def _unchanged(attachment: Attachment, run: Callable[[], Any]) -> tuple[bool, bool]:
-    """Whether a run gives the same bits before, within and after a block, and whether all branches answer in it."""
+def _unchanged(
+    attachment: Attachment, run: Callable[[], Any], held: Callable[[Any], bool] = lambda output: True
+) -> tuple[bool, bool]:
+    """Whether a run gives the same bits before, within and after a block, and whether all branches answer in it, about what it
+    returned (`held`).
+    """
     plain = _bits(run)
-    with attachment:
-        ridden = _bits(run)
-    answers = all(len(attachment[name]) for name in attachment)
-    return _same(plain, ridden) and _same(plain, _bits(run)), answers
+    with attachment, _same_draws():
+        output = run()
+    answers = all(len(attachment[name]) for name in attachment) and held(output)
+    return _same(plain, list(_tensors(output))) and _same(plain, _bits(run)), answers
+
+
+def _real(given: Mapping[str, Any]) -> Tensor:
+    mask = given.get("attention_mask")
+    return torch.ones_like(given["input_ids"], dtype=torch.bool) if mask is None else mask > 0
+
+
+def _held(tokens: Sequence[np.ndarray | None], sequences: Tensor, prompt: Tensor | None) -> bool:
+    """Whether the sequences (N, T) that were generated are those that branches have read, but for the last token of each.
+
+    Args:
+        tokens: that were read, of each row of the last pass. Where there are beams, all are returned that its rows became, and
+            not in their order.
+        sequences: with the prompts, where the model continues these.
+        prompt: bool (B, P), where real tokens of the prompts are; None where the model writes texts of their own.
+    """
+    rows = sequences[:, :-1].cpu().numpy()
+    real = np.ones(rows.shape, bool)
+    if prompt is not None:
+        real[:, : prompt.shape[1]] = np.repeat(prompt.cpu().numpy(), len(rows) // len(prompt), axis=0)
+    read = {one.tobytes() for one in tokens if one is not None}
+    return len(tokens) == len(rows) and all(row[own].tobytes() in read for row, own in zip(rows, real, strict=True))
 
 
 def _bits(run: Callable[[], Any]) -> list[Tensor]:

@@ -18,6 +18,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.attached.calls import Call, cache_of, length_of
 from trunkline.model.attached.clips import Repeats
 from trunkline.model.attached.generating import unfinished
+from trunkline.model.attached.rows import Rows, plain_keys, unknown_rows
 from trunkline.model.attached.seen import Reading, Riders, Seen
 from trunkline.trunk.architectures import Taps
 
@@ -31,7 +32,7 @@ class Generation:
         self.seen, self.cache, self.blocks = seen, weakref.ref(cache), blocks
         # What generate compiles (for such a cache) is not heard of: the cache alone tells that there was more.
         self._kept = cache if getattr(cache, "is_compileable", False) else None
-        self._keys: Tensor | None = None  # (B, heads, d) of the last token, in the last block
+        self._rows: Rows | None = None  # of several, as of the last pass
         self.ended = np.zeros(len(seen.real), bool)  # rows whose last token ends a text
 
     def verify(self) -> None:
@@ -48,9 +49,14 @@ class Generation:
         self._kept = None
 
     def remember(self) -> None:
-        """Note the keys of the last token, by which rows are known again when they have been put in another order."""
-        cache = self.cache()
-        self._keys = None if len(self.seen.real) == 1 or cache is None else _last_keys(cache, self.seen.length, self.blocks)
+        """Note what tells the rows of the cache from each other."""
+        cache, length = self.cache(), self.seen.length
+        if len(self.seen.real) == 1 or cache is None or plain_keys(cache, length, self.blocks) is None:
+            self._rows = None
+        elif self._rows is None:
+            self._rows = Rows(cache, length, self.blocks)
+        else:
+            self._rows.add(cache, length)
 
     def follow(self, cache: Any, past: int, texts: int) -> None:
         """Bring what was seen to what the cache holds as the next pass begins.
@@ -60,47 +66,25 @@ class Generation:
         """
         self.verify()
         if len(self.seen.real) == 1 and texts > 1:
-            self.seen.take(np.zeros(texts, np.int64))
-            self.ended = np.repeat(self.ended, texts)
-        keys = before = None
-        if past == self.seen.length:
-            keys, before = _last_keys(cache, past, self.blocks), self._keys
-            if keys is None and texts > 1:
-                raise BadInput(
-                    f"the rows of a {type(cache).__name__} cannot be told from each other, as it holds no plain keys; expected "
-                    "another cache, or a text at a time"
-                )
-        else:
+            self._take(np.zeros(texts, np.int64))
+        plain = plain_keys(cache, past, self.blocks) is not None
+        if past != self.seen.length:
             self.seen.crop(past)
             self.ended[:] = False
-        if keys is None or before is None:
-            if texts != len(self.seen.real):
-                held = len(self.seen.real)
-                raise BadInput(f"a pass of {texts} texts continues with a cache of {held}, in an order that is not known")
-            return
-        if keys.shape == before.shape and torch.equal(keys, before):
-            return
-        same = (keys.flatten(1)[:, None] == before.flatten(1)[None]).all(2).cpu().numpy()  # (B', B)
-        if not same.any(1).all():
-            raise BadInput("the rows of a cache were put in an order that cannot be followed")
-        # A row that is its own predecessor stays so among equal ones.
-        own = np.arange(len(same))
-        stays = (own < same.shape[1]) & same[own, np.minimum(own, same.shape[1] - 1)]
-        rows = np.where(stays, own, same.argmax(1))
+            self._rows = None
+        elif texts > 1 and not plain:
+            raise unknown_rows(cache)
+        elif self._rows is not None and plain:
+            rows = self._rows.follow(cache, self.seen.alike)
+            if not np.array_equal(rows, np.arange(len(self.seen.real))):
+                self._take(rows)
+        if texts != len(self.seen.real):
+            held = len(self.seen.real)
+            raise BadInput(f"a pass of {texts} texts continues with a cache of {held}, in an order that is not known")
+
+    def _take(self, rows: np.ndarray) -> None:
         self.seen.take(rows)
         self.ended = self.ended[rows]
-
-
-def _last_keys(cache: Any, length: int, blocks: int) -> Tensor | None:
-    """The keys (B, heads, d) of the last of `length` tokens in the last block; None if a cache has them not plain.
-
-    A decoder's cache may have more layers than the decoder: the library makes as many as the encoder has.
-    """
-    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", None)
-    keys = getattr(layers[min(blocks, len(layers)) - 1], "keys", None) if layers else None
-    if not isinstance(keys, Tensor) or keys.ndim != 4 or not keys.shape[2]:
-        return None
-    return keys[:, :, length - 1 if keys.shape[2] >= length else -1].clone()
 
 
 class Ends:

@@ -123,6 +123,11 @@ class Seen:
             carried.take(index)
         self._states = [{layer: state[index.to(state.device)] for layer, state in kept.items()} for kept in self._states]
 
+    def alike(self, rows: list[int]) -> bool:
+        """Whether these of its texts have the same tokens so far."""
+        parts = [self.real[rows]] + ([] if self.ids is None else [self.ids[rows]])
+        return all(bool((part == part[:1]).all()) for part in parts)
+
     def crop(self, columns: int) -> None:
         """Keep the first columns only (see `Carried.crop`)."""
         self._logits = None
