@@ -62,7 +62,8 @@ def read(file: Path) -> list[dict[str, str]]:
 
 def test_every_branch_has_a_page_and_a_page_leads_to_them(page, trained):
     folder, said = page
-    assert set(said["branches"]) == {"mood", "score", "topics", "city"} and said["findings"] == []
+    assert set(said["branches"]) == {"mood", "score", "topics", "city"}
+    assert [": 'city' is no better than always predicting" in found for found in said["findings"]] == [True]
     assert {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()} == {
         "explain.json",
         *(str(Path(file).relative_to(folder)) for file in said["files"]),
@@ -144,19 +145,23 @@ def test_data_that_is_given_and_the_same_folder_again(trained, only):
     rows = made_up(10, seed=9)
     for row, mood in zip(rows, ("negative", "positive"), strict=False):  # one of them is wrong, and so shown
         row |= {"text": "<script>alert(1)</script> great film", "mood": mood}
+    rows[2]["mood"], rows[3]["mood"], rows[4]["mood"] = "poor", None, "mixed"
     write_jsonl(Path("new.jsonl"), [{key: row[key] for key in ("text", "mood")} for row in rows])
     branch = trained / "branches" / "mood"
-    said = json.loads(done("explain", branch, "--data", "new.jsonl", "--out", "out", "--json").stdout)
+    given = ("new.jsonl", "--map", "poor=negative")
+    said = json.loads(done("explain", branch, "--data", *given, "--out", "out", "--json").stdout)
+    assert said["findings"] == json.loads(done("evaluate", branch, *given, "--json").stdout)["findings"]
+    assert "1 of 10 rows" in (found := " ".join(said["findings"])) and "mixed" in found and "poor" not in found
     assert said["page"] == "out/index.html" and list(said["branches"]) == ["mood"]
     html = Path("out/index.html").read_text()
     assert "<script" not in html and "&lt;script&gt;alert(1)&lt;/script&gt; great film" in html
     before = {file.name: file.read_bytes() for file in Path("out").iterdir()}
-    shown = done("explain", branch, "--data", "new.jsonl", "--out", "out")
+    shown = done("explain", branch, "--data", *given, "--out", "out")
     assert shown.stdout.strip() == "out/index.html" and f"wrote {len(before) - 1} files" in shown.stderr
     assert "great film" not in shown.stderr
     assert {file.name: file.read_bytes() for file in Path("out").iterdir()} == before  # the same bytes
     in_memory = {key: [row[key] for row in rows] for key in ("text", "mood")}
-    explain(branch, "memory", data=in_memory, device="cpu")
+    explain(branch, "memory", data=in_memory, labels=["poor=negative"], device="cpu")
     assert Path("memory/confusion.csv").read_bytes() == before["confusion.csv"]
     Path("out/mine.txt").write_text("mine")
     assert "holds 'mine.txt'" in fails(2, "explain", branch, "--data", "new.jsonl", "--out", "out")
@@ -165,7 +170,8 @@ def test_data_that_is_given_and_the_same_folder_again(trained, only):
 def test_what_cannot_be_explained_is_one_sentence_and_nothing_is_written(trained, tmp_path):
     branch = trained / "branches" / "mood"
     assert "expected a run or a branch" in fails(2, "explain", "nowhere", "--out", "out")
-    assert "expected them together" in fails(2, "explain", branch, "--out", "out", "--column", "text=x")
+    for option in (("--column", "text=x"), ("--map", "poor=negative")):
+        assert f"{option[0]}: found without --data" in fails(2, "explain", branch, "--out", "out", *option)
     assert "blank" in fails(2, "explain", branch, "--out", "out", "--text", " ")
     shutil.copytree(branch, "alone")
     assert "give the data with --data" in fails(2, "explain", "alone", "--out", "out")

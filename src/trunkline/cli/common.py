@@ -72,6 +72,24 @@ DataFormat = Annotated[
         "--format", metavar="NAME", help="Format of the data, e.g. conll, if the suffix does not imply it.", show_default=False
     ),
 ]
+DataColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="[ROLE=]NAME",
+        help="A column of DATA, if not as in training: of the texts, or of the ROLE text_pair, tokens, or a branch's name.",
+        show_default=False,
+    ),
+]
+DataLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="GIVEN=TRAINED",
+        help="A label of DATA and the label of the branch that it stands for.",
+        show_default=False,
+    ),
+]
 TrunkName = Annotated[
     str | None, typer.Option("--trunk", metavar="NAME", help="Location of the branches' trunk, if it has moved.")
 ]

@@ -11,7 +11,9 @@ import typer
 
 from trunkline.cli.common import (
     BackendName,
+    DataColumns,
     DataFormat,
+    DataLabels,
     Debug,
     Empty,
     Json,
@@ -43,24 +45,8 @@ def evaluate(
             metavar="RUN_OR_BRANCH... [DATA]", help="Runs or branches; then data, if not their test split.", show_default=False
         ),
     ],
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="[ROLE=]NAME",
-            help="A column of DATA, if not as in training: of the texts, or of the ROLE text_pair, tokens, or a branch's name.",
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="GIVEN=TRAINED",
-            help="A label of DATA and the label of the branch that it stands for.",
-            show_default=False,
-        ),
-    ] = None,
+    column: DataColumns = None,
+    label: DataLabels = None,
     unseen: Annotated[
         Unseen, typer.Option("--unseen", help="Labels that a branch was not trained on: count as errors, or refuse.")
     ] = Unseen.as_errors,

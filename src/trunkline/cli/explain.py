@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import DataFormat, Debug, Json, TrunkName, below, err, guarded, out, tell
+from trunkline.cli.common import DataColumns, DataFormat, DataLabels, Debug, Json, TrunkName, below, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -55,15 +55,8 @@ def explain(
         typer.Option("--label-errors", help="Rank the run's training rows by how likely their labels are wrong."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn at random.")] = 0,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="[ROLE=]NAME",
-            help="A column of DATA, if not as in training; as of evaluate.",
-            show_default=False,
-        ),
-    ] = None,
+    column: DataColumns = None,
+    label: DataLabels = None,
     form: DataFormat = None,
     trunk: TrunkName = None,
     as_json: Json = False,
@@ -81,8 +74,8 @@ def explain(
     from trunkline.model.columns import column_roles
 
     columns = column_roles(column or ())
-    if data is None and (columns or form):
-        given = "--column" if columns else "--format"
+    if data is None and (columns or label or form):
+        given = "--column" if columns else "--map" if label else "--format"
         raise BadInput(f"{given}: found without --data, expected them together")
     from trunkline.explain import explain as written
     from trunkline.trackers.progress import counting
@@ -98,6 +91,7 @@ def explain(
             seed=seed,
             format=form,
             columns=columns,
+            labels=label or (),
             trunk=trunk,
             say=tell,
             count=lambda texts: counting(err(), "reading", texts),

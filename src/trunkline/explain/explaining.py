@@ -27,11 +27,13 @@ from trunkline.explain.writing import PAGE, RECORD, Page, folder_to_write
 from trunkline.files import atomic_directory, write_json
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
+from trunkline.model.columns import label_names
 from trunkline.model.folders import branch_folders, is_branch_or_run, no_branch, task_of
-from trunkline.model.table_scores import answering, answers_in
+from trunkline.model.table_scores import answering, answers_in, findings_of, findings_of_scores, named_rows
 from trunkline.tasks.labels import Reading
+from trunkline.tasks.remarks import baseline_scores
 from trunkline.training.own_test import own_test_splits
-from trunkline.training.result import run_of_branch
+from trunkline.training.result import read_result, run_of_branch
 from trunkline.trunk.load import Trunk
 
 SCHEMA = 1
@@ -68,6 +70,7 @@ def explain(
     seed: int = 0,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
+    labels: Iterable[str] = (),
     trunk: str | Trunk | None = None,
     device: str = "auto",
     say: Callable[[str], None] = lambda sentence: None,
@@ -89,6 +92,7 @@ def explain(
         seed: of all that is drawn.
         format: of `data`, where its suffix does not say it.
         columns: of `data`, by role, where they are not called as in training (`renamed_columns`).
+        labels: `GIVEN=TRAINED`, labels of `data` that mean another label of a branch.
         trunk: where the trunk of the branch is, or the trunk itself.
         device: "auto", "cpu" or "cuda".
         say: told, in a sentence, what is noticed.
@@ -119,9 +123,9 @@ def explain(
     train = {"single_layers": single_layers, "label_errors": label_errors}
     publish, split = Publisher(subscribers), "test" if data is None else "data"
     found: dict[str, Rows] = {}
-    for names, table in tables:
+    for names, table, noted in tables:
         own = bundle.only([name for name, one in bundle.branches.items() if one.task.name in names])
-        found |= _judged(own, table, columns, data is not None, noticed, count)
+        found |= _judged(own, table, noted, columns, labels, data is not None, noticed, count)
     pages: dict[str, Page] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # which names characters of texts, where no font has them
@@ -146,22 +150,25 @@ def _place(branch: Any) -> Path:
 
 def _tables(
     path: Path, folders: Sequence[Path], data: Any, form: str | None, say: Callable[[str], None]
-) -> Iterator[tuple[list[str], Table]]:
-    """The rows to judge on, with the tasks that are judged on them."""
+) -> Iterator[tuple[list[str], Table, dict[str, Any]]]:
+    """The rows to judge on, with the tasks that are judged on them, and scores of baselines that are known, by task."""
     tasks = [task_of(folder) for folder in folders]
     if data is not None:
         named = isinstance(data, str | Path)
-        yield tasks, read_table(str(data), format=form) if named else table_of(data, "data")
+        yield tasks, read_table(str(data), format=form) if named else table_of(data, "data"), {}
         return
     place = folders[0].resolve()
     if place.parent.name != "branches":
         raise BadInput(f"{path}: does not lie in its run, so the test split of this branch is unknown; {WAY}")
-    for own, test, unchanged in own_test_splits(place.parent.parent, tasks, say, WAY):
+    run = place.parent.parent
+    for own, test, unchanged in own_test_splits(run, tasks, say, WAY):
         names = [name for name in own if name in tasks]
         if test is None:
             say(f"{listed(names, whole=True)}: not explained, as the config defines no test split; {WAY}")
         elif names:
-            yield names, replace(test, findings=()) if unchanged else test  # what its reader changes was said in training
+            noted = {name: task.get("baseline", {}).get("test") for name, task in read_result(run)["tasks"].items()}
+            # What its reader changes was said in training.
+            yield (names, replace(test, findings=()), noted) if unchanged else (names, test, {})
 
 
 def _check_texts(bundle: Bundle, texts: Sequence[str] | None) -> None:
@@ -176,21 +183,28 @@ def _check_texts(bundle: Bundle, texts: Sequence[str] | None) -> None:
 def _judged(
     bundle: Bundle,
     table: Table,
+    noted: Mapping[str, Mapping[str, Any]],
     columns: Mapping[str, str] | None,
+    labels: Iterable[str],
     given: bool,
     say: Callable[[str], None],
     count: Counting,
 ) -> dict[str, Rows]:
-    """What the branches of a bundle answer to the rows of a table."""
+    """What the branches of a bundle answer to the rows of a table; of what is noticed of these, what `score_table` says."""
     found: dict[str, Rows] = {}
+    reading = Reading(True, label_names(labels, bundle.branches))
     bundle, seen = answering(bundle, table, say, columns, given)
-    for corpus, targets, said in answers_in(bundle, seen, Reading(True, {}), "skip"):
-        for name in targets:
-            said += bundle.branches[name].task.unseen_labels(targets[name])
-        for sentence in said if given else ():
-            say(f"{table.source}: {sentence}")
+    for corpus, targets, said in answers_in(bundle, seen, reading, "skip"):
+        for sentence in [*said, *findings_of(bundle, table, seen, corpus, targets, given)]:
+            say(f"{named_rows(table, given)}: {sentence}")
         with count(len(corpus)) as progress:
-            found |= judged(bundle, table.source, corpus, targets, progress)
+            judgements = judged(bundle, table.source, corpus, targets, progress)
+        for name, rows in judgements.items():
+            task = bundle.branches[name].task
+            least = noted.get(task.name) or baseline_scores(task, corpus, targets[name])
+            for sentence in findings_of_scores(bundle, name, table, seen, corpus, targets[name], rows.metrics, least, given):
+                say(sentence)
+        found |= judgements
     return found
 
 

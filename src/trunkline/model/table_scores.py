@@ -70,24 +70,11 @@ def score_table(
     """
     confidence = checked_confidence(min_confidence)
     results: dict[str, Any] = {}
-    where = table.source if given else f"test split of {table.source}"
+    where = named_rows(table, given)
     bundle, seen = answering(bundle, table, say, columns, given)
-    unscored = [name for name, branch in bundle.branches.items() if "score" not in branch.task.parts]
     for corpus, targets, findings in answers_in(bundle, seen, reading, empty_texts):
         names = list(targets)
-        predicted: set[str] = set()  # branches that are told to be scored on predictions
-        for name in names:
-            task = bundle.branches[name].task
-            unseen = task.unseen_labels(targets[name])
-            if given:
-                way = map_example(task, targets[name].unseen)
-                unseen = [f"{said.rstrip('.')}; {way} reads a label of the data as one of the branch." for said in unseen]
-            findings += [*task.findings(corpus), *unseen]
-            for column in task.columns():
-                if holds_predictions(seen.headings.get(column, column), table.columns, unscored):
-                    findings.append(_of_predictions(name, column, seen, given))
-                    predicted.add(name)
-        for sentence in findings:
+        for sentence in [*findings, *findings_of(bundle, table, seen, corpus, targets, given)]:
             say(f"{where}: {sentence}")
         with count(len(corpus)) as progress:
             cut = Counter[str]()
@@ -103,11 +90,56 @@ def score_table(
                 results[name]["baseline"] = {"rule": task.baseline_rule, "metrics": least}
             if task.positive is not None:
                 results[name]["positive"] = task.positive
-            if given and name not in predicted and rows >= FEW and _agrees(task, metrics):
-                say(f"{where}: {_of_agreement(name, task.columns()[0], rows, seen)}")
-            for sentence in remarks(task, {where: (metrics, least)}):
+            for sentence in findings_of_scores(bundle, name, table, seen, corpus, targets[name], metrics, least, given):
                 say(sentence)
     return {name: results[name] for name in bundle.branches}
+
+
+def named_rows(table: Table, given: bool) -> str:
+    """What findings call the rows that are scored."""
+    return table.source if given else f"test split of {table.source}"
+
+
+def findings_of(
+    bundle: Bundle, table: Table, seen: Table, corpus: Corpus, targets: Mapping[str, Targets], given: bool
+) -> list[str]:
+    """What is to be said of the answers in a table, before it is scored: the table as it is and as `answering` returns it."""
+    found: list[str] = []
+    for name, own in targets.items():
+        task = bundle.branches[name].task
+        unseen = task.unseen_labels(own)
+        if given:
+            way = map_example(task, own.unseen)
+            unseen = [f"{said.rstrip('.')}; {way} reads a label of the data as one of the branch." for said in unseen]
+        told = [_of_predictions(name, column, seen, given) for column in _predictions(bundle, name, table, seen)]
+        found += [*task.findings(corpus), *unseen, *told]
+    return found
+
+
+def findings_of_scores(
+    bundle: Bundle,
+    name: str,
+    table: Table,
+    seen: Table,
+    corpus: Corpus,
+    targets: Targets,
+    metrics: Mapping[str, Any],
+    least: Mapping[str, Any] | None,
+    given: bool,
+) -> list[str]:
+    """What is to be said of the metrics of a branch on a table, beside those of its baseline `least`, where they are known."""
+    task, where = bundle.branches[name].task, named_rows(table, given)
+    rows = task.answers.scored(targets, corpus)
+    agrees = given and rows >= FEW and _agrees(task, metrics) and not _predictions(bundle, name, table, seen)
+    said = [f"{where}: {_of_agreement(name, task.columns()[0], rows, seen)}"] if agrees else []
+    return [*said, *remarks(task, {where: (metrics, least)})]
+
+
+def _predictions(bundle: Bundle, name: str, table: Table, seen: Table) -> list[str]:
+    """The columns of answers of a branch that hold predictions."""
+    unscored = [other for other, branch in bundle.branches.items() if "score" not in branch.task.parts]
+    columns = bundle.branches[name].task.columns()
+    return [one for one in columns if holds_predictions(seen.headings.get(one, one), table.columns, unscored)]
 
 
 def answering(
