@@ -16,6 +16,10 @@ def test_a_row_without_a_text_is_skipped_and_counted(nothing):
     assert said == "1 row has no text and is skipped (r.csv line 3)."
     with pytest.raises(BadInput, match=r"r.csv line 3: found no text, expected one in column 'text'"):
         without_empty(table, "refuse", View("text", None, None))
+    clips = View("text", None, None, audio=True)
+    assert without_empty(table, "skip", clips)[1] == "1 row has no audio clip and is skipped (r.csv line 3)."
+    with pytest.raises(BadInput, match="found no audio clip, expected one in column 'text'"):
+        without_empty(table, "refuse", clips)
 
 
 def test_several_rows_name_the_first_and_a_file_of_none_is_refused():

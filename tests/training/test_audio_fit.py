@@ -102,9 +102,10 @@ def test_the_command_line_predicts_and_scores_files(runs, data, tmp_path, monkey
     assert json.loads(done.stdout)["tasks"]["sound"]["metrics"]["accuracy"] == run.tasks["sound"]["test"]["accuracy"]
     done = CliRunner().invoke(app, ["predict", str(run.path), "--text", str(data / "test" / "1.flac")])
     assert done.exit_code == 0, done.output
-    for what in (run.path, run.branches["sound"], trunkline.load_branch(run.branches["sound"]).trunk.name):
+    said = {run.path: "--text clip.wav", run.branches["sound"]: "clips of up to"}
+    for what in (*said, trunkline.load_branch(run.branches["sound"]).trunk.name):
         done = CliRunner().invoke(app, ["info", str(what)])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == 0 and said.get(what, "audio") in " ".join((done.stdout + done.stderr).split()), done.output
 
 
 def test_samples_in_memory_train_as_files_do(runs, data, tmp_path):

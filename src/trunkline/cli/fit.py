@@ -210,7 +210,7 @@ def show_scores(summary: dict[str, Any]) -> None:
 def show_run(summary: dict[str, Any]) -> None:
     """Print a run's scores, layers and cost, and what to do next."""
     from trunkline.cli import show
-    from trunkline.training.result import reads_pairs, trained_in_memory
+    from trunkline.training.result import reads_audio, reads_pairs, trained_in_memory
 
     show_scores(summary)
     for name, task in summary["tasks"].items():
@@ -221,7 +221,8 @@ def show_run(summary: dict[str, Any]) -> None:
     out().print(show.cost(summary))
     typed, run = program(), shlex.quote(summary["run"])
     pairs = any(reads_pairs(Path(task["branch"])) for task in summary["tasks"].values())  # a typed text has no second one
-    given = "-i FILE" if pairs else '--text "..."'
+    clips = any(reads_audio(Path(task["branch"])) for task in summary["tasks"].values())
+    given = "-i FILE" if pairs else "--text clip.wav" if clips else '--text "..."'
     tell(f"\npredict:  {typed} predict {run} {given}")
     if any(split.rpartition("/")[2] == "test" for split in summary["rows"]):
         tell(f"details:  {typed} evaluate {run}{' FILE' if trained_in_memory(Path(summary['run'])) else ''}")

@@ -192,6 +192,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         f"{key} {value}" for key, value in method.items() if key not in ("name", "specs") and value is not None
     )
     reads = show.ranges(facts["reads"])
+    texts, tokens = ("texts", "tokens") if facts["input"] == "text" else ("clips", "rows of states")
     console.print(
         show.facts(
             {
@@ -203,8 +204,8 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
                 + (f" at {trunk['revision']}" if trunk["revision"] else "")
                 + f", {trunk['stack']}, {trunk['dtype']}",
                 "  weights": f"sha256 {trunk['weights']}",
-                "  tokenizer": f"sha256 {trunk['tokenizer']}",
-                "reads": f"{reads} of 0-{trunk['num_layers']}; texts of up to {facts['max_length']} tokens"
+                "  tokenizer" if facts["input"] == "text" else "  extractor": f"sha256 {trunk['tokenizer']}",
+                "reads": f"{reads} of 0-{trunk['num_layers']}; {texts} of up to {facts['max_length']} {tokens}"
                 + LONGER.get(facts["long_texts"], ""),
                 "pass": pass_sentence({facts["task"]: facts["pass"]}),
                 "trained in": show.seconds(facts["cost"].get("seconds", 0.0))

@@ -24,11 +24,17 @@ _UNIT = regex.compile(WORDS)
 
 
 class View(NamedTuple):
-    """The columns that are read of a table; None for what is not read."""
+    """The columns that are read of a table; None for what is not read. Where it is `audio`, `text` is that of the clips."""
 
     text: str | None
     text_pair: str | None
     tokens: str | None
+    audio: bool = False
+
+    @property
+    def what(self) -> str:
+        """What messages call a value of `text`."""
+        return "audio clip" if self.audio else "text"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def empty_rows(table: Table, view: View, missing: Sequence[str] | None = None) -
     A text such as ``N/A``, which usually stands for a missing value, is none where it is listed as `missing`.
     Columns that are not there, and values that are no texts, are left for `build_corpus` to refuse.
     """
-    text, text_pair, tokens = view
+    text, text_pair, tokens, _ = view
     if text is not None and text not in table.columns and tokens is None:
         return []
     texts = _blank(table, text, missing) if text in table.columns else [True] * len(table)
@@ -43,22 +43,23 @@ def without_empty(table: Table, how: EmptyTexts, view: View, missing: Sequence[s
     if how == "refuse" or len(empty) == len(table):
         raise no_text(table, empty[0], view, everywhere=len(empty) == len(table))
     skipped = set(empty)
-    return table.select(row for row in range(len(table)) if row not in skipped), skipped_rows(table, empty)
+    return table.select(row for row in range(len(table)) if row not in skipped), skipped_rows(table, empty, view)
 
 
 def no_text(table: Table, row: int, view: View, everywhere: bool = False) -> BadInput:
     """The error for a row without a text."""
     column = table.named(view.text or view.tokens or "")
     if everywhere:
-        return BadInput(f"{table.source}: found no row with a text in {column}, expected at least one")
-    return BadInput(f"{table.where(row)}: found no text, expected one in {column}")
+        a = "an" if view.audio else "a"
+        return BadInput(f"{table.source}: found no row with {a} {view.what} in {column}, expected at least one")
+    return BadInput(f"{table.where(row)}: found no {view.what}, expected one in {column}")
 
 
-def skipped_rows(table: Table, empty: Sequence[int]) -> str:
+def skipped_rows(table: Table, empty: Sequence[int], view: View) -> str:
     """How many rows of a table are skipped, and which is the first."""
     rows = "1 row has" if len(empty) == 1 else f"{len(empty):,} rows have"
     first = "" if len(empty) == 1 else "the first is "
-    return f"{rows} no text and {'is' if len(empty) == 1 else 'are'} skipped ({first}{table.where(empty[0])})."
+    return f"{rows} no {view.what} and {'is' if len(empty) == 1 else 'are'} skipped ({first}{table.where(empty[0])})."
 
 
 def doubtful_texts(table: Table, view: View, missing: Sequence[str] | None) -> str | None:

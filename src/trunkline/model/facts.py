@@ -34,6 +34,7 @@ def branch_facts(path: Path) -> dict[str, Any]:
         },
         "pass": pass_cost(branch.module.wanted(), branch.trunk.described()),
         "trunk": asdict(branch.trunk),
+        "input": branch.trunk.reads,
         "max_length": branch.max_length,
         "long_texts": branch.task.long_texts,
         "precision": branch.precision,

@@ -20,6 +20,7 @@ class Noticed:
     read: dict[str, None] = dataclasses.field(default_factory=dict)  # what the readers of the tables have said
     empty: int = 0  # rows without a text
     first_empty: str = ""
+    reads: str = "text"  # what an empty row has not
     apart: Counter[str] = dataclasses.field(default_factory=Counter)  # rows whose tokens are not in their text, by branch
     first_apart: str = ""
     columns: list[str] | None = None  # those of the first table that are read
@@ -45,7 +46,7 @@ class Noticed:
             said.append(f"{rows} cannot be read, so {they} no prediction and {their} error instead: {first.error}{also}.")
         if self.empty:
             rows, their = ("1 row has", "its") if self.empty == 1 else (f"{self.empty:,} rows have", "their")
-            said.append(f"{rows} no text, so {their} predictions are empty; the first is {self.first_empty}.")
+            said.append(f"{rows} no {self.reads}, so {their} predictions are empty; the first is {self.first_empty}.")
         if self.apart:
             rows = "1 row has" if (most := max(self.apart.values())) == 1 else f"{most:,} rows have"
             said.append(

@@ -225,6 +225,7 @@ def _prepared(bundle: Bundle, own: Table, table: Table, empty_texts: EmptyTexts,
         if empty[view] and empty_texts == "refuse":
             raise no_text(table, empty[view][0], view)
         noticed.first_empty = noticed.first_empty or (table.where(empty[view][0]) if empty[view] else "")
+        noticed.reads = view.what
         nothing.update(empty[view])
         for name in one.names:
             if one.corpus.apart:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from trunkline.branches import TrunkShape
 from trunkline.trunk.architectures import StackName
@@ -32,6 +32,11 @@ class TrunkRef:
     def precision(self) -> str:
         """As `Trunk.precision`."""
         return precision_name(self.dtype, self.ranges)
+
+    @property
+    def reads(self) -> Literal["text", "audio"]:
+        """What the trunk reads: the two sha256 are those of one feature extractor where that is audio."""
+        return "audio" if self.tokenizer == self.tokenizer_settings else "text"
 
     @classmethod
     def of(cls, trunk: Trunk) -> TrunkRef:

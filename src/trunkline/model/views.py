@@ -44,18 +44,17 @@ def views(bundle: Bundle, table: Table) -> dict[View, list[str]]:
     for name, branch in bundle.branches.items():
         tokens = next(iter(given)) if len(given) == 1 else wanted[name] if wanted[name] in given else None
         text = branch.text if branch.text in table.columns or not tokens else None
-        found.setdefault(View(text, branch.text_pair, tokens), []).append(name)
+        found.setdefault(View(text, branch.text_pair, tokens, bundle.trunk.reads == "audio"), []).append(name)
     return found
 
 
 def corpus_for(bundle: Bundle, names: list[str], table: Table, view: View, keep_text: bool = False) -> Corpus:
     """See a table as the branches `names` do."""
-    text, pair, tokens = view
+    text, pair, tokens, audio = view
     if pair is not None and pair not in table.columns:
         raise BadInput(
             f"{table.source}: no column {pair!r} found, expected one with second texts, as branch {names[0]!r} reads pairs; "
             "--column text_pair=NAME names another"
         )
     units = any(bundle.branches[name].task.answers.units for name in names)
-    audio = bundle.trunk.reads == "audio"
     return build_corpus(table, text=text, text_pair=pair, tokens=tokens, units=units, keep_text=keep_text, audio=audio)

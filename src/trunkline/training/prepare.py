@@ -227,7 +227,7 @@ def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:
 
     def see(table: Table) -> Corpus:
         columns = text_columns(config, table)._asdict()
-        return build_corpus(table, **columns, units=units, audio=config.data.audio is not None)
+        return build_corpus(table, **columns, units=units)
 
     return see
 
@@ -241,7 +241,7 @@ def text_columns(config: RunConfig, table: Table) -> View:
         )
     column = next(iter(tokens), None)
     if config.data.audio is not None:
-        return View(config.data.audio, None, column)
+        return View(config.data.audio, None, column, audio=True)
     text = None if column and config.data.text not in table.columns else config.data.text
     return View(text, config.data.text_pair, column)
 

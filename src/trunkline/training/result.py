@@ -49,6 +49,13 @@ def reads_pairs(branch: Path) -> bool:
     return file.is_file() and read_object(file).get("text_pair") is not None
 
 
+def reads_audio(branch: Path) -> bool:
+    """Whether a branch, if it is still there, reads audio: its trunk has a feature extractor in the place of a tokenizer."""
+    file = branch / "branch.json"
+    trunk = read_object(file).get("trunk") if file.is_file() else None
+    return isinstance(trunk, dict) and trunk.get("tokenizer") == trunk.get("tokenizer_settings")
+
+
 def weighs_layers(task: Mapping[str, Any]) -> bool:
     """Whether a branch has several layers to share its weight out over. All of it on the one that there is says nothing."""
     return len(task.get("layers", ())) > 1

@@ -151,6 +151,10 @@ class Attachment(Mapping[str, list[Any]]):
                     f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those "
                     "that failed, and those that are compiled, traced or exported are not"
                 )
+            given = len(self._reader.texts or ()) if self._reader is not None else 0
+            left = given - sum(len(seen.real) for seen in follower.seen)
+            if self._block is None and follower.passes and left > 0 and stack == next(iter(self._stacks)):
+                said.append(f"{left} of {given} texts were not given to the model, so there is no answer about them")
             if follower.in_training:
                 said.append(
                     f"{follower.in_training} of {max(follower.passes, follower.in_training)} passes ran in training mode, "
