@@ -121,7 +121,7 @@ def table(data: str, seeds: int, rates: list[float], runs: Path) -> tuple[list[d
         row.seconds.append(sum(member.seconds[-1] for member in members))
         row.parameters = sum(member.parameters for member in members)
         say("ensemble", seed)
-        shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(MEMBERS, made.weights, strict=True))
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(MEMBERS, made.shares, strict=True))
         print(f"  weights: {shares}", file=sys.stderr, flush=True)
     return lines(data, rows, metric)
 

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from synthetic import config, write_rows
 from tasktools import corpus_of, fitted
 
+from trunkline.branches import methods
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput
 from trunkline.model.branch import load_branch
@@ -45,13 +46,13 @@ def runs(tiny_trunk_dir, tmp_path_factory):
 def test_a_saved_ensemble_answers_as_the_sum_of_its_members(runs, tmp_path, task, weights):
     said = []
     made = make_ensemble([run / task for run in runs], tmp_path / task, weights=weights, device="cpu", say=said.append)
-    assert not said and sum(made.weights) == pytest.approx(1, abs=1e-5)
-    assert (len(set(made.weights)) == 1) == (weights == "equal")
+    assert not said and sum(made.shares) == pytest.approx(1, abs=1e-5)
+    assert (len(set(made.shares)) == 1) == (weights == "equal")
     branch = load_branch(tmp_path / task)
     assert branch.method.name == "ensemble" and branch.decision.rows == 60 and branch.metrics["validation"]
     members = [load_branch(run / task) for run in runs]
-    factors = [share / (own.decision.temperature or 1) for share, own in zip(made.weights, members, strict=True)]
-    assert branch.method.weights == pytest.approx(factors)
+    factors = [share / (own.decision.temperature or 1) for share, own in zip(made.shares, members, strict=True)]
+    assert branch.method.weights == pytest.approx(factors) and made.weights == branch.method.weights
     if task == "cities":
         own = sum(f * m.criterion.crf.transitions for f, m in zip(factors, members, strict=True))
         torch.testing.assert_close(branch.criterion.crf.transitions, own)
@@ -59,7 +60,7 @@ def test_a_saved_ensemble_answers_as_the_sum_of_its_members(runs, tmp_path, task
     texts = read_table(str(runs[0].parent.parent / "rows.jsonl")).column("text")[:30]
     together = Bundle.open([tmp_path / task], device="cpu").predict_proba(texts)["mood"]
     scores = [np.log(Bundle.open([run / task], device="cpu").predict_proba(texts)["mood"]) for run in runs]
-    mixed = sum(share * one for share, one in zip(made.weights, scores, strict=True)) / (branch.decision.temperature or 1)
+    mixed = sum(share * one for share, one in zip(made.shares, scores, strict=True)) / (branch.decision.temperature or 1)
     expected = np.exp(mixed) / np.exp(mixed).sum(1, keepdims=True)
     np.testing.assert_allclose(together, expected, rtol=1e-3, atol=1e-4)
 
@@ -90,7 +91,7 @@ def test_other_rows_of_validation_have_to_be_given(runs, tiny_trunk_dir, tmp_pat
     with pytest.raises(BadInput, match=r"validated on different rows.*; give the data to weigh the branches on"):
         make_ensemble(paths, tmp_path / "out", weights="validation", device="cpu")
     made = make_ensemble(paths, tmp_path / "out", device="cpu", say=said.append)
-    assert made.weights == [0.5, 0.5] and made.branch.decision is None and "are not calibrated" in said[0]
+    assert made.shares == [0.5, 0.5] and made.branch.decision is None and "are not calibrated" in said[0]
     held = write_rows(tmp_path / "held.jsonl", 80, seed=5)
     made = make_ensemble(paths, tmp_path / "weighed", weights="validation", validation=str(held), device="cpu")
     assert made.branch.decision.rows == 80 and None not in made.members and made.score is not None
@@ -120,3 +121,10 @@ def test_the_command_tells_weights_and_scores(runs, tmp_path):
     assert found["validation"] == own.metrics["validation"]["accuracy"]
     trained = [load_branch(path).metrics["validation"]["accuracy"] for path in paths]
     assert [one["validation"] for one in found["members"]] == pytest.approx(trained)
+    described = json.loads(done("info", str(tmp_path / "out"), "--json").stdout)
+    assert [one["weight"] for one in described["members"]] == [one["weight"] for one in found["members"]] == own.method.weights
+    assert [one["method"] for one in described["members"]] == [branch["name"] for branch in own.method.members]
+    for one, whole in zip(described["members"], own.method.members, strict=True):  # the others are the default ones
+        assert methods.get(whole["name"]).Config(name=whole["name"], **one["settings"]).model_dump(mode="json") == whole
+    shown = done("info", str(tmp_path / "out")).stdout
+    assert f"{own.method.weights[0]:.4f}" in shown and "trained in" not in shown and "{" not in shown

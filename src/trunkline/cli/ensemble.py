@@ -59,25 +59,31 @@ def ensemble(
         tell(sentence)
     names = [str(path) for path in made.paths]
     if not as_json:
-        _show(made.monitor, [*zip(names, made.weights, made.members, strict=True), (str(output), None, made.score)])
+        _show(
+            made.monitor,
+            [*zip(names, made.shares, made.weights, made.members, strict=True), (str(output), None, None, made.score)],
+        )
     return {
         "branch": str(output),
         "task": made.branch.task.name,
         "monitor": made.monitor,
         "members": [
-            {"branch": name, "weight": weight, "validation": score}
-            for name, weight, score in zip(names, made.weights, made.members, strict=True)
+            {"branch": name, "share": share, "weight": weight, "validation": score}
+            for name, share, weight, score in zip(names, made.shares, made.weights, made.members, strict=True)
         ],
         "validation": made.score,
         "findings": findings,
     }
 
 
-def _show(monitor: str, rows: list[tuple[str, float | None, float | None]]) -> None:
-    from rich.table import Table
+def _show(monitor: str, rows: list[tuple[str, float | None, float | None, float | None]]) -> None:
     from rich.text import Text
 
-    table = Table("branch", "weight", f"validation {monitor}")
-    for name, weight, score in rows:
-        table.add_row(Text(name), "" if weight is None else f"{weight:.3f}", "" if score is None else f"{score:.4f}")
+    from trunkline.cli import show
+    from trunkline.errors import ascii_controls
+
+    table = show.table("branch", ">share", ">weight", f">validation {monitor}")
+    for name, *numbers in rows:
+        table.add_row(Text(ascii_controls(name)), *("" if one is None else show.number(one) for one in numbers))
     out().print(table)
+    tell("The logits of a branch are multiplied by its weight: its share divided by its temperature.")

@@ -11,7 +11,7 @@ from trunkline.cli.common import Debug, Json, err, guarded, out, tell
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 # By `long_texts` of its task, how a branch reads longer texts.
 LONGER = {
@@ -188,9 +188,9 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
     if facts["trained_parameters"] < facts["parameters"]:
         stored += f", {facts['trained_parameters']:,} of them trained; the rest is frozen and stored with the branch"
     shown = ", ".join(labels[:12]) + (f", ... ({len(labels)} in all)" if len(labels) > 12 else "")
-    settings = ", ".join(
-        f"{key} {value}" for key, value in method.items() if key not in ("name", "specs") and value is not None
-    )
+    hidden = {"name", "specs", *(("members", "weights") if "members" in facts else ())}
+    settings = ", ".join(f"{key} {value}" for key, value in method.items() if key not in hidden and value is not None)
+    name = f"{method['name']} of {len(facts['members'])} members, below" if "members" in facts else method["name"]
     reads = show.ranges(facts["reads"])
     texts, tokens = ("texts", "tokens") if facts["input"] == "text" else ("clips", "rows of states")
     console.print(
@@ -198,7 +198,7 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
             {
                 "task": f"{facts['task']} ({facts['kind']})",
                 "types" if facts["types"] else "labels": "a number" if facts["kind"] == "regression" else shown,
-                "method": f"{method['name']}: {settings}" if settings else method["name"],
+                "method": f"{name}: {settings}" if settings else name,
                 "weights": stored,
                 "trunk": f"{trunk['name']}"
                 + (f" at {trunk['revision']}" if trunk["revision"] else "")
@@ -208,11 +208,12 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
                 "reads": f"{reads} of 0-{trunk['num_layers']}; {texts} of up to {facts['max_length']} {tokens}"
                 + LONGER.get(facts["long_texts"], ""),
                 "pass": pass_sentence({facts["task"]: facts["pass"]}),
-                "trained in": show.seconds(facts["cost"].get("seconds", 0.0))
-                + f", evaluating included, best after step {facts['cost'].get('steps_to_best', 0)}",
+                **_trained(facts["cost"]),
             }
         )
     )
+    if "members" in facts:
+        console.print(_members(facts["members"]))
     console.print(show.scores({facts["task"]: {**facts, **facts["metrics"]}}))
     if facts["decision"]:
         for part in decisions.tables(facts["labels"], facts["decision"]):
@@ -221,6 +222,29 @@ def _show_branch(facts: dict[str, Any], console: Console) -> None:
         console.print(show.layers(_all_layers(facts), facts["reads"], "share of each layer"))
     if facts["by_layer"]:
         console.print(show.by_layer({facts["task"]: facts}))
+
+
+def _trained(cost: dict[str, Any]) -> dict[str, str]:
+    """How long training took; nothing of a branch that was put together of trained ones."""
+    from trunkline.cli import show
+
+    if not cost:
+        return {}
+    seconds, best = show.seconds(cost.get("seconds", 0.0)), cost.get("steps_to_best", 0)
+    return {"trained in": f"{seconds}, evaluating included, best after step {best}"}
+
+
+def _members(members: list[dict[str, Any]]) -> RenderableType:
+    """The members of an ensemble; `weight` is what the logits of each are multiplied by."""
+    from rich.text import Text
+
+    from trunkline.cli import show
+
+    made = show.table(">member", "method", ">weight", "settings, if not the default ones")
+    for number, one in enumerate(members, 1):
+        settings = ", ".join(f"{key} {value}" for key, value in one["settings"].items())
+        made.add_row(str(number), one["method"], show.number(float(one["weight"])), Text(settings))
+    return made
 
 
 def _show_trunk(facts: dict[str, Any], console: Console) -> None:

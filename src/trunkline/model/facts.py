@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trunkline.branches import methods
+from trunkline.branches.ensemble import Ensemble
 from trunkline.files import directory_bytes
 from trunkline.model.branch import load_branch
 from trunkline.model.pass_cost import pass_cost
@@ -45,7 +47,19 @@ def branch_facts(path: Path) -> dict[str, Any]:
         "positive": branch.task.positive,
         "metrics": branch.metrics,
         "cost": branch.cost,
+        **({"members": _members(branch.module)} if isinstance(branch.module, Ensemble) else {}),
     }
+
+
+def _members(ensemble: Ensemble) -> list[dict[str, Any]]:
+    """Of each member its method, the weight of its logits, and those of its settings that are not the default ones."""
+    found = []
+    for section, weight in zip(ensemble.config.members, ensemble.weights, strict=True):
+        config = methods.get(section["name"]).Config.model_validate(section)
+        defaults = {key: field.get_default(call_default_factory=True) for key, field in type(config).model_fields.items()}
+        other = {key: section[key] for key, value in defaults.items() if key != "name" and getattr(config, key) != value}
+        found.append({"method": section["name"], "weight": weight, "settings": other})
+    return found
 
 
 def trunk_facts(trunk: Trunk) -> dict[str, Any]:

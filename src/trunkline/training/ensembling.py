@@ -49,7 +49,9 @@ class Made:
     Attributes:
         branch: itself.
         paths: of the members.
-        weights: of each member's calibrated logits, in their order; they sum to 1.
+        weights: what the logits of each member are multiplied by, in their order, as the branch has them: its share divided by
+            its temperature.
+        shares: of the calibrated logits of each, which sum to 1.
         monitor: the metric that its task goes by.
         members: that metric on validation, of each member; None where no validation rows are known.
         score: likewise, of the ensemble.
@@ -58,6 +60,7 @@ class Made:
     branch: Branch
     paths: list[Path | None]
     weights: list[float]
+    shares: list[float]
     monitor: str
     members: list[float | None]
     score: float | None
@@ -100,7 +103,7 @@ def make_ensemble(
         say(f"{why}, so the scores of {first.task.name!r} are not calibrated.")
         shares = [1 / len(branches)] * len(branches)
         made = _saved(_built(branches, shares, scales), target)
-        return Made(made, paths_of, shares, first.task.monitor, [None] * len(branches), None)
+        return Made(made, paths_of, _factors(shares, scales), shares, first.task.monitor, [None] * len(branches), None)
     corpus, targets = found
     plan, rows = bundle.plan, list(range(len(corpus)))
     answers = answered(plan, Portion(dict.fromkeys((False, True), rows), dict.fromkeys((False, True), corpus)))
@@ -118,7 +121,8 @@ def make_ensemble(
     branch.metrics = {"validation": branch.score(together, own[0].offsets, targets)}
     monitor = first.task.monitor
     scores = [one.branch.score(one.logits, one.offsets, targets)[monitor] for one in own]
-    return Made(_saved(branch, target), paths_of, shares, monitor, scores, branch.metrics["validation"][monitor])
+    made, score = _saved(branch, target), branch.metrics["validation"][monitor]
+    return Made(made, paths_of, _factors(shares, scales), shares, monitor, scores, score)
 
 
 def least_loss(
@@ -199,10 +203,14 @@ def _criterion(branches: Sequence[Branch], shares: Sequence[float], scales: Sequ
     return made.eval()
 
 
+def _factors(shares: Sequence[float], scales: Sequence[float]) -> list[float]:
+    return [share * scale for share, scale in zip(shares, scales, strict=True)]
+
+
 def _built(branches: Sequence[Branch], shares: Sequence[float], scales: Sequence[float]) -> Branch:
     first = branches[0]
-    factors = [share * scale for share, scale in zip(shares, scales, strict=True)]
-    config = EnsembleConfig(members=[branch.method.model_dump(mode="json") for branch in branches], weights=factors)
+    members = [branch.method.model_dump(mode="json") for branch in branches]
+    config = EnsembleConfig(members=members, weights=_factors(shares, scales))
     task = Task.from_state(first.task.name, first.task.state())  # whose threshold may be another one
     module = Ensemble(config, first.trunk.shape, Output(task.answers.level, task.outputs)).eval()
     for member, branch in zip(module.members, branches, strict=True):
