@@ -146,6 +146,11 @@ def listeners_of_this_thread() -> Callable[[], None]:
     return take
 
 
+def is_followed_here(follower: Follower) -> bool:
+    """Whether a follower is told of the passes of this thread."""
+    return any(listener.follower is follower for listener in _ours())
+
+
 def checked_layers(layers: Collection[int], deepest: int) -> frozenset[int]:
     """The layers as a set; BadInput for one that a trunk of `deepest` blocks does not have."""
     for layer in layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import warnings
 
 import numpy as np
@@ -22,6 +23,7 @@ from trunkline.trunk import stream
 from trunkline.trunk.load import load_trunk
 
 SAME = rows._same
+STACKS = ("encoder", "decoder")
 
 SETTINGS = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 
@@ -117,7 +119,8 @@ def test_beams_of_a_model_of_one_block_are_told_from_each_other(one_block, monke
     assert attachment.check().passed
     # The self-check sees it where only the last token counts.
     monkeypatch.setattr(rows, "_same", lambda now, then, *_: [found[:1] for found in SAME(now[:, -1:], then[:, -1:])])
-    assert not attachment.check().answers and "answers differ" in str(attachment.check())
+    found = attachment.check()
+    assert not found.answers and str(found) == "GPT2LMHeadModel: answers differ"
 
 
 def test_rows_that_cannot_be_told_from_each_other_are_refused(zoo, branches, monkeypatch):
@@ -302,6 +305,54 @@ def test_leaving_a_stream_ends_the_call_and_an_error_comes_through(zoo, branches
     assert not stream._LISTENERS.get()
     with pytest.raises(BadInput, match="no block"):
         taps.stream(model.generate)
+
+
+def test_one_stream_at_a_time(zoo, branches):
+    model, inputs, own = users_model(zoo, "gpt2"), inputs_for("gpt2", TEXTS[:1]), branches("gpt2")
+    with trunkline.attach(model, own) as outer, trunkline.attach(model, own) as taps:
+        never_begun = taps.stream(model.generate, **inputs, **SETTINGS)
+        first = taps.stream(model.generate, **inputs, **SETTINGS)
+        next(first)
+        for second in (taps, outer):  # the passes of the first are read by both
+            with pytest.raises(BadInput, match=r"found another one that is open.* expected one stream at a time"):
+                second.stream(model.generate, **inputs, **SETTINGS)
+        with pytest.raises(BadInput, match="found another one that is open"):
+            next(never_begun)
+        assert len(list(first)) == 4
+        assert len(list(taps.stream(model.generate, **inputs, **SETTINGS))) == 5
+    assert len(taps["mood"]) == len(outer["mood"]) == 2
+
+
+def test_a_stream_that_is_open_ends_with_its_block(zoo, branches):
+    model, inputs, own = users_model(zoo, "gpt2"), inputs_for("gpt2", TEXTS[:1]), branches("gpt2")
+    with trunkline.attach(model, own) as outer:
+        with trunkline.attach(model, own) as taps:
+            steps = taps.stream(model.generate, **inputs, **{**SETTINGS, "max_new_tokens": 40})
+            next(steps)
+        assert not [thread for thread in threading.enumerate() if thread.name == "trunkline-attach"]
+        answers = taps["mood"]
+        with pytest.raises(BadInput, match="found no block any more"):
+            next(steps)
+        assert len(answers) == 1 and len(taps.tokens[0]) < 20
+        # and what the stream of an outer block reads later is not of the inner one
+        with taps:
+            following = outer.stream(model.generate, **inputs, **SETTINGS)
+            next(following)
+        answers = taps["mood"]
+        list(following)
+        assert len(taps.tokens[0]) < len(outer.tokens[1]) and taps["mood"] == answers != outer["mood"][1:]
+    assert len(outer["mood"]) == 2
+
+
+def test_what_a_callback_runs_is_not_read(zoo, trunk_of):
+    model, inputs = users_model(zoo, "t5"), inputs_for("t5", TEXTS[:1])
+    own = {stack: make(trunk_of("t5", stack), "sequence") for stack in STACKS}
+    expected = {}
+    for told in (None, lambda step: model.generate(**inputs, max_new_tokens=2)):
+        with trunkline.attach(model, own, callback=told) as taps:
+            model.generate(**inputs, max_new_tokens=4)
+        assert not expected or expected == dict(taps)
+        expected = dict(taps)
 
 
 def test_an_error_of_a_callback_or_within_a_generation_comes_through(zoo, branches):

@@ -28,7 +28,8 @@ def test_both_stacks_and_a_batch_of_ones_own(zoo, trunk_of):
     branches = {stack: make(trunk_of("bart", stack), "sequence") for stack in ("encoder", "decoder")}
     attachment = trunkline.attach(users_model(zoo, "bart"), branches)
     inputs = {**inputs_for("bart"), "decoder_input_ids": torch.tensor([[2, 5, 6]] * 4)}
-    assert attachment.check(inputs).passed and attachment.check(inputs).states == {"encoder": True, "decoder": True}
+    found = attachment.check(inputs)
+    assert found.passed and found.states == {"encoder": True, "decoder": True}
 
 
 def test_a_model_that_does_not_generate(zoo, trunk_of):

@@ -9,7 +9,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from trunkline.model.attached.given import refuse_compiled, refuse_prompts
 from trunkline.model.attached.matching import Trunked
 from trunkline.model.attached.seen import Riders, Seen
 from trunkline.model.attached.steps import Step
-from trunkline.model.attached.streaming import stream
+from trunkline.model.attached.streaming import refuse_second, stream
 from trunkline.model.attached.texts import Read, Reader
 from trunkline.model.branch import Branch
 from trunkline.trunk.architectures import model_within
@@ -63,7 +63,7 @@ class Attachment(Mapping[str, list[Any]]):
         self._ends, self._said = Ends(model_within(model), tokenizer), tuple(said)
         self._riders = {stack: _riders(self._of(stack), trunked.device) for stack, trunked in stacks.items()}
         self._followers: dict[str, StackFollower] = {}
-        self._stream: Callable[[Step], None] | None = None
+        self._stream: tuple[Callable[[Step], None], Callable[[], None]] | None = None  # has every step; ends the call
         self._block: ExitStack | None = None
         self._lock = threading.Lock()
         self._steps = 0
@@ -84,8 +84,12 @@ class Attachment(Mapping[str, list[Any]]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """End reading; nothing follows the model any more, also after an error."""
+        """End reading; nothing follows the model any more, also after an error. The call of a stream that is open ends."""
         assert self._block is not None
+        if self._stream is not None:
+            told, end = self._stream
+            end()
+            self.unlisten(told)
         self._block.close()
         for follower in self._followers.values():
             follower.settle()
@@ -180,13 +184,14 @@ class Attachment(Mapping[str, list[Any]]):
         """Run `call(*args, **kwargs)`, such as `model.generate`, in a thread, and yield what the branches say after each pass.
 
         To be used within the block. What the call returns is in `result` after the last step. Leaving the loop early ends the
-        call with the next pass.
+        call with the next pass, and so does the end of the block. Until then, what this thread runs itself is not read.
 
         Raises:
-            BadInput: outside of the block.
+            BadInput: outside of the block, or while another stream is open.
         """
         if self._block is None:
             raise BadInput("stream: found no block, expected it within `with attach(...) as taps:`")
+        refuse_second(self)
         return stream(self, call, args, kwargs)
 
     def check(self, inputs: Mapping[str, Any] | None = None) -> Check:
@@ -207,11 +212,28 @@ class Attachment(Mapping[str, list[Any]]):
         seen = self._trusted(stack).seen
         return [None if one.ids is None else one.ids[row][one.real[row]] for one in seen for row in range(len(one.real))]
 
-    def listen(self, told: Callable[[Step], None] | None) -> None:
-        """Let `told` have every step, or nobody any more; for `stream`."""
-        self._stream = told
+    @property
+    def streams(self) -> bool:
+        """Whether a stream is open."""
+        return self._stream is not None
+
+    @property
+    def followers(self) -> tuple[StackFollower, ...]:
+        """Those of the block, one for each stack that branches read."""
+        return tuple(self._followers.values())
+
+    def listen(self, told: Callable[[Step], None], end: Callable[[], None]) -> None:
+        """Let `told` have every step, until `end` is called as the block ends; for `stream`."""
+        self._stream = told, end
         for stack, follower in self._followers.items():
-            follower.told = self._tell(stack) if told is not None or self._callback is not None else None
+            follower.told = self._tell(stack)
+
+    def unlisten(self, told: Callable[[Step], None]) -> None:
+        """Undo `listen`, unless another one has done so."""
+        if self._stream is not None and self._stream[0] is told:
+            self._stream = None
+            for stack, follower in self._followers.items():
+                follower.told = None if self._callback is None else self._tell(stack)
 
     def _of(self, stack: str) -> dict[str, Branch]:
         return {name: branch for name, branch in self.branches.items() if branch.trunk.stack == stack}
@@ -235,11 +257,24 @@ class Attachment(Mapping[str, list[Any]]):
                 self._followers[stack].trouble = error
                 return
             self._steps += 1
-            for one in (self._callback, self._stream):
-                if one is not None:
-                    one(step)
+            if self._callback is not None:
+                with self._unheard():
+                    self._callback(step)
+            if self._stream is not None:
+                self._stream[0](step)
 
         return told
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Passes that a callback runs are not read: it would be called after each of them, without an end."""
+        for follower in self.followers:
+            follower.paused = True
+        try:
+            yield
+        finally:
+            for follower in self.followers:
+                follower.paused = False
 
     def _trusted(self, stack: str) -> StackFollower:
         """What a stack's follower has seen, if all of it could be read."""

@@ -6,6 +6,7 @@ the program's own and comes through.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -123,6 +124,7 @@ class StackFollower:
         in_training: passes that ran in training mode.
         passes: passes that were read.
         spoiled: audio clips whose padding changed their states.
+        paused (bool): whether passes are left out.
     """
 
     def __init__(
@@ -145,40 +147,49 @@ class StackFollower:
         self.in_training = self.passes = self.spoiled = 0
         self._open: list[Generation] = []
         self._caches = caches
+        self.paused = self._settled = False
+        self._lock = threading.Lock()  # a block may end while another thread runs the model for a stream of an outer one
         self._call: Call | None = None
         self._continued: Generation | None = None
         self._reading: Reading | None = None
         self._real: Tensor | None = None
 
     def began(self, call: Mapping[str, Any]) -> None:
+        if self.paused or self._settled:
+            return
         self._call = self._reading = self._continued = None
         if self.trouble is None:
             self._guarded(lambda: self._begin(call))
 
     def receive(self, layer: int, state: Tensor) -> None:
-        if (reading := self._reading) is not None:
+        if (reading := self._reading) is not None and not self.paused:
             self._guarded(lambda: reading.read(layer, state))
 
     def ended(self, output: Any) -> None:
-        call, self._call = self._call, None
-        if call is None or output is None or self.trouble is not None:  # the pass failed, or is not read
-            self._reading = None
+        if self.paused:
             return
-        before = len(self.seen)
-        self._guarded(lambda: self._end(call, output))
-        self._reading = None
+        with self._lock:
+            call, self._call = self._call, None
+            if call is None or output is None or self.trouble is not None or self._settled:  # the pass failed, or is not read
+                self._reading = None
+                return
+            before = len(self.seen)
+            self._guarded(lambda: self._end(call, output))
+            self._reading = None
         if self.told is not None and self.trouble is None:
             seen = self._continued.seen if self._continued is not None else self.seen[before]
             self.told(seen, seen.length - call.real.shape[1], call.real.shape[1])
 
     def settle(self) -> None:
         """Nothing follows: compute what is left to compute, and let go of the carries."""
-        self.verify()
-        for one in self._open:
-            self._guarded(one.seen.settle)
-        self._open = []
-        if self._repeats is not None:
-            self._repeats.forget()
+        with self._lock:
+            self._settled = True
+            self.verify()
+            for one in self._open:
+                self._guarded(one.seen.settle)
+            self._open = []
+            if self._repeats is not None:
+                self._repeats.forget()
 
     def verify(self) -> None:
         """Note as trouble if the model ran passes that could not be heard."""

@@ -6,12 +6,13 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trunkline.trunk.stream import listeners_of_this_thread
+from trunkline.errors import BadInput
+from trunkline.trunk.stream import is_followed_here, listeners_of_this_thread
 
 if TYPE_CHECKING:
     from trunkline.model.attached.attachment import Attachment
@@ -29,16 +30,27 @@ class _Over:
         self.result, self.error = result, error
 
 
+def refuse_second(attachment: Attachment) -> None:
+    """BadInput where the passes of this thread are not read: those of another stream are, until it ends."""
+    if attachment.streams or not all(map(is_followed_here, attachment.followers)):
+        raise BadInput(
+            "stream: found another one that is open, or a block of another thread; expected one stream at a time, taken to its "
+            "end or closed before the next, in the thread of the block"
+        )
+
+
 def stream(attachment: Attachment, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Step]:
     """As `Attachment.stream`. The call is never more than a step ahead of who takes them."""
+    refuse_second(attachment)
     steps: queue.Queue[Step | _Over] = queue.Queue(maxsize=1)
     left = threading.Event()
     take, modes = listeners_of_this_thread(), _modes()
 
     def told(step: Step) -> None:
-        if left.is_set():
+        if not left.is_set():
+            steps.put(step)
+        if left.is_set():  # by now
             raise _Left
-        steps.put(step)
 
     def work() -> None:
         take()
@@ -49,7 +61,20 @@ def stream(attachment: Attachment, call: Callable[..., Any], args: Sequence[Any]
             over = _Over(error=error)
         steps.put(over)
 
-    attachment.listen(told)
+    def end() -> None:
+        left.set()
+        while thread.is_alive():
+            with suppress(queue.Empty):
+                steps.get(timeout=0.01)  # what it waits to hand over
+
+    def end_with_block() -> None:
+        end()
+        with suppress(queue.Empty):
+            steps.get_nowait()
+        error = BadInput("stream: found no block any more, expected its steps to be taken before the block ends")
+        steps.put(_Over(error=error))
+
+    attachment.listen(told, end_with_block)
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="trunkline-attach", daemon=True)
     thread.start()
     try:
@@ -59,13 +84,8 @@ def stream(attachment: Attachment, call: Callable[..., Any], args: Sequence[Any]
             raise got.error
         attachment.result = got.result
     finally:
-        left.set()
-        while thread.is_alive():
-            try:
-                steps.get(timeout=0.01)  # what it waits to hand over
-            except queue.Empty:
-                continue
-        attachment.listen(None)
+        end()
+        attachment.unlisten(told)
         take()  # this thread is listened to again
 
 
