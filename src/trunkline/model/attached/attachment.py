@@ -111,8 +111,9 @@ class Attachment(Mapping[str, list[Any]]):
             raise unknown_name("branch", name, self.branches, whole=True)
         branch, found = self.branches[name], []
         words = branch.task.answers.units
-        for seen, reads in self._each(branch.trunk.stack, words):
-            found += answers_of(branch, seen, seen.logits()[name], reads, self._least)
+        with self._trusted(branch.trunk.stack).lock:
+            for seen, reads in self._each(branch.trunk.stack, words):
+                found += answers_of(branch, seen, seen.logits()[name], reads, self._least)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -209,8 +210,9 @@ class Attachment(Mapping[str, list[Any]]):
 
     def tokens_of(self, stack: str) -> list[np.ndarray | None]:
         """As `tokens`, of one stack."""
-        seen = self._trusted(stack).seen
-        return [None if one.ids is None else one.ids[row][one.real[row]] for one in seen for row in range(len(one.real))]
+        with (follower := self._trusted(stack)).lock:
+            each = [(one, row) for one in follower.seen for row in range(len(one.real))]
+            return [None if one.ids is None else one.ids[row][one.real[row]] for one, row in each]
 
     @property
     def streams(self) -> bool:

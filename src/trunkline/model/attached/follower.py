@@ -125,6 +125,8 @@ class StackFollower:
         passes: passes that were read.
         spoiled: audio clips whose padding changed their states.
         paused (bool): whether passes are left out.
+        lock: held while what was seen changes: with a stream, another thread runs the model than the one that reads answers,
+            or that ends the block of an attachment within.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class StackFollower:
         self._open: list[Generation] = []
         self._caches = caches
         self.paused = self._settled = False
-        self._lock = threading.Lock()  # a block may end while another thread runs the model for a stream of an outer one
+        self.lock = threading.RLock()
         self._call: Call | None = None
         self._continued: Generation | None = None
         self._reading: Reading | None = None
@@ -168,7 +170,7 @@ class StackFollower:
     def ended(self, output: Any) -> None:
         if self.paused:
             return
-        with self._lock:
+        with self.lock:
             call, self._call = self._call, None
             if call is None or output is None or self.trouble is not None or self._settled:  # the pass failed, or is not read
                 self._reading = None
@@ -182,7 +184,7 @@ class StackFollower:
 
     def settle(self) -> None:
         """Nothing follows: compute what is left to compute, and let go of the carries."""
-        with self._lock:
+        with self.lock:
             self._settled = True
             self.verify()
             for one in self._open:
@@ -192,9 +194,10 @@ class StackFollower:
                 self._repeats.forget()
 
     def verify(self) -> None:
-        """Note as trouble if the model ran passes that could not be heard."""
-        for one in list(self._open):
-            self._guarded(one.verify)
+        """Note as trouble if the model ran passes that could not be heard; while it runs one, that cannot be told."""
+        with self.lock:
+            for one in list(self._open) if self._call is None else ():
+                self._guarded(one.verify)
 
     def _begin(self, arguments: Mapping[str, Any]) -> None:
         call = self.read(arguments)
