@@ -172,7 +172,8 @@ def test_what_cannot_be_explained_is_one_sentence_and_nothing_is_written(trained
     assert "expected a run or a branch" in fails(2, "explain", "nowhere", "--out", "out")
     for option in (("--column", "text=x"), ("--map", "poor=negative")):
         assert f"{option[0]}: found without --data" in fails(2, "explain", branch, "--out", "out", *option)
-    assert "blank" in fails(2, "explain", branch, "--out", "out", "--text", " ")
+    said = fails(2, "explain", branch, "--out", "out", "--text", "a film", "--text", " ")
+    assert said == "--text (texts= in Python): found a blank text, the 2. of 2; expected texts to show"
     shutil.copytree(branch, "alone")
     assert "give the data with --data" in fails(2, "explain", "alone", "--out", "out")
     write_jsonl(Path("unlabelled.jsonl"), [{"text": "a film"}, {"text": "another film"}])

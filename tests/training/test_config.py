@@ -93,7 +93,7 @@ def test_a_wrong_key_or_value_is_one_sentence_that_names_it(changes, parts, tmp_
         ),
         (
             {"method": "{name: probe, layers: [1]}"},  # probe has a key "layer", but these are another method's
-            r"method.layers: not a key of probe but of .*adalayers.* and .*scalar_mix.*; the keys of probe are dropout, ",
+            r"method.layers: not a key of probe but of .*adalayers.*; did you mean 'layer'\?; the keys of probe are dropout, ",
         ),
         ({"method": "{name: probe, lyer: 1}"}, r"method.lyer: unknown name 'lyer'; did you mean 'layer'\?"),
         (

@@ -104,8 +104,8 @@ def explain(
         BadInput: no branch; data that it cannot read, or none that are known; a directory that holds other files.
     """
     target, path = folder_to_write(Path(out)), _place(branch)
-    if texts is not None and (not texts or not all(isinstance(text, str) and text.strip() for text in texts)):
-        raise BadInput("texts: found none, or one that is blank or no string; expected texts to show")
+    if texts is not None:
+        _check_given(texts)
     findings: list[str] = []
 
     def noticed(sentence: str) -> None:
@@ -169,6 +169,17 @@ def _tables(
             noted = {name: task.get("baseline", {}).get("test") for name, task in read_result(run)["tasks"].items()}
             # What its reader changes was said in training.
             yield (names, replace(test, findings=()), noted) if unchanged else (names, test, {})
+
+
+def _check_given(texts: Sequence[str]) -> None:
+    option = "--text (texts= in Python)"
+    if isinstance(texts, str) or not texts:
+        raise BadInput(f"{option}: found {'one string' if texts else 'no text'}, expected a list of texts to show")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str) or not text.strip():
+            found = "a blank text" if isinstance(text, str) else type(text).__name__
+            which = f", the {number}. of {len(texts)}" if len(texts) > 1 else ""
+            raise BadInput(f"{option}: found {found}{which}; expected texts to show")
 
 
 def _check_texts(bundle: Bundle, texts: Sequence[str] | None) -> None:

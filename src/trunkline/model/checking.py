@@ -232,7 +232,9 @@ def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], whe
     if not owners and difflib.get_close_matches(str(unknown), own, n=1, cutoff=0.6):
         return unknown_name(found=unknown, known=own, **opening)
     others = f" but of {' and '.join(owners)}" if owners else ""
-    if unknown in ANSWERS and (meant := next((one for one in ANSWERS if one in own), None)):
+    if near := difflib.get_close_matches(str(unknown), own, n=1, cutoff=0.8):
+        others += f"; did you mean {near[0]!r}?"
+    elif unknown in ANSWERS and (meant := next((one for one in ANSWERS if one in own), None)):
         others += f"; did you mean {meant!r}?"
     return BadInput(f"not a key of {name}{others}; the keys of {name} are {', '.join(own)}", **opening)
 
