@@ -72,7 +72,7 @@ def test_threads_put_and_remove_them_while_others_run():
 
     def work():
         with torch.no_grad():
-            for _ in range(40):
+            for _ in range(15):
                 found: list = []
                 with reading(model, [3], found):
                     output = model(**INPUTS).last_hidden_state
