@@ -8,6 +8,7 @@ group (`reads_per_token`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,6 +64,12 @@ class Carried:
             new = _each(padded, carry)
             self._carries[name] = _both(_behind, self._carries[name], new) if name in self._carries else new
         self.mask = torch.cat([self.mask, mask], 1)
+
+    def copy(self) -> Carried:
+        """One that others can be put behind, apart from this one. Tensors are shared, as none is written into."""
+        other = copy.copy(self)
+        other._totals, other._pooled, other._carries = list(self._totals), list(self._pooled), dict(self._carries)
+        return other
 
     def take(self, rows: Tensor) -> None:
         """Keep these texts (B',), in this order; one may be there several times."""

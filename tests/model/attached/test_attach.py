@@ -295,8 +295,10 @@ def test_a_mask_that_leaves_a_text_without_tokens_leaves_it_without_an_answer(tr
     with torch.no_grad(), trunkline.attach(model, branches, tokenizer=users_tokenizer(zoo, "bert")) as taps:
         model(**inputs)
         model(**inputs)
+        model(**{**inputs, "attention_mask": torch.zeros_like(inputs["attention_mask"])})
     assert taps["sequence"][6] == taps["sequence"][2] and taps["sequence"][4] == taps["sequence"][0]
     assert taps["sequence"][2] == {"label": None, "score": None, "scores": None} and taps["token"][2] == {"spans": None}
+    assert taps["sequence"][8:] == [taps["sequence"][2]] * 4 and taps["token"][8:] == [{"spans": None}] * 4
     assert taps.texts[2] is None and taps["sequence"][3]["label"] is not None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import threading
 import warnings
@@ -126,7 +127,7 @@ def test_beams_of_a_model_of_one_block_are_told_from_each_other(one_block, monke
 def test_rows_that_cannot_be_told_from_each_other_are_refused(zoo, branches, monkeypatch):
     """Such as those of a cache that keeps its keys quantised: beams could have changed places."""
     model, own = users_model(zoo, "gpt2-left"), branches("gpt2-left")
-    monkeypatch.setattr("trunkline.model.attached.follower.plain_keys", lambda *_: None)
+    monkeypatch.setattr("trunkline.model.attached.generation.plain_keys", lambda *_: None)
     for count, refused in ((1, False), (2, True)):
         with warnings.catch_warnings(record=True), trunkline.attach(model, own) as taps:
             model.generate(**inputs_for("gpt2-left", TEXTS[:count]), **SETTINGS)
@@ -187,6 +188,49 @@ def test_a_generation_that_is_continued_is_the_same_text(zoo, trunk_of, branches
         second = model.generate(more, past_key_values=cache, **{**SETTINGS, "max_new_tokens": 3})
     assert [ids.tolist() for ids in taps.tokens] == [second[0, :-1].tolist()]
     assert same_logits(taps, trunk_of(name), own, 1)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_copy_of_a_prompts_cache_begins_a_text_of_its_own(zoo, trunk_of, branches, rows):
+    """As where several questions are asked about one text that is computed once."""
+    model, prompt, own = users_model(zoo, "llama"), torch.tensor([[5, 6, 7, 8], [9, 5, 6, 7]])[:rows], branches("llama")
+    cache, asked = hf.DynamicCache(config=model.config), [torch.tensor([[9, 10]] * rows), torch.tensor([[11, 5, 12]] * rows)]
+    with torch.no_grad(), trunkline.attach(model, own) as taps:
+        model(prompt, past_key_values=cache)
+        for question in asked:
+            given = torch.cat([prompt, question], 1)
+            model.generate(given, past_key_values=copy.deepcopy(cache), **SETTINGS)
+        model(torch.tensor([[13]] * rows), past_key_values=cache)  # the prompt goes on as well
+        copied = copy.deepcopy(cache)
+        with pytest.raises(ValueError, match="mine"):
+            broken = model.model.layers[1].register_forward_pre_hook(fail)
+            model(asked[0], past_key_values=copied)
+        broken.remove()
+    found = [ids.tolist() for ids in taps.tokens]
+    assert len(found) == 3 * rows and found[:rows] == [[*ids, 13] for ids in prompt.tolist()]
+    for number, question in enumerate(asked, 1):
+        begun = torch.cat([prompt, question], 1).tolist()
+        assert [ids[: len(begun[0])] for ids in found[number * rows : (number + 1) * rows]] == begun
+    for key, branch in own.items():
+        logits = np.concatenate([seen.logits()[key] for seen in taps._followers["encoder"].seen])
+        alone = [logits_alone(trunk_of("llama"), branch, ids).reshape(-1, logits.shape[1]) for ids in found]
+        np.testing.assert_allclose(logits, np.concatenate(alone), rtol=1e-4, atol=1e-5)
+
+
+def fail(module, args):
+    raise ValueError("mine")
+
+
+def test_a_prompt_in_chunks_may_begin_with_padding_alone(zoo, trunk_of, branches):
+    model, inputs, own = users_model(zoo, "gpt2-left"), inputs_for("gpt2-left", TEXTS[:3:2]), branches("gpt2-left")
+    ids, mask = (torch.nn.functional.pad(inputs[key], (3, 0)) for key in ("input_ids", "attention_mask"))
+    places, cache, steps = (mask.cumsum(1) - 1).clamp(min=0), hf.DynamicCache(config=model.config), []
+    with torch.no_grad(), trunkline.attach(model, own, callback=steps.append) as taps:
+        for start in range(0, ids.shape[1], 3):
+            part = slice(start, start + 3)
+            model(ids[:, part], attention_mask=mask[:, : part.stop], position_ids=places[:, part], past_key_values=cache)
+    assert same_logits(taps, trunk_of("gpt2-left"), own, 2)
+    assert steps[0]["slots"] == [[], []] and steps[0]["mood"] == [{"label": None, "score": None, "scores": None}] * 2
 
 
 def test_assisted_decoding_takes_tokens_back(zoo, trunk_of, branches):

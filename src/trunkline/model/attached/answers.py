@@ -31,6 +31,8 @@ def answers_of(
         min_confidence: as of `Bundle.predict`.
     """
     task = branch.task
+    if not len(seen.answered):
+        return _by_row(seen, [], {"tokens": None} if task.answers.units and reads is None else dict.fromkeys(task.parts))
     if not task.answers.units:
         corpus = _corpus([""] * len(logits), None)
         shown = task.present(branch.decode(logits), corpus)
@@ -52,7 +54,8 @@ def answers_of(
 
 def labels_of(branch: Branch, seen: Seen, logits: np.ndarray, first: int) -> list[list[dict[str, Any]]]:
     """Return, for each of the B texts, the labels of its tokens from column `first` on, of a branch that tags words."""
-    rows = _by_row(seen, _by_token(branch, seen, logits), {"tokens": []})
+    shown = _by_token(branch, seen, logits) if len(seen.answered) else []
+    rows = _by_row(seen, shown, {"tokens": []})
     return [[token for token in row["tokens"] if token["position"] >= first] for row in rows]
 
 

@@ -7,7 +7,6 @@ the program's own and comes through.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,73 +18,11 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.attached.calls import Call, cache_of, length_of
 from trunkline.model.attached.clips import Repeats
 from trunkline.model.attached.generating import unfinished
-from trunkline.model.attached.rows import Rows, plain_keys, unknown_rows
+from trunkline.model.attached.generation import Generation
 from trunkline.model.attached.seen import Reading, Riders, Seen
 from trunkline.trunk.architectures import Taps
 
 Told = Callable[["Seen", int, int], None]  # what was seen, the column of the first new token, and how many are new
-
-
-class Generation:
-    """Texts whose passes share a cache of keys and values, of a stack of `blocks` blocks."""
-
-    def __init__(self, seen: Seen, cache: Any, blocks: int) -> None:
-        self.seen, self.cache, self.blocks = seen, weakref.ref(cache), blocks
-        # What generate compiles (for such a cache) is not heard of: the cache alone tells that there was more.
-        self._kept = cache if getattr(cache, "is_compileable", False) else None
-        self._rows: Rows | None = None  # of several, as of the last pass
-        self.ended = np.zeros(len(seen.real), bool)  # rows whose last token ends a text
-
-    def verify(self) -> None:
-        """BadInput if the cache has more tokens than were seen."""
-        cache = self.cache()
-        if cache is not None and (more := length_of(cache) - self.seen.length) > 0:
-            raise BadInput(
-                f"{more} tokens were put into the cache by passes that could not be read, such as those that generate compiles "
-                "for a static cache; expected disable_compile=True in that case"
-            )
-
-    def let_go(self) -> None:
-        """Leave the cache to whoever else has it."""
-        self._kept = None
-
-    def remember(self) -> None:
-        """Note what tells the rows of the cache from each other."""
-        cache, length = self.cache(), self.seen.length
-        if len(self.seen.real) == 1 or cache is None or plain_keys(cache, length, self.blocks) is None:
-            self._rows = None
-        elif self._rows is None:
-            self._rows = Rows(cache, length, self.blocks)
-        else:
-            self._rows.add(cache, length)
-
-    def follow(self, cache: Any, past: int, texts: int) -> None:
-        """Bring what was seen to what the cache holds as the next pass begins.
-
-        Raises:
-            BadInput: rows that cannot be told from each other's, or tokens that cannot be taken back.
-        """
-        self.verify()
-        if len(self.seen.real) == 1 and texts > 1:
-            self._take(np.zeros(texts, np.int64))
-        plain = plain_keys(cache, past, self.blocks) is not None
-        if past != self.seen.length:
-            self.seen.crop(past)
-            self.ended[:] = False
-            self._rows = None
-        elif texts > 1 and not plain:
-            raise unknown_rows(cache)
-        elif self._rows is not None and plain:
-            rows = self._rows.follow(cache, self.seen.alike)
-            if not np.array_equal(rows, np.arange(len(self.seen.real))):
-                self._take(rows)
-        if texts != len(self.seen.real):
-            held = len(self.seen.real)
-            raise BadInput(f"a pass of {texts} texts continues with a cache of {held}, in an order that is not known")
-
-    def _take(self, rows: np.ndarray) -> None:
-        self.seen.take(rows)
-        self.ended = self.ended[rows]
 
 
 class Ends:
@@ -155,6 +92,7 @@ class StackFollower:
         self._continued: Generation | None = None
         self._reading: Reading | None = None
         self._real: Tensor | None = None
+        self._held = False  # whether others may continue the pass
 
     def began(self, call: Mapping[str, Any]) -> None:
         if self.paused or self._settled:
@@ -215,11 +153,12 @@ class StackFollower:
         if call.past == 0:
             self._release(call.cache)
         else:
-            continued = next((one for one in self._open if one.cache() is call.cache), None)
+            continued = next((one for one in self._open if one.cache() is call.cache), None) or self._copied(call)
             if continued is None:
                 raise BadInput(
-                    f"a pass continues with a cache of {call.past} tokens that were put there before the block began, so their "
-                    "states are not known; expected a generation that begins within the block"
+                    f"a pass continues with a cache of {call.past} tokens that were put there before the block began, or that "
+                    "is a copy of one that has changed since, so their states are not known; expected a generation that begins "
+                    "within the block"
                 )
             continued.follow(call.cache, call.past, len(call.real))
             self._continued = continued
@@ -227,9 +166,17 @@ class StackFollower:
             self._real = real = self._unpadded(arguments, call)
         else:
             self._real = real = self._unfinished(self._continued, call)
-        held = self._continued is not None or self._may_continue(arguments, call)
+        self._held = self._continued is not None or self._may_continue(arguments, call)
         if bool(real.any()):
-            self._reading = Reading(self.riders, real, held=held)
+            self._reading = Reading(self.riders, real, held=self._held)
+
+    def _copied(self, call: Call) -> Generation | None:
+        """Of a pass that goes on from a copy of the cache of a generation that is known: a batch of texts of its own."""
+        copies = (one.copied(call.cache, call.past) for one in reversed(self._open))
+        found = next((copied for copied in copies if copied is not None), None)
+        if found is not None:
+            self._release(call.cache)
+        return found
 
     def _may_continue(self, arguments: Mapping[str, Any], call: Call) -> bool:
         """Whether the pass may fill a cache that others continue; what it returns says whether it did."""
@@ -266,24 +213,25 @@ class StackFollower:
 
     def _end(self, call: Call, output: Any) -> None:
         reading, self._reading = self._reading, None
+        assert self._real is not None
         self.passes += 1
         if reading is not None and reading.missing:
             raise BadInput(f"a pass ended without layers {sorted(reading.missing)}, which the branches read")
         if self._continued is not None:
-            assert self._real is not None
             self._continued.seen.add(reading, self._real, call.ids)
             self._continued.remember()
+            if all(one is not self._continued for one in self._open):  # of a copied cache
+                self._open.append(self._continued)
+                self.seen.append(self._continued.seen)
             return
-        if reading is None:
-            raise BadInput("a pass had no real token: its attention mask is 0 everywhere")
-        seen = Seen(reading, call.ids)
+        seen = Seen(self.riders, self._real, call.ids, reading, held=self._held)
         self.seen.append(seen)
         cache = call.cache if call.cache is not None else cache_of(output)
-        if reading.held and cache is not None and length_of(cache) == seen.length:
+        if self._held and cache is not None and length_of(cache) == seen.length:
             one = Generation(seen, cache, self.blocks)
             one.remember()
             self._open.append(one)
-        elif reading.held:
+        elif self._held:
             seen.settle()
             self._caches = False
 

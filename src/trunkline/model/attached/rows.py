@@ -94,6 +94,19 @@ def plain_keys(cache: Any, length: int, blocks: int) -> Tensor | None:
     return keys[:, :, :length]
 
 
+def begins_alike(cache: Any, other: Any, length: int, blocks: int) -> bool:
+    """Whether each row of a cache holds the first `length` tokens of that of another one, or of its only row."""
+    keys, others = plain_keys(cache, length, blocks), plain_keys(other, length, blocks)
+    if keys is None or others is None or keys.shape[2] != length or keys.shape[1:] != others.shape[1:]:
+        return False
+    if keys.device != others.device or len(others) not in (1, len(keys)) or not torch.equal(keys, others.expand_as(keys)):
+        return False
+    beside, others_beside = _beside(cache), _beside(other)
+    if beside is None or others_beside is None:
+        return beside is others_beside
+    return beside.shape[1:] == others_beside.shape[1:] and bool((beside == others_beside).all())
+
+
 def _beside(cache: Any) -> np.ndarray | None:
     """Digests (B, S, 2) of what a decoder reads beside its text; None where that is not cached."""
     layers = getattr(getattr(cache, "cross_attention_cache", None), "layers", None)

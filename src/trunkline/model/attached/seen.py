@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -76,23 +77,40 @@ class Reading:
 class Seen:
     """A batch of B texts, all tokens of it so far.
 
+    Args:
+        riders: the branches.
+        real: bool (B, t), where the real tokens of its first pass are.
+        ids: int64 (B, t).
+        reading: that pass; None where none of its tokens is real.
+        held: whether other passes may have more of its tokens.
+
     Attributes:
         ids (np.ndarray | None): int64 (B, T), with padding; None where the model was given embeddings.
         real (np.ndarray): bool (B, T).
     """
 
-    def __init__(self, reading: Reading, ids: Tensor | None) -> None:
-        self.riders = reading.riders
-        self.ids, self.real = None if ids is None else ids.cpu().numpy(), reading.real.cpu().numpy()
+    def __init__(self, riders: Riders, real: Tensor, ids: Tensor | None, reading: Reading | None, *, held: bool) -> None:
+        self.riders = riders
+        self.ids, self.real = None if ids is None else ids.cpu().numpy(), real.cpu().numpy()
         self._logits: Logits | None = None
         self._carried: list[Carried] | None = None
-        if not reading.held:
-            self._logits = reading.finish()
+        if not held:
+            self._logits = self._none() if reading is None else reading.finish()
             return
-        self._columns = np.ones(self.real.shape[1], bool)  # those that were read: not one without any real token
+        # Those that were read: not one of a pass without any real token.
+        self._columns = np.full(self.real.shape[1], reading is not None)
         self._carried = [Carried(by_token, len(self.real)) for by_token, _ in self.riders.groups]
         self._states: list[dict[int, Tensor]] = [{} for _ in self.riders.groups]  # (B, T, K) by layer
-        self._put(reading)
+        if reading is not None:
+            self._put(reading)
+
+    def copy(self) -> Seen:
+        """One that goes on by itself; not of a batch that is settled."""
+        assert self._carried is not None
+        other = copy.copy(self)
+        other._carried = [carried.copy() for carried in self._carried]
+        other._states = [dict(kept) for kept in self._states]
+        return other
 
     @property
     def answered(self) -> np.ndarray:
@@ -140,12 +158,18 @@ class Seen:
 
     def logits(self) -> Logits:
         """float32 by branch: (B', C) at text level, (N, C) at unit level for all N real tokens, text by text."""
+        if self._logits is None and not self.real.any():
+            self._logits = self._none()
         if self._logits is None:
             assert self._carried is not None
             found = [_numpy(carried.finish()) for carried in self._carried if carried.group.names]
             found += [_on_cpu([one]) for one in self._whole()]
             self._logits = {name: own for part in found for name, own in part.items()}
         return self._logits
+
+    def _none(self) -> Logits:
+        """Of texts without a token."""
+        return {name: np.zeros((0, 0), np.float32) for pair in self.riders.groups for group in pair for name in group.names}
 
     def settle(self) -> None:
         """Compute the logits, and let go of the carries: nothing follows."""
