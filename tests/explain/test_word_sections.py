@@ -24,12 +24,19 @@ from trunkline.training.label_errors import COLUMNS, LabelErrors
 from trunkline.trunk.load import load_trunk
 
 TEXTS = ("a great film", "not so awful in tokyo")
+FEW = 6  # steps of the integral
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_trunk_dir):
     trunk = load_trunk(tiny_trunk_dir, dtype="fp32", device="cpu")
     return Bundle(trunk, {kind: make(trunk, kind) for kind in ("sequence", "token", "regression")})
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """How exact attributions are has tests of its own."""
+    monkeypatch.setattr("trunkline.model.attributions.STEPS", FEW)
 
 
 def about(bundle, name, **more):
@@ -44,7 +51,7 @@ def drawn_of(bundle, name, corpus):
 
 @pytest.mark.parametrize("name", ["sequence", "token", "regression"])
 def test_pictures_and_files_have_the_attributions_of_the_texts(bundle, name):
-    section, expected = attributions(about(bundle, name)), told(bundle, name, TEXTS)
+    section, expected = attributions(about(bundle, name)), told(bundle, name, TEXTS, steps=FEW)
     (summary,) = section.tables
     for picture, row, own in zip(section.pictures, summary.rows, expected, strict=True):
         found = dict(zip(summary.columns, row, strict=True))

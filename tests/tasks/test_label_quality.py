@@ -36,7 +36,7 @@ def confident_in_loops(shares, given):
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 5))
 def test_a_row_confidently_belongs_to_the_best_of_the_labels_that_reach_their_mean(seed, rows, labels):
     shares, given_labels = drawn(seed, rows, labels)
