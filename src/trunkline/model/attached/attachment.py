@@ -24,6 +24,7 @@ from trunkline.model.attached.answers import answers_of
 from trunkline.model.attached.calls import Call
 from trunkline.model.attached.checks import Check, check
 from trunkline.model.attached.clips import Repeats, read_clips
+from trunkline.model.attached.findings import of_passes, of_states
 from trunkline.model.attached.follower import Ends, StackFollower
 from trunkline.model.attached.given import refuse_compiled, refuse_prompts
 from trunkline.model.attached.matching import Trunked
@@ -149,36 +150,12 @@ class Attachment(Mapping[str, list[Any]]):
     def findings(self) -> tuple[str, ...]:
         """What there is to say about the answers, a sentence each."""
         said = list(self._said)
-        for stack, follower in self._followers.items():
-            if self._block is None and not follower.passes and follower.trouble is None:
+        given = 0 if self._reader is None else len(self._reader.texts or ())
+        for number, (stack, follower) in enumerate(self._followers.items()):
+            if self._block is None:  # until then there may be more
                 which = f"the {stack}" if len(self._followers) > 1 else "the model"
-                said.append(
-                    f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those "
-                    "that failed, and those that are compiled, traced or exported are not"
-                )
-            given = len(self._reader.texts or ()) if self._reader is not None else 0
-            left = given - sum(len(seen.real) for seen in follower.seen)
-            if self._block is None and follower.passes and left > 0 and stack == next(iter(self._stacks)):
-                said.append(f"{left} of {given} texts were not given to the model, so there is no answer about them")
-            if follower.in_training:
-                said.append(
-                    f"{follower.in_training} of {max(follower.passes, follower.in_training)} passes ran in training mode, "
-                    "in which dropout changes the states that branches read; model.eval() ends it"
-                )
-            if follower.spoiled:
-                clips = sum(len(seen.real) for seen in follower.seen)
-                said.append(
-                    f"{follower.spoiled} of {clips} clips end as padding does; this model has no mask for it and normalises "
-                    "over the whole length, so their answers are not those of the clips alone"
-                )
-            texts, tokens = ("texts", "tokens") if self._stacks[stack].row.front is None else ("clips", "rows of states")
-            for name, branch in self._of(stack).items():
-                lengths = [length for seen in follower.seen for length in seen.real.sum(1).tolist()]
-                if longer := sum(length > branch.max_length for length in lengths):
-                    said.append(
-                        f"{longer} of {len(lengths)} {texts} have more {tokens} than the {branch.max_length} that {name} was "
-                        "trained to read; all of them were read" + (", as one window" if branch.task.answers.joined else "")
-                    )
+                said += of_passes(follower, which, 0 if number else given)
+            said += of_states(follower, self._of(stack), audio=self._stacks[stack].row.front is not None)
         return tuple(said)
 
     def stream(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Iterator[Step]:
