@@ -21,8 +21,8 @@ def of_passes(follower: StackFollower, which: str, given: int) -> Iterator[str]:
     left = given - sum(len(seen.real) for seen in follower.seen)
     if not follower.passes:
         yield (
-            f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those that failed, "
-            "and those that are compiled, traced or exported are not"
+            f"no pass of {which} was read in the block; those of other threads, of another copy of the model, those that "
+            "failed, and those that are compiled, traced or exported are not"
         )
     elif left > 0:
         yield f"{left} of {given} texts were not given to the model, so there is no answer about them"
