@@ -107,6 +107,9 @@ def test_tokens_can_be_taken_back_where_no_mean_over_them_was_kept(group):
     equal(carried.finish(), read(own, states[:, :, :3], mask[:, :3]).finish())
     with pytest.raises(BadInput, match="linear: false"):
         in_parts(group, states, mask, [0, 5]).crop(3)
+    whole = in_parts(group, states, mask, [0, 5])
+    whole.crop(5)  # takes nothing back
+    equal(whole.finish(), read(group, states, mask).finish())
 
 
 def test_a_class_that_reads_otherwise_has_to_declare_it_anew():

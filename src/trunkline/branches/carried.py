@@ -85,6 +85,8 @@ class Carried:
         Raises:
             BadInput: a branch has a linear map of pooled states, of which no token can be taken out again.
         """
+        if columns >= self.mask.shape[1]:
+            return
         if any(pooled is not None for pooled in self._pooled):
             raise BadInput(
                 "tokens that had been read were taken back, as assisted decoding does, and the mean over tokens that a branch "
