@@ -82,7 +82,10 @@ def test_answers_are_those_of_one_pass_over_all_tokens(zoo, trunk_of, branches, 
         assert ids.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("way", [{"num_beams": 4}, {"num_beams": 3, "cache_implementation": "static"}], ids=str)
+STATIC_BEAMS = pytest.param({"num_beams": 3, "cache_implementation": "static"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("way", [{"num_beams": 4}, STATIC_BEAMS], ids=str)
 def test_rows_of_a_beam_search_are_the_beams(zoo, trunk_of, branches, way):
     """Beams change places in every step: answers are about the tokens that each of them holds."""
     name = "gpt2-left"
