@@ -70,8 +70,7 @@ def test_outputs_are_those_of_the_bare_model(name, table):
         bare = model(**inputs)
         plain = model(**inputs, output_hidden_states=True)
         states = plain.get("hidden_states") or plain.get("encoder_hidden_states")
-        with read_layers(model, [1], print):
-            before, got = hooks_on(model), {}  # they are put there once
+        before, got = hooks_on(model), {}  # those of transformers, which stay once states were asked for
         with read_layers(model, range(len(states)), got.__setitem__):
             ridden = model(**inputs)
         assert hooks_on(model) == before
