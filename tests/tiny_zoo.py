@@ -134,6 +134,9 @@ MODELS: dict[str, Member] = {
     "qwen3": Member(hf.Qwen3Model, qwen_tokens, {**QWEN, "head_dim": 8}),
 }
 
+BOTH = ("bart", "mbart", "t5")
+STACKS = [(name, stack) for name in MODELS for stack in (("encoder", "decoder") if name in BOTH else ("encoder",))]
+
 
 @cache
 def tokenizer_of(name: str) -> hf.PreTrainedTokenizerFast:

@@ -74,7 +74,7 @@ def test_what_was_saved_with_digests_cannot_change_unnoticed(name, trunk, tmp_pa
     assert refused > 100
 
 
-@pytest.mark.parametrize("name", ["adalayers/branches/cities", "houlsby/branches/stars"])
+@pytest.mark.parametrize("name", ["adalayers/branches/cities", pytest.param("houlsby/branches/stars", marks=pytest.mark.slow)])
 def test_a_branch_without_digests_is_refused_in_a_sentence_or_read(name, trunk, tmp_path):
     saved = resaved(name, 1, tmp_path / "saved")
     described = json.loads((saved / "branch.json").read_text())

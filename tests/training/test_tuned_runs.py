@@ -153,7 +153,7 @@ def test_branches_of_one_changed_trunk_share_its_passes(regime, passes, tiny_tru
 
 
 @pytest.mark.parametrize(
-    "mixing", ["proportional", "temperature", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sqrt", "uniform"))]
+    "mixing", ["temperature", *(pytest.param(name, marks=pytest.mark.slow) for name in ("proportional", "sqrt", "uniform"))]
 )
 def test_joint_tasks_may_take_turns(mixing, tiny_trunk_dir, rows, tmp_path):
     tasks = ("mood", "stars")
@@ -231,7 +231,10 @@ def test_adapters_of_another_trunk_are_not_fused(tiny_trunk_dir, rows, tmp_path)
 
 
 STOPPED = [
-    *((method, "separate") for method in METHODS),
+    *(
+        pytest.param(method, "separate", marks=pytest.mark.slow if method in ("full", "bitfit", "top") else ())
+        for method in METHODS
+    ),
     *(("adapter", regime) for regime in ("sequential", "joint", "fusion")),
 ]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny_zoo import MODELS
+from tiny_zoo import STACKS
 
 from trunkline.trunk.load import Trunk, load_trunk
 
@@ -18,10 +18,6 @@ def tiny_trunk(zoo):
         return loaded[key]
 
     return trunk
-
-
-BOTH = ("bart", "mbart", "t5")
-STACKS = [(name, stack) for name in MODELS for stack in (("encoder", "decoder") if name in BOTH else ("encoder",))]
 
 
 @pytest.fixture(params=STACKS, ids="-".join)

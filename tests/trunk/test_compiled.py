@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_zoo import STACKS
 
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.states.live import LiveStates
@@ -34,6 +35,7 @@ TEXTS = [
     "i feel very happy today and not angry at all . ! ? so it was great",
 ]
 BATCHES = ([0], [3], [0, 1, 2, 3], [1, 1, 2])  # one text alone, the longest, with padding, and another number of them
+QUICK = [("bert", "encoder"), ("gpt2-left", "encoder"), ("t5", "decoder")]  # by OpenVINO, too; the others are slow tests there
 REFUSED = {("mbart", "decoder", "openvino"): "openvino cannot"}  # of a torch operation that OpenVINO's plug-in does not have
 
 
@@ -55,11 +57,18 @@ def calibrated(trunk, sequences=(0, 1, 2, 3)):
     return compiled
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_states_are_those_of_torch(tiny_trunk, any_stack, backend):
-    trunk = tiny_trunk(*any_stack)
+@pytest.mark.parametrize(
+    ("backend", "name", "stack"),
+    [
+        pytest.param(backend, *stack, marks=() if backend == "onnx" or stack in QUICK else pytest.mark.slow)
+        for backend in ("onnx", "openvino")
+        for stack in STACKS
+    ],
+)
+def test_states_are_those_of_torch(tiny_trunk, name, stack, backend):
+    trunk = tiny_trunk(name, stack)
     compiled, layers = CompiledTrunk(trunk, backend, "fp32"), range(trunk.num_layers + 1)
-    if refused := REFUSED.get((*any_stack, backend)):
+    if refused := REFUSED.get((name, stack, backend)):
         with pytest.raises(TrunklineError, match=refused):
             states(trunk, [0], layers, compiled.run)
         return
@@ -97,6 +106,7 @@ def test_a_graph_ends_at_the_deepest_wanted_layer_and_gives_no_other(tiny_trunk)
     assert opened[1:] == [(1, {"0", "1", "2"})]
 
 
+@pytest.mark.slow
 def test_int8_is_near_and_depends_on_the_ranges_alone(tiny_trunk):
     trunk = tiny_trunk("bert")
     layers = range(trunk.num_layers + 1)
