@@ -171,7 +171,7 @@ class StackFollower:
             self._reading = Reading(self.riders, real, held=self._held)
 
     def _copied(self, call: Call) -> Generation | None:
-        """Of a pass that goes on from a copy of the cache of a generation that is known: a batch of texts of its own."""
+        """Of a pass that continues from a copy of the cache of a generation that is known: a batch of texts of its own."""
         copies = (one.copied(call.cache, call.past) for one in reversed(self._open))
         found = next((copied for copied in copies if copied is not None), None)
         if found is not None:
