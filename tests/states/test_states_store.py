@@ -109,9 +109,8 @@ def test_layers_that_nobody_reads_are_not_opened(tmp_path):
     for layer in (0, 1, 3):
         (store.path / f"layer-{layer:02d}.shard-0000.states").unlink()
     feed(store, [0, 1], [2])
-    opened = {file.name for file in open_files()}
-    assert "layer-02.shard-0000.states" in opened
-    assert not {name for name in opened if name.startswith(("layer-00", "layer-01", "layer-03"))}
+    opened = {file.name for file in open_files() if file.parent == store.path}  # other stores of this process may have others
+    assert {name for name in opened if name.startswith("layer-")} == {"layer-02.shard-0000.states"}
 
 
 def test_a_process_that_may_open_few_files(processes, tmp_path):
