@@ -31,3 +31,6 @@ def test_what_cannot_be_is_said_before_any_work(tiny_overrides):
     write_csv(Path("rows.csv"), made_up(60))
     said = fails(2, "label-errors", "rows.csv", "--out", "rows.csv", *tiny_overrides)
     assert said == "--out rows.csv: found data that the config reads, expected a file to write"
+    Path("label-errors.csv").write_text("mine")
+    assert "replaced only if it is named" in fails(2, "label-errors", "rows.csv", *tiny_overrides)
+    assert Path("label-errors.csv").read_text() == "mine"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import Debug, Json, guarded, out, tell
+from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,9 +30,16 @@ def label_errors(
         list[str] | None,
         typer.Argument(metavar="KEY.SUB=VALUE", help="Changes to the config, e.g. training.epochs=3.", show_default=False),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.csv", help="Where to write the rows, the most doubtful first.")
-    ] = Path("label-errors.csv"),
+    named: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.csv",
+            help="Where to write the rows, the most doubtful first; by default label-errors.csv, if there is no such file yet.",
+            show_default=False,
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="A branch is trained for each, on the rows of the others.")] = 5,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How often that is done; probabilities are averaged.")] = 1,
     label: Annotated[
@@ -61,6 +69,9 @@ def label_errors(
     tell(f"label-errors {source}: loading libraries")
     from trunkline.training.label_errors import checked_path, config_given, find_label_errors
 
+    output = named or Path("label-errors.csv")
+    if named is None and output.exists():
+        raise BadInput(f"{output}: found a file that may be replaced only if it is named, expected --out FILE.csv")
     checked_path(output, "--out")
     given = config_given(source, overrides or [], text=text, label=label or None)
     for sentence in given.sentences:

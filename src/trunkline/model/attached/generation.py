@@ -33,7 +33,7 @@ class Generation:
             )
 
     def copied(self, cache: Any, past: int) -> Generation | None:
-        """The generation that goes on from here with a copy of this one's cache; None if it is no copy of its first tokens."""
+        """The generation that continues here with a copy of its cache; None if that is no copy of its first tokens."""
         own = self.cache()
         if own is None or not begins_alike(cache, own, past, self.blocks):
             return None

@@ -105,7 +105,7 @@ class Seen:
             self._put(reading)
 
     def copy(self) -> Seen:
-        """One that goes on by itself; not of a batch that is settled."""
+        """A copy that continues by itself; not of a batch that is settled."""
         assert self._carried is not None
         other = copy.copy(self)
         other._carried = [carried.copy() for carried in self._carried]
