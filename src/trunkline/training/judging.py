@@ -7,12 +7,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from trunkline.model.decision import decode
 from trunkline.model.part import Part
 from trunkline.model.source import Source
-from trunkline.tasks import Decoded, Targets
+from trunkline.training.answered import Answers
 from trunkline.training.decision import fit_decision, with_calibration
 from trunkline.training.loop import Loop
 from trunkline.training.prepare import Prepared
@@ -34,7 +32,7 @@ class Judged:
     part: Part
     metrics: dict[str, dict[str, Any]]
     tuned: dict[str, Any]
-    answers: tuple[Decoded, Targets] | None = None
+    answers: Answers | None = None
 
 
 def judge(
@@ -81,9 +79,6 @@ def judge(
             one.metrics[split_name] = supervision[name].judge(one.part, logits[name])
             one.part = replace(one.part, decision=with_calibration(one.part, split_name, *asked))
             if not validating:
-                one.answers = _answers(one.part, *asked)
+                decoded = decode(one.part.criterion, one.part.decision, logits[name], supervision[name].answers.offsets)
+                one.answers = Answers.of(one.part.task, decoded, supervision[name].targets)
     return judged
-
-
-def _answers(part: Part, logits: np.ndarray, offsets: np.ndarray | None, targets: Targets) -> tuple[Decoded, Targets]:
-    return decode(part.criterion, part.decision, logits, offsets), targets

@@ -17,6 +17,7 @@ from trunkline.model.part import Part
 from trunkline.model.pass_cost import pass_cost
 from trunkline.model.source import Source
 from trunkline.model.trunk_ref import TrunkRef
+from trunkline.training.answered import save_answers
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.decision import decision_findings
 from trunkline.training.depth import drop_layers
@@ -233,6 +234,8 @@ class Training:
                         cost.stages_bytes += directory_bytes(place)
                     else:
                         cost.disk_bytes[name] = directory_bytes(place)
+                        if one.answers is not None:
+                            save_answers(self.path, name, one.answers)
             tasks[name] = {
                 "kind": part.task.kind,
                 "method": stage.method.name,
