@@ -8,8 +8,8 @@ single layer is chosen by its mean on validation.
 
 `test` is the mean over the seeds, in its data set's metric: accuracy, F1 of spans, or Matthews correlation. Its interval is
 a bootstrap over the test rows, 95 %; so is that of the difference to the best single layer, with the same rows on both sides.
-The runs of one seed are trained together (studies/stacked.py). `epoch's seconds` are of the first epoch of a run of its own, from
-stored states; of the ensemble, of its members. Shares and the order of batches are drawn by one seed for all runs.
+The runs of one seed are trained together (studies/stacked.py). `epoch's seconds` are of the first epoch of a run of its own,
+from stored states; of the ensemble, of its members. Shares and the order of batches are drawn by one seed for all runs.
 The ratio is the lower end of the interval of AdaLayers' difference. `--runs` keeps the runs, so that a second call resumes.
 """
 

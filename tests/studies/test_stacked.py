@@ -35,7 +35,14 @@ def planned(trunk, rows, **training):
     values = config(trunk, rows, epochs=1, precision="fp32", states_dtype="fp32", data_seed=3, **training)
     values["trunk"] = {"name": str(trunk), "dtype": "fp32"}
     found = {name: resolve({**values, "method": method}) for name, method in METHODS.items()}
-    other = {**values["training"], "seed": 7, "learning_rate": 1e-2, "clip_norm": 0.1, "weight_decay": 0.1, "schedule": "linear"}
+    other = {
+        **values["training"],
+        "seed": 7,
+        "learning_rate": 1e-2,
+        "clip_norm": 0.1,
+        "weight_decay": 0.1,
+        "schedule": "linear",
+    }
     return found | {"other": resolve({**values, "method": METHODS["adalayers"], "training": other})}
 
 
@@ -114,7 +121,7 @@ def test_a_stack_that_is_stopped_resumes_to_the_same_bits(stacked, tiny_trunk_di
     assert (tmp_path / "checkpoint").exists()
     seen = []
     found = fit_stacked(configs, places, tmp_path / "checkpoint", seen.append)
-    assert [event.batch for event in seen if isinstance(event, BatchEnded)][0] > 3
+    assert next(event.batch for event in seen if isinstance(event, BatchEnded)) > 3
     assert not (tmp_path / "checkpoint").exists()
     for name, one in found.items():
         ours, theirs = (load_file(result.branches["mood"] / "weights.safetensors") for result in (one, stacked[name]))
@@ -130,3 +137,6 @@ def test_what_cannot_be_stacked(tiny_trunk_dir, rows):
     assert stack_key(resolve({**values, "training": {**values["training"], "data_seed": 3, "seed": 1}})) == key
     assert stack_key(resolve({**values, "training": {**values["training"], "epochs": 7}})) != key
     assert stack_key(resolve({**values, "method": {"dim": 24}})) == key
+    drawn = {**values, "data": {**values["data"], "rows": 50}, "training": {**values["training"], "data_seed": 3}}
+    other = {**drawn, "training": {**drawn["training"], "seed": 1}}  # other rows
+    assert stack_key(resolve(drawn)) != stack_key(resolve(other))

@@ -71,6 +71,6 @@ def test_a_run_begun_anew_takes_its_answers_with_it(run, tiny_trunk_dir, tmp_pat
     first = fit(values, run_dir=tmp_path / "run", progress=False)
     assert sorted(file.name for file in (first.path / "answers").iterdir()) == ["cities.safetensors", "mood.safetensors"]
     (first.path / "answers" / "mine.txt").write_text("mine")
-    with pytest.raises(BadInput, match="mine.txt"):
+    with pytest.raises(BadInput, match=r"mine\.txt"):
         fit(values, run_dir=tmp_path / "run", fresh=True, progress=False)
     assert (first.path / "answers" / "mine.txt").exists()

@@ -29,7 +29,7 @@ def weights_of(result):
 
 
 def effective(weights):
-    """Weights that an answer depends on: adding to all keys of attention changes no answer, so rounding alone moves their bias."""
+    """Weights that answers depend on: the bias of attention's keys changes none, so rounding alone moves it."""
     found = dict(weights)
     for name in [name for name in found if name.endswith("in_proj_bias")]:
         query, _, value = found.pop(name).chunk(3)

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import Finding, Subscriber
 from trunkline.files import write_text
 from trunkline.model.approach import approach_of
@@ -54,7 +54,8 @@ def stack_key(config: RunConfig) -> str | None:
         return None
     values = config.as_dict()
     training = values["training"] | {"data_seed": config.training.drawn_by}
-    values["training"] = {key: value for key, value in training.items() if key not in VARY}
+    varied = VARY if config.data.rows is None else VARY - {"seed"}  # which draws these rows
+    values["training"] = {key: value for key, value in training.items() if key not in varied}
     del values["method"], values["trackers"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -91,23 +92,28 @@ def fit_stacked(
         publish: told of what happens; tasks are called "NAME/TASK".
 
     Returns:
-        By name the result, or why there is none: a loss that was no longer a number.
+        By name the result, or why there is none: a method that does not fit the trunk, a loss that was no longer a number.
 
     Raises:
-        BadInput: the data, the trunk or a method cannot be used, or a directory holds something else. Nothing was written.
+        BadInput: a directory holds something else. Nothing was written.
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
     first = next(iter(configs.values()))
     if stack_key(first) is None or len({stack_key(config) for config in configs.values()}) > 1:
         raise ValueError("expected configs of one stack key")
-    with first.naming():
-        base = Run(first, publish)
-    members = []
+    base: Run | None = None
+    members, found = list[_Member](), dict[str, RunResult | TrunklineError]()
     for name, config in configs.items():
-        with config.naming():
-            run = base.varied(config)
+        try:
+            with config.naming():
+                base = Run(config, publish) if base is None else base
+                run = base.varied(config)
+        except BadInput as error:  # a method that does not fit the trunk
+            found[name] = error
+            continue
         members.append(_Member(name, run, Training(run, places[name]), run.first[0]))
-    found: dict[str, RunResult | TrunklineError] = {}
+    if base is None or not members:
+        return found
     with ExitStack() as held:
         for member in members:
             path = places[member.name]
@@ -118,7 +124,7 @@ def fit_stacked(
                 continue
             rundir.check(path, member.run.identity)
             write_text(path / rundir.CONFIG, yaml.safe_dump(member.run.config.as_dict(), sort_keys=False, allow_unicode=True))
-        if len(found) < len(members):
+        if any(member.name not in found for member in members):
             _train(base, members, checkpoint, found)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {name: found[name] for name in configs}

@@ -133,7 +133,7 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
                 percent = f"{100 * wanted:.3g}%"
                 findings.append(f"{name}: 1 row of {len(whole.texts):,} was drawn ({percent}); scores on one row say little.")
     if data.rows is not None:
-        tables["train"] = _draw(tables["train"], data.rows, config.training.drawn_by)
+        tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: wholes[name] if tables[name] is read.get(name) else see(tables[name]) for name in order}
     if len(corpora["train"].texts) < len(whole.texts):

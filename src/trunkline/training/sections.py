@@ -130,7 +130,7 @@ class TrainingSection(Section):
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
     states_budget_gb: float | None = Field(None, gt=0, le=1e9)
     seed: int = Field(0, ge=0, lt=2**32)  # as numpy takes it
-    # Of what is drawn from the data: shares for validation and test, rows, the order of batches. None: `seed`.
+    # Of the shares that are drawn for validation and test, and of the order of batches. None: `seed`.
     data_seed: int | None = Field(None, ge=0, lt=2**32)
     # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
     regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
@@ -143,7 +143,7 @@ class TrainingSection(Section):
 
     @property
     def drawn_by(self) -> int:
-        """The seed of what is drawn from the data."""
+        """The seed of drawn shares and of the order of batches."""
         return self.seed if self.data_seed is None else self.data_seed
 
     @model_validator(mode="after")
