@@ -8,7 +8,7 @@ single layer is chosen by its mean on validation.
 
 `test` is the mean over the seeds, in its data set's metric: accuracy, F1 of spans, or Matthews correlation. Its interval is
 a bootstrap over the test rows, 95 %; so is that of the difference to the best single layer, with the same rows on both sides.
-The runs of one seed are trained together (studies/stacked.py). `epoch's seconds` are of the first epoch of a run of its own,
+The runs of one seed are trained together (training/stacked.py). `epoch's seconds` are of the first epoch of a run of its own,
 from stored states; of the ensemble, of its members. Shares and the order of batches are drawn by one seed for all runs.
 The ratio is the lower end of the interval of AdaLayers' difference. `--runs` keeps the runs, so that a second call resumes.
 """
@@ -34,11 +34,11 @@ from trunkline import fit
 from trunkline.branches import methods
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
-from trunkline.studies.stacked import fit_stacked
 from trunkline.training.answered import load_answers
 from trunkline.training.config import RunConfig, resolve
 from trunkline.training.ensembling import make_ensemble
 from trunkline.training.fit import RunResult
+from trunkline.training.stacked import fit_stacked
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 METRICS = {"emotion": "accuracy", "wnut17": "f1", "cola": "matthews"}

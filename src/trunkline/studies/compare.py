@@ -25,9 +25,9 @@ from trunkline.events import Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
 from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
-from trunkline.studies.stacked import fit_stacked
 from trunkline.training.fit import fit
 from trunkline.training.rundir import missing_branch
+from trunkline.training.stacked import fit_stacked
 
 MARK = "study.json"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a study: runs, floors, stacks, failed and locks here are its own"}

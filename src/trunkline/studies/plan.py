@@ -17,9 +17,9 @@ from typing import Any
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
 from trunkline.studies.config import Cell, StudyConfig, cells
-from trunkline.studies.stacked import stack_key
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.config import RunConfig
+from trunkline.training.stacked import stack_key
 from trunkline.training.stages import plan as stages_of
 
 MOST = 32  # runs that are trained together: more save nothing, and a kill costs all of them

@@ -13,9 +13,9 @@ from synthetic import config, write_rows
 from trunkline import fit
 from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, Publisher, quiet
-from trunkline.studies.stacked import fit_stacked, stack_key
 from trunkline.training.config import resolve
 from trunkline.training.loop import Interrupted
+from trunkline.training.stacked import fit_stacked, stack_key
 
 METHODS = {
     "adalayers": {"name": "adalayers", "dim": 16, "heads": 2, "dropout": 0.0},
