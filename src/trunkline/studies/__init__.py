@@ -1,1 +1,1 @@
-"""Studies: many runs compared, at what price, and whether a difference is real."""
+"""Many runs over methods, parameters, seeds and training sizes, and what they say."""

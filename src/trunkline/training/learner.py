@@ -36,6 +36,7 @@ class Progress:
     since_halving: int = 0
     scale: float = 1.0  # what the plateau schedule has left of the learning rate
     stopped: bool = False
+    failed: str | None = None  # why it stopped without a result, as a sentence
 
 
 class Learner:
