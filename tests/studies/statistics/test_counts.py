@@ -17,6 +17,8 @@ from trunkline.errors import BadInput
 from trunkline.studies.statistics.answers import METRICS, Answers, check_same_rows
 from trunkline.studies.statistics.counts import counted
 from trunkline.tasks import metrics
+from trunkline.tasks.base import LOWER_IS_BETTER
+from trunkline.training.answered import Answers as KeptAnswers
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -57,6 +59,41 @@ def test_every_metric_of_every_kind_is_known():
         "regression": set(metrics.REGRESSION),
         "token": set(metrics.TOKEN),
     }
+
+
+def test_what_is_better_when_lower_is_what_the_tasks_say():
+    run = numbers([1, 2], [1, 3])
+    lower = [name for name in METRICS["regression"] if not dataclasses.replace(run, metric=name).greater_is_better]
+    assert set(lower) == LOWER_IS_BETTER - {"loss"}
+
+
+def test_answers_that_a_run_has_kept():
+    """Also of labels that only the test rows have, of which a task's scores are told by number only."""
+    draw = np.random.default_rng(0)
+    true, predicted, present = draw.integers(0, 3, 20), draw.integers(0, 2, 20), np.arange(20) > 2
+    kept = KeptAnswers("sequence", "f1", ["no", "yes"], "no", ["maybe"], true, predicted, present)
+    scores = metrics.sequence_metrics(true[present], predicted[present], ["no", "yes"], 0, ("maybe",))
+    for name in METRICS["sequence"]:
+        assert counted(Answers.of(kept, name)).scores(np.ones((17, 1))) == pytest.approx([scores[name]], rel=1e-12)
+    assert Answers.of(kept).metric == "f1" and list(Answers.of(kept).labels) == ["no", "yes", "maybe"]
+
+    true, predicted, found = draw.random((20, 3)) < 0.5, draw.random((20, 2)) < 0.5, draw.random((20, 2))
+    kept = KeptAnswers("multilabel", "f1_micro", ["a", "b"], None, ["c"], true, predicted, np.ones(20, bool), scores=found)
+    scores = metrics.multilabel_metrics(
+        true, metrics.with_unseen(predicted, 1), metrics.with_unseen(found, 1), ["a", "b"], ("c",)
+    )
+    for name in METRICS["multilabel"]:
+        assert counted(Answers.of(kept, name)).scores(np.ones((20, 1))) == pytest.approx([scores[name]], rel=1e-12)
+
+    true, predicted, offsets = drawn_tags(draw, 8, 3)
+    kept = KeptAnswers("token", "f1", ["a", "b"], None, ["c"], true, predicted, np.ones(len(true), bool), offsets)
+    [value] = counted(Answers.of(kept)).scores(np.ones((8, 1)))
+    assert value == pytest.approx(metrics.token_metrics(true, predicted, offsets, ["a", "b"], ("c",))["f1"], rel=1e-12)
+
+    kept = KeptAnswers("regression", "loss", None, None, [], np.arange(4.0), np.arange(4.0), np.ones(4, bool))
+    assert counted(Answers.of(kept, "mse")).scores(np.ones((4, 1))) == [0]
+    with pytest.raises(BadInput, match=r"^metric: unknown name 'loss'"):
+        Answers.of(kept)
 
 
 @few

@@ -10,7 +10,7 @@ from answered import drawn_tags, errors, numbers, one_of, rights, tagged
 from scipy import stats
 
 from trunkline.errors import BadInput
-from trunkline.studies.statistics import estimate, learning_curve, resample
+from trunkline.studies.statistics import difference, estimate, learning_curve, resample
 from trunkline.studies.statistics.resampling import means_elsewhere
 from trunkline.tasks.metrics import sequence_metrics, token_metrics
 
@@ -104,6 +104,10 @@ def test_intervals_end_where_scores_do():
     runs = [rights(np.arange(50) >= wrong, true=true) for wrong in (1, 9)]
     found = estimate(resample({"m": runs})["m"])
     assert 0 <= found.low < found.high == 1.0
+    others = [rights(np.arange(50) < right, true=true) for right in (1, 20)]
+    both = resample({"m": runs, "other": others})
+    apart = difference(both["m"], both["other"])
+    assert -100 <= apart.low < apart.points < apart.high == 100
 
 
 def test_no_interval_where_most_drawn_sets_have_no_value():

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trunkline.errors import BadInput, unknown_name
+
+if TYPE_CHECKING:  # its package loads torch
+    from trunkline.training.answered import Answers as KeptAnswers
 
 _BY_LABEL = tuple(f"{name}_{average}" for name in ("precision", "recall", "f1") for average in ("macro", "micro", "weighted"))
 # By task kind, the metrics that can be computed from answers: all but "loss" (trunkline.tasks.metrics has their definitions).
@@ -53,6 +57,24 @@ class Answers:
     offsets: np.ndarray | None = None
     scores: np.ndarray | None = None
     positive: int = 1
+
+    @classmethod
+    def of(cls, kept: KeptAnswers, metric: str | None = None) -> Answers:
+        """Return the answers that a run has kept of its test split (`trunkline.training.answered.load_answers`).
+
+        Args:
+            kept: what was loaded.
+            metric: another one than the task goes by, which may be "loss".
+        """
+        own, unseen = kept.labels or [], len(kept.unseen)
+
+        def wide(found: np.ndarray) -> np.ndarray:  # labels that only the test rows have are never predicted
+            return np.pad(found, ((0, 0), (0, unseen))) if kept.kind == "multilabel" and unseen else found
+
+        scores = None if kept.scores is None else wide(kept.scores)
+        positive = 1 if kept.positive is None else own.index(kept.positive)
+        return cls(kept.kind, metric or kept.metric, [*own, *kept.unseen], kept.true, wide(kept.predicted), kept.present,
+                   kept.offsets, scores, positive)  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.kind not in METRICS:

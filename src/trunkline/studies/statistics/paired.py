@@ -87,7 +87,8 @@ def difference(first: Resampled, second: Resampled, *, level: float = LEVEL) -> 
     scale = first.answers.points
     drawn = scale * np.sort(drawn)
     by_rows = scale * (first.resampled.mean(axis=0) - second.resampled.mean(axis=0))
-    low, high = percentiles(drawn, level)
+    least, most = first.answers.range
+    low, high = percentiles(drawn, level, (scale * (least - most), scale * (most - least)))
     return Difference(scale * (first.mean - second.mean), low, high, level, drawn, float(np.nanstd(by_rows)))
 
 
