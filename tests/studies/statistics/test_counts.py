@@ -134,6 +134,14 @@ def test_numbers_of_any_scale():
         assert found == pytest.approx(metrics.regression_metrics(true, answers.predicted)[name], rel=1e-12)
 
 
+def test_rows_that_are_all_the_same_are_a_constant():
+    """Whatever rounding leaves of their variance: a correlation has no value then, and r2 is 0, as of any constant."""
+    true, predicted = np.random.default_rng(0).normal(0.1, 1, (2, 50))
+    same = 7 * np.eye(50)
+    assert np.isnan(counted(numbers(true, predicted, "pearson")).scores(same)).all()
+    assert (counted(numbers(true, predicted, "r2")).scores(same) == 0).all()
+
+
 @few
 @given(seeds, st.integers(1, 3), st.integers(1, 8))
 def test_spans(seed, types, texts):
