@@ -1,0 +1,1 @@
+"""Many runs over methods, parameters, seeds and training sizes, and what they say."""
