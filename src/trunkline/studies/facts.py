@@ -81,7 +81,7 @@ def facts(study: Study) -> dict[str, Any]:
         "cells": cells,
         "claims": told,
         "below_floor": _below_floor(tables, told),
-        "fronts": {name: front_of(cells, name) for name in _tasks(found)},
+        "fronts": {name: front_of(cells, name, task["metric"]) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found),
         "findings": [*study.plan.findings, *_incomplete(found)],
@@ -268,7 +268,9 @@ def _incomplete(found: Sequence[Outcome]) -> list[str]:
     for one in found:
         if one.failed:
             runs = f"{len(one.failed)} run{'s' if len(one.failed) > 1 else ''}"
-            said.append(f"{one.cell.method} ({one.cell.size}, {one.cell.trunk}): {runs} failed: {next(iter(one.failed.values()))}")
+            said.append(
+                f"{one.cell.method} ({one.cell.size}, {one.cell.trunk}): {runs} failed: {next(iter(one.failed.values()))}"
+            )
     return said
 
 

@@ -43,22 +43,16 @@ def cost_of(one: Outcome) -> dict[str, Any]:
     }
 
 
-def front_of(cells: Sequence[Mapping[str, Any]], task: str) -> dict[str, list[str]]:
-    """For each cost, the methods that no other is better than at no higher cost; of the largest size of each trunk and regime."""
+def front_of(cells: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, list[str]]:
+    """For each cost, the methods that no other is better than at no higher cost, at the last size."""
+    scored = [one for one in cells if not one["floor"] and one["tasks"].get(task, {}).get("test") is not None]
+    last = [one for one in scored if one["size"] == scored[-1]["size"]]
     fronts: dict[str, list[str]] = {}
     for cost in COSTS:
-        known = [
-            cell
-            for cell in cells
-            if not cell["floor"] and task in cell["tasks"] and cell["tasks"][task]["test"] is not None and cell["cost"].get(cost) is not None
-        ]
-        last = known[-1]["size"] if known else None
-        known = [cell for cell in known if cell["size"] == last]
-        if known:
-            metric_up = all(cell.get("metric") not in LOWER_IS_BETTER for cell in known)
-            on = pareto_front([cell["tasks"][task]["test"] for cell in known], [cell["cost"][cost] for cell in known],
-                              greater_is_better=metric_up)  # fmt: skip
-            fronts[cost] = [cell["method"] for cell, kept in zip(known, on, strict=True) if kept]
+        if known := [one for one in last if one["cost"].get(cost) is not None]:
+            quality, costs = [one["tasks"][task]["test"] for one in known], [one["cost"][cost] for one in known]
+            on = pareto_front(quality, costs, greater_is_better=metric not in LOWER_IS_BETTER)
+            fronts[cost] = list(dict.fromkeys(one["method"] for one, kept in zip(known, on, strict=True) if kept))
     return fronts
 
 
@@ -76,8 +70,8 @@ def break_even_of(found: Sequence[Outcome]) -> dict[str, Any] | None:
     said = "for no number of tasks" if tasks is None else f"from {tasks} task{'s' if tasks > 1 else ''} on"
     return {
         "tasks": tasks,
-        "sentence": f"on disk, side branches (at most {branch:,} bytes each, {cheap}) beside one trunk take less than a tuned trunk "
-        f"for each task ({dear}, merged) {said}",
+        "sentence": f"on disk, side branches (at most {branch:,} bytes each, {cheap}) beside one trunk take less than a "
+        f"tuned trunk for each task ({dear}, merged) {said}",
     }
 
 

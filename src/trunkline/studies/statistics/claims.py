@@ -126,9 +126,7 @@ def claims_together(
             for (methods, pair), one, p, q in zip(asked, found, different.tolist(), equivalent.tolist(), strict=True)
         ]
     )
-    return [
-        [next(made) for _ in (list(combinations(methods, 2)) if pairs is None else pairs)] for methods, pairs in tables
-    ]
+    return [[next(made) for _ in (list(combinations(methods, 2)) if pairs is None else pairs)] for methods, pairs in tables]
 
 
 def resamples_for(count: int, level: float = LEVEL) -> int:
