@@ -14,6 +14,7 @@ from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts, read_facts, write_facts
 from trunkline.studies.floor_runs import train_floors
 from trunkline.studies.plan import Plan
+from trunkline.studies.times import measure_times, read_times
 from trunkline.training.answered import load_answers
 
 
@@ -153,7 +154,24 @@ def test_from_so_many_tasks_on_branches_take_less_room(study, found):
         sizes[one["tasks"]["mood"]["method"] == "bitfit"] += one["cost"]["disk_bytes"].values()
     trunk, branch, tuned = 4 * results[0]["cost"]["trunk_parameters"], max(sizes[False]), min(sizes[True])
     cheaper = [tasks for tasks in range(1, 100) if trunk + tasks * branch < tasks * (trunk + tuned)]
-    assert found["break_even"]["tasks"] == cheaper[0] and str(cheaper[0]) in found["break_even"]["sentence"]
+    assert found["break_even"]["tasks_by_bytes"] == cheaper[0] and str(cheaper[0]) in found["break_even"]["sentence"]
+
+
+def test_times_of_predictions_are_measured_once_and_say_from_when_on_sharing_pays(study):
+    said = []
+    for _ in range(2):
+        measure_times(study, said.append)
+    assert said == ["how long predictions take"]
+    times, found = read_times(study), facts(study)
+    cells = {cell["tasks"]["mood"]["by_seed"][0]["run"]: cell for cell in found["cells"] if cell["tasks"] and not cell["floor"]}
+    assert {run.removeprefix("runs/") for run in cells} == times["one"].keys()
+    for run, cell in cells.items():
+        assert cell["cost"]["predict_seconds"] == pytest.approx(1000 * times["one"][run.removeprefix("runs/")] / 60)
+    alone = max(times["one"][name] for name in times["together"]["runs"])
+    each = max(0, (times["together"]["seconds"] - alone) / (len(times["together"]["runs"]) - 1))
+    tuned = min(times["one"][run.removeprefix("runs/")] for run, cell in cells.items() if cell["method"] == "bitfit")
+    cheaper = [tasks for tasks in range(1, 10**4) if alone + (tasks - 1) * each < tasks * tuned]
+    assert found["break_even"]["tasks_by_time"] == (cheaper[0] if each < tuned else None)
 
 
 def test_facts_of_a_study_that_has_only_begun(tiny_trunk_dir, study, tmp_path):

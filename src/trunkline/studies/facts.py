@@ -23,6 +23,7 @@ from trunkline.studies.floor_runs import floor_outcomes
 from trunkline.studies.outcomes import Outcome, Repeat, outcomes
 from trunkline.studies.prices import break_even_of, cost_of, front_of
 from trunkline.studies.statistics import Answers, Claim, Resampled, claims_together, estimate, resample, resamples_for
+from trunkline.studies.times import read_times
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.answered import load_answers
 from trunkline.training.environment import environment
@@ -66,7 +67,8 @@ def facts(study: Study) -> dict[str, Any]:
     tables = _tables(every, study)
     told = _claims(tables, study.plan.config.study.margin)
     first = next((repeat.result for one in found for repeat in one.repeats), None)
-    cells = [_cell(one, tables, study.path) for one in every]
+    times = read_times(study)
+    cells = [_cell(one, tables, study.path, times) for one in every]
     return {
         "schema": SCHEMA,
         "name": study.path.resolve().name,
@@ -83,7 +85,7 @@ def facts(study: Study) -> dict[str, Any]:
         "below_floor": _below_floor(tables, told),
         "fronts": {name: front_of(cells, name, task["metric"]) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
-        "break_even": break_even_of(found),
+        "break_even": break_even_of(found, times),
         "findings": [*study.plan.findings, *_incomplete(found)],
     }
 
@@ -178,7 +180,7 @@ def _below_floor(tables: Sequence[_Table], told: Sequence[Mapping[str, Any]]) ->
     return found
 
 
-def _cell(one: Outcome, tables: Sequence[_Table], folder: Path) -> dict[str, Any]:
+def _cell(one: Outcome, tables: Sequence[_Table], folder: Path, times: Mapping[str, Any]) -> dict[str, Any]:
     tasks = {}
     for task in one.repeats[0].result["tasks"] if one.repeats else ():
         table = next(t for t in tables if t.task == task and one.cell.method in t.methods and _within(one, t.place))
@@ -213,7 +215,7 @@ def _cell(one: Outcome, tables: Sequence[_Table], folder: Path) -> dict[str, Any
         "searched": [{"settings": settings, "validation": scores} for settings, scores in one.searched],
         "failed": dict(one.failed),
         "tasks": tasks,
-        "cost": cost_of(one),
+        "cost": cost_of(one, times),
     }
 
 

@@ -8,14 +8,20 @@ from typing import Any
 
 from trunkline.studies.outcomes import Outcome
 from trunkline.studies.statistics import Price, break_even, pareto_front
+from trunkline.studies.times import seconds_of
 from trunkline.tasks.base import LOWER_IS_BETTER
 
 # What quality is set against; all are the less the better.
-COSTS = ("trained_parameters", "seconds", "bytes_per_task", "pass_share")
+COSTS = ("trained_parameters", "seconds", "bytes_per_task", "pass_share", "predict_seconds")
 
 
-def cost_of(one: Outcome) -> dict[str, Any]:
-    """Medians over the runs of a method; of runs that were trained together, times and memory are those of all of them."""
+def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
+    """Medians over the runs of a method; of runs that were trained together, times and memory are those of all of them.
+
+    Args:
+        one: the method.
+        times: of predictions, as `read_times` gives them.
+    """
     costs = [repeat.result["cost"] for repeat in one.repeats]
     if not costs:
         return {}
@@ -40,6 +46,7 @@ def cost_of(one: Outcome) -> dict[str, Any]:
         "peak_memory_bytes": _median([cost["peak_memory_bytes"] for cost in costs if cost.get("peak_memory_bytes")]),
         "bytes_per_task": _median(disk),
         "pass_share": max((share for share in passes if share is not None), default=None),
+        "predict_seconds": seconds_of(one, times),
     }
 
 
@@ -56,23 +63,46 @@ def front_of(cells: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict
     return fronts
 
 
-def break_even_of(found: Sequence[Outcome]) -> dict[str, Any] | None:
-    """From how many tasks on side branches take fewer bytes than tuned trunks; None where there are not both kinds."""
-    sizes: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+def break_even_of(found: Sequence[Outcome], times: Mapping[str, Any]) -> dict[str, Any] | None:
+    """From how many tasks on side branches cost less than tuned trunks; None where there are not both kinds.
+
+    In time: a pass of the trunk and what each branch adds to it, measured with all side branches in one pass, against a pass of
+    a tuned trunk for each task. In bytes: the trunk and a branch for each task, against a merged trunk for each.
+    """
+    by_time, by_bytes = _by_time(found, times), _by_bytes(found)
+    if by_time is None and by_bytes is None:
+        return None
+    said = [_sentence(what, tasks) for what, tasks in (("time", by_time), ("room on disk", by_bytes)) if tasks is not None]
+    return {
+        "tasks_by_time": by_time,
+        "tasks_by_bytes": by_bytes,
+        "sentence": f"Side branches need less {' and less '.join(said)}.",
+    }
+
+
+def _sentence(what: str, tasks: int) -> str:
+    return f"{what} than a tuned trunk for each task {f'from {tasks:,} tasks on' if tasks > 1 else 'from the first task on'}"
+
+
+def _by_time(found: Sequence[Outcome], times: Mapping[str, Any]) -> int | None:
+    tuned = [taken for one in found if one.changes_trunk and (taken := seconds_of(one, times)) is not None]
+    together = times.get("together")
+    if not tuned or together is None:
+        return None
+    scale, alone = 1000 / times["texts"], max(times["one"][name] for name in together["runs"])
+    each = max(0.0, (together["seconds"] - alone) / (len(together["runs"]) - 1))
+    return break_even(Price(scale * max(0.0, alone - each), scale * each), Price(0, min(tuned)))
+
+
+def _by_bytes(found: Sequence[Outcome]) -> int | None:
+    sizes: dict[bool, list[int]] = {True: [], False: []}
     for one in found:
-        for size in (size for repeat in one.repeats for size in repeat.result["cost"].get("disk_bytes", {}).values()):
-            sizes[one.changes_trunk].append((size, one.cell.method))
-    trunk = next((repeat.result["cost"]["trunk_parameters"] for one in found for repeat in one.repeats), 0) * 4
+        for repeat in one.repeats:
+            sizes[one.changes_trunk] += repeat.result["cost"].get("disk_bytes", {}).values()
+    trunk = 4 * next((repeat.result["cost"]["trunk_parameters"] for one in found for repeat in one.repeats), 0)
     if not (sizes[True] and sizes[False] and trunk):
         return None
-    (branch, cheap), (tuned, dear) = max(sizes[False]), min(sizes[True])
-    tasks = break_even(Price(trunk, branch), Price(0, trunk + tuned))
-    said = "for no number of tasks" if tasks is None else f"from {tasks} task{'s' if tasks > 1 else ''} on"
-    return {
-        "tasks": tasks,
-        "sentence": f"on disk, side branches (at most {branch:,} bytes each, {cheap}) beside one trunk take less than a "
-        f"tuned trunk for each task ({dear}, merged) {said}",
-    }
+    return break_even(Price(trunk, max(sizes[False])), Price(0, trunk + min(sizes[True])))
 
 
 def _median(values: Sequence[float]) -> float | None:
