@@ -3,7 +3,8 @@
 One table for a data set: every layer alone, the layer that variability chooses, probe, scalar mix, Head2Toe, routing, ladder,
 AdaLayers, and the ensemble of all of these but the single layers, weighted on validation. Data, task and training are those
 of `examples/<data>.yaml`; AdaLayers, single layers and variability have its method's keys, the others their defaults, but for
-routing: 16 vectors of 64, as 64 of the trunk's width, its default for texts, take 20 times as long as AdaLayers. Each row has the same search: its learning rate is the one of `--rates` with the best validation score on the first seed. The best
+routing: 16 vectors of 64 numbers, as its default for texts, 64 of the trunk's width, takes many times as long. Each
+row has the same search: its learning rate is the one of `--rates` with the best validation score on the first seed. The best
 single layer is chosen by its mean on validation.
 
 `test` is the mean over the seeds, in its data set's metric: accuracy, F1 of spans, or Matthews correlation. Its interval is

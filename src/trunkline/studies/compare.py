@@ -59,7 +59,7 @@ class Study:
             BadInput: the folder holds other things than a study, or cannot be written.
             KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint was saved.
         """
-        self._claim()
+        self.claim()
         self._round(self.plan.searches(), publish, say)
         self._round(self.plan.repeats(self.chosen()), publish, say)
 
@@ -89,7 +89,8 @@ class Study:
                 found[cell] = choice
         return found
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Make and mark the folder. BadInput where it holds other things than a study, or cannot be written."""
         if self.path.exists() and not (self.path / MARK).is_file():
             if not self.path.is_dir():
                 raise BadInput(f"{self.path}: is a file; expected a new or empty folder, or that of a study")
@@ -111,7 +112,7 @@ class Study:
             for unit in left:
                 if self._settled(unit):
                     continue
-                with self._locked(unit.key) as free:
+                with self.locked(unit.key) as free:
                     if not free:
                         waiting.append(unit)
                     elif not self._settled(unit):
@@ -122,7 +123,7 @@ class Study:
 
     def _units(self, runs: Sequence[PlannedRun]) -> list[Unit]:
         """The units of a round: those that are under way, and what is made of the other runs that have no result."""
-        with self._locked("plan", wait=True):
+        with self.locked("plan", wait=True):
             known = {run.key: run for run in runs}
             found = []
             for file in sorted((self.path / "stacks").glob("*.json")):
@@ -167,7 +168,7 @@ class Study:
         self._noted(unit).unlink(missing_ok=True)
 
     @contextmanager
-    def _locked(self, key: str, wait: bool = False) -> Iterator[bool]:
+    def locked(self, key: str, wait: bool = False) -> Iterator[bool]:
         """Hold the lock of a unit, or of whatever else has a key; yield whether it was free, or once it is."""
         with open(self.path / "locks" / key, "a") as lock:
             try:

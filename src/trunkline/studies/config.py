@@ -126,8 +126,15 @@ class Cell:
         return resolve(values, self.where, self.base)
 
 
-def cells(config: StudyConfig, where: str = "config", base: Path = Path(".")) -> list[Cell]:
+def cells(
+    config: StudyConfig, where: str = "config", base: Path = Path("."), rows: Mapping[str, int | str] | None = None
+) -> list[Cell]:
     """Every cell of a study, in the order of its trunks, sizes, regimes and methods.
+
+    Args:
+        config: of the study.
+        where, base: as of `resolve`.
+        rows: by size, `data.rows`; where sizes per class and numbers of rows are to be within each other (subsets.py).
 
     Raises:
         BadInput: names that cannot be, or values that contradict each other.
@@ -143,7 +150,7 @@ def cells(config: StudyConfig, where: str = "config", base: Path = Path(".")) ->
         for name, entry in config.methods.items():
             safe_name(name, f"{where}: methods")
             for chosen in _combinations(_spelled_out(entry.each, trunk, f"{where}: methods.{name}.each")):
-                values = _values(config, name, entry, trunk, size, regime)
+                values = _values(config, name, entry, trunk, (rows or {}).get(str(size), size), regime)
                 for key, value in chosen:
                     _put(values, key, value, where)
                 values["training"]["data_seed"] = first

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput
-from trunkline.studies.config import Cell, StudyConfig, cells
+from trunkline.studies.config import ALL, Cell, StudyConfig, cells
+from trunkline.studies.subsets import read_sizes, subsets
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.config import RunConfig
 from trunkline.training.stacked import stack_key
@@ -79,7 +80,7 @@ class Plan:
         self.findings: list[str] = []
         self._runs: dict[tuple[Cell, int, int], PlannedRun] = {}
         left_out: dict[str, dict[str, None]] = {}  # by method, regimes
-        for cell in cells(config, where, base):
+        for cell in cells(config, where, base, _rows(config, where, base)):
             first = cell.config(cell.candidates[0], cell.seeds[0])
             if config.study.regimes and not _has_regime(first):
                 left_out.setdefault(cell.method, {})[cell.regime] = None
@@ -137,6 +138,17 @@ class Plan:
             other = seen.setdefault(keys, cell)
             if other is not cell:
                 raise BadInput(f"{self.where}: methods: {cell.method} and {other.method} are the same, expected each once")
+
+
+def _rows(config: StudyConfig, where: str, base: Path) -> dict[str, int | str]:
+    """By size, the `data.rows` that lets smaller sizes be within larger ones, where the data have to say that."""
+    sizes = read_sizes(list(config.study.sizes), where, "study.sizes")
+    if not any(size.rows for size in sizes) or not any(size.per_class for size in sizes):
+        return {}
+    whole = config.model_copy(update={"study": config.study.model_copy(update={"sizes": [ALL]})})
+    first = cells(whole, where, base)[0]
+    found = subsets(first.config(first.candidates[0], first.seeds[0]), sizes, where, "study.sizes")
+    return {str(one.size): one.config.data.rows for one in found if one.config.data.rows is not None}
 
 
 def _has_regime(config: RunConfig) -> bool:

@@ -12,7 +12,7 @@ tasks.
 from trunkline.studies.statistics.answers import Answers
 from trunkline.studies.statistics.bootstrap import Estimate, estimate
 from trunkline.studies.statistics.break_even import Price, break_even
-from trunkline.studies.statistics.claims import Claim, claims, resamples_for
+from trunkline.studies.statistics.claims import Claim, claims, claims_together, resamples_for
 from trunkline.studies.statistics.counts import Counted, counted
 from trunkline.studies.statistics.curves import CurvePoint, learning_curve
 from trunkline.studies.statistics.holm import holm
@@ -22,7 +22,7 @@ from trunkline.studies.statistics.pareto import pareto_front
 from trunkline.studies.statistics.resampling import Resampled, resample
 
 __all__ = [
-    "Answers", "Claim", "Counted", "CurvePoint", "Difference", "Estimate", "McNemar", "Price", "Resampled", "break_even",
-    "claims", "counted", "difference", "estimate", "holm", "learning_curve", "mcnemar", "pareto_front", "randomisation",
-    "resample", "resamples_for",
+    "Answers", "Claim", "Counted", "CurvePoint", "Difference", "Estimate", "McNemar", "Price", "Resampled",
+    "break_even", "claims", "claims_together", "counted", "difference", "estimate", "holm", "learning_curve", "mcnemar",
+    "pareto_front", "randomisation", "resample", "resamples_for",
 ]  # fmt: skip

@@ -89,23 +89,44 @@ def claims(
     Raises:
         BadInput: a margin below 0, an unknown method, or too few resamples for so many claims (`resamples_for`).
     """
+    return claims_together([(methods, pairs)], margin, level=level)[0]
+
+
+def claims_together(
+    tables: Sequence[tuple[Mapping[str, Resampled], Sequence[tuple[str, str]] | None]], margin: float, *, level: float = LEVEL
+) -> list[list[Claim]]:
+    """Return the claims of several tables, such as those of several tasks, all of them corrected together.
+
+    Args:
+        tables: of each, methods and pairs as of `claims`.
+        margin, level: as of `claims`.
+
+    Raises:
+        BadInput: as `claims`.
+    """
     if not (np.isfinite(margin) and margin >= 0):
         raise BadInput(key="margin", found=f"{margin:g}", expected="points from 0 on")
-    chosen = list(combinations(methods, 2)) if pairs is None else list(pairs)
-    for name in (name for pair in chosen for name in pair):
-        if name not in methods:
-            raise unknown_name("", name, methods, key="pairs")
-    drawn = min((one.resampled.shape[1] for one in methods.values()), default=0)
-    if chosen and drawn < (least := _least(len(chosen), level)):
-        raise BadInput(where="claims", found=f"{drawn:,} resamples for {len(chosen):,} claims", expected=f"{least:,} or more")
-    found = [difference(methods[first], methods[second], level=level) for first, second in chosen]
+    asked: list[tuple[Mapping[str, Resampled], tuple[str, str]]] = []
+    for methods, pairs in tables:
+        chosen = list(combinations(methods, 2)) if pairs is None else list(pairs)
+        for name in (name for pair in chosen for name in pair):
+            if name not in methods:
+                raise unknown_name("", name, methods, key="pairs")
+        asked += [(methods, pair) for pair in chosen]
+    drawn = min((one.resampled.shape[1] for methods, _ in tables for one in methods.values()), default=0)
+    if asked and drawn < (least := _least(len(asked), level)):
+        raise BadInput(where="claims", found=f"{drawn:,} resamples for {len(asked):,} claims", expected=f"{least:,} or more")
+    found = [difference(methods[first], methods[second], level=level) for methods, (first, second) in asked]
     # an undefined difference is a claim too: it counts as one that shows nothing
     different = holm([1.0 if one is None else one.p for one in found])
     equivalent = holm([1.0 if one is None else max(one.p_below(-margin), one.p_above(margin)) for one in found])
-    return [
-        _claim(methods, pair, one, (p, q), margin, 1 - level)
-        for pair, one, p, q in zip(chosen, found, different.tolist(), equivalent.tolist(), strict=True)
-    ]
+    made = iter(
+        [
+            _claim(methods, pair, one, (p, q), margin, 1 - level)
+            for (methods, pair), one, p, q in zip(asked, found, different.tolist(), equivalent.tolist(), strict=True)
+        ]
+    )
+    return [[next(made) for _ in (list(combinations(methods, 2)) if pairs is None else pairs)] for methods, pairs in tables]
 
 
 def resamples_for(count: int, level: float = LEVEL) -> int:
