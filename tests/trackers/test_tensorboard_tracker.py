@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from trackedruns import bytes_below, evaluated, of_test, stopped_after, tell, tracker
+from trackedruns import bytes_below, evaluated, needs, of_test, stopped_after, tell, tracker
 
 from trunkline.events import RunEnded
 from trunkline.training.fit import fit
 
-pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install 'trunkline[tensorboard]'")
+pytestmark = needs("tensorboard", "tensorboard")
 
 
 def read(folder):

@@ -5,7 +5,6 @@ Each test runs in a process of its own, as Trackio reads from the environment wh
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -13,14 +12,9 @@ import subprocess
 import sys
 
 import pytest
-from trackedruns import bytes_below, evaluated, of_test
+from trackedruns import bytes_below, evaluated, needs, of_test
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("trackio") is None, reason="Trackio is not installed: pip install 'trunkline[trackio]'"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs("trackio", "trackio")]
 
 FIT = """
 import json, sys

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from trunkline.events import EpochEnded, Event, RunEnded, RunStarted
 from trunkline.trackers import trackers
 from trunkline.training.fit import fit
+
+
+def needs(package: str, extra: str) -> pytest.MarkDecorator:
+    """Skip where a package is not installed, and import none while tests are collected, as some take seconds."""
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed: pip install 'trunkline[{extra}]'")
 
 
 @dataclass
