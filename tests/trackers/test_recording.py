@@ -14,6 +14,7 @@ from transformers import get_linear_schedule_with_warmup
 from trunkline.errors import BadInput
 from trunkline.events import EpochEnded, Evaluated, Publisher, RunEnded, RunStarted, StageStarted
 from trunkline.trackers import TrackerConfig, recording, trackers
+from trunkline.trackers.base import library
 from trunkline.trackers.measures import parameters
 from trunkline.trackers.recording import Recording
 from trunkline.trackers.tracked import FILE
@@ -229,6 +230,13 @@ def test_a_missing_package_is_one_sentence_before_work_starts(name, trained, tmp
     sentence = f"trackers.1.name: the tracker {name} needs the package {name}: pip install 'trunkline[{name}]'"
     assert str(caught.value) == f"config: {sentence}" and not (tmp_path / "run").exists()
     assert resolve(values).trackers[1].name == name, "a config can be read without it"
+
+
+def test_a_folder_that_is_called_like_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "notinstalled").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadInput, match=r"needs the package notinstalled: pip install 'trunkline\[wandb\]'"):
+        library("notinstalled", "wandb")
 
 
 def test_trackers_are_no_part_of_the_identity_and_their_folders_are_relative_to_the_config(trained, tmp_path):

@@ -42,7 +42,10 @@ def library(module: str, tracker: str) -> Any:
     For the constructor of a tracker, as that comes before work starts.
     """
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if found.__file__ is None:  # a folder of that name on the path, as W&B makes one
+            raise ImportError
+        return found
     except ImportError:
         needed = f"the tracker {tracker} needs the package {module.partition('.')[0]}"
         raise BadInput(f"{needed}: pip install 'trunkline[{tracker}]'") from None
