@@ -51,7 +51,7 @@ class Splitter:
         self.runs.pop(name, None)
 
     def of(self, name: str) -> Subscriber:
-        """What tells a run its own events, and `whole` of branches that are saved and, once, of what is found of several runs."""
+        """What tells a run its own events, and `whole` of saved branches and, once, of what is found of several runs."""
         own = self.runs[name]
 
         def told(event: Event) -> None:
