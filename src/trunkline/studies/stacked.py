@@ -76,7 +76,9 @@ class Member:
 
     @property
     def failed(self) -> str | None:
-        return next((learner.progress.failed for learner in self.learners.values() if learner.progress.failed), None)
+        """Why it has no result."""
+        found = next((learner.progress.failed for learner in self.learners.values() if learner.progress.failed), None)
+        return None if found is None else found.replace(self.key(""), "")  # the loop calls tasks so
 
     @property
     def state(self) -> State:
