@@ -28,7 +28,7 @@ from pydantic import Field, field_validator
 
 from trunkline.errors import BadInput, literal
 from trunkline.files import distinct_names, safe_name
-from trunkline.model.checking import Origin, read_yaml, refuse_extremes, validate_section
+from trunkline.model.checking import Origin, number, read_yaml, refuse_extremes, validate_section
 from trunkline.training.config import RunConfig, resolve
 from trunkline.training.overrides import override
 from trunkline.training.sections import Section, TrunkSection
@@ -104,7 +104,7 @@ class Cell:
         candidates: the settings that are searched, each by key; [{}] where nothing is.
         seeds: that it is repeated with; the first one also searches.
         values: the mapping that its configs are resolved from.
-        where, base: as of `resolve`.
+        where, base: as of `resolve`; where it is an Origin, it knows the overrides.
     """
 
     method: str
@@ -123,7 +123,7 @@ class Cell:
         for key, value in settings:
             _put(values, key, value, self.where)
         values["training"]["seed"] = seed
-        return resolve(values, self.where, self.base)
+        return resolve(values, self.where, self.base, self.where.overrides if isinstance(self.where, Origin) else ())
 
 
 def cells(
@@ -164,7 +164,7 @@ def cells(
                         tuple(_combinations(tune)),
                         _seeds(config.study.seeds if entry.seeds is None else entry.seeds, first),
                         values,
-                        f"{where}: methods.{name}",
+                        Origin(f"{where}: methods.{name}", where.overrides if isinstance(where, Origin) else ()),
                         base,
                     )
                 )
@@ -256,7 +256,7 @@ def _spelled_out(each: Mapping[str, list[Any] | Literal["every"]], trunk: Any, w
 
 def _combinations(grid: Mapping[str, list[Any]]) -> Iterator[tuple[tuple[str, Any], ...]]:
     for values in itertools.product(*grid.values()):
-        yield tuple(zip(grid, values, strict=True))
+        yield tuple(zip(grid, map(number, values), strict=True))
 
 
 def _called(name: str, chosen: tuple[tuple[str, Any], ...]) -> str:

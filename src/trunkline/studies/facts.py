@@ -72,6 +72,7 @@ def facts(study: Study) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": study.path.resolve().name,
+        "path": str(study.path),
         "finished": all(one.settings is not None and len(one.repeats) == len(one.cell.seeds) for one in found),
         "config": study.plan.config.model_dump(mode="json"),
         "margin": study.plan.config.study.margin,

@@ -144,12 +144,10 @@ class Loop:
         judged = sum(int(source.validation.encoded.lengths.sum()) for source in self.sources)
         each, many = training.evaluate_every, training.epochs
         judged *= 1 if each == "epoch" else steps // each
-        left = rounds * (training.epochs - position.epoch) - position.batch
+        left = rounds * (many - position.epoch) - position.batch
         self._estimate = Estimate(left, judged / max(trained, 1))
-        evaluations = many if each == "epoch" else math.ceil(many * steps / each)
-        stops = training.patience is not None and training.patience + 1 < evaluations  # the first is the best so far
         varying = many > 1 and training.batch_tokens is not None
-        self.publish(TrainingStarted(steps, many, training.patience if stops else None, varying))
+        self.publish(TrainingStarted(steps, many, training.stops_after(steps), varying))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""

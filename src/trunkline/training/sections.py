@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -152,6 +153,14 @@ class TrainingSection(Section):
     def drawn_by(self) -> int:
         """The seed of drawn shares and of the order of batches."""
         return self.seed if self.data_seed is None else self.data_seed
+
+    def evaluations(self, steps: int) -> int:
+        """How often a training of all epochs is judged, of `steps` steps each."""
+        return self.epochs if self.evaluate_every == "epoch" else math.ceil(self.epochs * steps / self.evaluate_every)
+
+    def stops_after(self, steps: int) -> int | None:
+        """`patience` where it can end a training early whose epochs have `steps` steps: one evaluation is the best so far."""
+        return self.patience if self.patience is not None and self.patience + 1 < self.evaluations(steps) else None
 
     @model_validator(mode="after")
     def _one_batch_measure(self) -> TrainingSection:
