@@ -72,11 +72,15 @@ def _table(
 
 
 def best_runs(summary: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """By task, the method with the best mean validation score, and the best run of it, as a path in the study's folder."""
+    """By task, the method with the best mean validation score, and the best run of it, as a path in the study's folder.
+
+    Simple baselines have no run that predicts.
+    """
     found = {}
     for name, task in list(summary["tasks"].items())[:MOST_TASKS]:
         sign = 1 if task["higher_is_better"] else -1
-        cells = [cell for cell in summary["cells"] if (cell["tasks"].get(name) or {}).get("validation") is not None]
+        own = [cell for cell in summary["cells"] if not summary["methods"][cell["method"]]["floor"]]
+        cells = [cell for cell in own if (cell["tasks"].get(name) or {}).get("validation") is not None]
         if best := max(cells, key=lambda cell: sign * cell["tasks"][name]["validation"], default=None):
             runs = [one for one in best["tasks"][name]["by_seed"] if one.get("run") and one["validation"] is not None]
             if runs:

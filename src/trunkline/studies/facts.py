@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ class _Table:
 
 def facts(study: Study) -> dict[str, Any]:
     """Everything that is known of a study so far, plain JSON. A study that is under way has fewer cells with scores."""
-    found, floors = outcomes(study), floor_outcomes(study)
+    found = outcomes(study)
+    regimes = dict.fromkeys(one.cell.regime for one in found)  # simple baselines stand beside the methods of each
+    floors = [replace(one, cell=replace(one.cell, regime=own)) for own in regimes for one in floor_outcomes(study)]
     every = [*floors, *found]
     tables = _tables(every, study)
     told = _claims(tables, study.plan.config.study.margin)
@@ -112,13 +114,12 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _tables(every: Sequence[Outcome], study: Study) -> list[_Table]:
-    """By task and place, all methods with runs; those without a regime of their own are in every one."""
-    places = list(dict.fromkeys((one.cell.trunk, one.cell.size, one.cell.regime) for one in every if not one.floor))
+    """By task and place, all methods with runs."""
+    places = list(dict.fromkeys(_place(one) for one in every if not one.floor))
     methods: dict[tuple[str, Place], dict[str, Outcome]] = {}
     for place in places:
         for one in every:
-            own = (one.cell.trunk, one.cell.size, place[2] if one.floor else one.cell.regime)
-            if own == place and one.repeats:
+            if _place(one) == place and one.repeats:
                 for task in one.repeats[0].result["tasks"]:
                     methods.setdefault((task, place), {})[one.cell.method] = one
     count = sum(2 * len(own) for own in methods.values())
@@ -184,7 +185,7 @@ def _below_floor(tables: Sequence[_Table], told: Sequence[Mapping[str, Any]]) ->
 def _cell(one: Outcome, tables: Sequence[_Table], folder: Path, times: Mapping[str, Any]) -> dict[str, Any]:
     tasks = {}
     for task in one.repeats[0].result["tasks"] if one.repeats else ():
-        table = next(t for t in tables if t.task == task and one.cell.method in t.methods and _within(one, t.place))
+        table = next(t for t in tables if t.task == task and one.cell.method in t.methods and t.place == _place(one))
         found = estimate(table.methods[one.cell.method])
         own = [repeat.result["tasks"][task] for repeat in one.repeats]
         metric = table.metric
@@ -220,8 +221,8 @@ def _cell(one: Outcome, tables: Sequence[_Table], folder: Path, times: Mapping[s
     }
 
 
-def _within(one: Outcome, place: Place) -> bool:
-    return (one.cell.trunk, one.cell.size) == place[:2] and (one.floor or one.cell.regime == place[2])
+def _place(one: Outcome) -> Place:
+    return one.cell.trunk, one.cell.size, one.cell.regime
 
 
 def _mean(repeats: Sequence[Repeat], task: str, split: str) -> float | None:

@@ -16,7 +16,7 @@ COSTS = ("trained_parameters", "seconds", "bytes_per_task", "pass_share", "predi
 
 
 def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
-    """Medians over the runs of a method; of runs that were trained together, times and memory are those of all of them.
+    """Parameters of a method's first run, and medians over its runs; times of runs trained together are those of all of them.
 
     Args:
         one: the method.
@@ -36,8 +36,8 @@ def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
     passes = [task["pass"]["share"] for repeat in one.repeats for task in repeat.result["tasks"].values() if task.get("pass")]
     disk = [size for cost in costs for size in cost.get("disk_bytes", {}).values()]
     return {
-        "trained_parameters": _median([sum(cost["trained_parameters"].values()) for cost in costs]),
-        "added_parameters": _median([sum(cost["added_parameters"].values()) for cost in costs]),
+        "trained_parameters": sum(costs[0]["trained_parameters"].values()),
+        "added_parameters": sum(costs[0]["added_parameters"].values()),
         "seconds": _median([cost["seconds"] for cost in costs]),
         "epoch_seconds": _median([epoch["seconds"] for epoch in epochs]),
         "stacked": max(cost.get("stacked", 1) for cost in costs),
