@@ -180,6 +180,11 @@ def test_a_run_draws_from_what_validation_and_test_leave_and_its_config_alone_dr
     assert lines != other
 
 
+def test_numbers_beside_classes_are_drawn_with_them(rows):
+    alone, beside = (prepared(rows, "8 per class", tasks=tasks)[1] for tasks in (("mood",), ("mood", "stars")))
+    assert beside.splits["train"].corpus.table.lines == alone.splits["train"].corpus.table.lines
+
+
 def test_classes_with_fewer_rows_are_counted_in_a_finding(rows):
     counts = prepared(rows, None, tasks=("mood", "topics"))[1].splits["train"].targets["topics"].values.sum(axis=0)
     least, middle, _ = sorted(counts.tolist())
