@@ -11,6 +11,8 @@ from trunkline.data.corpus import build_corpus
 from trunkline.data.sources import read_table
 from trunkline.data.values.tags import tags_to_spans, to_iob2
 from trunkline.model.bundle import Bundle
+from trunkline.tasks.spans import find_spans, right_spans
+from trunkline.training.answered import Answers
 
 RESAMPLES = 10_000
 
@@ -41,6 +43,22 @@ def counts(run: Path, test: str, metric: str) -> np.ndarray:
     positive = max(gold)
     cells = [2 * (one == positive) + (other == positive) for one, other in zip(predicted, gold, strict=True)]
     return np.eye(4)[cells]
+
+
+def counts_of(answers: Answers, metric: str) -> np.ndarray:
+    """The same of the answers that a run has kept of its test split."""
+    if metric == "f1":
+        assert answers.offsets is not None
+        gold, found = (find_spans(tags, answers.offsets) for tags in (answers.true, answers.predicted))
+        right = right_spans(gold, found)
+        texts = len(answers.offsets) - 1
+        begins = (found.first[right], found.first, gold.first)
+        of_text = [np.searchsorted(answers.offsets, first, side="right") - 1 for first in begins]
+        return np.stack([np.bincount(own, minlength=texts) for own in of_text], axis=1).astype(float)
+    true, predicted = answers.true[answers.present], answers.predicted[answers.present]
+    if metric == "accuracy":
+        return np.stack([(true == predicted).astype(float), np.ones(len(true))], axis=1)
+    return np.eye(4)[2 * predicted + true]
 
 
 def score(sums: np.ndarray, metric: str) -> np.ndarray:

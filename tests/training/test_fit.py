@@ -28,6 +28,15 @@ def weights_of(result):
     return {name: load_file(path / "weights.safetensors") for name, path in result.branches.items()}
 
 
+def effective(weights):
+    """Weights that answers depend on: the bias of attention's keys changes none, so rounding alone moves it."""
+    found = dict(weights)
+    for name in [name for name in found if name.endswith("in_proj_bias")]:
+        query, _, value = found.pop(name).chunk(3)
+        found |= {f"{name}.query": query, f"{name}.value": value}
+    return found
+
+
 def same(left, right):
     return left.keys() == right.keys() and all(
         left[task].keys() == right[task].keys() and all(torch.equal(left[task][key], right[task][key]) for key in left[task])
@@ -98,8 +107,7 @@ def test_a_task_learns_the_same_alone_and_beside_another_without_dropout(tiny_tr
         return fit(values, run_dir=tmp_path / name)
 
     alone, beside = weights_of(run(("cities",), "alone")), weights_of(run(("mood", "cities"), "beside"))
-    for name, value in alone["cities"].items():
-        torch.testing.assert_close(value, beside["cities"][name], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(effective(alone["cities"]), effective(beside["cities"]), rtol=1e-3, atol=1e-4)
 
 
 def test_store_and_live_give_the_same_training_to_rounding(tiny_trunk_dir, rows, tmp_path):
@@ -109,8 +117,7 @@ def test_store_and_live_give_the_same_training_to_rounding(tiny_trunk_dir, rows,
     }
     stored, live = weights_of(runs["store"]), weights_of(runs["live"])
     for task in stored:
-        for name, value in stored[task].items():
-            torch.testing.assert_close(value, live[task][name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(effective(stored[task]), effective(live[task]), rtol=1e-3, atol=1e-4)
     assert runs["live"].cost["states_bytes"] == 0 < runs["store"].cost["states_bytes"]
 
 

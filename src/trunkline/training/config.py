@@ -70,6 +70,7 @@ class RunConfig(Section):
         _leave_out_later(self.trunk, values["trunk"])
         _leave_out_later(self.data, values["data"])
         _leave_out_later(self.method, values["method"])
+        _leave_out_later(self.training, values["training"])
         if isinstance(head := getattr(self.method, "head", None), BaseModel):  # of a tuner
             _leave_out_later(head, values["method"]["head"])
         for name, task in self.tasks.items():

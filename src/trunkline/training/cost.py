@@ -41,6 +41,7 @@ class Cost:
     disk_bytes: dict[str, int] = field(default_factory=dict)  # each branch's directory
     stages_bytes: int = 0  # the branches that stages keep besides
     peak_memory_bytes: int = 0
+    stacked: int = 1  # runs that were trained at once (training/stacked.py): times and memory are those of all of them
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers: totals first, then by task and by epoch."""
@@ -65,6 +66,7 @@ class Cost:
             whole.states_bytes = max(whole.states_bytes, cost.states_bytes)
             whole.seconds += cost.seconds
             whole.stages_bytes += cost.stages_bytes
+            whole.stacked = max(whole.stacked, cost.stacked)
             whole.peak_memory_bytes = max(whole.peak_memory_bytes, cost.peak_memory_bytes)
         return whole
 

@@ -239,7 +239,7 @@ def _timed(config: RunConfig, trunk: Trunk) -> Encoded:
     if trunk.compiled is not None and trunk.compiled.calibrates:
         for group in groups:
             encode_splits(group, trunk, max_length)
-        calibrate(trunk, groups, config.training.seed)
+        calibrate(trunk, groups, config.training.drawn_by)
     corpus = groups[0].splits["validation"].corpus
     pairs = None if corpus.pairs is None else corpus.pairs[:TEXTS]
     return trunk.encode(corpus.texts[:TEXTS], pairs=pairs, max_length=max_length)

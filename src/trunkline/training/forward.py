@@ -48,9 +48,13 @@ def batch_losses(
     lengths = train.encoded.lengths[sequences]
     layout = Layout(torch.from_numpy(lengths.astype(np.int64)).to(device))
     picked: dict[str, Picked] = {}
+    known: dict[int, Picked | None] = {}  # parts of one task share its supervision
     for name in parts if batch.tasks is None else filter(parts.__contains__, batch.tasks):
-        supervision = train.supervision.get(name)
-        if supervision is not None and (chosen := supervision.pick(sequences, layout, device)):
+        if (supervision := train.supervision.get(name)) is None:
+            continue
+        if id(supervision) not in known:
+            known[id(supervision)] = supervision.pick(sequences, layout, device)
+        if chosen := known[id(supervision)]:
             picked[name] = chosen
     losses: dict[str, Tensor] = {}
     with autocast(device, precision):

@@ -36,6 +36,7 @@ class Progress:
     since_halving: int = 0
     scale: float = 1.0  # what the plateau schedule has left of the learning rate
     stopped: bool = False
+    failed: str | None = None  # why it stopped without a result, as a sentence
 
 
 class Learner:
@@ -158,6 +159,11 @@ class Learner:
             nn.utils.clip_grad_norm_(self.parameters(), training.clip_norm)
         self.optimizer.step()
         self.clear()
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def judge(self, metrics: Mapping[str, dict[str, Any]], step: int) -> bool:
         """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""

@@ -68,6 +68,7 @@ class Loop:
         publish: told of every batch, epoch, evaluation and checkpoint.
         states: where the states of each split come from, for the checkpoint.
         clock: of the run.
+        keep_going: a learner whose loss is no longer a number stops and has `failed`; the others continue.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Loop:
         publish: Subscriber,
         states: dict[str, Noted] | None = None,
         clock: Clock | None = None,
+        keep_going: bool = False,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
@@ -95,6 +97,7 @@ class Loop:
         }
         self.position = Position(environment=self.environment)
         self.clock = Clock() if clock is None else clock
+        self.keep_going = keep_going
         self._stop = StopRequest()
         self._began = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
@@ -122,7 +125,8 @@ class Loop:
             self._save()
             raise self._interrupted()
         for learner in self.learners.values():
-            learner.settle()
+            if learner.progress.failed is None:
+                learner.settle()
         give_back_freed_memory()
         self.cost.steps_to_best = {
             name: learner.progress.best_step for learner in self.learners.values() for name in learner.parts
@@ -140,12 +144,10 @@ class Loop:
         judged = sum(int(source.validation.encoded.lengths.sum()) for source in self.sources)
         each, many = training.evaluate_every, training.epochs
         judged *= 1 if each == "epoch" else steps // each
-        left = rounds * (training.epochs - position.epoch) - position.batch
+        left = rounds * (many - position.epoch) - position.batch
         self._estimate = Estimate(left, judged / max(trained, 1))
-        evaluations = many if each == "epoch" else math.ceil(many * steps / each)
-        stops = training.patience is not None and training.patience + 1 < evaluations  # the first is the best so far
         varying = many > 1 and training.batch_tokens is not None
-        self.publish(TrainingStarted(steps, many, training.patience if stops else None, varying))
+        self.publish(TrainingStarted(steps, many, training.stops_after(steps), varying))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""
@@ -233,8 +235,8 @@ class Loop:
         position = self.position
         spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
         self.cost.epochs.append(spent)
-        ended = EpochEnded(position.epoch + 1, self.training.epochs, spent.seconds, spent.evaluation_seconds, spent.tokens)
-        self.publish(ended)
+        spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
+        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
@@ -247,23 +249,29 @@ class Loop:
             losses = batch_losses(batch, self.parts(), device=self.device, precision=self.precision, bounds=bounds)
         for name, loss in losses.items():
             if not torch.isfinite(loss):
-                raise self._not_a_number(f"the loss of task {name} is {loss.item()}")
+                self._fail(name, f"the loss of task {name} is {loss.item()}")
+        active = self.active()  # without those that have just failed
+        losses = {name: loss for name, loss in losses.items() if any(name in own.parts for own in active.values())}
         if not losses:
             return {}
         totals = []
-        for learner in self.active().values():
+        for learner in active.values():
             if own := {name: losses[name] for name in learner.parts if name in losses}:
                 totals.append(learner.loss(own))
                 learner.batches += 1
         torch.stack(totals).sum().backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _not_a_number(self, what: str) -> TrunklineError:
-        kept = f"the last good checkpoint is in {self.checkpoint}" if self.checkpoint.exists() else "no checkpoint was made yet"
-        return TrunklineError(
-            f"{what} in step {self.position.step + 1}; {kept}; "
-            "a lower training.learning_rate or training.precision=fp32 usually helps"
-        )
+    def _fail(self, task: str, what: str) -> None:
+        """Stop the learner of a task whose loss is no number; raise that where the others are not to continue."""
+        what += f" in step {self.position.step + 1}"
+        remedy = "a lower training.learning_rate or training.precision=fp32 usually helps"
+        if not self.keep_going:
+            there = self.checkpoint.exists()
+            kept = f"the last good checkpoint is in {self.checkpoint}" if there else "no checkpoint was made yet"
+            raise TrunklineError(f"{what}; {kept}; {remedy}")
+        learner = next(own for own in self.learners.values() if task in own.parts)
+        learner.progress.stopped, learner.progress.failed = True, f"{what}; {remedy}"
 
     def _step(self, progress: float) -> None:
         """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
@@ -288,7 +296,8 @@ class Loop:
             metrics |= split_scores(self.parts(), source.validation, accelerator=self.accelerator, precision=self.precision)
         for name, found in metrics.items():
             if not math.isfinite(found["loss"]):
-                raise self._not_a_number(f"the validation loss of task {name} is {found['loss']}")
+                self._fail(name, f"the validation loss of task {name} is {found['loss']}")
+        active = self.active()
         if large:
             give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
@@ -305,7 +314,8 @@ class Loop:
                 }
             learner.train()
         self.position.history.append(entry)
-        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"]))
+        rates = {name: learner.last_rate for learner in active.values() for name in learner.parts}
+        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"], rates))
 
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""

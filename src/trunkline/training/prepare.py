@@ -42,8 +42,9 @@ class Split:
     encoded: Encoded | None = None
 
     def supervision(self, tasks: dict[str, Task]) -> dict[str, Supervision]:
+        """By name, what is right for each of `tasks`; a task may be there more than once, under names of its own."""
         assert self.encoded is not None
-        return {name: Supervision(task, self.targets[name], self.encoded) for name, task in tasks.items()}
+        return {name: Supervision(task, self.targets[task.name], self.encoded) for name, task in tasks.items()}
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
             corpus = whole if tables["train"] is read["train"] else see(tables["train"])
             share = wanted * len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
-            tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.seed, strata)
+            tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.drawn_by, strata)
             if len(tables[name]) == 1:
                 percent = f"{100 * wanted:.3g}%"
                 findings.append(f"{name}: 1 row of {len(whole.texts):,} was drawn ({percent}); scores on one row say little.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Run:
         with self.clock.part("read"):
             self.groups = prepare(config)
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
-        stages = self.plan(Path())
+        self.plan(Path())  # what does not fit the method or the tasks is found here
         self.publish(Preparing(f"loading the trunk {config.trunk.name}"))
         with self.clock.part("load"):
             self.trunk = open_trunk(config, self.accelerator)
@@ -82,13 +82,17 @@ class Run:
         if self.trunk.compiled is not None and self.trunk.compiled.calibrates:
             self.publish(Preparing("calibrating the trunk for int8"))
             with self.clock.part("load"):
-                calibrate(self.trunk, self.groups, config.training.seed)
+                calibrate(self.trunk, self.groups, config.training.drawn_by)
+        self._begin(config)
+
+    def _begin(self, config: RunConfig) -> None:
+        """Make what depends on the config, once its data and its trunk are there."""
         self.config = config = with_batches(config, self.groups)
         self.identity = run_identity(config, self.groups, self.trunk, self.precision)
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
         self.feeds = Feeds(config, self.trunk, self.accelerator, self.publish)
         # Made now, as what does not fit the trunk is to be found before anything is written.
-        self.first = self.learners(stages[0])
+        self.first = self.learners(self.plan(Path())[0])
         self.cost = self.meter(self.first[0])
         parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
         self.layers: list[int] = sorted(set().union(*(part.branch.layers for part in parts)))  # that some task may read
@@ -110,6 +114,16 @@ class Run:
         other.config = self.config.model_copy(update={"training": training})
         return other
 
+    def varied(self, config: RunConfig) -> Run:
+        """A run of another config on the same splits and the same trunk, with learners of its own."""
+        other = copy.copy(self)
+        vars(other).pop("data_facts", None)
+        other.groups = [replace(group, tasks={n: of_its_own(task) for n, task in group.tasks.items()}) for group in self.groups]
+        other.tasks = {name: group.tasks[name] for name in self.tasks for group in other.groups if name in group.tasks}
+        other.approach = approach_of(config.method)
+        other._begin(config)
+        return other
+
     def learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
         """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""
         training, device = self.config.training, self.accelerator.device
@@ -120,12 +134,12 @@ class Run:
         source, parts = self.approach.make(
             lambda: self.trunk, shape, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools
         )
-        self._begin(parts)
+        self._first_logits(parts)
         balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
         together = self.approach.optimised(parts)
         return {"+".join(own): Learner(own, training, device, source, balance) for own in together}, source
 
-    def _begin(self, parts: dict[str, Part]) -> None:
+    def _first_logits(self, parts: dict[str, Part]) -> None:
         """Let fresh heads begin with the logits that their tasks ask for."""
         for group in self.groups:
             for name in group.tasks.keys() & parts.keys():

@@ -3,11 +3,13 @@
     run.json                 the mark, written before anything else
     .lock                    held while the run trains
     config.yaml, result.json
+    tracked.json             which runs of tracking tools are this run (trackers/tracked.py)
     checkpoint/              where the run stands; a folder in it for each stage of a run of several
     stages/NAME/             stage.json, and a branch for each task of the stage
     branches/TASK/           the results
+    answers/TASK.safetensors    what a task's branch says of the test split, to compare runs row by row
 
-Other files may lie beside these, but not within the three folders, which are written and deleted as a whole. A copy of a branch
+Other files may lie beside these, but not within the four folders, which are written and deleted as a whole. A copy of a branch
 or of a stage under another name looks like a run's own, so what may be deleted is also told by the names of tasks and stages.
 """
 
@@ -36,6 +38,7 @@ from trunkline.files import (
     write_errors,
     write_json,
 )
+from trunkline.trackers.tracked import forget
 from trunkline.training.stages import may_be_stage
 
 MARK, LOCK, CONFIG, RESULT = "run.json", ".lock", "config.yaml", "result.json"
@@ -47,6 +50,7 @@ _FOLDERS: dict[str, Any] = {
     "checkpoint": {**_CHECKPOINT, "*": _CHECKPOINT},
     "stages": {"*": {"stage.json": None, "*": _BRANCH}},
     "branches": {"*": _BRANCH},
+    "answers": {"*": None},
 }
 
 
@@ -115,7 +119,7 @@ def tidy(path: Path) -> None:
     Versions before the mark in temporary names made some that others may choose, too, so what has such a name stays.
     """
     recover_directory(path / "checkpoint")
-    for folder in (path, path / "branches", path / "checkpoint", *path.glob("stages/*")):
+    for folder in (path, path / "branches", path / "answers", path / "checkpoint", *path.glob("stages/*")):
         if not folder.is_symlink():
             sweep(folder)
             if folder != path:
@@ -147,6 +151,7 @@ def clear(path: Path) -> None:
     _refuse_unexpected(path)
     _refuse_copies(path)
     (path / RESULT).unlink(missing_ok=True)
+    forget(path)
     for name in _FOLDERS:
         if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
             os.replace(path / name, doomed := temporary_name(path / name, "tmp"))
@@ -209,6 +214,7 @@ def _names(path: Path) -> tuple[Collection[str], Callable[[str], bool]] | None:
 def _copies(path: Path, tasks: Collection[str], is_stage: Callable[[str], bool]) -> Iterator[Path]:
     """What lies in the folders of a run under another name than those of its tasks and stages."""
     yield from (entry for entry in sorted(path.glob("branches/*")) if entry.name not in tasks)
+    yield from (entry for entry in sorted(path.glob("answers/*")) if entry.name.removesuffix(".safetensors") not in tasks)
     yield from (
         entry for entry in sorted(path.glob("checkpoint/*")) if entry.name not in _CHECKPOINT and not is_stage(entry.name)
     )

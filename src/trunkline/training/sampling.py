@@ -99,7 +99,7 @@ def draw_batches(sources: list[SharedTexts], training: TrainingSection, epoch: i
     else:
         batches = _one_task_each(sources, training, epoch)
     if len(sources) > 1 or training.regime == "joint":
-        order = np.random.default_rng([training.seed, epoch, 1]).permutation(len(batches))
+        order = np.random.default_rng([training.drawn_by, epoch, 1]).permutation(len(batches))
         batches = [batches[i] for i in order]
     return batches
 
@@ -112,7 +112,7 @@ def _cut(source: SharedTexts, sequences: np.ndarray, training: TrainingSection, 
         begins = np.flatnonzero(np.diff(encoded.text_of[sequences], prepend=-1))
         counts, lengths = np.diff(begins, append=len(sequences)), np.maximum.reduceat(lengths, begins)
     chosen = token_batches(
-        lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.seed, epoch=epoch, counts=counts
+        lengths, tokens=training.batch_tokens, size=training.batch_size, seed=training.drawn_by, epoch=epoch, counts=counts
     )
     if begins is None or counts is None:
         return [sequences[batch] for batch in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -117,6 +118,8 @@ class DataSection(Section):
 class TrainingSection(Section):
     """How the weights are found. The same for every method, so that methods can be compared."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("data_seed",)
+
     epochs: int = Field(10, ge=1)
     batch_tokens: int | None = Field(None, ge=8)  # padded tokens in a batch; None: by the training rows (fitting_tokens)
     batch_size: int | None = Field(None, ge=1)  # texts in a batch, instead of batch_tokens
@@ -135,6 +138,8 @@ class TrainingSection(Section):
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"
     states_budget_gb: float | None = Field(None, gt=0, le=1e9)
     seed: int = Field(0, ge=0, lt=2**32)  # as numpy takes it
+    # Of the shares that are drawn for validation and test, and of the order of batches. None: `seed`.
+    data_seed: int | None = Field(None, ge=0, lt=2**32)
     # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
     regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
     mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
@@ -143,6 +148,19 @@ class TrainingSection(Section):
     temperature: float = Field(2.0, ge=1)  # of mixing: temperature: tasks are drawn in proportion to size^(1 / temperature)
     loss_weights: Literal["uncertainty"] | dict[str, Weight] | None = None  # joint: of each task's loss, 1 by default
     order: list[str] | Literal["all"] | None = None  # sequential: of the tasks, as given by default; all: every order in turn
+
+    @property
+    def drawn_by(self) -> int:
+        """The seed of drawn shares and of the order of batches."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    def evaluations(self, steps: int) -> int:
+        """How often a training of all epochs is judged, of `steps` steps each."""
+        return self.epochs if self.evaluate_every == "epoch" else math.ceil(self.epochs * steps / self.evaluate_every)
+
+    def stops_after(self, steps: int) -> int | None:
+        """`patience` where it can end a training early whose epochs have `steps` steps: one evaluation is the best so far."""
+        return self.patience if self.patience is not None and self.patience + 1 < self.evaluations(steps) else None
 
     @model_validator(mode="after")
     def _one_batch_measure(self) -> TrainingSection:

@@ -82,7 +82,7 @@ def fit_single_layers(run: str | Path, task: str, publish: Subscriber = quiet) -
         trunk = open_trunk(config, accelerator)
     encode_splits(group, trunk, config.trunk.max_length or trunk.max_length)
     if trunk.compiled is not None and trunk.compiled.calibrates:
-        calibrate(trunk, [group], config.training.seed)
+        calibrate(trunk, [group], config.training.drawn_by)
     config = with_batches(config, [group])
     precision: str = config.training.precision
     if precision == "auto":

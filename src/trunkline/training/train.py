@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,17 @@ from trunkline.model.part import Part
 from trunkline.model.pass_cost import pass_cost
 from trunkline.model.source import Source
 from trunkline.model.trunk_ref import TrunkRef
+from trunkline.training.answered import save_answers
 from trunkline.training.cost import Cost, peak_memory
-from trunkline.training.decision import decision_findings, fit_decision, with_calibration
+from trunkline.training.decision import decision_findings
 from trunkline.training.depth import drop_layers
 from trunkline.training.environment import changes, environment
-from trunkline.training.loop import Loop
+from trunkline.training.judging import Judged, judge
 from trunkline.training.outcome import training_findings
 from trunkline.training.prepare import split_digest
 from trunkline.training.report import complete
 from trunkline.training.run import Run
 from trunkline.training.rundir import drop_checkpoint, missing_branch
-from trunkline.training.sampling import SplitFeed
 from trunkline.training.stages import Stage
 from trunkline.training.transfer import transfer
 
@@ -48,7 +46,7 @@ class Training:
 
     def train(self) -> dict[str, Any]:
         """Train every stage that is not done yet, write result.json and return what it holds."""
-        self._tell()
+        self.tell()
         now = environment(self.run.accelerator)
         done = {stage.name: record for number, stage in enumerate(self.stages) if (record := self._done(number))}
         if done:
@@ -57,10 +55,13 @@ class Training:
             if changed := changes(record.get("environment", {}), now, processes=True):
                 self.run.publish(Finding(changed))
                 break
-        records = [self._stage(number) for number in range(len(self.stages))]
+        return self.finish([self._stage(number) for number in range(len(self.stages))])
+
+    def finish(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write result.json and return what it holds; `records` are those of the stages."""
         self.run.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.run.cost.peak_memory_bytes = max(self.run.cost.peak_memory_bytes, peak_memory(self.run.accelerator.device))
-        summary = self._summary(records, now)
+        summary = self._summary(records, environment(self.run.accelerator))
         spent = self.run.clock.as_dict()
         self.run.cost.seconds, self.run.cost.parts = spent["seconds"], spent["parts"]
         summary["cost"] = self.run.cost.as_dict()
@@ -113,7 +114,7 @@ class Training:
             summary["transfer"] = transfer(stages, [record["tasks"] for record in records], self.run.tasks)
         return summary
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Publish what is known before training: tasks and their data, what is trained, and what was noticed."""
         facts = [
             TaskFacts(
@@ -173,7 +174,6 @@ class Training:
             self.run.clock.resume(record.get("clock", {}))
             return record
         stage, earlier = self.stages[number], self._earlier(number)
-        folder = self._folder(stage)
         onto = None
         if stage.continues:  # from the disk even if it is at hand, so that a run that was stopped cannot differ
             onto = load_branch(self._folder(earlier[-1]) / earlier[-1].tasks[0], self.run.trunk).source
@@ -188,34 +188,60 @@ class Training:
             after = time.monotonic()
             with self.run.clock.part("judging"):
                 depths = drop_layers(learners.values(), loop.sources, self.run.accelerator, self.run.precision)
-        for finding in self._told(stage, position.history, {}):
-            self.run.publish(Finding(finding))
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
         with self.run.clock.part("judging"):
-            metrics, tuned, parts = self._judge(parts, stage.tasks, source, loop)
+            judged = judge(parts, self.run.groups, stage.tasks, self.run.trunk, source, loop)
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
+        record = self.keep(number, judged, source, depths, position.history, cost)
+        self.run.accelerator.wait_for_everyone()
+        return record
+
+    def keep(
+        self,
+        number: int,
+        judged: Mapping[str, Judged],
+        source: Source,
+        depths: Mapping[str, dict[str, Any]],
+        history: list[dict[str, Any]],
+        cost: Cost,
+    ) -> dict[str, Any]:
+        """Save the branches of a stage; return its record.
+
+        Args:
+            number: of the stage.
+            judged: by task.
+            source: what they read.
+            depths: as `drop_layers` returned them.
+            history: of the evaluations.
+            cost: of the stage.
+        """
+        stage, folder = self.stages[number], self._folder(self.stages[number])
         tasks, saved = {}, self._places(number)
-        for name, part in parts.items():
-            places = saved[name]
-            branch = self._branch(part, source, stage.method, metrics[name], cost)
+        for finding in self._told(stage, history, {}):
+            self.run.publish(Finding(finding))
+        for name, one in judged.items():
+            part, metrics, places = one.part, one.metrics, saved[name]
+            branch = self._branch(part, source, stage.method, metrics, cost)
             for place in places:
                 if self.run.accelerator.is_main_process:
                     with self.run.clock.part("saving"):
                         save_branch(branch, place)
-                    self.run.publish(BranchSaved(name, place, metrics[name]))
+                    self.run.publish(BranchSaved(name, place, metrics))
                     if place.parent == folder:
                         cost.stages_bytes += directory_bytes(place)
                     else:
                         cost.disk_bytes[name] = directory_bytes(place)
+                        if one.answers is not None:
+                            save_answers(self.path, name, one.answers)
             tasks[name] = {
                 "kind": part.task.kind,
                 "method": stage.method.name,
                 "monitor": part.task.monitor,
-                **metrics[name],
-                **({"tuned": tuned[name]} if tuned.get(name) else {}),
+                **metrics,
+                **({"tuned": one.tuned} if one.tuned else {}),
                 **({"depth": depths[name]} if name in depths else {}),
                 **({} if part.decision is None else {"decision": part.decision.model_dump(mode="json")}),
                 "branch": str(places[-1]) if places else None,
@@ -229,13 +255,12 @@ class Training:
                 tasks[name]["attention"] = {str(block): shares for block, shares in attention.items()}
         for finding in self._told(stage, [], tasks):
             self.run.publish(Finding(finding))
-        record = {"identity": self.run.identity, "tasks": tasks, "history": position.history, "cost": cost.as_dict()}
+        record = {"identity": self.run.identity, "tasks": tasks, "history": history, "cost": cost.as_dict()}
         record["environment"] = environment(self.run.accelerator)
         record["clock"] = self.run.clock.as_dict()
         if stage.name and self.run.accelerator.is_main_process:
             write_json(folder / "stage.json", record)
             shutil.rmtree(self.path / "checkpoint" / stage.name, ignore_errors=True)
-        self.run.accelerator.wait_for_everyone()
         return record
 
     def _head(self, path: Path, source: Source) -> Part:
@@ -244,43 +269,6 @@ class Training:
         source.bind(branch.module)
         device = self.run.trunk.device
         return Part(branch.task, branch.module.to(device), branch.criterion.to(device), branch.decision)
-
-    def _judge(
-        self, parts: dict[str, Part], fresh: tuple[str, ...], source: Source, loop: Loop
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, Part]]:
-        """By task, metrics of the best weights on validation and, once, on test; what was chosen of thresholds on validation
-        before that, for those that are `fresh`; and the parts with their decisions, which these have fitted then.
-        """
-        parts = dict(parts)
-        metrics: dict[str, dict[str, Any]] = {name: {} for name in parts}
-        tuned: dict[str, dict[str, Any]] = {}
-        for module in (source, *(module for part in parts.values() for module in (part.branch, part.criterion))):
-            module.eval()
-        places = [(group, name) for name in ("validation", "test") for group in self.run.groups if name in group.splits]
-        for group, split_name in places:
-            split, own = group.splits[split_name], {name: part for name, part in parts.items() if name in group.tasks}
-            if not own:
-                continue
-            assert split.encoded is not None
-            supervision = split.supervision({name: part.task for name, part in own.items()})
-            validating = split_name == "validation"
-            known = None  # the test texts are read once, so storing would not pay
-            if validating:
-                known = next(texts.validation for texts in loop.sources if texts.validation.supervision.keys() & own)
-            feed = source.judged(self.run.trunk, split.encoded, None if known is None else known.feed)
-            read = SplitFeed(feed, supervision)
-            if known is not None and feed is known.feed:
-                read = replace(known, supervision=supervision)
-            with source.watch() if validating else nullcontext():
-                logits = loop.logits(own, read)
-            for name, part in own.items():
-                asked = logits[name], supervision[name].answers.offsets, supervision[name].targets
-                if validating and name in fresh:
-                    decision, tuned[name] = fit_decision(part, *asked)
-                    part = replace(part, decision=decision)
-                metrics[name][split_name] = supervision[name].judge(part, logits[name])
-                parts[name] = replace(part, decision=with_calibration(part, split_name, *asked))
-        return metrics, tuned, parts
 
     def _branch(self, part: Part, source: Source, method: Any, metrics: dict[str, Any], cost: Cost) -> Branch:
         name = part.task.name

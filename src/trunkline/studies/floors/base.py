@@ -12,6 +12,7 @@ import numpy as np
 from trunkline.registry import Registry
 from trunkline.tasks import Decoded, Targets, Task
 from trunkline.tasks.metrics import number_or_none
+from trunkline.training.answered import Answers
 from trunkline.training.prepare import Prepared, Split
 
 floors: Registry[type[Floor]] = Registry("floor", __package__)
@@ -40,20 +41,6 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class RowAnswers:
-    """What is right for the rows of a split and what was answered, for tests of significance; laid out as `Targets`.
-
-    true, predicted: (texts,), (texts, L), or at unit level (U,).  present: which rows have a label; only these count.
-    offsets: at unit level (texts + 1,), else None.
-    """
-
-    true: np.ndarray
-    predicted: np.ndarray
-    present: np.ndarray
-    offsets: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class Measured:
     """What a floor finds.
 
@@ -66,7 +53,7 @@ class Measured:
     """
 
     metrics: dict[str, dict[str, Any]]
-    answers: RowAnswers | None
+    answers: Answers | None
     parameters: int
     chosen: dict[str, Any] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -93,7 +80,7 @@ class Floor(ABC):
         """Learn from the training rows, choose on validation, and answer validation and test."""
 
 
-def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[str, dict[str, Any]], RowAnswers | None]:
+def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[str, dict[str, Any]], Answers | None]:
     """The metrics of answers on validation and test, and the test answers."""
     metrics: dict[str, dict[str, Any]] = {}
     answers = None
@@ -101,7 +88,7 @@ def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[s
         decoded, targets = answer(subject.group.splits[name]), subject.targets(name)
         metrics[name] = score(subject.task, decoded, targets)
         if name == "test":
-            answers = answers_of(decoded, targets)
+            answers = Answers.of(subject.task, decoded, targets)
     return metrics, answers
 
 
@@ -109,14 +96,6 @@ def score(task: Task, decoded: Decoded, targets: Targets) -> dict[str, Any]:
     """`Task.score`, with None for what is no finite number, as runs keep it."""
     found = task.score(decoded, targets)
     return {name: number_or_none(value) if isinstance(value, float) else value for name, value in found.items()}
-
-
-def answers_of(decoded: Decoded, targets: Targets) -> RowAnswers:
-    """The answers to the rows that `targets` are of; labels that the task does not have are never predicted."""
-    predicted = decoded.values
-    if predicted.ndim == 2 and (more := targets.values.shape[1] - predicted.shape[1]):
-        predicted = np.pad(predicted, ((0, 0), (0, more)))
-    return RowAnswers(targets.values, np.array(predicted), targets.present, targets.offsets)
 
 
 def better(task: Task, score: float | None, best: float | None) -> bool:

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trunkline.events import Preparing, Subscriber, quiet
-from trunkline.studies.floors.base import Measured, RowAnswers, Subject, floors
+from trunkline.studies.floors.base import Measured, Subject, floors
 from trunkline.studies.floors.embedding import Embeddings
+from trunkline.training.answered import Answers
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import prepare
 from trunkline.training.run import of_its_own
@@ -37,7 +38,7 @@ class FloorResult:
     seconds: float
 
     @property
-    def answers(self) -> RowAnswers | None:
+    def answers(self) -> Answers | None:
         return self.measured.answers
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""What is wrong with a study, found before anything of it is trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from trunkline.branches import Output, TrunkShape, methods
+from trunkline.errors import BadInput
+from trunkline.model.approach import approach_of
+from trunkline.studies.plan import Plan, PlannedRun
+from trunkline.tasks import kinds
+from trunkline.trackers import trackers
+from trunkline.training.config import RunConfig
+from trunkline.training.prepare import Prepared, prepare
+from trunkline.training.run import open_trunk
+
+
+def check(plan: Plan) -> dict[str, list[Prepared]]:
+    """Read the data of every size, and see whether every method fits its trunk.
+
+    Returns:
+        dict: by size, the splits of the first seed.
+
+    Raises:
+        BadInput: the first thing that cannot be trained: a size larger than the data, a metric that a task does not have, a
+            method that does not fit the trunk.
+    """
+    for number, section in enumerate(plan.searches()[0].config.trackers):  # the same for all runs
+        try:
+            trackers.get(section.name)(section)
+        except BadInput as error:  # a package that is not installed
+            raise error.at(plan.where, f"trackers.{number}.name") from None
+    read: dict[str, list[Prepared]] = {}
+    sizes: dict[str, list[Prepared]] = {}
+    shapes: dict[str, TrunkShape] = {}
+    for run in plan.searches():
+        config = run.config
+        with config.naming():
+            data = json.dumps([config.data.model_dump(mode="json"), config.as_dict()["tasks"], run.seed])
+            if data not in read:
+                read[data] = prepare(config)
+            sizes.setdefault(run.cell.size, read[data])
+            if not approach_of(config.method).changes_trunk:
+                _fits(config, _shape(run, shapes))
+    return sizes
+
+
+def _shape(run: PlannedRun, known: dict[str, TrunkShape]) -> TrunkShape:
+    section = json.dumps(run.config.as_dict()["trunk"])
+    if section not in known:
+        trunk = open_trunk(run.config, Accelerator(cpu=run.config.trunk.device == "cpu"))
+        known[section] = TrunkShape(trunk.num_layers, trunk.hidden_size)
+    return known[section]
+
+
+def _fits(config: RunConfig, shape: TrunkShape) -> None:
+    """Raise BadInput where the branches of a config cannot be made for a trunk of this shape."""
+    for task in config.tasks.values():
+        level: Any = kinds.get(task.kind).answers.level
+        with torch.device("meta"):
+            methods.get(config.method.name)(config.method, shape, Output(level, 2))
