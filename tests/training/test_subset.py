@@ -31,7 +31,12 @@ def labelled(draw):
     present = np.array(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
     names = [f"l{number}" for number in range(labels)]
     task = MultilabelTask("topics", MultilabelConfig(labels="topics"), names, MultilabelLearned())
-    return task, Targets(values & present[:, None], present)
+    return task, Targets(values, present)
+
+
+def classes_of(given):
+    """(rows, labels), which count."""
+    return given[1].values & given[1].present[:, None]
 
 
 def drawn(draw, given, seed=0):
@@ -40,10 +45,9 @@ def drawn(draw, given, seed=0):
 
 def first_of_each(number, given, seed):
     """The first rows of each label in the order of the seed, looked for one by one."""
-    _, targets = given
     found: set[int] = set()
-    for label in range(targets.values.shape[1]):
-        holding = [row for row in np.random.default_rng(seed).permutation(len(targets.present)) if targets.values[row, label]]
+    for holds in classes_of(given).T:
+        holding = [row for row in np.random.default_rng(seed).permutation(len(holds)) if holds[row]]
         found |= {int(row) for row in holding[:number]}
     return sorted(found)
 
@@ -51,26 +55,29 @@ def first_of_each(number, given, seed):
 @settings(max_examples=50, deadline=None)
 @given(labelled(), PER_CLASS, st.integers(0, 5))
 def test_so_many_per_class_are_the_first_rows_of_each_class(given, number, seed):
-    counts = given[1].values.sum(axis=0)
+    counts = classes_of(given).sum(axis=0)
     if counts.max() < number:
         with pytest.raises(BadInput, match=f"largest class of rows.csv has {counts.max()} rows"):
             drawn(Draw(None, None, number), given, seed)
         return
     rows = drawn(Draw(None, None, number), given, seed)
     assert rows == first_of_each(number, given, seed) == drawn(Draw(None, None, number), given, seed)
-    assert (given[1].values[rows].sum(axis=0) >= np.minimum(counts, number)).all()
+    assert (classes_of(given)[rows].sum(axis=0) >= np.minimum(counts, number)).all()
 
 
 @settings(max_examples=50, deadline=None)
 @given(labelled(), st.lists(PER_CLASS, min_size=2, max_size=2, unique=True), st.data(), st.integers(0, 5))
 def test_of_draws_that_name_each_other_the_smaller_is_within_the_larger(given, numbers, data, seed):
     least, most = sorted(numbers)
-    assume(given[1].values.sum(axis=0).max() >= most)
+    assume(classes_of(given).sum(axis=0).max() >= most)
     few, many = (set(drawn(Draw(None, None, number), given, seed)) for number in (least, most))
     assert few <= many
     between, beyond = data.draw(st.integers(len(few), len(many))), data.draw(st.integers(len(many), len(given[1].present)))
     some, more = (set(drawn(draw, given, seed)) for draw in (Draw(between, least, most), Draw(beyond, most)))
     assert few <= some <= many <= more and (len(some), len(more)) == (between, beyond)
+    order = np.random.default_rng(seed).permutation(len(given[1].present)).tolist()
+    assert some - few == set([row for row in order if row in many - few][: between - len(few)])
+    assert more - many == set([row for row in order if row not in many][: beyond - len(many)])
     fewest = set(drawn(Draw(data.draw(st.integers(1, len(few))), None, least), given, seed))
     assert fewest <= few
 
@@ -84,7 +91,10 @@ def test_a_number_of_rows_is_the_beginning_of_a_permutation_as_it_always_was():
 def test_the_classes_of_every_kind_of_task():
     table = Table(
         "t",
-        {"words": [["paris", "to", "tokyo"], ["in", "tokyo"], ["so"]], "tags": [["B-a", "I-a", "B-b"], ["O", "B-b"], ["O"]]},
+        {
+            "words": [["paris", "to", "tokyo", "in"], ["in", "tokyo"], ["so"]],
+            "tags": [["B-a", "I-a", "B-b", "B-a"], ["O", "B-b"], ["O"]],
+        },
     )
     corpus = build_corpus(table, text=None, tokens="words")
     cases = [
@@ -170,14 +180,18 @@ def test_a_run_draws_from_what_validation_and_test_leave_and_its_config_alone_dr
     assert lines != other
 
 
+def test_numbers_beside_classes_are_drawn_with_them(rows):
+    alone, beside = (prepared(rows, "8 per class", tasks=tasks)[1] for tasks in (("mood",), ("mood", "stars")))
+    assert beside.splits["train"].corpus.table.lines == alone.splits["train"].corpus.table.lines
+
+
 def test_classes_with_fewer_rows_are_counted_in_a_finding(rows):
-    found = prepared(rows, "12 per class", tasks=("mood", "topics"))[1]
     counts = prepared(rows, None, tasks=("mood", "topics"))[1].splits["train"].targets["topics"].values.sum(axis=0)
-    fewer = int((counts < 12).sum())
-    assert fewer > 0
-    have = "has" if fewer == 1 else "have"
-    said = f"train: {fewer} of the 3 classes of 'topics' {have} fewer than 12 rows, and all of these are trained on"
-    assert f"{said} (data.rows: 12 per class)." in found.findings
+    least, middle, _ = sorted(counts.tolist())
+    assert least < middle
+    found = prepared(rows, f"{middle} per class", tasks=("mood", "topics"))[1]
+    said = f"train: 1 of the 3 classes of 'topics' has fewer than {middle} rows, and all of these are trained on"
+    assert f"{said} (data.rows: {middle} per class)." in found.findings
     assert not any("of 'mood' ha" in one for one in found.findings)
 
 

@@ -21,7 +21,12 @@ SPLITS = ("train", "validation", "test")
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return rows_with(tmp_path_factory.mktemp("linear") / "rows.jsonl", 300, lambda number, row: None)
+    names = ("film", "music", "table")  # each in half of the rows
+
+    def change(number, row):
+        row.update(topics=[name for place, name in enumerate(names) if number >> place & 1])
+
+    return rows_with(tmp_path_factory.mktemp("linear") / "rows.jsonl", 300, change)
 
 
 def noisy(subject, seed=0, width=5, **by_split):
@@ -86,6 +91,7 @@ def test_each_of_several_labels_has_a_model_and_the_threshold_that_the_task_choo
     bound = 0.3 if threshold == 0.3 else best_threshold(held, scores["validation"], "f1_macro")["threshold"]
     if threshold == "per_label":
         bound = label_thresholds(held, scores["validation"], bound, "f1_macro")
+        assert len(set(bound.tolist())) > 1
     predicted = scores["test"] >= np.asarray(bound, np.float32)
     assert (found.answers.predicted == predicted).all()
     true = subject.targets("test").values
@@ -116,8 +122,10 @@ def test_of_equally_good_models_that_with_the_smaller_c_is_taken_then_the_earlie
     found = best_linear(subject, [({"form": 1}, lambda: blind), ({"form": 2}, lambda: told)], GRID)
     assert found.chosen == {"form": 2, "C": 0.01}
     weak = {name: told[name] * (0.001 if name == "train" else 1.0) for name in SPLITS}  # right for a large C only
-    late = best_linear(subject, [({"form": 1}, lambda: noisy(subject)), ({"form": 2}, lambda: weak)], (0.01, 1e6))
-    assert late.chosen["form"] == 2
+    late = best_linear(subject, [({"form": 1}, lambda: weak)], (0.01, 1e6))
+    assert late.metrics["validation"]["accuracy"] == 1 and late.chosen["C"] == 1e6
+    found = best_linear(subject, [({"form": 1}, lambda: weak), ({"form": 2}, lambda: told)], (0.01, 1e6))
+    assert found.chosen == {"form": 2, "C": 0.01}
 
 
 def test_the_loss_is_the_least_where_it_is_what_is_monitored(rows):
@@ -159,6 +167,11 @@ def test_labels_that_the_training_rows_lack_are_never_predicted_and_cost_a_finit
     found = best_linear(several, [({}, lambda: noisy(several))], (1.0,))
     assert not found.answers.predicted[:, 0].any() and found.answers.predicted[:, 1].all()
     assert found.parameters == 2 + 6
+    odds = best_linear(several, [({}, lambda: noisy(several))], (1e-9,)).metrics["validation"]["loss"]
+    rows, held = several.targets("train").values, several.targets("validation").values
+    more = np.array([0.5, 0.5, 0])  # the third has a model, whose intercept is all that is left
+    shares = (rows.sum(axis=0) + more) / (len(rows) + 2 * more)
+    assert odds == pytest.approx(-np.log(np.where(held, shares, 1 - shares)).mean(), rel=1e-3)
 
 
 def test_a_model_that_does_not_converge_is_said_in_the_result_and_nowhere_else(rows, monkeypatch):

@@ -94,6 +94,32 @@ def test_an_embedding_is_the_mean_of_the_last_layer_over_all_tokens(tiny_trunk_d
     assert made.dtype == np.float32 and made.shape == (len(split.corpus), 32)
 
 
+def test_embeddings_are_those_that_a_side_branch_reads_whatever_the_method(tiny_trunk_dir, rows):
+    """A tuner has its trunk in fp32, whatever the config says."""
+    made = {}
+    for method in ("probe", "full"):
+        values = on_trunk(tiny_trunk_dir, rows, "mood") | {"method": {"name": method}}
+        values["trunk"]["dtype"] = "bf16"
+        [group] = prepare(resolve(values))
+        embeddings = Embeddings(resolve(values), [group], lambda event: None)
+        made[method] = embeddings.of(group.tasks["mood"], group.splits["test"])
+    assert (made["probe"] == made["full"]).all()
+
+
+def test_each_task_has_the_embeddings_of_what_it_reads(tiny_trunk_dir, tmp_path):
+    def change(number, row):
+        row.update(text=" ".join(["film song " * 5, row["text"]]))
+
+    rows = rows_with(tmp_path / "rows.jsonl", 100, change)
+    losses = []
+    for tasks in (("stars", "mood"), ("stars",)):
+        values = on_trunk(tiny_trunk_dir, rows, *tasks)
+        values["trunk"]["max_length"], values["tasks"]["stars"]["long_texts"] = 12, "mean"
+        results = measure_floors(resolve(values), names=["embedding"]).results
+        losses.append(results[0].measured.metrics["test"]["mse"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("long_texts", ["first", "mean", "max"])
 def test_a_text_longer_than_a_sequence_is_the_mean_of_what_its_task_reads(long_texts, tiny_trunk_dir, tmp_path):
     rows = rows_with(
