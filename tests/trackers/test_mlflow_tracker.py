@@ -74,6 +74,7 @@ def test_runs_in_the_database_beside_the_run(told, quick_databases, monkeypatch,
     assert (run.info.status, other.info.status) == ("FINISHED", "FAILED")
     assert (run.info.run_name, other.info.run_name) == ("a-run", "by another name")
     holds_all(client, run, told.summary)
+    assert run.info.artifact_uri.startswith((told.path.parent / "mlartifacts").as_uri())
     assert run.data.params["training.epochs"] == "3" and run.data.params["method.name"] == "adalayers"
     config = client.download_artifacts(run.info.run_id, "config.yaml", str(told.path))
     assert yaml.safe_load(Path(config).read_text())["training"]["epochs"] == 3
