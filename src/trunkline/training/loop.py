@@ -237,8 +237,8 @@ class Loop:
         position = self.position
         spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
         self.cost.epochs.append(spent)
-        ended = EpochEnded(position.epoch + 1, self.training.epochs, spent.seconds, spent.evaluation_seconds, spent.tokens)
-        self.publish(ended)
+        spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
+        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
@@ -316,7 +316,8 @@ class Loop:
                 }
             learner.train()
         self.position.history.append(entry)
-        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"]))
+        rates = {name: learner.last_rate for learner in active.values() for name in learner.parts}
+        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"], rates))
 
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""
