@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trunkline.errors import BadInput
-from trunkline.studies.statistics import claims, difference, holm, resample, resamples_for
+from trunkline.studies.statistics import claims, claims_together, difference, holm, resample, resamples_for
 from trunkline.studies.statistics.claims import cohens_h
 
 
@@ -144,3 +144,17 @@ def test_seeds_decide():
     assert [claims(resample(runs), 0.1)[0].answer for runs in (steady, varied)] == ["better", "undecided"]
     t = stats.ttest_1samp([0.05, 0.5, 0.95], 0).pvalue
     assert claims(resample(varied), 0.1)[0].p_difference == pytest.approx(t, abs=0.02)
+
+
+def test_claims_of_several_tables_are_corrected_as_one():
+    """A claim of each of two tasks is as uncertain as two of one task; each table has its own claims again."""
+    first, second = means([0.5, 0.06]), means([0.07])
+    together = claims_together([(first, [("0", "base"), ("1", "base")]), (second, None)], 0.1)
+    assert [[(one.first, one.second) for one in table] for table in together] == [
+        [("0", "base"), ("1", "base")],
+        [("base", "0")],
+    ]
+    alone = [claims(first, 0.1, pairs=[(name, "base")])[0].p_difference for name in "01"] + [
+        claims(second, 0.1)[0].p_difference
+    ]
+    assert [one.p_difference for table in together for one in table] == pytest.approx(holm(alone).tolist())

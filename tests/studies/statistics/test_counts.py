@@ -20,7 +20,7 @@ from trunkline.tasks import metrics
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.answered import Answers as KeptAnswers
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 10**6)
 
 

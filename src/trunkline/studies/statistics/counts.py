@@ -1,7 +1,8 @@
 """Rows as counts, so that the metric of any set of rows is a function of sums: resampling is then one matrix product.
 
 A test set drawn again says of each row how often it is in it; those numbers times the counts of the rows are the counts of the
-drawn set. Where a metric is no such function (average precision, Spearman's correlation), the drawn rows are scored again.
+drawn set. Metrics of the order of rows (average precision, Spearman's correlation) are no such functions: they are computed
+from how often each row is in a set, which takes longer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from trunkline.errors import BadInput
-from trunkline.studies.statistics import scores
+from trunkline.studies.statistics import ranks, scores
 from trunkline.studies.statistics.answers import Answers
 from trunkline.studies.statistics.scores import Score
 
@@ -60,33 +61,28 @@ class Counted:
 
 
 @dataclass(frozen=True, eq=False)
-class Rescored:
-    """A metric that needs the rows themselves: `score(true, predicted)` of drawn rows, one set after the other.
+class Weighted:
+    """A metric that needs the rows themselves: `score(true, predicted, times)`, (R,) of how often (rows, R) sets have each row.
 
     true, predicted: (rows, ...), where `predicted` is whatever the metric reads, such as probabilities.
-    score: the value, NaN where it is undefined.
     """
 
     true: np.ndarray
     predicted: np.ndarray
-    score: Callable[[np.ndarray, np.ndarray], float]
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
     @property
     def rows(self) -> int:
         return len(self.true)
 
     def scores(self, draws: np.ndarray) -> np.ndarray:
-        drawn = (np.repeat(np.arange(self.rows), times.astype(np.int64)) for times in draws.T)
-        return np.array([self.score(self.true[rows], self.predicted[rows]) for rows in drawn], float)
+        return self.score(self.true, self.predicted, draws)
 
     def swapped(self, other: Scorable, swap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert isinstance(other, Rescored)
-        found = np.empty((2, swap.shape[1]))
-        for at, column in enumerate(swap.T):
-            moved = column.astype(bool).reshape(-1, *[1] * (self.predicted.ndim - 1))
-            for side, (mine, its) in enumerate(((self, other), (other, self))):
-                found[side, at] = self.score(self.true, np.where(moved, its.predicted, mine.predicted))
-        return found[0], found[1]
+        assert isinstance(other, Weighted)
+        true, predicted = (np.concatenate(sides) for sides in ((self.true, other.true), (self.predicted, other.predicted)))
+        kept = np.concatenate([1 - swap, swap])
+        return self.score(true, predicted, kept), self.score(true, predicted, 1 - kept)
 
 
 def counted(answers: Answers, centre: float | None = None) -> Scorable:
@@ -107,7 +103,7 @@ def counted(answers: Answers, centre: float | None = None) -> Scorable:
         return _of_numbers(answers.metric, true.astype(float), predicted.astype(float), centre)
     if answers.metric == "average_precision":
         assert answers.scores is not None
-        return Rescored(true, answers.scores[rows], average_precision)
+        return Weighted(true, answers.scores[rows], ranks.average_precision)
     if answers.metric == "accuracy":
         right = true == predicted if answers.kind == "sequence" else (true == predicted).all(axis=1)
         return Counted(np.stack([right, np.ones(len(right))], axis=1).astype(float), scores.mean)
@@ -185,7 +181,7 @@ def _of_spans(answers: Answers, true: np.ndarray, predicted: np.ndarray) -> Coun
 
 def _of_numbers(metric: str, true: np.ndarray, predicted: np.ndarray, centre: float | None) -> Scorable:
     if metric == "spearman":
-        return Rescored(true, predicted, spearman)
+        return Weighted(true, predicted, ranks.spearman)
     one, error = np.ones(len(true)), predicted - true
     if metric in ("mse", "mae"):
         return Counted(np.stack([error**2 if metric == "mse" else np.abs(error), one], axis=1), scores.mean)
@@ -194,19 +190,3 @@ def _of_numbers(metric: str, true: np.ndarray, predicted: np.ndarray, centre: fl
         return Counted(np.stack([one, x, x**2, error**2], axis=1), scores.r2)
     y = predicted - (predicted.mean() if centre is None else centre)
     return Counted(np.stack([one, x, y, x**2, y**2, x * y], axis=1), scores.pearson)
-
-
-def average_precision(true: np.ndarray, scores: np.ndarray) -> float:
-    """The mean over the labels that occur in `true` (rows, L) bool; NaN where none does."""
-    from sklearn.metrics import average_precision_score  # here, as it takes a second to load
-
-    occur = np.flatnonzero(true.any(axis=0))
-    return float(np.mean([average_precision_score(true[:, i], scores[:, i]) for i in occur])) if len(occur) else np.nan
-
-
-def spearman(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Spearman's correlation of (rows,) numbers; NaN where one side is a constant."""
-    from scipy.stats import spearmanr  # here, as it takes most of a second to load
-
-    varied = len(true) > 1 and np.ptp(true) > 0 and np.ptp(predicted) > 0
-    return float(spearmanr(true, predicted)[0]) if varied else np.nan
