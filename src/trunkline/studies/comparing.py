@@ -85,7 +85,10 @@ def compare(
     given = study_given(study, overrides_of(overrides))
     own = Study(given.plan, Path("studies") / given.name if out is None else Path(out))
     console = Console(stderr=True, highlight=False, emoji=False, force_jupyter=False) if progress and leads() else None
-    return run(own, console, given.sentences, subscribers)
+    found = run(own, console, given.sentences, subscribers)
+    if console is not None:
+        console.print(repr(found), markup=False, soft_wrap=True)
+    return found
 
 
 def run(

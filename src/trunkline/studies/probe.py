@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from trunkline.errors import TrunklineError
 from trunkline.events import quiet
 from trunkline.files import directory_bytes
 from trunkline.inputs.encoded import Encoded, ranges
+from trunkline.model.frozen import FROZEN
 from trunkline.model.source import Source
 from trunkline.states.live import Feed, LiveStates, ReceiveRows
 from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
+from trunkline.studies.work import Work, encoded_of, texts_of
 from trunkline.training import clock
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, peak_memory
@@ -35,7 +37,7 @@ from trunkline.training.fit import RunResult
 from trunkline.training.loop import Interrupted
 from trunkline.training.prepare import Prepared, Split
 from trunkline.training.run import Run
-from trunkline.training.sampling import SharedTexts, SplitFeed, draw_batches
+from trunkline.training.sampling import draw_batches
 from trunkline.training.stacked import Member, member_of, stack_key, train_members
 from trunkline.training.train import Training
 
@@ -61,7 +63,7 @@ class Probe:
                 return _measured(unit, self._run(config), Path(folder))
         except Interrupted:  # whose words are about a run that can be resumed
             raise KeyboardInterrupt("interrupted while measuring; nothing of the study is lost") from None
-        except TrunklineError:
+        except Exception:  # of whatever library: the study notes why, and goes on
             return None
 
     def _run(self, config: RunConfig) -> Run:
@@ -74,7 +76,7 @@ class Probe:
 
 def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     load, read = run.clock.spent["load"], run.clock.spent["read"]
-    work, source = Work.of(run), run.first[1]
+    work, source = Work.of(run), run.first[1]  # of frozen trunks there is but one
     small = _on_few(run)
     few = Work.of(small)
     began = clock.now()
@@ -85,6 +87,9 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     lacking = [run.feeds.lacking(split, source, layers) for split in splits]
     found = [count for count in lacking if count is not None]  # all or none, but where the disk has room for one of them only
     stores = len(found) == len(lacking)
+    kept = tuple(source.stored(layers)) if stores else ()
+    run.first = ({}, FROZEN)  # what is trained belongs to `small` alone, which lets go of it in time
+    del source
     small.feeds = held = _Held(small, stores)
     began = clock.now()
     cost, disk = _trained(small, members, folder)
@@ -94,8 +99,7 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     scoring = sum(epoch.evaluation_seconds for epoch in warm) / max(few.scored, 1)
     known = sum(epoch.seconds + epoch.evaluation_seconds for epoch in cost.epochs) + held.seconds
     known += scoring * few.last + (held.passing * few.tested if stores else 0.0)
-    stored = sum(int(_encoded(split).lengths.sum()) for split in splits) if stores else 0
-    kept = tuple(source.stored(layers)) if stores else ()
+    stored = sum(int(encoded_of(split).lengths.sum()) for split in splits) if stores else 0
     return Pace(
         trunk=trunk_of(unit.runs[0]),
         size=unit.runs[0].cell.size,
@@ -120,58 +124,6 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
         disk=disk,
         memory=peak_memory(run.accelerator.device),
     )
-
-
-@dataclass(frozen=True)
-class Work:
-    """How much a run has to do, all its stages together.
-
-    Attributes:
-        rows: of the training data.
-        tokens: of an epoch.
-        scored: tokens of one evaluation.
-        judged: of all evaluations while training.
-        last: of those after it, on validation and test.
-        tested: of the test texts.
-    """
-
-    rows: int
-    tokens: int
-    scored: int
-    judged: int
-    last: int
-    tested: int
-
-    @classmethod
-    def of(cls, run: Run) -> Work:
-        training = run.config.training
-        tokens = scored = judged = last = 0
-        for stage in run.plan(Path()):
-            groups = [group for group in run.groups if group.tasks.keys() & set(stage.tasks)]
-            batches = draw_batches([_texts(group, stage.tasks) for group in groups], training, 0)
-            tokens += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in batches)
-            sizes = {name: sum(_tokens(group, name) for group in groups) for name in ("validation", "test")}
-            scored += sizes["validation"]
-            judged += training.evaluations(math.ceil(len(batches) / training.accumulation)) * sizes["validation"]
-            last += sum(sizes.values())
-        rows = sum(len(group.splits["train"].corpus.texts) for group in run.groups)
-        return cls(rows, tokens, scored, judged, last, sum(_tokens(group, "test") for group in run.groups))
-
-
-def _tokens(group: Prepared, split: str) -> int:
-    return int(_encoded(group.splits[split]).lengths.sum()) if split in group.splits else 0
-
-
-def _encoded(split: Split) -> Encoded:
-    assert split.encoded is not None
-    return split.encoded
-
-
-def _texts(group: Prepared, tasks: Collection[str]) -> SharedTexts:
-    """The texts of a group, to draw batches of; they are not read."""
-    unread: Any = None
-    own = {name: task for name, task in group.tasks.items() if name in tasks}
-    return SharedTexts(*(SplitFeed(unread, group.splits[name].supervision(own)) for name in ("train", "validation")))
 
 
 def _members(unit: Unit, small: Run, folder: Path) -> list[Member]:
@@ -203,11 +155,11 @@ def _on_few(run: Run) -> Run:
     """A run on a few rows of each split, in batches as they are in the study."""
     groups = []
     for group in run.groups:
-        batches = draw_batches([_texts(group, group.tasks)], run.config.training, 0)[:BATCHES]
-        texts = np.unique(_encoded(group.splits["train"]).text_of[np.concatenate([batch.sequences for batch in batches])])
+        batches = draw_batches([texts_of(group, group.tasks)], run.config.training, 0)[:BATCHES]
+        texts = np.unique(encoded_of(group.splits["train"]).text_of[np.concatenate([batch.sequences for batch in batches])])
         splits = {"train": _selected(group, "train", texts)}
         for name in group.splits.keys() - {"train"}:
-            encoded = _encoded(group.splits[name])
+            encoded = encoded_of(group.splits[name])
             order = np.random.default_rng(0).permutation(encoded.n_texts)[:TEXTS]
             lengths = np.bincount(encoded.text_of, weights=encoded.lengths)
             count = max(1, int(np.searchsorted(np.cumsum(lengths[order]), TOKENS)))
@@ -228,7 +180,7 @@ def _selected(group: Prepared, name: str, texts: np.ndarray) -> Split:
         more += [] if np.isin(labelled, texts).any() else labelled[:1].tolist()
     texts = np.unique(np.concatenate([texts, np.array(more, texts.dtype)]))
     targets = {key: own.of_texts(texts) for key, own in split.targets.items()}
-    return Split(name, split.corpus.select(texts.tolist()), targets, _encoded(split).of_texts(texts))
+    return Split(name, split.corpus.select(texts.tolist()), targets, encoded_of(split).of_texts(texts))
 
 
 class _Held(Feeds):
@@ -251,7 +203,7 @@ class _Held(Feeds):
     def open(
         self, split: Split, source: Source, layers: Collection[int], cost: Cost, noted: Noted | None = None
     ) -> tuple[Feed, Noted]:
-        encoded, kept = _encoded(split), source.stored(layers)
+        encoded, kept = encoded_of(split), source.stored(layers)
         if not self.stores or not kept:
             return source.states(self.run.trunk, encoded), Noted("live", [])
         began = clock.now()

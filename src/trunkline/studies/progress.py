@@ -20,6 +20,7 @@ from trunkline.events import (
     Event,
     Finding,
     Preparing,
+    Resumed,
     RunStarted,
     StageStarted,
     StatesProgress,
@@ -30,7 +31,7 @@ from trunkline.events import (
 from trunkline.states.budget import readable
 from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Forecast
-from trunkline.studies.plan import PlannedRun, units
+from trunkline.studies.plan import PlannedRun, Unit, units
 from trunkline.studies.time_left import TimeLeft
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.tasks.base import LOWER_IS_BETTER
@@ -58,6 +59,7 @@ class StudyProgress:
         self._all = self.bars.add_task("study", total=None, note="", left="")
         self._bar, self._left = RunBar(self.bars), TimeLeft()
         self._names: dict[str, str] = {}  # of the runs under way, by key
+        self._ahead: list[Unit] = []
         self._done = self._begun = study.done()
         self._rounds, self._failed, self._findings = 0, set[str](), set[str]()
         self._stages, self._stage, self._epochs, self._trains = 1, 0, 1, False
@@ -122,11 +124,15 @@ class StudyProgress:
         if self._rounds == 1:  # the settings of the second round are not known yet, nor needed for its time
             later = self.study.plan.repeats(dict.fromkeys(self.study.plan.cells, 0))
             ahead += units([run for run in later if self.study.result(run) is None])
+        self._ahead = ahead
         self._left.plan(ahead, self.forecast.estimates(ahead))
 
     @_tell.register
     def _(self, event: UnitStarted) -> None:
         self._done = self.study.done()
+        for unit in self._ahead:  # what other processes have finished
+            if all(self.study.result(run) is not None for run in unit.runs):
+                self._left.drop(unit)
         self._names = names(event.unit.runs)
         self._stages, self._stage, self._trains = 1, 0, False
         self._left.begin(event.unit)
@@ -144,6 +150,10 @@ class StudyProgress:
     @_tell.register
     def _(self, event: StatesProgress) -> None:
         self._left.reached("before", event.done / max(event.total, 1))
+
+    @_tell.register
+    def _(self, event: Resumed) -> None:
+        self.line(f"  resuming after step {event.step} (epoch {event.epoch + 1})")
 
     @_tell.register
     def _(self, event: StatesStored) -> None:
