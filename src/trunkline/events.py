@@ -1,7 +1,8 @@
 """What happens in a run, as typed events, and how they reach those who subscribe: progress displays and trackers.
 
 Events are told in the thread and in the order in which things happen, by the main process of a launch alone. A subscriber
-is any function of one event. One that fails gets no more events, and the run continues.
+is any function of one event. One that fails gets no more events, and the run continues; one that raises `StopRun`
+stops the run.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from trunkline.errors import clipped
+from trunkline.errors import TrunklineError, clipped
 
 BINARY = ("precision", "recall", "f1")  # of two labels, those of the positive one
+
+
+class StopRun(TrunklineError):
+    """Raised by a subscriber to give up the run that it is told of, as a search does with one that is not worth finishing.
+
+    Training stops before the next step, in all processes that share it; what comes before and after training, at once. The run
+    then has no result, and all that it has written but config.yaml is deleted, its checkpoint included. `fit` raises the same
+    exception, after a `RunEnded` with the outcome "stopped".
+    """
 
 
 @dataclass(frozen=True)
@@ -195,7 +205,7 @@ class RunEnded(Event):
     """Training has ended; `summary` is result.json where it is finished."""
 
     path: Path
-    outcome: Literal["finished", "interrupted", "failed"]
+    outcome: Literal["finished", "interrupted", "stopped", "failed"]
     summary: Mapping[str, Any] | None = None
 
 
@@ -214,15 +224,18 @@ def quiet(event: Event) -> None:
 
 
 class Publisher:
-    """Tells events to subscribers; itself one."""
+    """Tells events to subscribers; itself one. What a subscriber stops is stopped once all have been told."""
 
     def __init__(self, subscribers: Iterable[Subscriber] = ()) -> None:
         self._subscribers = list(subscribers)
 
     def __call__(self, event: Event) -> None:
+        asked: StopRun | None = None
         for subscriber in list(self._subscribers):
             try:
                 subscriber(event)
+            except StopRun as error:
+                asked = asked or error
             except Exception as error:
                 self._subscribers.remove(subscriber)
                 name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
@@ -231,6 +244,8 @@ class Publisher:
                 logging.getLogger("trunkline").warning(
                     "%s failed at %s (%s); it gets no more events, and training continues", name, type(event).__name__, why
                 )
+        if asked is not None:
+            raise asked
 
 
 def as_dict(event: Event) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from trunkline.cli.relabel import relabel
 from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
+from trunkline.cli.sweep import sweep
 
 OTHER_NAMES = {
     "train": "fit",
@@ -32,6 +33,8 @@ OTHER_NAMES = {
     "score": "evaluate",
     "infer": "predict",
     "show": "info",
+    "search": "sweep",
+    "tune": "sweep",
 }
 
 
@@ -79,6 +82,7 @@ app.command("import")(import_)
 app.command("ensemble")(ensemble)
 app.command("relabel")(relabel)
 app.command("label-errors")(label_errors)
+app.command("sweep")(sweep)
 app.command("schema")(schema)
 app.add_typer(states, name="states")
 

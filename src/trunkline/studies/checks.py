@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from trunkline.branches import Output, TrunkShape, methods
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
-from trunkline.studies.plan import Plan, PlannedRun
+from trunkline.studies.plan import Plan
 from trunkline.tasks import kinds
 from trunkline.trackers import trackers
 from trunkline.training.config import RunConfig
@@ -45,19 +45,20 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
                 read[data] = prepare(config)
             sizes.setdefault(run.cell.size, read[data])
             if not approach_of(config.method).changes_trunk:
-                _fits(config, _shape(run, shapes))
+                fits(config, shape_of(config, shapes))
     return sizes
 
 
-def _shape(run: PlannedRun, known: dict[str, TrunkShape]) -> TrunkShape:
-    section = json.dumps(run.config.as_dict()["trunk"])
+def shape_of(config: RunConfig, known: dict[str, TrunkShape]) -> TrunkShape:
+    """The shape of a config's trunk, which is opened unless its section is `known`."""
+    section = json.dumps(config.as_dict()["trunk"])
     if section not in known:
-        trunk = open_trunk(run.config, Accelerator(cpu=run.config.trunk.device == "cpu"))
+        trunk = open_trunk(config, Accelerator(cpu=config.trunk.device == "cpu"))
         known[section] = TrunkShape(trunk.num_layers, trunk.hidden_size)
     return known[section]
 
 
-def _fits(config: RunConfig, shape: TrunkShape) -> None:
+def fits(config: RunConfig, shape: TrunkShape) -> None:
     """Raise BadInput where the branches of a config cannot be made for a trunk of this shape."""
     for task in config.tasks.values():
         level: Any = kinds.get(task.kind).answers.level

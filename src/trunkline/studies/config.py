@@ -121,7 +121,7 @@ class Cell:
         """The config of a run. BadInput where a key or a value cannot be."""
         values = deepcopy(dict(self.values))
         for key, value in settings:
-            _put(values, key, value, self.where)
+            put(values, key, value, self.where)
         values["training"]["seed"] = seed
         return resolve(values, self.where, self.base, self.where.overrides if isinstance(self.where, Origin) else ())
 
@@ -152,7 +152,7 @@ def cells(
             for chosen in _combinations(_spelled_out(entry.each, trunk, f"{where}: methods.{name}.each")):
                 values = _values(config, name, entry, trunk, (rows or {}).get(str(size), size), regime)
                 for key, value in chosen:
-                    _put(values, key, value, where)
+                    put(values, key, value, where)
                 values["training"]["data_seed"] = first
                 tune = config.study.tune if entry.tune is None else entry.tune
                 found.append(
@@ -177,15 +177,19 @@ def load_study(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) ->
     Raises:
         BadInput: no such file, or the first thing that is wrong in it.
     """
-    path = Path(path)
+    values = read_file(Path(path), "a study")
+    return study_of(override(values, overrides) if isinstance(values, dict) else values, Origin(str(path), overrides))
+
+
+def read_file(path: Path, of: str) -> Any:
+    """What a YAML file says, which is to hold the config `of` something; BadInput where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; expected a YAML config of a study") from None
+        raise BadInput(f"{path}: no such file; expected a YAML config of {of}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
-    values = read_yaml(text, str(path))
-    return study_of(override(values, overrides) if isinstance(values, dict) else values, Origin(str(path), overrides))
+    return read_yaml(text, str(path))
 
 
 def study_of(values: Any, where: str = "config") -> StudyConfig:
@@ -223,13 +227,18 @@ def _values(
     return values
 
 
-def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a key by its path; one without a dot is of `training`."""
-    *sections, last = (key if "." in key else f"training.{key}").split(".")
+def path_of_key(key: str) -> str:
+    """The path of a key in the config of a run: one without a dot is of `training`, unless it is a section."""
+    return key if "." in key or key in RunConfig.model_fields else f"training.{key}"
+
+
+def put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a key of the mapping of a run's config, whose sections are copied and not changed."""
+    *sections, last = path_of_key(key).split(".")
     place = values
     for section in sections:
         inner = place.get(section)
-        if section == "method" and isinstance(inner, str):
+        if section in ("method", "trunk") and isinstance(inner, str):
             inner = {"name": inner}
         if inner is None:
             inner = {}

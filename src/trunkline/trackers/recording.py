@@ -117,4 +117,5 @@ class Recording:
             branches = {name: self._path / "branches" / name for name in event.summary["tasks"]}
             folders = {f"branches/{name}": one for name, one in branches.items() if directory_bytes(one) <= LARGEST}
         self._tool.keep(texts, folders)
-        self._tool.end(event.outcome)
+        # A run that its subscriber gave up, as a search does, was not left unfinished by chance, but is as little finished.
+        self._tool.end("interrupted" if event.outcome == "stopped" else event.outcome)

@@ -86,6 +86,15 @@ def noted_states(path: Path) -> dict[str, Noted]:
         return {}
 
 
+def noted_history(path: Path) -> list[dict[str, Any]]:
+    """The evaluations before the checkpoint at `path`; none where there is no checkpoint that can be read."""
+    recover_directory(path)
+    try:
+        return list(read_object(path / STATE)["position"]["history"])
+    except (BadInput, LookupError, TypeError):
+        return []
+
+
 def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) -> tuple[Position, Cost] | None:
     """Put the checkpoint at `path` into the learners; return where the run stands, or None if there is no checkpoint.
 

@@ -13,7 +13,7 @@ import yaml
 
 from trunkline.data.guess.names import ByTask
 from trunkline.errors import BadInput
-from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber, metric_name
+from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, StopRun, Subscriber, metric_name
 from trunkline.files import write_text
 from trunkline.terminal import leads
 from trunkline.trackers import trackers
@@ -136,12 +136,14 @@ def fit(
         overrides: changes to the config: `["training.epochs=3"]`, or as a mapping `{"training.epochs": 3}`.
         name: of the run; by default that of the file, or "run" ("data" for data in memory).
         progress: write what happens to stderr, with bars where that is a terminal.
-        subscribers: told of what happens (trunkline.events), besides the config's trackers.
+        subscribers: told of what happens (trunkline.events), besides the config's trackers; one that raises `StopRun` stops the
+            run.
         more, others: none; what else is given is answered with what works in its place.
 
     Raises:
         TypeError: an argument that there is not.
         BadInput: the config, the data or the directory cannot be used; nothing was written.
+        StopRun: a subscriber has raised it.
         KeyboardInterrupt: stopped by SIGINT (Ctrl-C) or SIGTERM; once training has begun, after a checkpoint was saved.
     """
     clock = Clock()
@@ -203,6 +205,11 @@ def _fit(
             write_text(path / rundir.CONFIG, yaml.safe_dump(run.config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
             summary = Training(run, path).train()
+        except StopRun:
+            if main:
+                rundir.give_up(path)
+            run.publish(RunEnded(path, "stopped"))
+            raise
         except BaseException as error:
             run.publish(RunEnded(path, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"))
             raise

@@ -22,8 +22,10 @@ from trunkline.events import (
     CheckpointSaved,
     EpochEnded,
     Evaluated,
+    Event,
     Finding,
     Resumed,
+    StopRun,
     Subscriber,
     TimeEstimated,
     TrainingStarted,
@@ -89,7 +91,7 @@ class Loop:
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
-        self.checkpoint, self.identity, self.cost, self.publish = checkpoint, identity, cost, publish
+        self.checkpoint, self.identity, self.cost, self._tell = checkpoint, identity, cost, publish
         noted = states or {}
         self.environment = environment(accelerator) | {
             "states": {place: one.states for place, one in noted.items()},
@@ -99,6 +101,7 @@ class Loop:
         self.clock = Clock() if clock is None else clock
         self.keep_going = keep_going
         self._stop = StopRequest()
+        self._given_up: StopRun | None = None
         self._began = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
         self._estimate = Estimate(0, 0.0)
@@ -109,6 +112,7 @@ class Loop:
         Raises:
             BadInput: the checkpoint is of another run, or of a launch of another number of processes.
             Interrupted: on SIGINT or SIGTERM, after saving.
+            StopRun: a subscriber has raised it.
             TrunklineError: the loss of a task is no longer a number; the last good checkpoint stays.
         """
         if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
@@ -121,9 +125,7 @@ class Loop:
         with self._stop:
             while self.position.epoch < self.training.epochs and self.active():
                 self.epoch()
-        if self._agreed(self._stop.made)[0]:  # since the last look, of which nobody else will hear
-            self._save()
-            raise self._interrupted()
+        self._hear()  # what was asked since the last look, of which nobody else will hear
         for learner in self.learners.values():
             if learner.progress.failed is None:
                 learner.settle()
@@ -162,10 +164,25 @@ class Loop:
             self.publish(Finding(changed))
         self.position.environment = self.environment
 
-    def _interrupted(self) -> Interrupted:
-        return Interrupted(
-            f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
-        )
+    def publish(self, event: Event) -> None:
+        """Tell an event. That a subscriber has given the run up is heard between two steps, by all processes at once."""
+        try:
+            self._tell(event)
+        except StopRun as asked:
+            self._given_up = self._given_up or asked
+
+    def _hear(self, worth_saving: bool = False) -> bool:
+        """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
+        interrupted, given_up, saving = self._agreed(self._stop.made, self._given_up is not None, worth_saving)
+        if given_up and not interrupted:
+            raise self._given_up or StopRun("the run was given up by the main process")
+        if saving or interrupted:
+            self._save()
+        if interrupted:
+            raise Interrupted(
+                f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
+            )
+        return saving
 
     def active(self) -> dict[str, Learner]:
         """The learners that have not stopped."""
@@ -222,12 +239,8 @@ class Loop:
             if stepped:
                 since = time.monotonic() - saved
                 worth = (due and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS
-                stopping, saving = self._agreed(self._stop.made, worth)
-                if saving or stopping:
-                    self._save()
+                if self._hear(worth):
                     saved = time.monotonic()
-                if stopping:
-                    raise self._interrupted()
             if last or done:
                 return
 

@@ -107,7 +107,7 @@ def _of_stage(run: Run, stage: Stage, group: Prepared, folds: int, seeds: int, s
 def _whole(run: Run, group: Prepared) -> Split:
     """All rows of the training source, encoded."""
     data, config = group.data, run.config
-    if data.rows is not None or not any(isinstance(source, float) for source in (data.validation, data.test)):
+    if data.rows is not None or not any(isinstance(source, float) for source in (data.validation, data.test, data.set_aside)):
         return group.splits["train"]
     own = config.model_copy(update={"data": data, "tasks": {name: config.tasks[name] for name in group.tasks}})
     table = config.memory.read(data.train, format=data.format)

@@ -110,7 +110,7 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     """
     data = config.data
     see = corpus_reader(config)
-    sources = {"train": data.train, "validation": data.validation, "test": data.test}
+    sources = {"train": data.train, "validation": data.validation, "test": data.test, "set_aside": data.set_aside}
     named = {name: source for name, source in sources.items() if isinstance(source, (str, list))}
     tables = {name: config.memory.read(source, format=data.format) for name, source in named.items()}
     drawn = {name for name, source in sources.items() if isinstance(source, float)}
@@ -124,13 +124,13 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
     read, whole = dict(tables), wholes["train"]
     sections = {name: section.model_copy(update={"missing": _missing(section, data)}) for name, section in config.tasks.items()}
     tasks = {name: kinds.get(section.kind).fit(name, section, whole) for name, section in sections.items()}
-    for name, wanted in (("test", data.test), ("validation", data.validation)):
+    for name, wanted in (("test", data.test), ("set_aside", data.set_aside), ("validation", data.validation)):
         if isinstance(wanted, float):
             corpus = whole if tables["train"] is read["train"] else see(tables["train"])
             share = wanted * len(whole.texts) / len(corpus.texts)  # a share of the source, not of what the test split has left
             strata = next(filter(None, (task.strata(corpus) for task in tasks.values())), None)
             tables["train"], tables[name] = draw_validation(tables["train"], share, config.training.drawn_by, strata)
-            if len(tables[name]) == 1:
+            if len(tables[name]) == 1 and name != "set_aside":
                 percent = f"{100 * wanted:.3g}%"
                 findings.append(f"{name}: 1 row of {len(whole.texts):,} was drawn ({percent}); scores on one row say little.")
     if data.rows is not None:

@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,12 @@ def clear(path: Path) -> None:
         if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
             os.replace(path / name, doomed := temporary_name(path / name, "tmp"))
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def give_up(path: Path) -> None:
+    """Delete what a run that is not to be finished has left, where it stood included, if it is all the run's own."""
+    with suppress(BadInput):
+        clear(path)
 
 
 def drop_checkpoint(path: Path) -> None:

@@ -58,11 +58,13 @@ class TrunkSection(Section):
 class DataSection(Section):
     """Where the texts and labels come from. A share such as `10%` is drawn from `train` by the seed."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels", "audio")
+    LATER: ClassVar[tuple[str, ...]] = ("weight", "format", "missing", "empty_texts", "unseen_labels", "audio", "set_aside")
 
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
     test: str | list[str] | Share | None = None
+    # Of `train`: drawn as a test split of this share would be, and neither trained on nor judged.
+    set_aside: str | Share | None = None
     # Train on so many rows, drawn by the seed, fewer among more; or on so many of each class (training/subset.py).
     rows: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=PATTERN)] | None = None
     text: str = "text"  # the column with the text
@@ -86,13 +88,20 @@ class DataSection(Section):
     def _drawn(cls, value: object) -> object:
         return None if value is None else parse(value).value
 
-    @field_validator("validation", "test")
+    @field_validator("validation", "test", "set_aside")
     @classmethod
     def _share(cls, value: object) -> object:
         if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
             value = float(match[1]) / 100
         if isinstance(value, float) and not 0 < value < 1:
             raise ValueError("a share must lie between 0% and 100%")
+        return value
+
+    @field_validator("set_aside")
+    @classmethod
+    def _only_share(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError("expected a share such as 10%")
         return value
 
     @property
@@ -108,10 +117,13 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:
-        shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
-        if sum(shares) >= 1:
-            found = " and ".join(f"{share:g}" for share in shares)
-            raise ValueError(f"found shares of {found} for validation and test, expected a sum below 1")
+        if self.set_aside is not None and isinstance(self.test, float):
+            raise ValueError("give set_aside or a share as test, not both: the one is drawn in the place of the other")
+        named = {"validation": self.validation, "test": self.test, "set_aside": self.set_aside}
+        shares = {name: share for name, share in named.items() if isinstance(share, float)}
+        if sum(shares.values()) >= 1:
+            found = " and ".join(f"{share:g}" for share in shares.values())
+            raise ValueError(f"found shares of {found} for {' and '.join(shares)}, expected a sum below 1")
         return self
 
 
