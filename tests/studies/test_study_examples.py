@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trunkline.data.sources import EMBEDDED
 from trunkline.studies.config import load_study
 from trunkline.studies.plan import Plan
 
@@ -23,7 +24,8 @@ def test_a_study_can_be_planned_on_another_trunk(path, tiny_trunk_dir):
     plan = Plan(load_study(path, [f"trunk={tiny_trunk_dir}"]), str(path), path.parent)
     assert plan.total() == len({id(run) for run in plan.searches()}) + len(plan.repeats(dict.fromkeys(plan.cells, 0)))
     for run in plan.searches():
-        assert Path(run.config.data.train).is_absolute()
+        source = run.config.data.train
+        assert Path(source).is_absolute() or (EMBEDDED / source).is_dir()
     if path.stem.startswith("d_"):
         layers = [cell.method for cell in plan.cells if cell.method.startswith("layer ")]
         assert layers == [f"layer layer={number}" for number in range(4)]  # of the tiny trunk
