@@ -12,11 +12,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from trunkline.errors import BadInput
-from trunkline.explain.page import LONGEST, index_page
-from trunkline.explain.section import Picture, Section, Table
-from trunkline.explain.writing import RECORD, Page, folder_to_write
+from trunkline.pages.folder import Page
+from trunkline.pages.folder import folder_to_write as checked_folder
+from trunkline.pages.page import LONGEST, index_page
+from trunkline.pages.section import Picture, Section, Table
 
 EVIL = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> &amp; \x00\x1b[31m \ud800 </td></table>"
+RECORD = "explain.json"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -107,7 +109,11 @@ def test_long_tables_and_texts_are_cut_on_the_page_and_whole_in_their_files():
     assert len(files["many.csv"].splitlines()) == 51 and files["hidden.csv"] == b"n\n1\n" and files["none.csv"] == b"n,m\n"
 
 
-def test_a_folder_is_new_or_empty_or_written_by_explain_before(tmp_path):
+def folder_to_write(path):
+    return checked_folder(path, "trunkline explain", RECORD)
+
+
+def test_a_folder_is_new_or_empty_or_written_by_the_command_before(tmp_path):
     assert folder_to_write(tmp_path / "new") == tmp_path / "new" and folder_to_write(tmp_path) == tmp_path
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="file is no folder that can be written into"):
