@@ -82,7 +82,7 @@ def _laid(section: Section, images: Images) -> dict[str, Any]:
         "title": section.title,
         "note": section.note,
         "sentences": section.sentences,
-        "grids": [_laid_grid(grid, section.title) for grid in section.grids],
+        "grids": [_laid_grid(grid, section.title, *said) for grid, said in zip(section.grids, said_once(section), strict=True)],
         "pictures": [_laid_picture(one, *images[one.numbers.name]) for one in section.pictures],
         "tables": [_laid_table(table, section.title) for table in section.tables if table.shown],
         "listings": section.listings,
@@ -119,20 +119,33 @@ def _laid_table(table: Table, title: str) -> dict[str, Any]:
     return {**laid, "label": table.caption or title, "caption": table.caption, "name": table.name, "more": more, "legend": ()}
 
 
-def _laid_grid(grid: Grid, title: str) -> dict[str, Any]:
+def said_once(section: Section) -> list[tuple[Sequence[str], str]]:
+    """Of each grid the legend and the file that are written with it: not those that the one before or the next has, too."""
+    grids = section.grids
+    legends = [() if place and one.legend == grids[place - 1].legend else one.legend for place, one in enumerate(grids)]
+    names = [one.numbers.name for one in grids]
+    kept = [name if name not in names[place + 1 : place + 2] else "" for place, name in enumerate(names)]
+    return list(zip(legends, kept, strict=True))
+
+
+def _laid_grid(grid: Grid, title: str, legend: Sequence[str], name: str) -> dict[str, Any]:
     columns = list(zip(*grid.rows, strict=True)) or [()] * len(grid.columns)
     heads = [
         Cell(name, number=bool(cells) and all(cell.number for cell in cells))
         for name, cells in zip(grid.columns, columns, strict=True)
     ]
-    about = {"label": grid.caption or title, "caption": grid.caption, "name": grid.numbers.name, "legend": grid.legend}
-    return {**_laid_rows(heads, grid.rows), **about, "more": 0}
+    about = {"label": grid.caption or title, "caption": grid.caption, "name": name, "legend": legend}
+    return {**_laid_rows(heads, grid.rows), **about, "kind": "grid", "more": 0}
 
 
 def _laid_rows(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
     texts = any(len(cell.text) > LONG and not cell.number for row in rows for cell in row)
     names = [head.text if texts else "" for head in heads]
-    return {"heads": heads, "texts": texts, "rows": [list(zip(map(_shown, row), names, strict=True)) for row in rows]}
+    return {
+        "heads": heads,
+        "kind": "texts" if texts else "",
+        "rows": [list(zip(map(_shown, row), names, strict=True)) for row in rows],
+    }
 
 
 def _shown(cell: Cell) -> _Shown:

@@ -131,9 +131,9 @@ class Section:
 
     @property
     def files(self) -> list[Table]:
-        """Everything that becomes a CSV file."""
-        grids = [grid.numbers for grid in self.grids]
-        return [*grids, *(picture.numbers for picture in self.pictures), *self.tables]
+        """Everything that becomes a CSV file; one that several grids show once."""
+        grids = {id(grid.numbers): grid.numbers for grid in self.grids}
+        return [*grids.values(), *(picture.numbers for picture in self.pictures), *self.tables]
 
 
 def drawn(panel: Panel) -> Figure:
