@@ -35,7 +35,7 @@ def plain(package: str, escape: Callable[[str], str], **marks: str) -> Environme
         escape: of every value that a template prints, but for instances of `Raw`.
         marks: of jinja2's syntax (`block_start_string`, ...), where its own mean something in the language.
     """
-    return _environment(package, lambda value: value if isinstance(value, Raw) else escape(printable(str(value))), **marks)
+    return _environment(package, lambda value: value if isinstance(value, Raw) else escape(str(value)), **marks)
 
 
 class Raw(str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+FEW = 3  # scores that are always on the axis
 LEAST = 0.05  # of the best score: a gap that is smaller never ends an axis
 MARGIN = 0.06  # of the span of an axis, beyond what is drawn
 
@@ -13,11 +14,11 @@ MARGIN = 0.06  # of the span of an axis, beyond what is drawn
 def limit(scores: Sequence[float], higher_is_better: bool = True) -> float | None:
     """The score that an axis ends at on the side of the worse ones; None where none is far from the others.
 
-    It ends below the better half of the scores at least, at the first gap that is wider than all that is above it.
+    It ends below the better half of the scores, and below FEW of them, at the first gap that is wider than all that is above it.
     """
     sign = 1.0 if higher_is_better else -1.0
     ranked = sorted((sign * score for score in scores), reverse=True)
-    for place in range((len(ranked) + 1) // 2, len(ranked)):
+    for place in range(max(FEW, (len(ranked) + 1) // 2), len(ranked)):
         best, last, following = ranked[0], ranked[place - 1], ranked[place]
         if last - following > max(best - last, LEAST * abs(best)):
             return sign * last

@@ -120,7 +120,7 @@ def _tables(
         missed = sum(_wrong(one)[texts].astype(int) for one in others.values())
         hardest = wrong[np.argsort(-missed[wrong], kind="stable")[:SHOWN]]
         rows = [row(int(place), f"{missed[place]} of {len(others)}") for place in hardest]
-        caption = f"{task}: errors that most other methods make, too."
+        caption = f"{task}: errors, those first that most other methods make, too."
         tables.append(Table(f"hardest_{number}", (*columns, "others wrong"), rows, caption))
     drawn = np.sort(np.random.default_rng(SEED).permutation(wrong)[:SHOWN])
     caption = f"{task}: errors of {method}, drawn at random (seed {SEED})."

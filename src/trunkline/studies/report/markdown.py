@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from trunkline.pages.page import said_once
-from trunkline.pages.rendering import Raw, plain
+from trunkline.pages.rendering import Raw, plain, printable
 from trunkline.pages.section import Cell, Grid, Picture, Section, Table
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>|~&$#!@]|:(?=//)|(?<=www)\.")  # the last two: addresses become links in GitHub's
@@ -27,7 +27,7 @@ ALSO = ("Failed runs", "Data", "Versions and hardware")  # sections whose plain 
 
 def escaped(text: str) -> str:
     """A text in which nothing means anything to Markdown or HTML, on one line."""
-    flat = re.sub(r"\s+", " ", text).strip()
+    flat = re.sub(r"\s+", " ", printable(text)).strip()
     return _OPENING.sub(lambda match: match[0] + "\\", _SPECIAL.sub(lambda match: "\\" + match[0], flat))
 
 
