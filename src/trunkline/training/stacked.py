@@ -11,19 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import Finding, Subscriber
+from trunkline.events import AlreadyFinished, Publisher, RunEnded, Subscriber
 from trunkline.files import write_text
 from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
+from trunkline.trackers import trackers
 from trunkline.training import rundir
 from trunkline.training.checkpoint import noted_states
 from trunkline.training.config import RunConfig
@@ -38,6 +39,7 @@ from trunkline.training.moments import standardise
 from trunkline.training.pooled import pooled_split
 from trunkline.training.run import Run
 from trunkline.training.sampling import SharedTexts, SplitFeed
+from trunkline.training.splitter import Splitter, State
 from trunkline.training.train import Training
 
 VARY = frozenset(
@@ -61,8 +63,8 @@ def stack_key(config: RunConfig) -> str | None:
 
 
 @dataclass
-class _Member:
-    """A run of a stack; its tasks are called "NAME/TASK" in the loop."""
+class Member:
+    """A run of a stack, to be trained with others; its tasks are called "NAME/TASK" in the loop."""
 
     name: str
     run: Run
@@ -74,7 +76,20 @@ class _Member:
 
     @property
     def failed(self) -> str | None:
-        return next((learner.progress.failed for learner in self.learners.values() if learner.progress.failed), None)
+        """Why it has no result."""
+        found = next((learner.progress.failed for learner in self.learners.values() if learner.progress.failed), None)
+        return None if found is None else found.replace(self.key(""), "")  # the loop calls tasks so
+
+    @property
+    def state(self) -> State:
+        """Whether it is to be trained further."""
+        if self.failed:
+            return "failed"
+        return "stopped" if all(learner.progress.stopped for learner in self.learners.values()) else "training"
+
+    def ended(self, outcome: Literal["finished", "interrupted", "failed"], summary: Mapping[str, Any] | None = None) -> None:
+        """Publish that the run has ended."""
+        self.run.publish(RunEnded(self.training.path, outcome, summary))
 
 
 def fit_stacked(
@@ -101,39 +116,62 @@ def fit_stacked(
     first = next(iter(configs.values()))
     if stack_key(first) is None or len({stack_key(config) for config in configs.values()}) > 1:
         raise ValueError("expected configs of one stack key")
+    trackers_of = {name: [trackers.get(one.name)(one) for one in config.trackers] for name, config in configs.items()}
+    told = Splitter(publish, {name: Publisher(own) for name, own in trackers_of.items()})
     base: Run | None = None
-    members, found = list[_Member](), dict[str, RunResult | TrunklineError]()
+    members, found = list[Member](), dict[str, RunResult | TrunklineError]()
     for name, config in configs.items():
         try:
             with config.naming():
-                base = Run(config, publish) if base is None else base
-                run = base.varied(config)
+                base = Run(config, told) if base is None else base
+                members.append(member_of(base, name, config, places[name]))
         except BadInput as error:  # a method that does not fit the trunk
             found[name] = error
-            continue
-        members.append(_Member(name, run, Training(run, places[name]), run.first[0]))
     if base is None or not members:
         return found
     with ExitStack() as held:
         for member in members:
-            path = places[member.name]
+            path, member.run.publish = places[member.name], told.of(member.name)
             held.enter_context(rundir.claimed(path))
             rundir.tidy(path)
             if done := finished(path, member.run.identity, member.run.older_identity):
                 found[member.name] = done
+                member.run.publish(AlreadyFinished(path))
+                told.leave_out(member.name)
                 continue
             rundir.check(path, member.run.identity)
             write_text(path / rundir.CONFIG, yaml.safe_dump(member.run.config.as_dict(), sort_keys=False, allow_unicode=True))
-        if any(member.name not in found for member in members):
-            _train(base, members, checkpoint, found)
+        if left := [member for member in members if member.name not in found]:
+            with _ending(left, found):
+                for member in left:
+                    member.training.tell()
+                by_name = {member.name: member for member in left}
+                told.begin({name: one.run.config.training for name, one in by_name.items()}, lambda name: by_name[name].state)
+                train_members(base, members, checkpoint, found)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {name: found[name] for name in configs}
 
 
-def _train(base: Run, members: Sequence[_Member], checkpoint: Path, found: dict[str, RunResult | TrunklineError]) -> None:
+def member_of(base: Run, name: str, config: RunConfig, path: Path) -> Member:
+    """A run of `config` on the splits and the trunk of `base`, to be trained with others."""
+    run = base.varied(config)
+    return Member(name, run, Training(run, path), run.first[0])
+
+
+@contextmanager
+def _ending(members: Sequence[Member], found: Mapping[str, Any]) -> Iterator[None]:
+    """Publish for those members that the block leaves without a result that their runs have ended."""
+    try:
+        yield
+    except BaseException as error:
+        for member in members:
+            if member.name not in found:
+                member.ended("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+
+
+def train_members(base: Run, members: Sequence[Member], checkpoint: Path, found: dict[str, RunResult | TrunklineError]) -> None:
     """Train all members and write the results of those that are not `found` yet."""
-    for finding in base.findings:
-        base.publish(Finding(finding))
     loop = _loop(base, members, checkpoint)
     position, cost = loop.run()
     failed = {member.name: TrunklineError(member.failed) for member in members if member.failed}
@@ -142,14 +180,19 @@ def _train(base: Run, members: Sequence[_Member], checkpoint: Path, found: dict[
         depths = drop_layers(learners.values(), loop.sources, base.accelerator, base.precision)
         parts = {key: part for learner in learners.values() for key, part in learner.parts.items()}
         judged = judge(parts, base.groups, parts, base.trunk, FROZEN, loop)
-    found |= failed
     for member in members:
-        if member.name not in found:
-            found[member.name] = _kept(member, judged, depths, position.history, cost, len(members))
+        if member.name in found:
+            continue
+        if member.name in failed:
+            found[member.name] = failed[member.name]
+            member.ended("failed")
+        else:
+            found[member.name] = result = _kept(member, judged, depths, position.history, cost, len(members))
+            member.ended("finished", result.summary)
 
 
 def _kept(
-    member: _Member,
+    member: Member,
     judged: Mapping[str, Judged],
     depths: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -172,7 +215,7 @@ def _kept(
     return RunResult(member.training.path, member.training.finish([record]))
 
 
-def _loop(base: Run, members: Sequence[_Member], checkpoint: Path) -> Loop:
+def _loop(base: Run, members: Sequence[Member], checkpoint: Path) -> Loop:
     """The training loop of all members, with its layer states opened."""
     [group] = base.groups
     branches = {
@@ -223,7 +266,7 @@ def _loop(base: Run, members: Sequence[_Member], checkpoint: Path) -> Loop:
     )
 
 
-def _of_member(split: SplitFeed, member: _Member, tasks: Mapping[str, Any]) -> SplitFeed:
+def _of_member(split: SplitFeed, member: Member, tasks: Mapping[str, Any]) -> SplitFeed:
     """A split as a run of its own would have it, its tasks called by their names."""
     named = {task: member.key(task) for task in tasks}
     return replace(
