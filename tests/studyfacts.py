@@ -39,6 +39,7 @@ def facts(labels=tuple(INTENTS), sizes=("8 per class", "all"), trunks=("minilm",
     return {
         "schema": 1,
         "name": "home-intents",
+        "path": "studies/home-intents",
         "finished": True,
         "config": {
             "trunk": "minilm",
@@ -65,10 +66,10 @@ def facts(labels=tuple(INTENTS), sizes=("8 per class", "all"), trunks=("minilm",
         "methods": methods,
         "cells": cells,
         "claims": claims,
-        "below_floor": below(cells),
-        "fronts": fronts(cells, trunks[0], sizes[-1], regimes[0]),
-        "curves": curves(cells, rows, trunks[0], regimes[0]) if len(sizes) > 1 else {},
-        "break_even": {"sentence": "From 3 tasks on, adalayers is cheaper than a tuned trunk for each.", "tasks": 3},
+        "below_floor": below(claims),
+        "fronts": fronts(cells, sizes[-1]),
+        "curves": curves(cells) if len(sizes) > 1 else {},
+        "break_even": {"tasks_by_time": 3, "sentence": "Side branches need less time than tuned trunks from 3 tasks on."},
         "findings": ["The methods do not search equally many settings: probe 2, full 1."],
     }  # fmt: skip
 
@@ -95,7 +96,7 @@ def cell(draw, name, trunk, size, regime, labels, seeds, tests, shift):
     found["intent"]["confusion"] = confusion(draw, labels, level)
     parameters = PARAMETERS.get(name, 123_456)
     return {
-        "method": name, "trunk": trunk, "size": size, "regime": regime,
+        "method": name, "floor": floor, "trunk": trunk, "size": size, "regime": regime,
         "settings": {} if floor else {"learning_rate": 0.01},
         "searched": [] if floor else [
             {"settings": {"learning_rate": 0.001}, "validation": {"intent": level - 0.05, "slots": level - 0.1}},
@@ -108,7 +109,7 @@ def cell(draw, name, trunk, size, regime, labels, seeds, tests, shift):
             "seconds": 1900.4 if name in CHANGES_TRUNK else 61.2, "epoch_seconds": 230.11 if name in CHANGES_TRUNK else 1.284,
             "stacked": 1 if name in CHANGES_TRUNK else 12, "steps_to_best": 1250, "steps_per_second": 14.21,
             "peak_memory_bytes": 2_411_724_800, "bytes_per_task": 4 * parameters,
-            "pass_share": 0.5 if name == "layer layer=3" else 1.0,
+            "pass_share": 0.5 if name == "layer layer=3" else 1.0, "predict_seconds": 2.5,
         },
     }  # fmt: skip
 
@@ -154,71 +155,65 @@ def confusion(draw, labels, level):
 
 
 def claimed(cells, trunk, size, regime):
-    """All pairs of trained methods, and each of them against each floor."""
+    """The method that is best on validation against all others, and all against the floor that is."""
     own = {one["method"]: one for one in cells if (one["trunk"], one["size"], one["regime"]) == (trunk, size, regime)}
     found = []
     for task in ("intent", "slots"):
-        for a, b in itertools.combinations(own, 2):
-            if (a in FLOORS and b in FLOORS) or task not in own[a]["tasks"]:
-                continue
-            difference = 100 * (own[b]["tasks"][task]["test"] - own[a]["tasks"][task]["test"])
-            verdict = (
-                "better"
-                if difference > 1.5
-                else "worse"
-                if difference < -1.5
-                else "equivalent"
-                if abs(difference) < 0.4
-                else "undecided"
-            )
-            p = float(np.exp(-abs(difference) * 2))
-            found.append({
-                "task": task, "trunk": trunk, "size": size, "regime": regime, "a": b, "b": a, "difference": difference,
-                "interval": [difference - 1.2, difference + 1.2], "p": p, "p_holm": min(1.0, 5 * p), "test": "paired bootstrap",
-                "effect": difference / 40, "effect_name": "Cohen's h", "verdict": verdict,
-            })  # fmt: skip
+        scored = {name: one["tasks"][task] for name, one in own.items() if task in one["tasks"]}
+        best = max((name for name in scored if name not in FLOORS), key=lambda name: scored[name]["validation"])
+        floor = max((name for name in scored if name in FLOORS), key=lambda name: scored[name]["validation"])
+        pairs = [(best, name) for name in scored if name not in FLOORS and name != best]
+        for a, b in [*pairs, *((name, floor) for name in scored if name not in FLOORS)]:
+            found.append(claim(task, (trunk, size, regime), a, b, 100 * (scored[a]["test"] - scored[b]["test"])))
     return found
 
 
-def below(cells):
-    found = []
-    for one in cells:
-        same = [other for other in cells if all(one[key] == other[key] for key in ("trunk", "size", "regime"))]
-        for task, floor in itertools.product(one["tasks"], (other for other in same if other["method"] in FLOORS)):
-            if one["method"] in FLOORS or task not in floor["tasks"]:
-                continue
-            if one["tasks"][task]["test"] <= floor["tasks"][task]["test"]:
-                found.append({
-                    "task": task, "method": one["method"], "floor": floor["method"],
-                    **{key: one[key] for key in ("trunk", "size", "regime")},
-                    "sentence": f"{one['method']} does not beat {floor['method']} on {task}.",
-                })  # fmt: skip
-    return found
+def claim(task, place, a, b, difference):
+    verdict = "undecided"
+    if abs(difference) > 1.5:
+        verdict = "better" if difference > 0 else "worse"
+    elif abs(difference) < 0.4:
+        verdict = "equivalent"
+    trunk, size, regime = place
+    return {
+        "task": task, "trunk": trunk, "size": size, "regime": regime, "a": a, "b": b, "difference": difference,
+        "interval": [difference - 1.2, difference + 1.2], "p_holm": min(1.0, 5 * float(np.exp(-2 * abs(difference)))),
+        "p_equivalence_holm": min(1.0, abs(difference) / 4), "test": "paired bootstrap, Holm",
+        "effect": difference / 40, "effect_name": "h", "verdict": verdict,
+    }  # fmt: skip
 
 
-def fronts(cells, trunk, size, regime):
-    own = [one for one in cells if (one["trunk"], one["size"], one["regime"]) == (trunk, size, regime)]
+def below(claims):
+    words = {"worse": "is worse than", "equivalent": "is equivalent to", "undecided": "is not shown to be better than"}
+    return [
+        {
+            **{key: one[key] for key in ("task", "trunk", "size", "regime")}, "method": one["a"], "floor": one["b"],
+            "sentence": f"{one['a']} {words[one['verdict']]} {one['b']} for {one['task']} ({one['difference']:+.2f} points)",
+        }
+        for one in claims
+        if one["b"] in FLOORS and one["verdict"] in words
+    ]  # fmt: skip
+
+
+def fronts(cells, size):
     found = {}
+    own = [one for one in cells if one["size"] == size and one["method"] not in FLOORS]
     for task in ("intent", "slots"):
         found[task] = {}
-        for key in ("trained_parameters", "seconds", "pass_share", "bytes_per_task"):
-            points = [
-                (one["cost"][key], one["tasks"][task]["test"], one["method"])
-                for one in own
-                if key in one["cost"] and task in one["tasks"]
-            ]
+        for key in ("trained_parameters", "seconds", "pass_share", "bytes_per_task", "predict_seconds"):
+            points = [(one["cost"][key], one["tasks"][task]["test"], one["method"]) for one in own]
             found[task][key] = [
-                name for cost, score, name in points
+                name
+                for cost, score, name in points
                 if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s, _ in points)
-            ]  # fmt: skip
+            ]
     return found
 
 
-def curves(cells, rows, trunk, regime):
+def curves(cells):
     found = {}
     for one in cells:
-        if (one["trunk"], one["regime"]) == (trunk, regime):
-            for task, own in one["tasks"].items():
-                point = {"size": one["size"], "rows": rows[one["size"]], "mean": own["test"], "interval": own["interval"]}
-                found.setdefault(task, {}).setdefault(one["method"], []).append(point)
+        for task, own in one["tasks"].items():
+            point = {key: one[key] for key in ("size", "trunk", "regime")} | {"mean": own["test"], "interval": own["interval"]}
+            found.setdefault(task, {}).setdefault(one["method"], []).append(point)
     return found

@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from studyfacts import FLOORS, facts
+from studyfacts import FLOORS, claim, facts
 
 from trunkline.errors import BadInput
 from trunkline.studies.report import numbers
@@ -33,6 +33,11 @@ def several():
     return made(trunks=("minilm", "mpnet"))
 
 
+def best_on_validation(given, task):
+    own = {one["method"]: one["tasks"][task]["validation"] for one in given["cells"] if one["method"] not in FLOORS}
+    return max(own, key=own.get)
+
+
 def cell_of(results, grid, method):
     return next(row for row in grid.rows if row[0].text == method)
 
@@ -46,6 +51,7 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
     for place, task in enumerate(("intent", "slots"), 1):
         scores = {one["method"]: one["tasks"][task]["test"] for one in given["cells"] if task in one["tasks"]}
         strong = [row[0].text for row in grid.rows if row[place].strong]
+        leader = best_on_validation(given, task)
         assert strong == [max(scores, key=scores.get)]
         for one in given["cells"]:
             cell = cell_of(results, grid, one["method"])[place]
@@ -61,7 +67,7 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
                     if claim["a"] == one["method"]
                     else {"better": "worse", "worse": "better"}.get(claim["verdict"], claim["verdict"])
                     for claim in given["claims"]
-                    if claim["task"] == task and {claim["a"], claim["b"]} == {one["method"], strong[0]}
+                    if claim["task"] == task and {claim["a"], claim["b"]} == {one["method"], leader}
                 ),
                 None,
             )
@@ -70,10 +76,14 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
     assert {name for name, kind in kinds.items() if kind == "floor"} == set(FLOORS)
     assert {name for name, kind in kinds.items() if kind == "changes the trunk"} == {"lora", "full"}
     remarks = {row[0].text: row[-1].text for row in grid.rows}
-    for one in given["below_floor"]:
-        assert one["floor"] in remarks[one["method"]] and "does not beat" in remarks[one["method"]]
-    assert remarks["full"] == "1 run failed" and remarks["adalayers"] == ""
-    assert len(grid.legend) == 2 + len({row[place].mark for row in grid.rows for place in (1, 2)} - {""})
+    words = {"worse": "worse than", "equivalent": "equivalent to", "undecided": "not shown to be better than"}
+    for one in given["claims"]:
+        if one["b"] in FLOORS:
+            said = f"{one['task']}: {words.get(one['verdict'])} the floor {one['b']}"
+            assert (said in remarks[one["a"]]) == (one["verdict"] in words)
+    assert remarks["full"].endswith("1 run failed") and remarks["majority"] == ""
+    used = {row[place].mark for row in grid.rows for place in (1, 2)} - {""}
+    assert used and used <= set(MARKS.values()) and all(f"{mark} " in grid.legend[-1] for mark in used)
 
 
 def test_where_less_is_better_the_lowest_is_best_and_said_to_be():
@@ -83,7 +93,18 @@ def test_where_less_is_better_the_lowest_is_best_and_said_to_be():
     (grid,) = quality(Results.model_validate(given))
     assert [row[0].text for row in grid.rows if row[1].strong] == ["majority"]
     (first, _) = in_short(Results.model_validate(given))
-    assert first.startswith("intent: the floor majority has the lowest mae on test, 0.0")
+    assert first.startswith("intent: layer layer=0 is best on validation and has mae 0.6")
+    assert "; the lowest mean is that of the floor majority, 0.0" in first
+
+
+def test_in_short_the_best_on_validation_is_compared_with_the_others():
+    given = facts(labels=FEW, sizes=("all",))
+    for task, said in zip(("intent", "slots"), in_short(Results.model_validate(given)), strict=True):
+        leader = best_on_validation(given, task)
+        assert said.startswith(f"{task}: {leader} is best on validation and has ")
+        about = [one for one in given["claims"] if one["task"] == task and one["a"] == leader]
+        better = [one["b"] for one in about if one["verdict"] == "better"]
+        assert f"better than {', '.join(better[:4])}" in said and (len(better) < 6 or f" and {len(better) - 4} more" in said)
 
 
 def test_several_slices_have_a_table_each_and_an_overview_before(several):
@@ -109,44 +130,57 @@ def test_costs_leave_out_what_nobody_measured():
     assert grid.columns[1:4] == ["trained parameters", "added parameters", "training"]
     assert not {"bytes per task", "share of the pass"} & set(grid.columns)
     row = cell_of(None, grid, "full")
-    assert [cell.text for cell in row[1:]] == ["22,732,466", "0", "1,900 s", "230 s", "1,250", "14.2", "2.25 GiB", "1"]
+    assert [cell.text for cell in row[1:]] == ["22,732,466", "0", "1,900 s", "230 s", "1,250", "14.2", "2.25 GiB", "2.5 s", "1"]
     assert cell_of(None, grid, "tfidf")[3].text == "\u2013" and grid.legend[-1] == TOGETHER
     for one in given["cells"]:
         one["cost"] = {}
     assert costs(Results.model_validate(given)) == []
 
 
-def test_few_claims_are_all_told_in_words():
+def test_claims_are_told_in_words_first_those_about_the_best_on_validation():
     given = facts(labels=FEW, sizes=("all",))
-    given["claims"] = [one for one in given["claims"] if one["task"] == "intent"][-30:]
     results = Results.model_validate(given)
-    (grid,) = claims(results)
-    assert sorted(row[0].text for row in grid.rows)[0].startswith("adalayers")
-    said = {row[0].text: row for row in grid.rows}
-    best = results.best("intent", results.cells).method
-    assert len(grid.rows) == len(given["claims"])
-    for one in given["claims"]:
-        claim = ClaimFacts.model_validate(one)
-        row = said[sentence(claim.about(best) if best in (claim.a, claim.b) else claim)]
-        assert row[3].text == ("<0.001" if claim.p_holm < 0.001 else f"{claim.p_holm:.3f}")
-    words = " ".join(said)
+    grids = claims(results)
+    assert len(grids) == 4
+    for task, (about, others) in zip(("intent", "slots"), (grids[:2], grids[2:]), strict=True):
+        leader = best_on_validation(given, task)
+        assert about.caption == f"{task}: {leader}, the best on validation, against others"
+        assert others.caption == f"{task}: the other methods against the floor embedding"
+        assert about.columns == ["claim", "difference", "p", "p of equivalence", "h"]
+        said = {row[0].text: row for grid in (about, others) for row in grid.rows}
+        own = [ClaimFacts.model_validate(one) for one in given["claims"] if one["task"] == task]
+        assert set(said) == {sentence(one) for one in own} and len(about.rows) == sum(one.a == leader for one in own)
+        for one in own:
+            row = said[sentence(one)]
+            assert row[2].text == ("<0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}")
+            assert float(row[1].text.replace("\u2212", "-")) == pytest.approx(one.difference, abs=0.006)
+    words = " ".join(row[0].text for grid in grids for row in grid.rows)
     for verdict in ("is better than", "is worse than", "are equivalent", "is undecided"):
         assert verdict in words
 
 
-def test_many_claims_are_signs_of_all_pairs_that_mirror_each_other():
-    results = made(sizes=("all",))
-    told_of_best, signs, *_ = claims(results)
-    best = results.best("intent", results.cells).method
-    assert all(best in row[0].text for row in told_of_best.rows) and len(told_of_best.rows) == len(results.methods) - 1
-    names = [row[0].text.partition(" ")[2] for row in signs.rows]
-    assert signs.columns == ["method", *map(str, range(1, len(names) + 1))]
+def test_very_many_claims_are_signs_that_mirror_each_other():
+    given = facts(labels=FEW, sizes=("all",))
+    names = [name for name in given["methods"] if name not in FLOORS]
+    pairs = list(itertools.combinations(names, 2)) * 3
+    given["claims"] = [
+        claim("intent", ("minilm", "all", "separate"), a, b, 3 * draw - 4)
+        for draw, (a, b) in enumerate(pairs[: len(names) * (len(names) - 1) // 2])
+    ]
+    results = Results.model_validate(given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trunkline.studies.report.claims.MOST", 10)
+        about, signs = claims(results)
+    leader = best_on_validation(given, "intent")
+    assert all(leader in row[0].text for row in about.rows) and len(about.rows) == len(names) - 1
+    shown = [row[0].text.partition(" ")[2] for row in signs.rows]
+    assert leader not in shown and signs.columns == ["method", *map(str, range(1, len(shown) + 1))]
     turned = {">": "<", "<": ">", "=": "=", "?": "?", "": ""}
-    for i, j in itertools.product(range(len(names)), repeat=2):
+    for i, j in itertools.product(range(len(shown)), repeat=2):
         assert signs.rows[i][j + 1].text == turned[signs.rows[j][i + 1].text]
     for one in results.claims:
-        if one.task == "intent":
-            assert signs.rows[names.index(one.a)][names.index(one.b) + 1].text == SIGNS[one.verdict]
+        if leader not in (one.a, one.b):
+            assert signs.rows[shown.index(one.a)][shown.index(one.b) + 1].text == SIGNS[one.verdict]
 
 
 @settings(max_examples=50, deadline=None)
@@ -169,13 +203,13 @@ def test_a_claim_turned_twice_is_the_same_and_once_has_the_other_sign(verdict, d
 
 def test_what_is_to_be_known_first_is_said(several):
     said = noticed(several)
-    assert said[0].startswith("1 run failed") and said[-1].startswith("The methods do not search")
-    assert any("methods somewhere do not beat a floor" in one for one in said)  # too many for a sentence each
+    assert len(said) == 2 and said[-1].startswith("The methods do not search")
+    assert "methods not shown to be better than a floor somewhere" in said[0]  # too many for a sentence each
     given = facts(labels=FEW, sizes=("all",)) | {"finished": False}
     given["below_floor"] = given["below_floor"][:2]
     said = noticed(Results.model_validate(given))
     assert said[0].startswith("The study is not finished")
-    assert [one["sentence"] for one in given["below_floor"]] == said[2:4]
+    assert [f"{one['sentence']}." for one in given["below_floor"]] == said[1:3]
     assert dict(told(several))["methods"] == "8, and 3 floors" and dict(told(several))["trunk"] == "minilm, mpnet"
 
 
@@ -210,7 +244,7 @@ def test_numbers_are_written_for_people(shown, value, text):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema: found 2, expected 1"),
+        ({"schema": 2}, "found schema 2, expected 1"),
         ({"cells": []}, "cells: found none"),
         ({"cells": [{"method": "probe"}]}, r"cells.0.trunk: Field required"),
         ({"methods": {}}, "methods: 'adalayers' is missing"),

@@ -14,7 +14,7 @@ MARGIN = 0.06  # of the span of an axis, beyond what is drawn
 def limit(scores: Sequence[float], higher_is_better: bool = True) -> float | None:
     """The score that an axis ends at on the side of the worse ones; None where none is far from the others.
 
-    It ends below the better half of the scores, and below FEW of them, at the first gap that is wider than all that is above it.
+    It ends below the better half of the scores, at least FEW, at the first gap that is wider than all that is above it.
     """
     sign = 1.0 if higher_is_better else -1.0
     ranked = sorted((sign * score for score in scores), reverse=True)

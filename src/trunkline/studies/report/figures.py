@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from trunkline.pages.section import Picture, Table, drawn
 from trunkline.pictures.by_rows import Trained, by_rows, drawn_methods
 from trunkline.pictures.fronts import Priced, front, thinned
 from trunkline.pictures.intervals import Measured, intervals
 from trunkline.studies.report import numbers
-from trunkline.studies.report.results import Point, Results, Slice
+from trunkline.studies.report.results import Results, Slice
 
 
 def named(name: str, number: int, of: int) -> str:
@@ -29,10 +29,32 @@ def quality_pictures(results: Results) -> list[Picture]:
 
 
 def curve_pictures(results: Results) -> list[Picture]:
-    """A picture for each task that has scores at several training sizes."""
-    wanted = [(task, curves) for task, curves in results.curves.items() if task in results.tasks]
-    made = [_curves(results, task, named("curves", number, len(wanted))) for number, (task, _) in enumerate(wanted, 1)]
-    return [picture for picture in made if picture is not None]
+    """A picture for each task, trunk and regime with scores at several training sizes."""
+    wanted = []
+    for one in dict.fromkeys(one._replace(size="") for one in results.slices):
+        for task in results.curves:
+            lines = _lines(results, task, one)
+            if task in results.tasks and any(len(points) > 1 for points in lines.values()):
+                wanted.append((one, task, lines))
+    return [
+        _curves(results, one, task, lines, named("curves", number, len(wanted)))
+        for number, (one, task, lines) in enumerate(wanted, 1)
+    ]
+
+
+def _lines(results: Results, task: str, one: Slice) -> dict[str, list[Trained]]:
+    """By method, the points of a trunk and regime by rising size; sizes whose rows are not known are left out."""
+    lines = {}
+    for method, own in results.curves[task].items():
+        points = []
+        for point in own:
+            rows = results.data.by_size.get(point.size) if point.rows is None else point.rows
+            here = point.trunk in (None, one.trunk) and point.regime in (None, one.regime)
+            if here and rows is not None and point.mean is not None:
+                points.append(Trained(rows, point.mean, *(point.interval or (None, None))))
+        if points:
+            lines[method] = sorted(points, key=lambda point: point.rows)
+    return lines
 
 
 def front_pictures(results: Results) -> list[Picture]:
@@ -72,28 +94,19 @@ def _quality(results: Results, one: Slice, task: str, name: str) -> Picture:
     return Picture(figure, Table(name, ("method", "mean", "low", "high"), rows, caption, shown=0), alt)
 
 
-def _curves(results: Results, task: str, name: str) -> Picture | None:
+def _curves(results: Results, one: Slice, task: str, lines: dict[str, list[Trained]], name: str) -> Picture:
     facts = results.tasks[task]
-    lines = {
-        method: points
-        for method, own in results.curves[task].items()
-        if (points := sorted(_trained(own), key=lambda point: point.rows))
-    }
-    if not lines:
-        return None
     floors = [method for method in lines if method in results.methods and results.methods[method].floor]
     last = {method: points[-1].mean for method, points in lines.items()}
     shown = drawn_methods(last, floors, facts.higher_is_better)
-    rows = [(method, one.rows, one.mean, one.low, one.high) for method, points in lines.items() for one in points]
+    rows = [(method, point.rows, point.mean, point.low, point.high) for method, points in lines.items() for point in points]
     more = f" The {len(shown)} methods that are best at the largest size, of {len(lines)}." if len(shown) < len(lines) else ""
-    caption = f"{task}: {facts.metric} on test by the number of training rows, with 95 % intervals.{more}"
+    called = results.called(one)
+    where = f"{task} ({called})" if called else task
+    caption = f"{where}: {facts.metric} on test by the number of training rows, with 95 % intervals.{more}"
     panel = by_rows(task, facts.metric, lines, shown, floors, facts.higher_is_better)
-    alt = f"{task}: lines of {len(shown)} methods, {facts.metric} by training rows."
+    alt = f"{where}: lines of {len(shown)} methods, {facts.metric} by training rows."
     return Picture(drawn(panel), Table(name, ("method", "rows", "mean", "low", "high"), rows, caption), alt)
-
-
-def _trained(points: Iterable[Point]) -> list[Trained]:
-    return [Trained(point.rows, point.mean, *(point.interval or (None, None))) for point in points if point.mean is not None]
 
 
 def _front(results: Results, task: str, cost: numbers.Cost, labels: set[str], name: str) -> Picture | None:

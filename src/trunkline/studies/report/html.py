@@ -71,10 +71,8 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 
 def noticed(results: Results) -> list[str]:
-    """What is to be known before any number: what is not finished, floors that are not beaten, failures, findings."""
+    """What is to be known before any number: what is not finished, floors that are not beaten, findings."""
     said = [] if results.finished else ["The study is not finished: what is missing here has not been trained yet."]
-    failed = sum(len(cell.failed) for cell in results.cells)
-    said += [f"{counted(failed, 'run')} failed; they are listed below with their reasons."] if failed else []
     return [*said, *_below_floors(results), *results.findings]
 
 
@@ -82,12 +80,12 @@ def _below_floors(results: Results) -> list[str]:
     """What is said of methods that do not beat a floor; of very many, how many these are."""
     if len(results.below_floor) > MOST:
         methods = list(dict.fromkeys(one.method for one in results.below_floor))
-        said = f"{counted(len(methods), 'method')} somewhere do not beat a floor, which the remarks of the tables say"
-        return [f"{said}: {', '.join(methods)}."]
+        many = f"{counted(len(methods), 'method')} not shown to be better than a floor somewhere, as the tables remark"
+        return [f"{many}: {', '.join(methods)}."]
     said = []
     for one in results.below_floor:
-        called = results.called(one.slice)
-        said.append(f"{called}: {one.sentence}" if called else one.sentence)
+        called, sentence = results.called(one.slice), one.sentence.removesuffix(".") + "."
+        said.append(f"{called}: {sentence}" if called else sentence)
     return said
 
 

@@ -16,7 +16,7 @@ FOLDER, ALL = "latex", "all.tex"
 WORDY = 40  # characters of a cell from which on its column is broken into lines
 LONG = 30  # rows from which on a table may be broken over pages
 KNOWN = frozenset(  # that the T1 encoding has
-    "“”‘’„‚«»‹›¡¿£§ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿŒœĂăĄąĆćČčĎďĐđĘęĚěĞğİıĹĺĽľŁłŃńŇňŐőŔŕŘřŚśŞşŠšŢţŤťŮůŰűŸŹźŻżŽž"
+    "\u201c\u201d\u2018\u2019\u201e\u201a«»\u2039\u203a¡¿£§ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿŒœĂăĄąĆćČčĎďĐđĘęĚěĞğİıĹĺĽľŁłŃńŇňŐőŔŕŘřŚśŞşŠšŢţŤťŮůŰűŸŹźŻżŽž"
 )
 _COMMANDS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "^": r"\textasciicircum{}",
@@ -69,9 +69,7 @@ def _laid(name: str, grid: Grid) -> dict[str, object]:
         "name": Raw(name.replace("_", "-")),
         "caption": grid.caption,
         "layout": Raw("".join(map(_column, _columns(grid)))),
-        "columns": [
-            _stacked(name, numeric) for name, numeric in zip(grid.columns, map(_numeric, _columns(grid)), strict=True)
-        ],
+        "columns": [_stacked(name, numeric) for name, numeric in zip(grid.columns, map(_numeric, _columns(grid)), strict=True)],
         "rows": [[_cell(cell) for cell in row] for row in grid.rows],
         "legend": grid.legend,
         "long": len(grid.rows) > LONG,

@@ -89,6 +89,7 @@ COSTS = (
     Cost("peak_memory_bytes", "peak memory", "peak memory", size),
     Cost("bytes_per_task", "bytes per task", "bytes on disk per task", size),
     Cost("pass_share", "share of the pass", "share of the trunk's blocks in a pass", percent),
+    Cost("predict_seconds", "time for 1,000 texts", "time to predict 1,000 texts", seconds),
     Cost("stacked", "runs at once", "runs trained at once", count),
 )
 BY_KEY = {cost.key: cost for cost in COSTS}

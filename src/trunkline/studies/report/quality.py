@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from trunkline.pages.section import Cell, Grid, Table
 from trunkline.studies.report import numbers
 from trunkline.studies.report.results import CellFacts, Found, Results, Slice
+from trunkline.trackers.wording import counted
 
-# Beside a score: how the method compares with the best one of its column.
+# Beside a score: how the method compares with the one that is best on validation.
 MARKS = {"worse": "†", "equivalent": "=", "undecided": "?"}
 MEANS = "Mean over seeds on the test split ± standard deviation over seeds, with its interval of 95 %."
 VERDICTS = {
@@ -16,6 +17,12 @@ VERDICTS = {
     "worse": "worse than",
     "equivalent": "equivalent to",
     "undecided": "undecided against",
+}
+BELOW = {
+    "worse": "worse than",
+    "equivalent": "equivalent to",
+    "undecided": "not shown to be better than",
+    "better": "better than",
 }
 BESIDE = ("trained_parameters", "epoch_seconds")  # of COSTS: what stands beside quality
 NAMED = 4  # methods that a sentence names; of more, their number
@@ -42,30 +49,35 @@ def method_cell(results: Results, method: str) -> Cell:
     return Cell(method, below="floor" if facts.floor else "changes the trunk" if facts.changes_trunk else "")
 
 
-def legend(results: Results, used: set[str]) -> list[str]:
+def legend(results: Results, used: set[str], leaders: Mapping[str, CellFacts]) -> list[str]:
     """What bold and the marks that a table uses mean."""
-    margin = "" if results.margin is None else f" (by less than {results.margin:g} points)"
+    margin = "" if results.margin is None else f" (a difference below {results.margin:g} points)"
     said = {
-        "worse": f"{MARKS['worse']} worse than the best: a difference that is significant",
-        "equivalent": f"{MARKS['equivalent']} equivalent to the best{margin}",
-        "undecided": f"{MARKS['undecided']} undecided: neither a difference from the best nor equivalence is shown",
+        "worse": f"{MARKS['worse']} significantly worse",
+        "equivalent": f"{MARKS['equivalent']} equivalent{margin}",
+        "undecided": f"{MARKS['undecided']} undecided",
     }
-    return ["Bold: the best mean of its column.", *(f"{said[key]}." for key in said if key in used)]
+    told = ["Bold: the best mean of its column."]
+    if marks := [said[key] for key in said if key in used]:
+        names = {task: cell.method for task, cell in leaders.items()}
+        than = "; ".join(f"{task}: {name}" for task, name in names.items())
+        than = than if len(set(names.values())) > 1 else next(iter(names.values()))
+        told.append(f"Compared with the method that is best on validation ({than}): {', '.join(marks)}.")
+    return told
 
 
 def _quality(results: Results, one: Slice, whole: Table) -> Grid:
     cells = results.within(one)
     tasks = [task for task in results.tasks if any(task in cell.tasks for cell in cells)]
     best = {task: results.best(task, cells) for task in tasks}
-    against = {
-        task: results.claims_about(task, one, leader.method) if leader is not None else {} for task, leader in best.items()
-    }
+    leaders = {task: leader for task in tasks if (leader := results.leader(task, one)) is not None}
+    against = {task: results.claims_about(task, one, leader.method) for task, leader in leaders.items()}
     remarks = {cell.method: _remarks(results, cell, tasks) for cell in cells}
     used, rows = set[str](), []
     for cell in cells:
         row = [method_cell(results, cell.method)]
         for task in tasks:
-            claim = against[task].get(cell.method)
+            claim = against.get(task, {}).get(cell.method)
             verdict = "" if claim is None else claim.about(cell.method).verdict
             used |= {verdict}
             row.append(_score(cell, cell.tasks.get(task), cell is best[task], MARKS.get(verdict, "")))
@@ -74,7 +86,7 @@ def _quality(results: Results, one: Slice, whole: Table) -> Grid:
     columns = ["method", *(f"{task} ({results.tasks[task].metric})" for task in tasks)]
     columns += [numbers.BY_KEY[key].heading for key in BESIDE] + (["remarks"] if any(remarks.values()) else [])
     called = results.called(one)
-    return Grid(columns, rows, whole, f"Quality: {called}" if called else "Quality", [MEANS, *legend(results, used)])
+    return Grid(columns, rows, whole, f"Quality: {called}" if called else "Quality", [MEANS, *legend(results, used, leaders)])
 
 
 def _score(cell: CellFacts, found: Found | None, best: bool, mark: str) -> Cell:
@@ -85,15 +97,16 @@ def _score(cell: CellFacts, found: Found | None, best: bool, mark: str) -> Cell:
 
 
 def _remarks(results: Results, cell: CellFacts, tasks: list[str]) -> str:
-    """Floors that a method does not beat, and how many of its runs failed."""
+    """Floors that a method is not better than, and how many of its runs failed."""
     said = []
     for task in tasks:
-        own = [one for one in results.below_floor if (one.task, one.slice, one.method) == (task, cell.slice, cell.method)]
-        if own:
-            where = f"{task}: " if len(tasks) > 1 else ""
-            said.append(f"{where}does not beat {', '.join(dict.fromkeys(one.floor for one in own))}")
+        against = results.claims_about(task, cell.slice, cell.method)
+        for one in results.below_floor:
+            if (one.task, one.slice, one.method) == (task, cell.slice, cell.method):
+                words = BELOW[against[one.floor].verdict] if one.floor in against else "not better than"
+                said.append(f"{f'{task}: ' if len(tasks) > 1 else ''}{words} the floor {one.floor}")
     if cell.failed:
-        said.append(f"{len(cell.failed)} run{'' if len(cell.failed) == 1 else 's'} failed")
+        said.append(f"{counted(len(cell.failed), 'run')} failed")
     return "; ".join(said)
 
 
@@ -112,22 +125,24 @@ def _overview(results: Results, task: str, whole: Table) -> Grid:
             )
         rows.append(row)
     columns = ["method", *(results.called(one) for one in results.slices)]
-    return Grid(columns, rows, whole, f"{task} ({results.tasks[task].metric})", [MEANS, *legend(results, set())])
+    return Grid(columns, rows, whole, f"{task} ({results.tasks[task].metric})", [MEANS, *legend(results, set(), {})])
 
 
 def _in_short(results: Results, one: Slice, task: str) -> str:
-    cells = results.within(one)
-    leader = results.best(task, cells)
-    if leader is None:
+    """The method that is best on validation, its score on test, and how others compare with it."""
+    leader, best = results.leader(task, one), results.best(task, results.within(one))
+    if leader is None or best is None or results.score(leader, task) is None:
         return ""
-    facts, found = results.tasks[task], leader.tasks[task]
-    called = results.called(one)
-    which = "highest" if facts.higher_is_better else "lowest"
-    floor = "the floor " if results.methods[leader.method].floor else ""
-    where = f"{task} ({called})" if called else task
+    facts, found, called = results.tasks[task], leader.tasks[task], results.called(one)
+    chosen = "" if found.validation is None else " is best on validation and"
     inside = numbers.between(found.interval)
-    said = f"{where}: {floor}{leader.method} has the {which} {facts.metric} on test, {numbers.score(found.test)}"
-    said += f" (95 % interval {inside})" if inside else ""
+    said = f"{task}{f' ({called})' if called else ''}: {_with_kind(results, leader.method)}{chosen} has {facts.metric} "
+    said += numbers.score(found.test) + (f" (95 % interval {inside})" if inside else "") + " on test"
+    which = "highest" if facts.higher_is_better else "lowest"
+    if best is leader:
+        said += f", the {which} mean"
+    else:
+        said += f"; the {which} mean is that of {_with_kind(results, best.method)}, {numbers.score(results.score(best, task))}"
     against = results.claims_about(task, one, leader.method)
     parts = []
     for verdict, words in VERDICTS.items():
@@ -135,6 +150,10 @@ def _in_short(results: Results, one: Slice, task: str) -> str:
         if names:
             parts.append(f"{words} {_named(names)}")
     return f"{said}. It is {'; '.join(parts)}." if parts else f"{said}."
+
+
+def _with_kind(results: Results, method: str) -> str:
+    return f"the floor {method}" if results.methods[method].floor else method
 
 
 def _named(names: list[str]) -> str:

@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trunkline.errors import BadInput
-from trunkline.files import read_object
+from trunkline.studies.facts import RESULTS, read_facts
 
-FILE, SCHEMA = "results.json", 1
 Number = int | float | None
 Interval = tuple[float | None, float | None] | None
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
@@ -80,6 +79,7 @@ class Costs(_Facts):
     peak_memory_bytes: Number = None
     bytes_per_task: Number = None
     pass_share: Number = None
+    predict_seconds: Number = None
 
 
 class CellFacts(_Facts):
@@ -101,7 +101,7 @@ class CellFacts(_Facts):
 
 
 class ClaimFacts(_Facts):
-    """Method `a` against `b`; the difference is in points, p_holm corrected over all claims."""
+    """Method `a` against `b`; the difference is in points, p-values called `holm` are corrected over all claims."""
 
     task: str
     trunk: str
@@ -113,6 +113,7 @@ class ClaimFacts(_Facts):
     interval: Interval = None
     p: float | None = None
     p_holm: float | None = None
+    p_equivalence_holm: float | None = None
     test: str = ""
     effect: float | None = None
     effect_name: str = ""
@@ -157,7 +158,9 @@ class BelowFloor(_Facts):
 
 class Point(_Facts):
     size: str
-    rows: int
+    rows: int | None = None  # by default those of the size
+    trunk: str | None = None
+    regime: str | None = None
     mean: float | None = None
     interval: Interval = None
 
@@ -203,10 +206,10 @@ class Results(_Facts):
         return next((one for one in self.slices if one.size == largest), self.slices[0])
 
     def called(self, one: Slice) -> str:
-        """What tells a slice from the others, in words; empty where it is the only one."""
+        """What tells a slice from the others, in words; empty where it is the only one. A part that is empty is not told."""
         varied = [len({getattr(other, key) for other in self.slices}) > 1 for key in one._fields]
         size = "all rows" if one.size == "all" else f"{int(one.size):,} rows" if one.size.isdecimal() else one.size
-        return ", ".join(part for part, told in zip((one.trunk, size, one.regime), varied, strict=True) if told)
+        return ", ".join(part for part, told in zip((one.trunk, size, one.regime), varied, strict=True) if told and part)
 
     def within(self, one: Slice) -> list[CellFacts]:
         """The cells of a slice, in the order of the methods."""
@@ -230,12 +233,15 @@ class Results(_Facts):
         own = cell.tasks.get(task)
         return None if own is None else getattr(own, split)
 
-    def shown(self, task: str) -> CellFacts | None:
-        """Whose labels, confusions and errors are shown: the method that is best on validation within `main`, no floor if there
-        is another."""
-        cells = self.within(self.main)
+    def leader(self, task: str, one: Slice) -> CellFacts | None:
+        """What other methods are compared with: the best on validation within a slice, a floor only where nothing else is."""
+        cells = self.within(one)
         trained = [cell for cell in cells if not self.methods[cell.method].floor]
         return self.best(task, trained, "validation") or self.best(task, cells, "validation") or self.best(task, cells)
+
+    def shown(self, task: str) -> CellFacts | None:
+        """Whose labels, confusions and errors are shown."""
+        return self.leader(task, self.main)
 
     def claims_about(self, task: str, one: Slice, method: str) -> dict[str, ClaimFacts]:
         """By the other method, the claims about a method."""
@@ -249,12 +255,7 @@ def read_results(folder: Path) -> Results:
     Raises:
         BadInput: there are none, or they cannot be read.
     """
-    file = folder / FILE
-    if not file.is_file():
-        raise BadInput(f"{file}: no such file; expected the folder of a study that `trunkline compare` has trained")
-    given = read_object(file)
-    if given.get("schema") != SCHEMA:
-        raise BadInput(where=str(file), key="schema", found=repr(given.get("schema"))[:40], expected=str(SCHEMA))
+    file, given = folder / RESULTS, read_facts(folder)
     try:
         found = Results.model_validate(given)
     except ValidationError as error:
