@@ -21,6 +21,7 @@ from trunkline.cli.init import init
 from trunkline.cli.label_errors import label_errors
 from trunkline.cli.predict import predict
 from trunkline.cli.relabel import relabel
+from trunkline.cli.report import report
 from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
@@ -77,6 +78,7 @@ app.command("predict")(predict)
 app.command("serve")(serve)
 app.command("info")(info)
 app.command("explain")(explain)
+app.command("report")(report)
 app.command("export")(export)
 app.command("import")(import_)
 app.command("ensemble")(ensemble)

@@ -5,57 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
 from matplotlib.figure import Figure
+from pagereading import EVIL, Read, harmless
 
 from trunkline.errors import BadInput
-from trunkline.explain.page import LONGEST, index_page
-from trunkline.explain.section import Picture, Section, Table
-from trunkline.explain.writing import RECORD, Page, folder_to_write
+from trunkline.pages.folder import Page
+from trunkline.pages.folder import folder_to_write as checked_folder
+from trunkline.pages.page import LONGEST, index_page
+from trunkline.pages.rendering import Raw, html, plain
+from trunkline.pages.section import Cell, Grid, Listing, Picture, Section, Table
 
-EVIL = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> &amp; \x00\x1b[31m \ud800 </td></table>"
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Read(HTMLParser):
-    """Elements with their attributes, texts by element, and whether all are closed in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and data.strip():
-            self.texts.setdefault(self.open[-1], []).append(data)
-
-
-def harmless(read: Read) -> bool:
-    names = {tag for tag, _ in read.elements}
-    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base", "svg"}
-    for tag, attributes in read.elements:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        source = attributes.get("src")
-        assert source is None or source.startswith("data:image/png;base64,")
-        link = attributes.get("href")
-        assert link is None or re.fullmatch(r"#[\w-]+|[\w/]+\.(html|csv|png)", link)
-    policy = next(one["content"] for tag, one in read.elements if one.get("http-equiv") == "Content-Security-Policy")
-    return policy.startswith("default-src 'none'")
+RECORD = "explain.json"
 
 
 def figure():
@@ -67,7 +30,10 @@ def figure():
 def page(**more):
     table = Table("texts", ("row", "text", EVIL), [("line 1", EVIL, 0.25), ("line 2", "fine", None)], EVIL)
     picture = Picture(figure(), Table("layers", ("layer", "share"), [(0, 0.5), (1, 0.5)]), EVIL)
-    sections = [Section(EVIL, (picture,), (table,), EVIL), Section("Confusion matrix", note=EVIL)]
+    cells = [Cell(EVIL, mark=EVIL, below=EVIL), Cell(EVIL, number=True, strong=True)]
+    grid = Grid((EVIL, "number"), [cells], Table("grid", ("a",), [(1,)]), EVIL, [EVIL])
+    shown = Section(EVIL, (picture,), (table,), EVIL, [EVIL], [grid], [Listing(EVIL, EVIL)])
+    sections = [shown, Section("Confusion matrix", note=EVIL)]
     return Page(EVIL, [("task", EVIL), (EVIL, "x")], [*sections, *more.get("sections", ())])
 
 
@@ -76,9 +42,10 @@ def test_whatever_data_say_becomes_text():
     read = Read(files["index.html"].decode("utf-8"))
     assert harmless(read)
     shown = EVIL.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\ud800", "\ufffd")
-    for element in ("title", "h1", "h2", "dt", "dd", "h3", "th", "td", "p"):
+    for element in ("title", "h1", "h2", "dt", "dd", "h3", "th", "td", "p", "li", "strong", "sup", "small", "summary", "pre"):
         assert shown in read.texts[element], element
     assert f"Confusion matrix: {shown}" in read.texts["li"]
+    assert {one["aria-label"] for tag, one in read.elements if "aria-label" in one} == {shown}
     assert [one["alt"] for tag, one in read.elements if tag == "img"] == [shown]
     index = Read(index_page(EVIL, [(EVIL, "mood/index.html", EVIL)]))
     assert harmless(index) and shown in index.texts["a"]
@@ -86,7 +53,7 @@ def test_whatever_data_say_becomes_text():
 
 def test_files_hold_what_pictures_and_tables_show():
     files = page().files()
-    assert set(files) == {"index.html", "layers.png", "layers.csv", "texts.csv"}
+    assert set(files) == {"index.html", "layers.png", "layers.csv", "texts.csv", "grid.csv"}
     assert files["layers.png"].startswith(b"\x89PNG")
     assert files["layers.csv"].decode() == "layer,share\n0,0.5\n1,0.5\n"
     rows = list(csv.reader(io.StringIO(files["texts.csv"].decode("utf-8"))))
@@ -107,7 +74,34 @@ def test_long_tables_and_texts_are_cut_on_the_page_and_whole_in_their_files():
     assert len(files["many.csv"].splitlines()) == 51 and files["hidden.csv"] == b"n\n1\n" and files["none.csv"] == b"n,m\n"
 
 
-def test_a_folder_is_new_or_empty_or_written_by_explain_before(tmp_path):
+def test_what_tables_of_a_section_share_is_written_once():
+    numbers = Table("numbers", ("a",), [(1,)])
+    grids = [Grid(("a",), [[Cell("x")]], numbers, legend=legend) for legend in (["one."], ["one."], ["two."])]
+    other = Grid(("a",), [[Cell("x")]], Table("other", ("a",), [(2,)]))
+    files = Page("a", [], [Section("b", grids=[*grids, other])]).files()
+    read = Read(files["index.html"].decode())
+    assert [one for one in read.texts["li"] if one.endswith(".")] == ["one.", "two."]
+    assert [one["href"] for tag, one in read.elements if tag == "a" and one["href"].endswith("csv")] == [
+        "numbers.csv",
+        "other.csv",
+    ]
+    assert files["numbers.csv"] == b"a\n1\n" and files["other.csv"] == b"a\n2\n"
+
+
+def test_templates_escape_whatever_they_print_and_refuse_what_they_are_not_given():
+    assert html().from_string("{{ x }}|{{ x|upper }}").render(x="<\x00") == "&lt;\ufffd|&lt;\ufffd"
+    own = plain("trunkline.pages", lambda text: f"({text})")
+    assert own.from_string("x{{ a }}{{ b }}").render(a="1", b=Raw("2")) == "x(1)2"
+    for environment in (html(), own):
+        with pytest.raises(UndefinedError):
+            environment.from_string("{{ x }}").render()
+
+
+def folder_to_write(path):
+    return checked_folder(path, "trunkline explain", RECORD)
+
+
+def test_a_folder_is_new_or_empty_or_written_by_the_command_before(tmp_path):
     assert folder_to_write(tmp_path / "new") == tmp_path / "new" and folder_to_write(tmp_path) == tmp_path
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="file is no folder that can be written into"):

@@ -1,4 +1,4 @@
-"""The folder of an explanation: a page, its pictures and tables as files, and a record of what was written."""
+"""The folder of a page: the page, its pictures and tables as files, and which folder may be written."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import matplotlib
 
 from trunkline.data.writing.separated import Separated
 from trunkline.errors import BadInput
-from trunkline.explain.page import branch_page
-from trunkline.explain.section import Picture, Section, Table
 from trunkline.files import read_object
+from trunkline.pages.page import page
+from trunkline.pages.section import Picture, Section, Table
 from trunkline.pictures.figure import DPI
 
-RECORD, PAGE = "explain.json", "index.html"
+PAGE = "index.html"
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page of one branch.
+    """A page.
 
     Attributes:
         heading: in large letters.
@@ -42,17 +42,22 @@ class Page:
         for section in self.sections:
             for picture in section.pictures:
                 images[picture.numbers.name] = _png(picture), picture.figure.get_figwidth()
-            for table in [*(picture.numbers for picture in section.pictures), *section.tables]:
+            for table in section.files:
                 if (name := f"{table.name}.csv") in found:
                     raise ValueError(f"two tables are called {table.name}")
                 found[name] = _csv(table)
         found |= {f"{name}.png": image for name, (image, _) in images.items()}
-        page = branch_page(self.heading, self.facts, self.sections, images)
-        return {PAGE: page.encode("utf-8"), **found}
+        written = page(self.heading, self.facts, self.sections, images)
+        return {PAGE: written.encode("utf-8"), **found}
 
 
-def folder_to_write(path: Path) -> Path:
-    """Return `path` in full if it can be written, and all that lies there was written by an explanation before.
+def folder_to_write(path: Path, command: str, record: str) -> Path:
+    """Return `path` in full if it can be written, and all that lies there was written by a command before.
+
+    Args:
+        path: as a user names it.
+        command: that writes it, as messages name it.
+        record: file in it whose `files` are those that the command has written.
 
     Raises:
         BadInput: otherwise.
@@ -66,13 +71,13 @@ def folder_to_write(path: Path) -> Path:
     there = {str(file.relative_to(full)) for file in full.rglob("*") if not file.is_dir()} if full.exists() else set()
     if not there:
         return full
-    if RECORD not in there:
-        raise BadInput(f"{path}: is not empty; expected a new or empty folder, or one that `trunkline explain` has written")
-    written = read_object(full / RECORD).get("files")
-    others = sorted(there - {RECORD, *(written if isinstance(written, list) else ())})
+    if record not in there:
+        raise BadInput(f"{path}: is not empty; expected a new or empty folder, or one that `{command}` has written")
+    written = read_object(full / record).get("files")
+    others = sorted(there - {record, *(written if isinstance(written, list) else ())})
     if others:
         raise BadInput(
-            f"{path}: holds {others[0]!r}, which `trunkline explain` has not written; expected a new or empty folder, or one "
+            f"{path}: holds {others[0]!r}, which `{command}` has not written; expected a new or empty folder, or one "
             "with nothing else in it"
         )
     return full
