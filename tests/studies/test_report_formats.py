@@ -54,7 +54,7 @@ def flat(text):
 
 
 def grid(*names):
-    rows = [[Cell(name, mark=name, below=name), Cell(name, number=True, strong=True)] for name in names]
+    rows = [[Cell(name, mark=name, below=flat(name)), Cell(name, number=True, strong=True)] for name in names]
     return Grid(list(names[:2]), rows, Table("numbers", ("a",), [(1,)]), names[0], list(names))
 
 

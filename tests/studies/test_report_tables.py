@@ -8,7 +8,8 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from studyfacts import FLOORS, claim, facts
+from studyfacts import FLOORS, facts
+from studyfacts import claim as claim_of
 
 from trunkline.errors import BadInput
 from trunkline.studies.report import numbers
@@ -47,7 +48,9 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
     results = Results.model_validate(given)
     (grid,) = quality(results)
     assert [row[0].text for row in grid.rows] == list(given["methods"])
-    assert grid.columns == ["method", "intent (accuracy)", "slots (f1)", "trained parameters", "time per epoch", "remarks"]
+    assert grid.columns == ["method", "intent (accuracy)", "slots (f1)", "trained parameters", "time per epoch"]
+    words = {"worse": "worse than", "equivalent": "equivalent to", "undecided": "not shown above"}
+    words = {verdict: f"{said} the floor" for verdict, said in words.items()}
     for place, task in enumerate(("intent", "slots"), 1):
         scores = {one["method"]: one["tasks"][task]["test"] for one in given["cells"] if task in one["tasks"]}
         strong = [row[0].text for row in grid.rows if row[place].strong]
@@ -60,7 +63,12 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
                 continue
             found = one["tasks"][task]
             assert cell.text.startswith(f"{found['test']:.4f}") and ("±" in cell.text) == (found["deviation"] is not None)
-            assert cell.below == f"{found['interval'][0]:.4f} to {found['interval'][1]:.4f}"
+            interval, *beside = cell.below.split("\n")
+            assert interval == f"{found['interval'][0]:.4f} to {found['interval'][1]:.4f}"
+            floor = next(
+                (c for c in given["claims"] if (c["task"], c["a"]) == (task, one["method"]) and c["b"] in FLOORS), None
+            )
+            assert beside == ([words[floor["verdict"]]] if floor and floor["verdict"] in words else [])
             verdict = next(
                 (
                     claim["verdict"]
@@ -72,18 +80,20 @@ def test_quality_has_every_method_with_its_floors_and_the_best_in_bold():
                 None,
             )
             assert cell.mark == MARKS.get(verdict, "")
-    kinds = {row[0].text: row[0].below for row in grid.rows}
+    kinds = {row[0].text: row[0].below.partition("\n")[0] for row in grid.rows}
     assert {name for name, kind in kinds.items() if kind == "floor"} == set(FLOORS)
     assert {name for name, kind in kinds.items() if kind == "changes the trunk"} == {"lora", "full"}
-    remarks = {row[0].text: row[-1].text for row in grid.rows}
-    words = {"worse": "worse than", "equivalent": "equivalent to", "undecided": "not shown to be better than"}
-    for one in given["claims"]:
-        if one["b"] in FLOORS:
-            said = f"{one['task']}: {words.get(one['verdict'])} the floor {one['b']}"
-            assert (said in remarks[one["a"]]) == (one["verdict"] in words)
-    assert remarks["full"].endswith("1 run failed") and remarks["majority"] == ""
+    assert cell_of(results, grid, "full")[0].below == "changes the trunk\n1 run failed"
+    assert grid.legend[-1] == "The floor is the one that is best on validation (embedding)."
     used = {row[place].mark for row in grid.rows for place in (1, 2)} - {""}
-    assert used and used <= set(MARKS.values()) and all(f"{mark} " in grid.legend[-1] for mark in used)
+    assert used and used <= set(MARKS.values()) and all(f"{mark} " in grid.legend[-2] for mark in used)
+
+
+def test_without_claims_what_is_below_a_floor_is_said_all_the_same():
+    given = facts(labels=FEW, sizes=("all",)) | {"claims": []}
+    (grid,) = quality(Results.model_validate(given))
+    assert cell_of(None, grid, "layer layer=0")[1].below.endswith("\nnot above the floor")
+    assert {row[place].mark for row in grid.rows for place in (1, 2)} == {""}
 
 
 def test_where_less_is_better_the_lowest_is_best_and_said_to_be():
@@ -146,7 +156,7 @@ def test_claims_are_told_in_words_first_those_about_the_best_on_validation():
         leader = best_on_validation(given, task)
         assert about.caption == f"{task}: {leader}, the best on validation, against others"
         assert others.caption == f"{task}: the other methods against the floor embedding"
-        assert about.columns == ["claim", "difference", "p", "p of equivalence", "h"]
+        assert about.columns == ["claim", "difference", "p", "p of equivalence", "effect (h)"]
         said = {row[0].text: row for grid in (about, others) for row in grid.rows}
         own = [ClaimFacts.model_validate(one) for one in given["claims"] if one["task"] == task]
         assert set(said) == {sentence(one) for one in own} and len(about.rows) == sum(one.a == leader for one in own)
@@ -164,7 +174,7 @@ def test_very_many_claims_are_signs_that_mirror_each_other():
     names = [name for name in given["methods"] if name not in FLOORS]
     pairs = list(itertools.combinations(names, 2)) * 3
     given["claims"] = [
-        claim("intent", ("minilm", "all", "separate"), a, b, 3 * draw - 4)
+        claim_of("intent", ("minilm", "all", "separate"), a, b, 3 * draw - 4)
         for draw, (a, b) in enumerate(pairs[: len(names) * (len(names) - 1) // 2])
     ]
     results = Results.model_validate(given)

@@ -48,7 +48,7 @@ class Cell:
         number: whether it is set as numbers are, on the right.
         strong: whether it stands out.
         mark: raised behind the text; the legend of the table says what it means.
-        below: under the text, in smaller letters.
+        below: under the text, in smaller letters; of several lines.
     """
 
     text: str
@@ -56,6 +56,11 @@ class Cell:
     strong: bool = False
     mark: str = ""
     below: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """What is below, line by line."""
+        return self.below.split("\n") if self.below else []
 
 
 @dataclass(frozen=True)

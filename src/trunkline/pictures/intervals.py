@@ -12,6 +12,7 @@ from trunkline.pictures import focus
 from trunkline.pictures.figure import BAR, GREY, LABEL, SMALL, Panel, headed, plain, short, text_width, titles_width
 
 ROW = 0.24  # inches
+WIDTH, LEAST = 5.5, 3.2  # inches: of the panel, and of the axes at least
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def intervals(task: str, kind: str, unit: str, methods: Sequence[Measured], high
         higher_is_better: of the metric.
     """
     names = max(text_width(short(one.name), SMALL + 1) for one in methods)
-    width = names + max(4.2, titles_width([task], kind) + 0.2)
+    width = max(names + LEAST, WIDTH, names + titles_width([task], kind) + 0.2)
     return Panel(_drawing(task, kind, unit, methods, higher_is_better), width, ROW * len(methods) + 1.25)
 
 

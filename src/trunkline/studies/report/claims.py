@@ -82,7 +82,7 @@ def _told(shown: Sequence[ClaimFacts], whole: Table, title: str) -> Grid:
         ]
         for claim in shown
     ]
-    columns = ["claim", "difference", *used.values(), *([", ".join(measures)] if measures else [])]
+    columns = ["claim", "difference", *used.values(), *([f"effect ({', '.join(measures)})"] if measures else [])]
     said = [
         "Differences in points, hundredths of the metric (of mse and mae in its own unit), with their intervals of 95 %.",
         "p is of no difference, p of equivalence of one beyond the margin; both are corrected over all claims (Holm).",

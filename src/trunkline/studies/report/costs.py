@@ -29,7 +29,7 @@ def _costs(results: Results, one: Slice, whole: Table) -> Grid | None:
         for cell in cells
     ]
     called = results.called(one)
-    said = ["Medians over the runs of a method. Floors are measured in parameters alone."]
+    said = ["Medians over the runs of a method; parameters are those of its first run."]
     together = [TOGETHER] if any((cell.cost.stacked or 1) > 1 for cell in cells) else []
     return Grid(
         ["method", *(cost.heading for cost in used)], rows, whole, f"Cost: {called}" if called else "Cost", said + together

@@ -51,20 +51,22 @@ def facts(results: Results) -> list[tuple[str, str]]:
     floors = sum(one.floor for one in results.methods.values())
     trunks = list(dict.fromkeys(cell.trunk for cell in results.cells))
     sizes = list(dict.fromkeys(cell.size for cell in results.cells))
+    trained = results.data.by_size
+    told = [f"{size} ({trained[size]:,} rows)" if size in trained and not size.isdecimal() else size for size in sizes]
     regimes = list(dict.fromkeys(cell.regime for cell in results.cells))
     seeds = [
         len(found.by_seed) for cell in results.cells if not results.methods[cell.method].floor for found in cell.tasks.values()
     ]
     few, most = min(seeds, default=0), max(seeds, default=0)
-    rows = ", ".join(f"{name} {count:,}" for name, count in results.data.rows.items())
+    rows = {name: count for name, count in results.data.rows.items() if len(sizes) == 1 or not name.endswith("train")}
     found = [
         ("tasks", "; ".join(tasks)),
         ("methods", f"{len(results.methods) - floors}, and {counted(floors, 'floor')}"),
         ("seeds", str(most) if few == most else f"{few} to {most}"),
         ("trunk", ", ".join(trunks)),
-        ("training sizes" if len(sizes) > 1 else "training rows", ", ".join(sizes)),
+        ("training sizes" if len(sizes) > 1 else "training size", ", ".join(told)),
         ("regime", ", ".join(regimes)),
-        ("rows", rows),
+        ("rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
         ("margin", "" if results.margin is None else f"{results.margin:g} points"),
     ]
     return [(name, value) for name, value in found if value]
@@ -80,7 +82,7 @@ def _below_floors(results: Results) -> list[str]:
     """What is said of methods that do not beat a floor; of very many, how many these are."""
     if len(results.below_floor) > MOST:
         methods = list(dict.fromkeys(one.method for one in results.below_floor))
-        many = f"{counted(len(methods), 'method')} not shown to be better than a floor somewhere, as the tables remark"
+        many = f"{counted(len(methods), 'method')} not shown to be better than a floor somewhere, as the tables of quality say"
         return [f"{many}: {', '.join(methods)}."]
     said = []
     for one in results.below_floor:

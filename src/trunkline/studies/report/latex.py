@@ -24,6 +24,7 @@ _COMMANDS = {
     '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
     "±": r"$\pm$", "†": r"$\dagger$", "\u2212": r"$-$", "\u2013": "--", "—": "---", "…": r"\ldots{}", "\u00d7": r"$\times$",
 }  # fmt: skip
+BREAK = r"}\\[-2pt]{\scriptsize "  # between lines below a number
 _LIGATURE = re.compile("(?<=-)(?=-)|(?<=,)(?=,)")
 
 
@@ -106,5 +107,7 @@ def _cell(cell: Cell) -> Raw:
     text += rf"\textsuperscript{{{escaped(cell.mark)}}}" if cell.mark else ""
     if not cell.below:
         return Raw(text)
-    below = escaped(cell.below)
-    return Raw(rf"\numberwith{{{text}}}{{{below}}}" if cell.number else rf"{text} {{\scriptsize ({below})}}")
+    lines = [escaped(line) for line in cell.lines]
+    if not cell.number:
+        return Raw(rf"{text} {{\scriptsize ({'; '.join(lines)})}}")
+    return Raw(rf"\numberwith{{{text}}}{{{BREAK.join(lines)}}}")

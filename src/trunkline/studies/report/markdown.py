@@ -67,4 +67,5 @@ def _laid_picture(picture: Picture) -> dict[str, object]:
 def _cell(cell: Cell) -> Raw:
     text = escaped(cell.text)
     text = f"**{text}**" if cell.strong and text.strip() else text
-    return Raw(f"{text}{escaped(cell.mark)}" + (f" ({escaped(cell.below)})" if cell.below else ""))
+    below = "; ".join(map(escaped, cell.lines))
+    return Raw(f"{text}{escaped(cell.mark)}" + (f" ({below})" if below else ""))

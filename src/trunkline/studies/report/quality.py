@@ -19,10 +19,10 @@ VERDICTS = {
     "undecided": "undecided against",
 }
 BELOW = {
-    "worse": "worse than",
-    "equivalent": "equivalent to",
-    "undecided": "not shown to be better than",
-    "better": "better than",
+    "worse": "worse than the floor",
+    "equivalent": "equivalent to the floor",
+    "undecided": "not shown above the floor",
+    "better": "not above the floor",  # where no claim says more
 }
 BESIDE = ("trained_parameters", "epoch_seconds")  # of COSTS: what stands beside quality
 NAMED = 4  # methods that a sentence names; of more, their number
@@ -43,10 +43,12 @@ def in_short(results: Results) -> list[str]:
     return [said for one in results.slices for task in results.tasks if (said := _in_short(results, one, task))]
 
 
-def method_cell(results: Results, method: str) -> Cell:
-    """The name of a method, and what kind it is."""
+def method_cell(results: Results, method: str, cell: CellFacts | None = None) -> Cell:
+    """The name of a method, what kind it is, and how many of the runs of a cell failed."""
     facts = results.methods[method]
-    return Cell(method, below="floor" if facts.floor else "changes the trunk" if facts.changes_trunk else "")
+    kind = "floor" if facts.floor else "changes the trunk" if facts.changes_trunk else ""
+    failed = f"{counted(len(cell.failed), 'run')} failed" if cell is not None and cell.failed else ""
+    return Cell(method, below="\n".join(line for line in (kind, failed) if line))
 
 
 def legend(results: Results, used: set[str], leaders: Mapping[str, CellFacts]) -> list[str]:
@@ -72,42 +74,48 @@ def _quality(results: Results, one: Slice, whole: Table) -> Grid:
     best = {task: results.best(task, cells) for task in tasks}
     leaders = {task: leader for task in tasks if (leader := results.leader(task, one)) is not None}
     against = {task: results.claims_about(task, one, leader.method) for task, leader in leaders.items()}
-    remarks = {cell.method: _remarks(results, cell, tasks) for cell in cells}
+    below = {(found.method, found.task): found.floor for found in results.below_floor if found.slice == one}
     used, rows = set[str](), []
     for cell in cells:
-        row = [method_cell(results, cell.method)]
+        row = [method_cell(results, cell.method, cell)]
         for task in tasks:
             claim = against.get(task, {}).get(cell.method)
             verdict = "" if claim is None else claim.about(cell.method).verdict
             used |= {verdict}
-            row.append(_score(cell, cell.tasks.get(task), cell is best[task], MARKS.get(verdict, "")))
+            floor = below.get((cell.method, task))
+            words = "" if floor is None else _beside_floor(results, cell, task, floor)
+            row.append(_score(cell, cell.tasks.get(task), cell is best[task], MARKS.get(verdict, ""), words))
         row += [Cell(numbers.BY_KEY[key].shown(numbers.BY_KEY[key].of(cell.cost)), number=True) for key in BESIDE]
-        rows.append([*row, *([Cell(remarks[cell.method])] if any(remarks.values()) else [])])
+        rows.append(row)
     columns = ["method", *(f"{task} ({results.tasks[task].metric})" for task in tasks)]
-    columns += [numbers.BY_KEY[key].heading for key in BESIDE] + (["remarks"] if any(remarks.values()) else [])
+    columns += [numbers.BY_KEY[key].heading for key in BESIDE]
     called = results.called(one)
-    return Grid(columns, rows, whole, f"Quality: {called}" if called else "Quality", [MEANS, *legend(results, used, leaders)])
+    title = f"Quality: {called}" if called else "Quality"
+    return Grid(columns, rows, whole, title, [MEANS, *legend(results, used, leaders), *_floors(below)])
 
 
-def _score(cell: CellFacts, found: Found | None, best: bool, mark: str) -> Cell:
+def _score(cell: CellFacts, found: Found | None, best: bool, mark: str, words: str) -> Cell:
     if found is None or found.test is None:
         return Cell(numbers.NONE, number=True, below="failed" if cell.failed and not cell.tasks else "")
     text = numbers.score(found.test) + ("" if found.deviation is None else f" ± {numbers.score(found.deviation)}")
-    return Cell(text, number=True, strong=best, mark=mark, below=numbers.between(found.interval))
+    lines = [line for line in (numbers.between(found.interval), words) if line]
+    return Cell(text, number=True, strong=best, mark=mark, below="\n".join(lines))
 
 
-def _remarks(results: Results, cell: CellFacts, tasks: list[str]) -> str:
-    """Floors that a method is not better than, and how many of its runs failed."""
-    said = []
-    for task in tasks:
-        against = results.claims_about(task, cell.slice, cell.method)
-        for one in results.below_floor:
-            if (one.task, one.slice, one.method) == (task, cell.slice, cell.method):
-                words = BELOW[against[one.floor].verdict] if one.floor in against else "not better than"
-                said.append(f"{f'{task}: ' if len(tasks) > 1 else ''}{words} the floor {one.floor}")
-    if cell.failed:
-        said.append(f"{counted(len(cell.failed), 'run')} failed")
-    return "; ".join(said)
+def _beside_floor(results: Results, cell: CellFacts, task: str, floor: str) -> str:
+    """How a method that is not better than a floor compares with it."""
+    claim = results.claims_about(task, cell.slice, cell.method).get(floor)
+    return BELOW[claim.verdict if claim is not None else "better"]
+
+
+def _floors(below: Mapping[tuple[str, str], str]) -> list[str]:
+    """Which floor is meant for each task."""
+    floors = {task: floor for (_, task), floor in below.items()}
+    if not floors:
+        return []
+    one = len(set(floors.values())) == 1
+    named = next(iter(floors.values())) if one else "; ".join(f"{task}: {floor}" for task, floor in floors.items())
+    return [f"The floor is the one that is best on validation ({named})."]
 
 
 def _overview(results: Results, task: str, whole: Table) -> Grid:
@@ -121,7 +129,7 @@ def _overview(results: Results, task: str, whole: Table) -> Grid:
         for one in results.slices:
             cell = own.get(one)
             row.append(
-                Cell(numbers.NONE, number=True) if cell is None else _score(cell, cell.tasks[task], cell is best[one], "")
+                Cell(numbers.NONE, number=True) if cell is None else _score(cell, cell.tasks[task], cell is best[one], "", "")
             )
         rows.append(row)
     columns = ["method", *(results.called(one) for one in results.slices)]
