@@ -2,13 +2,14 @@
 
 One table for a data set: every layer alone, the layer that variability chooses, probe, scalar mix, Head2Toe, routing, ladder,
 AdaLayers, and the ensemble of all of these but the single layers, weighted on validation. Data, task and training are those
-of `examples/<data>.yaml`; AdaLayers, single layers and variability have its method's keys, the others their defaults. Each
+of `examples/<data>.yaml`; AdaLayers, single layers and variability have its method's keys, the others their defaults, but for
+routing: 16 vectors of 64 numbers, as its default for texts, 64 of the trunk's width, takes many times as long. Each
 row has the same search: its learning rate is the one of `--rates` with the best validation score on the first seed. The best
 single layer is chosen by its mean on validation.
 
 `test` is the mean over the seeds, in its data set's metric: accuracy, F1 of spans, or Matthews correlation. Its interval is
 a bootstrap over the test rows, 95 %; so is that of the difference to the best single layer, with the same rows on both sides.
-The runs of one seed are trained together (studies/stacked.py). `epoch's seconds` are of the first epoch of a run of its own,
+The runs of one seed are trained together (training/stacked.py). `epoch's seconds` are of the first epoch of a run of its own,
 from stored states; of the ensemble, of its members. Shares and the order of batches are drawn by one seed for all runs.
 The ratio is the lower end of the interval of AdaLayers' difference. `--runs` keeps the runs, so that a second call resumes.
 """
@@ -34,11 +35,11 @@ from trunkline import fit
 from trunkline.branches import methods
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
-from trunkline.studies.stacked import fit_stacked
 from trunkline.training.answered import load_answers
 from trunkline.training.config import RunConfig, resolve
 from trunkline.training.ensembling import make_ensemble
 from trunkline.training.fit import RunResult
+from trunkline.training.stacked import fit_stacked
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 METRICS = {"emotion": "accuracy", "wnut17": "f1", "cola": "matthews"}
@@ -75,7 +76,8 @@ def sides(method: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return {key: value for key, value in method.items() if key in known} | {"name": name}
 
     layers = {f"layer {layer}": {**alike("single_layer"), "layer": layer} for layer in range(LAYERS + 1)}
-    others = {name: {"name": name} for name in MEMBERS}
+    others: dict[str, dict[str, Any]] = {name: {"name": name} for name in MEMBERS}
+    others["routing"] |= {"vectors": 16, "dim": 64}
     return layers | others | {"variability": alike("variability"), "adalayers": method}
 
 

@@ -34,7 +34,7 @@ def page(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explained") / "page"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ != "attributions"])
-        patch.setattr("trunkline.explain.writing._png", lambda picture: b"")
+        patch.setattr("trunkline.pages.folder._png", lambda picture: b"")
         patch.setattr("trunkline.explain.drawing.TEXTS", 1)
         return folder, json.loads(done("explain", trained, "--out", folder, "--seed", 3, "--json").stdout)
 
@@ -42,7 +42,7 @@ def page(trained, tmp_path_factory):
 @pytest.fixture
 def only(monkeypatch):
     """Leaves some sections in pages, with small pictures: drawing all takes seconds."""
-    monkeypatch.setattr("trunkline.explain.writing.DPI", 40)
+    monkeypatch.setattr("trunkline.pages.folder.DPI", 40)
     return lambda *names: monkeypatch.setattr(EXPLAINING, "SECTIONS", [make for make in SECTIONS if make.__name__ in names])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import inside, panels
 
-from trunkline.explain.section import drawn
+from trunkline.pages.section import drawn
 from trunkline.pictures.attributions import MOST_WORDS, attributions
 
 WORDS = ["so", "good", ",", "the", "film", "extraordinarily" * 2, "été", "w", "$x$", "awful"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import inside, names, panels
 
-from trunkline.explain.section import drawn
+from trunkline.pages.section import drawn
 from trunkline.pictures.by_layer import by_layer
 from trunkline.pictures.contributions import MOST_TOKENS, contributions
 from trunkline.pictures.figure import BAR, LIGHT

@@ -47,6 +47,8 @@ def test_every_preset_and_the_config_of_the_docs_are_valid():
     for page in sorted((ROOT / "docs").glob("*.md")):
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             if isinstance(found := yaml.safe_load(block), dict) and {"data", "tasks"} <= found.keys():
+                if {"methods", "sweep"} & found.keys():
+                    continue  # the config of many runs
                 assert refused(_numbers(found)) == [], f"{page.name}: {block}"
 
 

@@ -8,6 +8,7 @@ import typer
 
 import trunkline
 from trunkline.cli.common import CommandGroup
+from trunkline.cli.compare import compare
 from trunkline.cli.demo import demo
 from trunkline.cli.ensemble import ensemble
 from trunkline.cli.evaluate import evaluate
@@ -20,6 +21,7 @@ from trunkline.cli.init import init
 from trunkline.cli.label_errors import label_errors
 from trunkline.cli.predict import predict
 from trunkline.cli.relabel import relabel
+from trunkline.cli.report import report
 from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
@@ -69,12 +71,14 @@ def _root(
 
 app.command("demo")(demo)
 app.command("fit", cls=FitCommand)(fit)
+app.command("compare")(compare)
 app.command("init")(init)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("serve")(serve)
 app.command("info")(info)
 app.command("explain")(explain)
+app.command("report")(report)
 app.command("export")(export)
 app.command("import")(import_)
 app.command("ensemble")(ensemble)

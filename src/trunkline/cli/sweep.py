@@ -94,7 +94,7 @@ class SweepProgress:
     """A subscriber to a sweep: a line for each trial, and on a terminal a bar for all of them."""
 
     def __init__(self, total: int) -> None:
-        from trunkline.trackers.progress import progress_bars
+        from trunkline.trackers.bars import progress_bars
 
         self.console, self.bars = err(), progress_bars(err())
         self._bar = self.bars.add_task("trials", total=total, note="")

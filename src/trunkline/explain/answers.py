@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.data.corpus import Corpus
 from trunkline.explain.rows import Rows
-from trunkline.tasks import Decoded, Task
+from trunkline.tasks import Decoded, Targets, Task
 from trunkline.tasks.spans import tag_names
 
 
@@ -40,20 +41,31 @@ class Answers:
 def answers_of(task: Task, rows: Rows) -> Answers:
     """The answers to the texts of `rows`."""
     decoded, targets = rows.decoded, rows.targets
-    present = targets.present
-    if targets.offsets is not None:
-        present = np.array([present[first:last].any() for first, last in pairwise(targets.offsets.tolist())], bool)
-    texts = np.flatnonzero(present)
-    twin = _with_unseen(task, targets.unseen)
-    scores = np.ones(len(targets.values)) if targets.offsets is not None else _certain(targets.values, len(twin.labels))
-    right = twin.present(Decoded(targets.values, scores, targets.offsets), rows.corpus)
-    given = task.present(decoded, rows.corpus)
-    words = [[in_words(task, one) for one in (right[text], given[text])] for text in texts.tolist()]
+    texts, words = right_and_given(task, rows.corpus, targets, decoded)
     correct = np.array([one == other for one, other in words], bool)
     error = None
     if task.named_labels is None:
         error = np.abs(decoded.values - targets.values)[texts].astype(np.float64)
     return Answers(texts, [one for one, _ in words], [one for _, one in words], correct, _confidence(task, rows, texts), error)
+
+
+def right_and_given(task: Task, corpus: Corpus, targets: Targets, decoded: Decoded) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """The places (N,) of the texts that have a right answer, and of each what is right and what was answered, in words."""
+    present = targets.present
+    if targets.offsets is not None:
+        present = np.array([present[first:last].any() for first, last in pairwise(targets.offsets.tolist())], bool)
+    texts = np.flatnonzero(present)
+    right = _with_unseen(task, targets.unseen).present(certain(task, targets.values, targets.offsets, targets.unseen), corpus)
+    given = task.present(decoded, corpus)
+    return texts, [(in_words(task, right[text]), in_words(task, given[text])) for text in texts.tolist()]
+
+
+def certain(task: Task, values: np.ndarray, offsets: np.ndarray | None, unseen: Mapping[str, int] | None = None) -> Decoded:
+    """Answers whose probabilities are not known as ones that are certain; of numbers the scores are the numbers."""
+    if offsets is not None:
+        return Decoded(values, np.ones(len(values)), offsets)
+    labels = len(_with_unseen(task, unseen or {}).labels)
+    return Decoded(values, values if values.dtype.kind == "f" else np.ones((len(values), labels)))
 
 
 def tag_at(task: Task, rows: Rows, text: int, place: int) -> tuple[str | None, str | None, float | None]:
@@ -88,11 +100,6 @@ def _with_unseen(task: Task, unseen: Mapping[str, int]) -> Task:
     twin = copy.copy(task)
     twin.labels = tag_names([*task.own_labels, *unseen]) if task.answers.units else [*task.labels, *unseen]
     return twin
-
-
-def _certain(values: np.ndarray, labels: int) -> np.ndarray:
-    """Scores for answers that are right; of numbers the numbers."""
-    return values if values.dtype.kind == "f" else np.ones((len(values), labels))
 
 
 def _confidence(task: Task, rows: Rows, texts: np.ndarray) -> np.ndarray | None:

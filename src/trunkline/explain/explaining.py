@@ -18,25 +18,25 @@ from trunkline.data.sources import read_table
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed
 from trunkline.events import Publisher, Subscriber
-from trunkline.explain.page import index_page
 from trunkline.explain.rows import Rows, judged
-from trunkline.explain.section import Section
 from trunkline.explain.sections import SECTIONS
 from trunkline.explain.subject import Subject
-from trunkline.explain.writing import PAGE, RECORD, Page, folder_to_write
 from trunkline.files import atomic_directory, write_json
 from trunkline.model.branch import Branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.columns import label_names
 from trunkline.model.folders import branch_folders, is_branch_or_run, no_branch, task_of
 from trunkline.model.table_scores import answering, answers_in, findings_of, findings_of_scores, named_rows
+from trunkline.pages.folder import PAGE, Page, folder_to_write
+from trunkline.pages.page import index_page
+from trunkline.pages.section import Section
 from trunkline.tasks.labels import Reading
 from trunkline.tasks.remarks import baseline_scores
 from trunkline.training.own_test import own_test_splits
 from trunkline.training.result import read_result, run_of_branch
 from trunkline.trunk.load import Trunk
 
-SCHEMA = 1
+SCHEMA, RECORD = 1, "explain.json"
 WAY = "give the data with --data (data= in Python)"
 
 Counting = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -103,7 +103,7 @@ def explain(
     Raises:
         BadInput: no branch; data that it cannot read, or none that are known; a directory that holds other files.
     """
-    target, path = folder_to_write(Path(out)), _place(branch)
+    target, path = folder_to_write(Path(out), "trunkline explain", RECORD), _place(branch)
     if texts is not None:
         _check_given(texts)
     findings: list[str] = []

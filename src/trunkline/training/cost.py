@@ -41,7 +41,7 @@ class Cost:
     disk_bytes: dict[str, int] = field(default_factory=dict)  # each branch's directory
     stages_bytes: int = 0  # the branches that stages keep besides
     peak_memory_bytes: int = 0
-    stacked: int = 1  # runs that were trained at once (studies/stacked.py): times and memory are those of all of them
+    stacked: int = 1  # runs that were trained at once (training/stacked.py): times and memory are those of all of them
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers: totals first, then by task and by epoch."""

@@ -3,6 +3,7 @@
     run.json                 the mark, written before anything else
     .lock                    held while the run trains
     config.yaml, result.json
+    tracked.json             which runs of tracking tools are this run (trackers/tracked.py)
     checkpoint/              where the run stands; a folder in it for each stage of a run of several
     stages/NAME/             stage.json, and a branch for each task of the stage
     branches/TASK/           the results
@@ -37,6 +38,7 @@ from trunkline.files import (
     write_errors,
     write_json,
 )
+from trunkline.trackers.tracked import forget
 from trunkline.training.stages import may_be_stage
 
 MARK, LOCK, CONFIG, RESULT = "run.json", ".lock", "config.yaml", "result.json"
@@ -149,6 +151,7 @@ def clear(path: Path) -> None:
     _refuse_unexpected(path)
     _refuse_copies(path)
     (path / RESULT).unlink(missing_ok=True)
+    forget(path)
     for name in _FOLDERS:
         if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
             os.replace(path / name, doomed := temporary_name(path / name, "tmp"))

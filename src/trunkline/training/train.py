@@ -46,7 +46,7 @@ class Training:
 
     def train(self) -> dict[str, Any]:
         """Train every stage that is not done yet, write result.json and return what it holds."""
-        self._tell()
+        self.tell()
         now = environment(self.run.accelerator)
         done = {stage.name: record for number, stage in enumerate(self.stages) if (record := self._done(number))}
         if done:
@@ -114,7 +114,7 @@ class Training:
             summary["transfer"] = transfer(stages, [record["tasks"] for record in records], self.run.tasks)
         return summary
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Publish what is known before training: tasks and their data, what is trained, and what was noticed."""
         facts = [
             TaskFacts(
@@ -188,8 +188,6 @@ class Training:
             after = time.monotonic()
             with self.run.clock.part("judging"):
                 depths = drop_layers(learners.values(), loop.sources, self.run.accelerator, self.run.precision)
-        for finding in self._told(stage, position.history, {}):
-            self.run.publish(Finding(finding))
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
@@ -222,6 +220,8 @@ class Training:
         """
         stage, folder = self.stages[number], self._folder(self.stages[number])
         tasks, saved = {}, self._places(number)
+        for finding in self._told(stage, history, {}):
+            self.run.publish(Finding(finding))
         for name, one in judged.items():
             part, metrics, places = one.part, one.metrics, saved[name]
             branch = self._branch(part, source, stage.method, metrics, cost)

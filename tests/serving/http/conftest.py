@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from browser import chromium
 from everykind import bundle_of_every_kind
-from pagetools import chromium, serving, watched
+from pagetools import serving, watched
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import socket
 import threading
 from contextlib import contextmanager
 
-import pytest
 import uvicorn
+from browser import PATIENCE
 
-MISSING = "the page is tried in Chromium, which is not installed here (Debian and Ubuntu: apt-get install chromium)"
-PATIENCE = 30_000  # milliseconds in which something has to be seen
 EVERY_TASK = "article.answer"
 
 
@@ -28,18 +25,6 @@ def serving(app):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
-
-
-@contextmanager
-def chromium():
-    """A headless browser; the test is skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="the page is tried with the package playwright")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip(MISSING)
-    api.expect.set_options(timeout=PATIENCE)
-    with api.sync_playwright() as driver, driver.chromium.launch(executable_path=program) as browser:
-        yield browser
 
 
 class Watched:

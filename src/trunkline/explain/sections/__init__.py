@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trunkline.explain.section import Section
 from trunkline.explain.sections.attributions import attributions
 from trunkline.explain.sections.calibration import calibration
 from trunkline.explain.sections.confusion import confusion
@@ -21,6 +20,7 @@ from trunkline.explain.sections.scores import scores
 from trunkline.explain.sections.single_layers import single_layers
 from trunkline.explain.sections.texts import texts
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Section
 
 # In the order of the page.
 SECTIONS: tuple[Callable[[Subject], Section], ...] = (

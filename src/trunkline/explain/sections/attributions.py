@@ -7,9 +7,9 @@ from typing import Any
 
 from trunkline.errors import BadInput
 from trunkline.explain.drawing import Answered, Drawn, drawn_texts, titled
-from trunkline.explain.section import Picture, Section, Table, drawn, with_values
 from trunkline.explain.subject import Subject
 from trunkline.model.attributions import Attribution, attempted
+from trunkline.pages.section import Picture, Section, Table, drawn, with_values
 from trunkline.pictures.attributions import MOST_WORDS
 from trunkline.pictures.attributions import attributions as panel
 from trunkline.tasks import Task

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trunkline.explain.section import Picture, Section, Table, drawn
 from trunkline.explain.subject import Subject
 from trunkline.model.decision import decode
+from trunkline.pages.section import Picture, Section, Table, drawn
 from trunkline.pictures.reliability import reliability
 from trunkline.tasks.calibration import BINS, Bin, calibration_error, reliability_bins
 

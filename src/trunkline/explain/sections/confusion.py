@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trunkline.explain.section import Picture, Section, Table, drawn
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Picture, Section, Table, drawn
 from trunkline.pictures.confusion import confusion as panels
 
 TITLE = "Confusion matrix"

@@ -7,10 +7,10 @@ import numpy as np
 from trunkline.branches import SideBranch
 from trunkline.errors import BadInput
 from trunkline.explain.drawing import drawn_texts, titled
-from trunkline.explain.section import Picture, Section, Table, drawn, with_values
 from trunkline.explain.subject import Subject
 from trunkline.model.contributions import contributions as told
 from trunkline.model.contributions import tells_contributions
+from trunkline.pages.section import Picture, Section, Table, drawn, with_values
 from trunkline.pictures.contributions import MOST_TOKENS
 from trunkline.pictures.contributions import contributions as panel
 

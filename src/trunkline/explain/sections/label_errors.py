@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from trunkline.errors import BadInput
 from trunkline.events import Preparing
-from trunkline.explain.section import Section, Table
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Section, Table
 from trunkline.training.label_errors import COLUMNS, FOLDS, find_label_errors, written_cell
 
 TITLE = "Likely label errors"

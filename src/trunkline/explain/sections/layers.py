@@ -6,8 +6,8 @@ import numpy as np
 
 from trunkline.branches.nu import INSEPARABLE, nu_by_layer
 from trunkline.errors import BadInput
-from trunkline.explain.section import Picture, Section, Table, drawn
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Picture, Section, Table, drawn
 from trunkline.pictures.by_layer import by_layer
 from trunkline.pictures.layers import layers as shares
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trunkline.explain.section import Section, Table
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Section, Table
 
 
 def scores(subject: Subject) -> Section:

@@ -6,8 +6,8 @@ from typing import Any
 
 from trunkline.errors import BadInput
 from trunkline.events import Preparing
-from trunkline.explain.section import Picture, Section, Table, drawn
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Picture, Section, Table, drawn
 from trunkline.pictures.single_layers import single_layers as panel
 from trunkline.training.single_layers import fit_single_layers
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from trunkline.explain.answers import Answers
 from trunkline.explain.rows import Rows
-from trunkline.explain.section import Section, Table
 from trunkline.explain.subject import Subject
+from trunkline.pages.section import Section, Table
 
 TITLE = "Texts"
 CONFIDENT, DRAWN = 20, 10  # texts of a table
