@@ -68,10 +68,13 @@ class Parameter:
             return self.value(trial.suggest_categorical(self.key, self.labels))
         if self.whole:
             return trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
-        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log)
+        return self.value(trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.log))
 
     def value(self, found: Label) -> Any:
-        """What stands in the config for a value of Optuna's."""
+        """What stands in the config for a value of Optuna's; 0.3 for the 0.30000000000000004 that it makes of steps of 0.1."""
+        if not self.choices and self.step is not None and not self.whole:
+            assert isinstance(found, float)
+            return self.grid()[round((found - self.low) / self.step)]
         if not self.choices:
             return found
         return next(choice for choice in self.choices if (label := _label(choice)) == found and type(label) is type(found))
