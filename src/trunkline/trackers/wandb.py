@@ -84,6 +84,8 @@ class _Run:
             x_transaction_log_flush_interval=FLUSHED,
             **UNWANTED,
         )
+        # Weave, if that is there, would send calls of models by itself, and if not, be recommended on the terminal.
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         self._run = self._module.init(settings=settings, config=dict(run.parameters))
         self._run.define_metric("*", step_metric="step")
         return found
