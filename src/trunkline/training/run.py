@@ -50,12 +50,15 @@ class Run:
         config: resolved.
         publish: told of what happens.
         clock: what is counted from the beginning of the run.
+        groups: what `prepare` has made of the config, all of it or some; by default it is prepared now.
 
     Raises:
         BadInput: the data, the trunk or the method cannot be used.
     """
 
-    def __init__(self, config: RunConfig, publish: Subscriber, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, publish: Subscriber, clock: Clock | None = None, groups: list[Prepared] | None = None
+    ) -> None:
         self.clock = Clock() if clock is None else clock
         keep_freed_memory()
         self.config = config
@@ -64,7 +67,7 @@ class Run:
         self.approach = approach_of(config.method)
         self.publish(Preparing("reading the data"))
         with self.clock.part("read"):
-            self.groups = prepare(config)
+            self.groups = prepare(config) if groups is None else groups
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
         self.plan(Path())  # what does not fit the method or the tasks is found here
         self.publish(Preparing(f"loading the trunk {config.trunk.name}"))

@@ -1,9 +1,8 @@
 """Runs of side branches that are trained together: each batch of layer states is read once, for all of them.
 
-Runs whose configs differ only in the method, the seed of the weights and the keys of VARY can be stacked. They take the same
-batches in the same order; each has its own optimiser, learning rate, clipping, stopping and best weights. What their
-branches have in common is computed once per batch (branches/group.py). Every run has a directory of its own, with what `fit`
-would leave there of the same config, but for rounding and the random draws of dropout.
+Runs whose configs differ only in the method, the seed of the weights and the keys of VARY can be stacked: they are members of
+one loop (members.py). Every run has a directory of its own, with what `fit` would leave there of the same config, but for
+rounding and the random draws of dropout.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,13 @@ from trunkline.files import write_text
 from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
 from trunkline.training import rundir
-from trunkline.training.checkpoint import noted_states
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
 from trunkline.training.depth import drop_layers
-from trunkline.training.examples import examine, special_ids
 from trunkline.training.fit import RunResult, finished
 from trunkline.training.judging import Judged, judge
-from trunkline.training.learner import Learner
-from trunkline.training.loop import Loop
-from trunkline.training.moments import standardise
-from trunkline.training.pooled import pooled_split
+from trunkline.training.members import Member, loop_of
 from trunkline.training.run import Run
-from trunkline.training.sampling import SharedTexts, SplitFeed
 from trunkline.training.train import Training
 
 VARY = frozenset(
@@ -61,20 +54,12 @@ def stack_key(config: RunConfig) -> str | None:
 
 
 @dataclass
-class _Member:
-    """A run of a stack; its tasks are called "NAME/TASK" in the loop."""
+class _Stacked:
+    """A run of a stack."""
 
-    name: str
     run: Run
     training: Training
-    learners: dict[str, Learner]
-
-    def key(self, task: str) -> str:
-        return f"{self.name}/{task}"
-
-    @property
-    def failed(self) -> str | None:
-        return next((learner.progress.failed for learner in self.learners.values() if learner.progress.failed), None)
+    member: Member
 
 
 def fit_stacked(
@@ -102,7 +87,7 @@ def fit_stacked(
     if stack_key(first) is None or len({stack_key(config) for config in configs.values()}) > 1:
         raise ValueError("expected configs of one stack key")
     base: Run | None = None
-    members, found = list[_Member](), dict[str, RunResult | TrunklineError]()
+    stacked, found = dict[str, _Stacked](), dict[str, RunResult | TrunklineError]()
     for name, config in configs.items():
         try:
             with config.naming():
@@ -111,30 +96,32 @@ def fit_stacked(
         except BadInput as error:  # a method that does not fit the trunk
             found[name] = error
             continue
-        members.append(_Member(name, run, Training(run, places[name]), run.first[0]))
-    if base is None or not members:
+        stacked[name] = _Stacked(run, Training(run, places[name]), Member(name, run.first[0], run.config.training.seed))
+    if base is None or not stacked:
         return found
     with ExitStack() as held:
-        for member in members:
-            path = places[member.name]
+        for name, one in stacked.items():
+            path = places[name]
             held.enter_context(rundir.claimed(path))
             rundir.tidy(path)
-            if done := finished(path, member.run.identity, member.run.older_identity):
-                found[member.name] = done
+            if done := finished(path, one.run.identity, one.run.older_identity):
+                found[name] = done
                 continue
-            rundir.check(path, member.run.identity)
-            write_text(path / rundir.CONFIG, yaml.safe_dump(member.run.config.as_dict(), sort_keys=False, allow_unicode=True))
-        if any(member.name not in found for member in members):
-            _train(base, members, checkpoint, found)
+            rundir.check(path, one.run.identity)
+            write_text(path / rundir.CONFIG, yaml.safe_dump(one.run.config.as_dict(), sort_keys=False, allow_unicode=True))
+        if stacked.keys() - found.keys():
+            _train(base, stacked, checkpoint, found)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {name: found[name] for name in configs}
 
 
-def _train(base: Run, members: Sequence[_Member], checkpoint: Path, found: dict[str, RunResult | TrunklineError]) -> None:
-    """Train all members and write the results of those that are not `found` yet."""
+def _train(base: Run, stacked: Mapping[str, _Stacked], checkpoint: Path, found: dict[str, RunResult | TrunklineError]) -> None:
+    """Train all runs and write the results of those that are not `found` yet."""
     for finding in base.findings:
         base.publish(Finding(finding))
-    loop = _loop(base, members, checkpoint)
+    members = [one.member for one in stacked.values()]
+    identity = hashlib.sha256("".join(one.run.identity for one in stacked.values()).encode()).hexdigest()
+    loop = loop_of(base, base.config, members, checkpoint, identity)
     position, cost = loop.run()
     failed = {member.name: TrunklineError(member.failed) for member in members if member.failed}
     learners = {key: one for key, one in loop.learners.items() if one.progress.failed is None}
@@ -143,91 +130,26 @@ def _train(base: Run, members: Sequence[_Member], checkpoint: Path, found: dict[
         parts = {key: part for learner in learners.values() for key, part in learner.parts.items()}
         judged = judge(parts, base.groups, parts, base.trunk, FROZEN, loop)
     found |= failed
-    for member in members:
-        if member.name not in found:
-            found[member.name] = _kept(member, judged, depths, position.history, cost, len(members))
+    for name, one in stacked.items():
+        if name not in found:
+            found[name] = _kept(one, judged, depths, position.history, cost, len(stacked))
 
 
 def _kept(
-    member: _Member,
+    one: _Stacked,
     judged: Mapping[str, Judged],
     depths: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     spent: Cost,
     count: int,
 ) -> RunResult:
-    """The result of a member, written."""
-    tasks = list(member.run.tasks)
-
-    def own(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {task: values[member.key(task)] for task in tasks if member.key(task) in values}
-
+    """The result of a run, written."""
+    own = one.member.own
     entries = [{**entry, "tasks": own(entry["tasks"])} for entry in history]
-    cost = member.run.cost
+    cost = one.run.cost
     cost.epochs, cost.stacked = spent.epochs, count
     cost.states_seconds, cost.states_bytes = spent.states_seconds, spent.states_bytes
     cost.seconds = spent.seconds
     cost.steps_to_best = own(spent.steps_to_best)
-    record = member.training.keep(0, own(judged), FROZEN, own(depths), [entry for entry in entries if entry["tasks"]], cost)
-    return RunResult(member.training.path, member.training.finish([record]))
-
-
-def _loop(base: Run, members: Sequence[_Member], checkpoint: Path) -> Loop:
-    """The training loop of all members, with its layer states opened."""
-    [group] = base.groups
-    branches = {
-        member.key(task): part.branch
-        for member in members
-        for learner in member.learners.values()
-        for task, part in learner.parts.items()
-    }
-    layers = {layer for branch in branches.values() for layer in branch.layers}
-    noted, states, cost = noted_states(checkpoint), {}, Cost()
-    splits = []
-    for split in (group.splits[name] for name in ("train", "validation")):
-        place = f"{group.name}/{split.name}"
-        with base.clock.part("states"):
-            feed, states[place] = base.feeds.open(split, FROZEN, layers, cost, noted.get(place))
-            supervision = split.supervision(group.tasks)  # one of each task, whatever runs it is in
-            keyed = {member.key(task): one for member in members for task, one in supervision.items()}
-            splits.append(pooled_split(feed, keyed, branches if states[place].states == "store" else {}))
-    if not checkpoint.exists():  # which holds what was measured
-        special = special_ids(base.trunk.tokenizer)
-        for member in members:
-            own, seed = (
-                [SharedTexts(*(_of_member(split, member, group.tasks) for split in splits))],
-                member.run.config.training.seed,
-            )
-            standardise(member.learners.values(), own, seed)
-            with base.clock.part("training"):
-                examine(member.learners.values(), own, seed, special, base.accelerator)
-    learners = {}
-    for member in members:
-        for name, learner in member.learners.items():
-            learner.parts = {member.key(task): part for task, part in learner.parts.items()}
-            learners[member.key(name)] = learner
-    identities = "".join(member.run.identity for member in members)
-    return Loop(
-        learners,
-        [SharedTexts(*splits)],
-        base.config.training,
-        precision=base.precision,
-        accelerator=base.accelerator,
-        checkpoint=checkpoint,
-        identity=hashlib.sha256(identities.encode()).hexdigest(),
-        cost=cost,
-        publish=base.publish,
-        states=states,
-        clock=base.clock,
-        keep_going=True,
-    )
-
-
-def _of_member(split: SplitFeed, member: _Member, tasks: Mapping[str, Any]) -> SplitFeed:
-    """A split as a run of its own would have it, its tasks called by their names."""
-    named = {task: member.key(task) for task in tasks}
-    return replace(
-        split,
-        supervision={task: split.supervision[key] for task, key in named.items()},
-        pooled={task: split.pooled[key] for task, key in named.items() if key in split.pooled},
-    )
+    record = one.training.keep(0, own(judged), FROZEN, own(depths), [entry for entry in entries if entry["tasks"]], cost)
+    return RunResult(one.training.path, one.training.finish([record]))
