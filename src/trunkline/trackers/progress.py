@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from types import TracebackType
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -25,8 +24,11 @@ from trunkline.events import (
     Finding,
     Preparing,
     Resumed,
+    RoundEnded,
     RunEnded,
     RunStarted,
+    SearchEnded,
+    SearchStarted,
     StagesKept,
     StageStarted,
     StatesProgress,
@@ -36,24 +38,12 @@ from trunkline.events import (
     metric_name,
 )
 from trunkline.terminal import from_here, leads, wrapped
-from trunkline.trackers.wording import counted, described, duration
+from trunkline.trackers.wording import counted, described, duration, losses_note, told_finalists, told_round, told_search
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
 BAR_WIDTH = 42  # characters of the epoch, the shortest bar, the percentage and the time beside the losses
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
-
-
-def losses_note(losses: Mapping[str, float], width: int) -> str:
-    """The losses of as many tasks as fit into a number of characters, and how many more there are."""
-    note = "loss"
-    for count, (name, loss) in enumerate(losses.items()):
-        more = f"  +{len(losses) - count - 1}" if count + 1 < len(losses) else ""
-        part = f"{'  ' if count else ' '}{name} {loss:.3f}"
-        if cell_len(note + part + more) > width:
-            return f"{note}  +{len(losses) - count}" if count else f"loss {loss:.3f}{more}"
-        note += part
-    return note
 
 
 def progress_bars(console: Console) -> Progress:
@@ -247,6 +237,19 @@ class FitProgress:
         self.line("* marks the best validation score so far, whose weights are kept")
 
     @__call__.register
+    def _(self, event: SearchStarted) -> None:
+        self._epochs = event.epochs
+        self.line(told_search(event))
+
+    @__call__.register
+    def _(self, event: RoundEnded) -> None:
+        self.line(told_round(event, metric_name(self._monitors.get(event.task, ""), self._positive.get(event.task))))
+
+    @__call__.register
+    def _(self, event: SearchEnded) -> None:
+        self.line(told_finalists(event))
+
+    @__call__.register
     def _(self, event: TimeEstimated) -> None:
         if not self._measured:  # else an epoch has ended, and its line says more
             self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
@@ -287,10 +290,11 @@ class FitProgress:
         parts = []
         judged = dict(self._evaluation.tasks if self._evaluation else {})
         for name, found in list(judged.items())[:MOST_TASKS]:
-            metric = self._monitors.get(name, "")
+            task = name.rpartition("/")[2]  # runs that are trained together have names before it
+            metric = self._monitors.get(task, "")
             score = found["validation"].get(metric)
             shown = "-" if score is None else f"{score:.4f}"
-            named = metric_name(metric, self._positive.get(name)).replace(" ", "\u00a0")
+            named = metric_name(metric, self._positive.get(task)).replace(" ", "\u00a0")
             parts.append(f"{name}\u00a0{named}\u00a0{shown}{'*' if found['best'] else ' '}")
         if len(judged) > MOST_TASKS:
             parts.append(f"and\u00a0{len(judged) - MOST_TASKS:,}\u00a0more")

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from trunkline.branches.auto import AutoConfig
 from trunkline.data.guess.names import ByTask
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, Subscriber, metric_name
@@ -19,6 +20,7 @@ from trunkline.terminal import leads
 from trunkline.trackers import trackers
 from trunkline.trackers.progress import shown_from_python
 from trunkline.training import rundir
+from trunkline.training.auto import choosing
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
@@ -202,7 +204,7 @@ def _fit(
         if main:
             write_text(path / rundir.CONFIG, yaml.safe_dump(run.config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
-            summary = Training(run, path).train()
+            summary = choosing.train(run, path) if isinstance(config.method, AutoConfig) else Training(run, path).train()
         except BaseException as error:
             run.publish(RunEnded(path, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"))
             raise

@@ -24,7 +24,7 @@ from trunkline.model.frozen import FROZEN
 from trunkline.training.config import RunConfig, load_config
 from trunkline.training.judging import judge
 from trunkline.training.loop import Interrupted
-from trunkline.training.members import Member, loop_of
+from trunkline.training.members import Member, loop_of, opened
 from trunkline.training.prepare import Prepared, prepare, split_digest
 from trunkline.training.result import read_result
 from trunkline.training.run import Run
@@ -69,7 +69,8 @@ def fit_single_layers(run: str | Path, task: str, publish: Subscriber = quiet) -
         layer: Member(f"layer {layer}", base.learners(stage)[0], config.training.seed) for layer, stage in stages.items()
     }
     with TemporaryDirectory() as folder:
-        loop = loop_of(base, base.config, list(members.values()), Path(folder) / "checkpoint", "single layers")
+        checkpoint, own = Path(folder) / "checkpoint", list(members.values())
+        loop = loop_of(base, base.config, own, opened(base, own, checkpoint), checkpoint, "single layers")
         try:
             loop.run()
         except Interrupted:  # whose words are about a run that can be resumed
@@ -79,11 +80,11 @@ def fit_single_layers(run: str | Path, task: str, publish: Subscriber = quiet) -
     parts = {key: part for member in members.values() for key, part in member.parts().items()}
     judged = judge(parts, base.groups, parts, base.trunk, FROZEN, loop)
     scores = {layer: judged[member.key(task)].metrics for layer, member in members.items()}
-    own = group.tasks[task]
-    ranked = {layer: found["validation"].get(own.monitor) for layer, found in scores.items()}
-    known = {layer: score if own.higher_is_better else -score for layer, score in ranked.items() if score is not None}
+    about = group.tasks[task]
+    ranked = {layer: found["validation"].get(about.monitor) for layer, found in scores.items()}
+    known = {layer: score if about.higher_is_better else -score for layer, score in ranked.items() if score is not None}
     size = sum(p.numel() for p in next(iter(parts.values())).branch.parameters())
-    return SingleLayers(own.monitor, scores, max(known, key=known.__getitem__, default=None), size)
+    return SingleLayers(about.monitor, scores, max(known, key=known.__getitem__, default=None), size)
 
 
 def _own(run: Path, task: str) -> tuple[RunConfig, Prepared]:

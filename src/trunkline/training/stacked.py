@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from trunkline.branches.auto import AutoConfig
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import Finding, Subscriber
 from trunkline.files import write_text
@@ -29,7 +30,7 @@ from trunkline.training.cost import Cost
 from trunkline.training.depth import drop_layers
 from trunkline.training.fit import RunResult, finished
 from trunkline.training.judging import Judged, judge
-from trunkline.training.members import Member, loop_of
+from trunkline.training.members import Member, loop_of, opened
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -41,9 +42,11 @@ VARY = frozenset(
 def stack_key(config: RunConfig) -> str | None:
     """What configs that can be stacked have in common, as one hash; None where a config cannot be stacked.
 
-    That is one whose method changes the trunk, or whose tasks do not all read the same texts.
+    That is one whose method changes the trunk or is chosen in training, or whose tasks do not all read the same texts.
     """
-    if approach_of(config.method).changes_trunk or any(task.data is not None for task in config.tasks.values()):
+    if approach_of(config.method).changes_trunk or isinstance(config.method, AutoConfig):
+        return None
+    if any(task.data is not None for task in config.tasks.values()):
         return None
     values = config.as_dict()
     training = values["training"] | {"data_seed": config.training.drawn_by}
@@ -121,7 +124,7 @@ def _train(base: Run, stacked: Mapping[str, _Stacked], checkpoint: Path, found: 
         base.publish(Finding(finding))
     members = [one.member for one in stacked.values()]
     identity = hashlib.sha256("".join(one.run.identity for one in stacked.values()).encode()).hexdigest()
-    loop = loop_of(base, base.config, members, checkpoint, identity)
+    loop = loop_of(base, base.config, members, opened(base, members, checkpoint), checkpoint, identity)
     position, cost = loop.run()
     failed = {member.name: TrunklineError(member.failed) for member in members if member.failed}
     learners = {key: one for key, one in loop.learners.items() if one.progress.failed is None}
