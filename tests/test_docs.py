@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from trunkline.branches import SideBranch, methods
 from trunkline.data.formats import formats
 from trunkline.tasks import kinds
+from trunkline.trackers import trackers
 from trunkline.training import config, sections
 from trunkline.tuners import Tuner
 
@@ -86,6 +88,22 @@ def test_links_to_sections_find_them(page):
         there = re.findall(r"^#+ (.*)$", (DOCS / (target or page)).read_text(encoding="utf-8"), re.MULTILINE)
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in there}
         assert anchor in anchors, f"{page} links to {target}#{anchor}"
+
+
+def test_tracking_page_has_every_tool_and_its_keys():
+    tools = set(trackers.names()) - {"jsonl"}  # a file of ours
+    assert {heading for heading in headings("tracking.md", "##") if heading.islower()} == tools
+    for name in tools:
+        keys = keys_of(trackers.get(name).Config)
+        assert keys_in("tracking.md", name) == {key: default for key, default in keys.items() if key != "name"}
+        assert f"pip install 'trunkline[{name}]'" in section("tracking.md", name)
+    assert set(re.findall(r"^\| \[?`(\w+)`", section("config.md", "trackers"), re.MULTILINE)) == set(trackers.names())
+
+
+def test_the_configs_of_the_tracking_page_are_right():
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "tracking.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    base = {"data": {"train": "emotion"}, "tasks": {"mood": {"kind": "sequence", "label": "label"}}}
+    assert len(blocks) == 3 and all(config.resolve(base | yaml.safe_load(block)).trackers for block in blocks)
 
 
 def test_data_page_has_every_format():

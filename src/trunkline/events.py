@@ -153,23 +153,26 @@ class Evaluated(Event):
     """The tasks were judged on validation after `step` steps, in `epoch` (from 1).
 
     `tasks` has by name the metrics (`validation`), whether they are the `best` so far, the mean loss of the training batches
-    since the evaluation before (`train_loss`), and the share of each of its `layers`.
+    since the evaluation before (`train_loss`), and the share of each of its `layers`. `learning_rates` has by task that of the
+    last step.
     """
 
     step: int
     epoch: int
     tasks: Mapping[str, Mapping[str, Any]]
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EpochEnded(Event):
-    """`epoch` of `epochs` is done: seconds of training and of evaluating, and the tokens read."""
+    """`epoch` of `epochs` is done, after `step` steps: seconds of training and of evaluating, and the tokens read."""
 
     epoch: int
     epochs: int
     seconds: float
     evaluation_seconds: float
     tokens: int
+    step: int = 0
 
 
 @dataclass(frozen=True)

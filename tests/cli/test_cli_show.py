@@ -11,8 +11,7 @@ from trunkline.cli.answers import show_answers
 from trunkline.cli.common import out
 from trunkline.cli.evaluate import scored_on
 from trunkline.events import metric_name
-from trunkline.trackers.progress import BAR_WIDTH, progress_bars
-from trunkline.trackers.wording import losses_note
+from trunkline.trackers.bars import BAR_WIDTH, losses_note, progress_bars
 
 
 def printed(thing, width=80):

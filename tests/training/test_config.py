@@ -410,6 +410,9 @@ def test_a_file_that_is_missing_beside_the_config_is_not_looked_for_elsewhere(fo
     assert (data.train, data.test) == (str(folders[0] / "rows.csv"), str(folders[0] / "data/rows.jsonl.gz"))
 
 
+DRAWS = "a number of rows from 1 on, or of rows per class such as '8 per class'"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -420,9 +423,9 @@ def test_a_file_that_is_missing_beside_the_config_is_not_looked_for_elsewhere(fo
         ("training.evaluate_every", "true", "found true, expected 'epoch' or a whole number"),
         ("training.loss_weights.intent", "true", "found true, expected a number"),
         ("trunk.max_length", "true", "found true, expected a whole number"),
-        ("data.rows", "true", "found true, expected a whole number"),
+        ("data.rows", "true", f"found true, expected {DRAWS}"),
         ("data.validation", "true", "found true, expected a string or a list or a number"),
-        ("tasks.intent.data.rows", "true", "found true, expected a whole number"),
+        ("tasks.intent.data.rows", "true", f"found true, expected {DRAWS}"),
         ("tasks.intent.gamma", "true", "found true, expected a number"),
         ("tasks.intent.class_weights.a", "true", "found true, expected a number"),
         ("method.dim", "true", "found true, expected a whole number"),

@@ -8,6 +8,7 @@ import typer
 
 import trunkline
 from trunkline.cli.common import CommandGroup
+from trunkline.cli.compare import compare
 from trunkline.cli.demo import demo
 from trunkline.cli.ensemble import ensemble
 from trunkline.cli.evaluate import evaluate
@@ -66,6 +67,7 @@ def _root(
 
 app.command("demo")(demo)
 app.command("fit", cls=FitCommand)(fit)
+app.command("compare")(compare)
 app.command("init")(init)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)

@@ -74,7 +74,7 @@ def evaluate(
     from trunkline.model.columns import column_roles
     from trunkline.model.decision import checked_confidence
     from trunkline.model.folders import by_run
-    from trunkline.trackers.progress import counting
+    from trunkline.trackers.bars import counting
     from trunkline.training.scoring import score_branches
 
     branches, data = divide(places)

@@ -78,7 +78,7 @@ def explain(
         given = "--column" if columns else "--map" if label else "--format"
         raise BadInput(f"{given}: found without --data, expected them together")
     from trunkline.explain import explain as written
-    from trunkline.trackers.progress import counting
+    from trunkline.trackers.bars import counting
 
     with ExitStack() as stack:
         found = written(

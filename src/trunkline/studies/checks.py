@@ -9,9 +9,11 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.branches import Output, TrunkShape, methods
+from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
 from trunkline.studies.plan import Plan, PlannedRun
 from trunkline.tasks import kinds
+from trunkline.trackers import trackers
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared, prepare
 from trunkline.training.run import open_trunk
@@ -27,6 +29,11 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
         BadInput: the first thing that cannot be trained: a size larger than the data, a metric that a task does not have, a
             method that does not fit the trunk.
     """
+    for number, section in enumerate(plan.searches()[0].config.trackers):  # the same for all runs
+        try:
+            trackers.get(section.name)(section)
+        except BadInput as error:  # a package that is not installed
+            raise error.at(plan.where, f"trackers.{number}.name") from None
     read: dict[str, list[Prepared]] = {}
     sizes: dict[str, list[Prepared]] = {}
     shapes: dict[str, TrunkShape] = {}

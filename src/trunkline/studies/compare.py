@@ -25,6 +25,8 @@ from trunkline.events import Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
 from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
+from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
+from trunkline.training.clock import Clock
 from trunkline.training.fit import fit
 from trunkline.training.rundir import missing_branch
 from trunkline.training.stacked import fit_stacked
@@ -52,14 +54,14 @@ class Study:
         """Train what has no result yet.
 
         Args:
-            publish: told of what happens in runs.
+            publish: told of what happens in the study (unit_events.py) and in its runs.
             say: told in a sentence what is trained next.
 
         Raises:
             BadInput: the folder holds other things than a study, or cannot be written.
             KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint was saved.
         """
-        self._claim()
+        self.claim()
         self._round(self.plan.searches(), publish, say)
         self._round(self.plan.repeats(self.chosen()), publish, say)
 
@@ -76,6 +78,11 @@ class Study:
         file = self.path / "failed" / f"{run.key}.json"
         return str(read_object(file)["reason"]) if file.is_file() else None
 
+    def done(self) -> int:
+        """How many runs have a result."""
+        repeats = self.plan.repeats(self.chosen())
+        return sum(self.result(run) is not None for run in [*self.plan.searches(), *repeats])
+
     def place(self, run: PlannedRun) -> Path:
         return self.path / "runs" / run.key
 
@@ -89,13 +96,18 @@ class Study:
                 found[cell] = choice
         return found
 
-    def _claim(self) -> None:
+    def refuse_other(self) -> None:
+        """Raise BadInput where the folder is that of something else. Nothing is written."""
         if self.path.exists() and not (self.path / MARK).is_file():
             if not self.path.is_dir():
                 raise BadInput(f"{self.path}: is a file; expected a new or empty folder, or that of a study")
             if other := next(iter(sorted(self.path.iterdir())), None):
                 expected = "a new or empty folder, or that of a study"
                 raise BadInput(f"{self.path}: is not a study, but contains {other.name!r}; expected {expected}")
+
+    def claim(self) -> None:
+        """Make the folder, and mark it. BadInput where it holds other things, or cannot be written."""
+        self.refuse_other()
         with write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / MARK).exists():
@@ -106,23 +118,28 @@ class Study:
     def _round(self, runs: Sequence[PlannedRun], publish: Subscriber, say: Say) -> None:
         """Train all units of a round; what another process trains is waited for."""
         left = self._units(runs)
+        publish(RoundStarted(tuple(left)))
+        told: list[Unit] = []
         while left:
             waiting = []
             for unit in left:
                 if self._settled(unit):
                     continue
-                with self._locked(unit.key) as free:
+                with self.locked(unit.key) as free:
                     if not free:
                         waiting.append(unit)
                     elif not self._settled(unit):
                         self._train(unit, publish, say)
             left = waiting
+            if left and left != told:
+                publish(UnitsElsewhere(tuple(left)))
+                told = left
             if left:
                 time.sleep(WAIT)
 
     def _units(self, runs: Sequence[PlannedRun]) -> list[Unit]:
         """The units of a round: those that are under way, and what is made of the other runs that have no result."""
-        with self._locked("plan", wait=True):
+        with self.locked("plan", wait=True):
             known = {run.key: run for run in runs}
             found = []
             for file in sorted((self.path / "stacks").glob("*.json")):
@@ -148,6 +165,8 @@ class Study:
 
     def _train(self, unit: Unit, publish: Subscriber, say: Say) -> None:
         say(f"{unit.runs[0]}" if len(unit.runs) == 1 else f"{len(unit.runs)} runs together, from {unit.runs[0]}")
+        publish(UnitStarted(unit))
+        clock = Clock()
         for run in unit.runs:
             (self.path / "failed" / f"{run.key}.json").unlink(missing_ok=True)
         try:
@@ -165,9 +184,13 @@ class Study:
             if isinstance(outcome, Exception):
                 write_json(self.path / "failed" / f"{key}.json", {"reason": reason(outcome)})
         self._noted(unit).unlink(missing_ok=True)
+        results = {run.key: result for run in unit.runs if (result := self.result(run)) is not None}
+        failed = {run.key: why for run in unit.runs if (why := self.failure(run)) is not None}
+        seconds = max((result["cost"]["seconds"] for result in results.values()), default=clock.as_dict()["seconds"])
+        publish(UnitEnded(unit, seconds, results, failed))
 
     @contextmanager
-    def _locked(self, key: str, wait: bool = False) -> Iterator[bool]:
+    def locked(self, key: str, wait: bool = False) -> Iterator[bool]:
         """Hold the lock of a unit, or of whatever else has a key; yield whether it was free, or once it is."""
         with open(self.path / "locks" / key, "a") as lock:
             try:

@@ -9,7 +9,7 @@ It is the config of a run with `methods` in the place of `method`, and a section
     methods:
       probe:
       adalayers: {method: {name: adalayers, dim: 64}}
-      layers: {method: single_layer, each: {method.layer: [0, 3, 6]}}
+      layers: {method: single_layer, each: {method.layer: every}}
       lora: {method: {name: lora, r: 16}, seeds: 1, tune: {learning_rate: [3e-4, 1e-3]}}
     study: {seeds: 5, tune: {learning_rate: [1e-3, 1e-2]}, sizes: [8 per class, all]}
 """
@@ -21,17 +21,18 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
 
 from trunkline.errors import BadInput, literal
 from trunkline.files import distinct_names, safe_name
-from trunkline.model.checking import Origin, read_yaml, refuse_extremes, validate_section
+from trunkline.model.checking import Origin, number, read_yaml, refuse_extremes, validate_section
 from trunkline.training.config import RunConfig, resolve
 from trunkline.training.overrides import override
-from trunkline.training.sections import Section
+from trunkline.training.sections import Section, TrunkSection
+from trunkline.trunk.load import count_layers
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)]
@@ -46,7 +47,8 @@ class MethodEntry(Section):
     method: Any = None  # a name or a section; None: called as the entry
     training: dict[str, Any] = Field({})
     tune: Grid | None = None  # instead of that of the study
-    each: Grid = Field({})  # makes one method of each combination
+    # Makes one method of each combination. `every`, of method.layer: each layer that the trunk has.
+    each: dict[str, Annotated[list[Any], Field(min_length=1)] | Literal["every"]] = Field({})
     seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] | None = (
         None  # instead of those of the study
     )
@@ -102,7 +104,7 @@ class Cell:
         candidates: the settings that are searched, each by key; [{}] where nothing is.
         seeds: that it is repeated with; the first one also searches.
         values: the mapping that its configs are resolved from.
-        where, base: as of `resolve`.
+        where, base: as of `resolve`; where it is an Origin, it knows the overrides.
     """
 
     method: str
@@ -121,11 +123,18 @@ class Cell:
         for key, value in settings:
             _put(values, key, value, self.where)
         values["training"]["seed"] = seed
-        return resolve(values, self.where, self.base)
+        return resolve(values, self.where, self.base, self.where.overrides if isinstance(self.where, Origin) else ())
 
 
-def cells(config: StudyConfig, where: str = "config", base: Path = Path(".")) -> list[Cell]:
+def cells(
+    config: StudyConfig, where: str = "config", base: Path = Path("."), rows: Mapping[str, int | str] | None = None
+) -> list[Cell]:
     """Every cell of a study, in the order of its trunks, sizes, regimes and methods.
+
+    Args:
+        config: of the study.
+        where, base: as of `resolve`.
+        rows: by size, `data.rows`; where sizes per class and numbers of rows are to be within each other (subsets.py).
 
     Raises:
         BadInput: names that cannot be, or values that contradict each other.
@@ -140,8 +149,8 @@ def cells(config: StudyConfig, where: str = "config", base: Path = Path(".")) ->
     for trunk, size, regime in itertools.product(trunks, config.study.sizes, regimes):
         for name, entry in config.methods.items():
             safe_name(name, f"{where}: methods")
-            for chosen in _combinations(entry.each):
-                values = _values(config, name, entry, trunk, size, regime)
+            for chosen in _combinations(_spelled_out(entry.each, trunk, f"{where}: methods.{name}.each")):
+                values = _values(config, name, entry, trunk, (rows or {}).get(str(size), size), regime)
                 for key, value in chosen:
                     _put(values, key, value, where)
                 values["training"]["data_seed"] = first
@@ -155,7 +164,7 @@ def cells(config: StudyConfig, where: str = "config", base: Path = Path(".")) ->
                         tuple(_combinations(tune)),
                         _seeds(config.study.seeds if entry.seeds is None else entry.seeds, first),
                         values,
-                        f"{where}: methods.{name}",
+                        Origin(f"{where}: methods.{name}", where.overrides if isinstance(where, Origin) else ()),
                         base,
                     )
                 )
@@ -231,9 +240,23 @@ def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
     place[last] = value
 
 
+def _spelled_out(each: Mapping[str, list[Any] | Literal["every"]], trunk: Any, where: str) -> dict[str, list[Any]]:
+    """The grid with the layers of the trunk in the place of `every`."""
+    found: dict[str, list[Any]] = {}
+    for key, values in each.items():
+        if isinstance(values, list):
+            found[key] = values
+        elif key == "method.layer":
+            section = validate_section(TrunkSection, trunk if isinstance(trunk, dict) else {"name": trunk}, where, "trunk")
+            found[key] = list(range(count_layers(section.name, section.revision, section.stack) + 1))
+        else:
+            raise BadInput(f"{where}.{key}: found every, expected a list of values; only method.layer knows every one")
+    return found
+
+
 def _combinations(grid: Mapping[str, list[Any]]) -> Iterator[tuple[tuple[str, Any], ...]]:
     for values in itertools.product(*grid.values()):
-        yield tuple(zip(grid, values, strict=True))
+        yield tuple(zip(grid, map(number, values), strict=True))
 
 
 def _called(name: str, chosen: tuple[tuple[str, Any], ...]) -> str:

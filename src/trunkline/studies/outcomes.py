@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trunkline.model.approach import approach_of
 from trunkline.studies.compare import Study
 from trunkline.studies.config import Cell
 
@@ -36,6 +37,9 @@ class Outcome:
         searched: for each candidate, the validation score of every task; None for one without a result.
         repeats: the runs with these settings, by seed.
         failed: why runs have no result, by what they are called.
+        method: the section of a run's config.
+        floor: whether it is a simple baseline (floors/).
+        changes_trunk: whether each task needs a trunk of its own.
     """
 
     cell: Cell
@@ -43,6 +47,9 @@ class Outcome:
     searched: list[tuple[Mapping[str, Any], Mapping[str, float | None] | None]]
     repeats: list[Repeat]
     failed: Mapping[str, str] = field(default_factory=dict)
+    method: Mapping[str, Any] = field(default_factory=dict)
+    floor: bool = False
+    changes_trunk: bool = False
 
 
 def outcomes(study: Study) -> list[Outcome]:
@@ -68,5 +75,7 @@ def outcomes(study: Study) -> list[Outcome]:
             elif (why := study.failure(run)) is not None:
                 failed[str(run)] = why
         kept = dict(cell.candidates[chosen[cell]]) if cell in chosen else None
-        found.append(Outcome(cell, kept, searched, repeats, failed))
+        config = plan.run(cell, chosen.get(cell, 0), cell.seeds[0]).config
+        method, changes = config.as_dict()["method"], approach_of(config.method).changes_trunk
+        found.append(Outcome(cell, kept, searched, repeats, failed, method, changes_trunk=changes))
     return found

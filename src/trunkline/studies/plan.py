@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import BadInput
-from trunkline.model.approach import approach_of
-from trunkline.studies.config import Cell, StudyConfig, cells
+from trunkline.studies.config import ALL, Cell, StudyConfig, cells
+from trunkline.studies.subsets import read_sizes, subsets
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.config import RunConfig
 from trunkline.training.stacked import stack_key
@@ -79,16 +79,16 @@ class Plan:
         self.cells: list[Cell] = []
         self.findings: list[str] = []
         self._runs: dict[tuple[Cell, int, int], PlannedRun] = {}
-        left_out: dict[tuple[str, str], None] = {}
-        for cell in cells(config, where, base):
+        left_out: dict[str, dict[str, None]] = {}  # by method, regimes
+        for cell in cells(config, where, base, _rows(config, where, base)):
             first = cell.config(cell.candidates[0], cell.seeds[0])
-            if config.study.regimes and cell.regime not in approach_of(first.method).regimes:
-                left_out[cell.method, cell.regime] = None
+            if config.study.regimes and not _has_regime(first):
+                left_out.setdefault(cell.method, {})[cell.regime] = None
                 continue
             self.cells.append(cell)
             for choice in range(len(cell.candidates)):
                 self._check(self.run(cell, choice, cell.seeds[0]))
-        self.findings += [f"{method} is left out of regime {regime}, which it does not have" for method, regime in left_out]
+        self.findings += [f"{name} does not have the regimes {', '.join(own)}" for name, own in left_out.items()]
         if not self.cells:
             raise BadInput(f"{where}: study.regimes: no method has one of these, expected {', '.join(['separate', 'joint'])}")
         self._refuse_equal()
@@ -131,11 +131,35 @@ class Plan:
                 raise BadInput(f"{self.where}: tasks.{name}.metric: found loss, expected a metric of answers to compare by")
 
     def _refuse_equal(self) -> None:
-        seen: dict[str, Cell] = {}
-        for run in self.searches():
-            other = seen.setdefault(run.key, run.cell)
-            if other != run.cell:
-                raise BadInput(f"{self.where}: methods: {run.cell.method} and {other.method} are the same, expected each once")
+        """Methods may share runs, but not all of them."""
+        seen: dict[frozenset[str], Cell] = {}
+        for cell in self.cells:
+            keys = frozenset(self.run(cell, choice, cell.seeds[0]).key for choice in range(len(cell.candidates)))
+            other = seen.setdefault(keys, cell)
+            if other is not cell:
+                raise BadInput(f"{self.where}: methods: {cell.method} and {other.method} are the same, expected each once")
+
+
+def _rows(config: StudyConfig, where: str, base: Path) -> dict[str, int | str]:
+    """By size, the `data.rows` that lets smaller sizes be within larger ones, where the data have to say that."""
+    sizes = read_sizes(list(config.study.sizes), where, "study.sizes")
+    if not any(size.rows for size in sizes) or not any(size.per_class for size in sizes):
+        return {}
+    whole = config.model_copy(update={"study": config.study.model_copy(update={"sizes": [ALL]})})
+    first = cells(whole, where, base)[0]
+    found = subsets(first.config(first.candidates[0], first.seeds[0]), sizes, where, "study.sizes")
+    return {str(one.size): one.config.data.rows for one in found if one.config.data.rows is not None}
+
+
+def _has_regime(config: RunConfig) -> bool:
+    """Whether the method of a config can be trained in its regime."""
+    try:
+        stages_of(config, Path(), [tuple(config.tasks)])
+    except BadInput as error:
+        if error.key == "training.regime":
+            return False
+        raise
+    return True
 
 
 def units(runs: Sequence[PlannedRun]) -> list[Unit]:

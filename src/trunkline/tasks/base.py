@@ -150,6 +150,13 @@ class Task(ABC):
         """Return how many rows (of a token task, spans) of `targets` have each label; empty for kinds without labels."""
         return {}
 
+    def row_labels(self, targets: Targets) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return each label of each row of `targets` once: rows, and numbers of labels among `own_labels`, int64 (P,).
+
+        None for kinds without labels.
+        """
+        return None
+
     def absent_labels(self, targets: Targets) -> list[str]:
         """Return the labels that no row of `targets` has; none for a kind without labels."""
         return [label for label, count in self.counts(targets).items() if not count]

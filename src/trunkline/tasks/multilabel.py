@@ -241,6 +241,10 @@ class MultilabelTask(Task):
         held = targets.values[targets.present][:, : self.outputs]
         return dict(zip(self.labels, held.sum(axis=0).tolist(), strict=True))
 
+    def row_labels(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        rows, labels = np.nonzero(targets.values[:, : self.outputs] & targets.present[:, None])
+        return rows, labels
+
     def baseline(self, corpus: Corpus) -> Decoded | None:
         if self.learned.usual is None or self.learned.shares is None:
             return None

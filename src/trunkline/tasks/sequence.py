@@ -178,6 +178,10 @@ class SequenceTask(Task):
     def counts(self, targets: Targets) -> dict[str, int]:
         return space.counted(self.labels, targets.values[targets.present])
 
+    def row_labels(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(targets.present & (targets.values < len(self.labels)))
+        return rows, targets.values[rows]
+
     def baseline(self, corpus: Corpus) -> Decoded | None:
         if self.learned.counts is None:
             return None

@@ -249,6 +249,14 @@ class TokenTask(Task):
         tags = targets.values[targets.present]
         return space.counted(self.types, (tags[tags % 2 == 1] - 1) // 2)  # every span has one tag B-
 
+    def row_labels(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        assert targets.offsets is not None
+        tags = targets.values
+        begin = np.flatnonzero(targets.present & (tags % 2 == 1) & (tags < len(self.labels)))  # every span has one tag B-
+        texts = np.searchsorted(targets.offsets, begin, side="right") - 1
+        rows, labels = np.divmod(np.unique(texts * len(self.types) + (tags[begin] - 1) // 2), len(self.types))
+        return rows, labels
+
     def label_findings(self, corpus: Corpus) -> list[str]:
         rows = _tag_rows(self.name, self.config, corpus)
         counts = Counter(tag[2:] for row in rows for tag in row or () if tag.startswith("B-"))

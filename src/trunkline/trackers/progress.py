@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import singledispatchmethod
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from trunkline.errors import listed
 from trunkline.events import (
@@ -37,36 +33,12 @@ from trunkline.events import (
     TrainingStarted,
     metric_name,
 )
-from trunkline.terminal import from_here, leads, wrapped
-from trunkline.trackers.wording import counted, described, duration, losses_note, told_finalists, told_round, told_search
+from trunkline.terminal import from_here, wrapped
+from trunkline.trackers.bars import RunBar, progress_bars
+from trunkline.trackers.wording import counted, described, duration, told_finalists, told_round, told_search
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
-BAR_WIDTH = 42  # characters of the epoch, the shortest bar, the percentage and the time beside the losses
-REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
-
-
-def progress_bars(console: Console) -> Progress:
-    """Bars that vanish when done; nothing at all where the console is no terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None, table_column=Column(min_width=10, max_width=40, ratio=1)),
-        TaskProgressColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-        console=console,
-        expand=True,
-        transient=True,
-        disable=not (console.is_terminal and leads()),
-    )
-
-
-@contextmanager
-def counting(console: Console, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of texts that were done since the last call; a bar shows it meanwhile."""
-    with progress_bars(console) as bars:
-        bar = bars.add_task(description, total=total, note="")
-        yield lambda more: bars.advance(bar, more)
 
 
 def shown_from_python() -> FitProgress:
@@ -91,49 +63,44 @@ class FitProgress:
     def __init__(self, console: Console, told: Iterable[str] = (), fresh: str = "--fresh") -> None:
         self._told = _tails(told)
         self.console, self.bars, self.fresh = console, progress_bars(console), fresh
-        self._bar: Any = None
-        self._what: tuple[object, ...] = ()
+        self._bar = RunBar(self.bars)
         self._monitors: dict[str, str] = {}
         self._positive: dict[str, str | None] = {}
         self._epochs, self._seconds, self._measured = 0, 0.0, 0
         self._evaluation: Evaluated | None = None
-        self._looked = self._began = 0.0
+        self._began = 0.0  # when the states of a split were begun
         self._findings = self._stored = 0
         self._last, self._patience = 0, 0
         self._staged = False
 
     def __enter__(self) -> FitProgress:
         self.bars.start()
-        self._show(("preparing",), "starting", None)
+        self._bar.show("starting")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    @singledispatchmethod
     def __call__(self, event: Event) -> None:
-        """Show `event`; those that have no method below are not shown."""
+        """Show `event`."""
+        self._bar(event)
+        self._tell(event)
+
+    @singledispatchmethod
+    def _tell(self, event: Event) -> None:
+        """Write what there is to say of `event`; of those that have no method below, nothing."""
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
         for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
             self.console.print(part, markup=False, soft_wrap=True)
 
-    def _show(self, what: tuple[object, ...], description: str, total: float | None) -> None:
-        """Put a new bar in the place of the one before, unless it is the same."""
-        if what != self._what:
-            if self._bar is not None:
-                self.bars.remove_task(self._bar)
-            self._bar, self._what = self.bars.add_task(description, total=total, note=""), what
-            self._began = time.monotonic()
-
-    def _begin(self, what: tuple[object, ...], description: str, total: float | None) -> None:
-        """Show that a step begins: as a bar where stderr is a terminal, else as a line."""
-        self._show(what, description, total)
+    def _begins(self, what: str) -> None:
+        """Write that a step begins, where no bar shows it."""
         if not self.console.is_terminal:
-            self.line(description)
+            self.line(what)
 
-    @__call__.register
+    @_tell.register
     def _(self, event: Finding) -> None:
         if self._told & _tails([event.text]):
             return
@@ -141,7 +108,7 @@ class FitProgress:
         if self._findings <= MOST_SENTENCES:
             self.line(f"note: {from_here(event.text)}")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: ColumnsInterpreted) -> None:
         for sentence in event.sentences[:MOST_SENTENCES]:
             self.line(sentence)
@@ -149,11 +116,11 @@ class FitProgress:
             self.line(f"and {counted(more, 'more column')}")
         self._told |= _tails(event.sentences)
 
-    @__call__.register
+    @_tell.register
     def _(self, event: Preparing) -> None:
-        self._begin(("preparing", event.what), event.what, None)
+        self._begins(event.what)
 
-    @__call__.register
+    @_tell.register
     def _(self, event: RunStarted) -> None:
         self._monitors = {task.name: task.monitor for task in event.tasks}
         self._positive = {task.name: task.positive for task in event.tasks}
@@ -178,25 +145,25 @@ class FitProgress:
         if shared := sum(count for who, count in trained.items() if who not in self._monitors):
             self.line(f"{shared:,} weights to train together")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: StagesKept) -> None:
         are, names = "is" if len(event.names) == 1 else "are", ", ".join(event.names)
         self.line(f"resuming: {len(event.names)} of {event.total} stages {are} done ({names}); {self.fresh} trains again")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: StageStarted) -> None:
         self.line(f"stage {event.name}: trains {', '.join(event.tasks)}; {event.trained_parameters:,} weights to train")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: StatesProgress) -> None:
         what = f"layer states of {event.split}"
         if event.done == 0:
-            self._begin(("states", event.split), f"computing {what}: {event.total:,} tokens", event.total)
-        self.bars.update(self._bar, completed=event.done)
+            self._began = time.monotonic()
+            self._begins(f"computing {what}: {event.total:,} tokens")
         if event.done == event.total:
             self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: StatesStored) -> None:
         self._stored += event.bytes
         if event.split != "train":  # the last that training reads
@@ -206,7 +173,7 @@ class FitProgress:
             )
             self._stored = 0
 
-    @__call__.register
+    @_tell.register
     def _(self, event: RunEnded) -> None:
         if (more := self._findings - MOST_SENTENCES) > 0:
             self.line(f"and {counted(more, 'more note')} in result.json")
@@ -216,17 +183,17 @@ class FitProgress:
                 f"{counted(self._patience, 'evaluation')}"
             )
 
-    @__call__.register
+    @_tell.register
     def _(self, event: Resumed) -> None:
         self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: AlreadyFinished) -> None:
         self.line(f"{event.path}: run already completed; showing its result ({self.fresh} trains again)")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: TrainingStarted) -> None:
-        self._epochs, self._seconds, self._measured, self._what = event.epochs, 0.0, 0, ()  # another stage has another bar
+        self._epochs, self._seconds, self._measured = event.epochs, 0.0, 0
         about = "about " if event.varying else ""
         total = f" ({about}{event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
         epochs, early, self._patience = counted(event.epochs, "epoch"), "", event.patience or 0
@@ -236,42 +203,33 @@ class FitProgress:
         self.line(f"{epochs} of {about}{counted(event.steps, 'step')}{total}{early}")
         self.line("* marks the best validation score so far, whose weights are kept")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: SearchStarted) -> None:
-        self._epochs = event.epochs
         self.line(told_search(event))
 
-    @__call__.register
+    @_tell.register
     def _(self, event: RoundEnded) -> None:
         self.line(told_round(event, metric_name(self._monitors.get(event.task, ""), self._positive.get(event.task))))
 
-    @__call__.register
+    @_tell.register
     def _(self, event: SearchEnded) -> None:
         self.line(told_finalists(event))
 
-    @__call__.register
+    @_tell.register
     def _(self, event: TimeEstimated) -> None:
         if not self._measured:  # else an epoch has ended, and its line says more
             self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
 
-    @__call__.register
+    @_tell.register
     def _(self, event: BatchEnded) -> None:
         self._flush()
-        epochs = max(self._epochs, event.epoch + 1)
-        self._show(("training",), "training", epochs * event.batches)
-        done = event.epoch * event.batches + event.batch
-        self.bars.update(self._bar, description=f"epoch {event.epoch + 1}/{epochs}", completed=done)
-        if not self.bars.disable and time.monotonic() - self._looked > REFRESH:
-            losses = {name: float(loss) for name, loss in event.losses.items()}
-            self.bars.update(self._bar, note=losses_note(losses, self.console.width - BAR_WIDTH))
-            self._looked = time.monotonic()
 
-    @__call__.register
+    @_tell.register
     def _(self, event: Evaluated) -> None:
         self._flush()
         self._evaluation = event  # the epoch may end with it, and then they share a line
 
-    @__call__.register
+    @_tell.register
     def _(self, event: EpochEnded) -> None:
         count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
         self._seconds, self._measured = self._seconds + event.seconds + event.evaluation_seconds, self._measured + 1

@@ -1,11 +1,9 @@
-"""How the progress of a fit words counts, durations, losses, what a task is trained on, and the search of method auto."""
+"""How the progress of a fit words counts, durations, what a task is trained on, and the search of method auto."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-from rich.cells import cell_len
 
 from trunkline.errors import clipped
 from trunkline.events import RoundEnded, SearchEnded, SearchStarted
@@ -53,18 +51,6 @@ def described(data: Mapping[str, Any]) -> list[str]:
     elif sizes := data.get("by_size", {}).get("train"):
         said.append(f"labels in train{unit}: {len(sizes)}, the most frequent {sizes[0]:,}, the rarest {sizes[-1]:,}")
     return said
-
-
-def losses_note(losses: Mapping[str, float], width: int) -> str:
-    """The losses of as many tasks as fit into a number of characters, and how many more there are."""
-    note = "loss"
-    for count, (name, loss) in enumerate(losses.items()):
-        more = f"  +{len(losses) - count - 1}" if count + 1 < len(losses) else ""
-        part = f"{'  ' if count else ' '}{name} {loss:.3f}"
-        if cell_len(note + part + more) > width:
-            return f"{note}  +{len(losses) - count}" if count else f"loss {loss:.3f}{more}"
-        note += part
-    return note
 
 
 def told_search(event: SearchStarted) -> str:

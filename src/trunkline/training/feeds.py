@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from trunkline.errors import BadInput
 from trunkline.events import Finding, StatesProgress, StatesStored, Subscriber
 from trunkline.files import cache_dir
+from trunkline.inputs.encoded import Encoded
 from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
 from trunkline.states.live import Feed
@@ -76,6 +77,20 @@ class Feeds:
         now = Noted("live", []) if stored is None else Noted("store", stored.keys)
         return source.states(self.trunk, split.encoded, stored), now
 
+    def lacking(self, split: Split, source: Source, layers: Collection[int]) -> int | None:
+        """How many tokens of a split have no stored states yet, though `open` would store them. Nothing is computed.
+
+        None: `open` would store none. OverBudget: as of it.
+        """
+        kept = source.stored(layers)
+        if self.config.training.states == "live" or not kept:
+            return None
+        assert split.encoded is not None
+        stored, over = self._look(self._trunk_in(source.stored_dtype(self.trunk)), split.encoded, kept)
+        if over is not None and self.config.training.states == "store":
+            raise over
+        return int(split.encoded.lengths[stored.missing].sum()) if over is None else None
+
     def _trunk_in(self, dtype: str) -> Trunk:
         """The trunk in another precision, where that is not the run's own."""
         if dtype == self.trunk.dtype:
@@ -86,6 +101,24 @@ class Feeds:
                 section.name, revision=section.revision, stack=section.stack, dtype=dtype, device=self.trunk.device
             )
         return self._other
+
+    @property
+    def _budget(self) -> int | None:
+        gigabytes = self.config.training.states_budget_gb
+        return None if gigabytes is None else int(gigabytes * 1e9)
+
+    def _look(
+        self, trunk: Trunk, encoded: Encoded, layers: Collection[int], only: list[str] | None = None
+    ) -> tuple[Stored, OverBudget | None]:
+        """What is stored of a corpus, and why the rest may not be."""
+        root, dtype = cache_dir() / "states", self.config.training.states_dtype
+        stored = find_stored(trunk, encoded, root, layers, dtype, only=only)
+        try:
+            if (lacking := stored.lacking) is not None:
+                check_room(trunk, lacking, root, layers, dtype, budget_bytes=self._budget)
+        except OverBudget as error:
+            return stored, error
+        return stored, None
 
     def _stored(
         self, split: Split, trunk: Trunk, layers: Collection[int], cost: Cost, noted: Noted | None
@@ -99,7 +132,6 @@ class Feeds:
         encoded = split.encoded
         assert encoded is not None
         root, dtype = cache_dir() / "states", training.states_dtype
-        budget = None if training.states_budget_gb is None else int(training.states_budget_gb * 1e9)
         first = None  # the stores that the run began with
         if noted is not None and noted.states == "store":  # of an older version: always the one of the whole corpus
             first = noted.stores or [store_key(key_parts(trunk, encoded, dtype, BATCH_TOKENS))]
@@ -107,13 +139,9 @@ class Feeds:
 
         def decide() -> tuple[str | None, list[str]]:
             """Why the states may not be stored, as one sentence; and the stores to read, which are held from then on."""
-            looked.append(stored := find_stored(trunk, encoded, root, layers, dtype, only=first))
-            try:
-                if (lacking := stored.lacking) is not None:
-                    check_room(trunk, lacking, root, layers, dtype, budget_bytes=budget)
-            except OverBudget as error:
-                return str(error), []
-            return None, stored.keys
+            stored, error = self._look(trunk, encoded, layers, first)
+            looked.append(stored)
+            return (None, stored.keys) if error is None else (str(error), [])
 
         over, keys = agreed(self.accelerator, decide)
         if over:
@@ -141,7 +169,7 @@ class Feeds:
             root,
             layers,
             dtype,
-            budget_bytes=budget,
+            budget_bytes=self._budget,
             progress=progress,
         )
         if first is not None and feed.keys != first:

@@ -184,7 +184,7 @@ def _fit(
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
     rundir.check_path(run_dir or Path("runs") / f"{name}-{'0' * 8}")
     with config.naming():
-        run = Run(config, Publisher([*subscribers, *(trackers.get(one.name)(one) for one in config.trackers)]), clock)
+        run = Run(config, Publisher([*subscribers, *_trackers_of(config)]), clock)
     path = run_dir or Path("runs") / f"{name}-{run.identity[:8]}"
     main = run.accelerator.is_main_process
     with rundir.claimed(path) if main else nullcontext():  # for its siblings of one launch, too
@@ -211,6 +211,16 @@ def _fit(
         run.accelerator.wait_for_everyone()
         run.publish(RunEnded(path, "finished", summary))
     return RunResult(path, summary)
+
+
+def _trackers_of(config: RunConfig) -> list[Subscriber]:
+    made: list[Subscriber] = []
+    for number, section in enumerate(config.trackers):
+        try:
+            made.append(trackers.get(section.name)(section))
+        except BadInput as error:  # it does not know its place in the list
+            raise error.at("", f"trackers.{number}.name") from None
+    return made
 
 
 def finished(path: Path, *identities: str) -> RunResult | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trunkline.data.columns import Missing
 from trunkline.data.guess import Guess, guess_columns
@@ -30,6 +30,14 @@ class Given:
     config: RunConfig
     name: str | None = None
     sentences: tuple[str, ...] = ()
+
+
+class Guessed(NamedTuple):
+    """What was made of data alone: the mapping of a config, how its columns were interpreted, and what is to be noticed."""
+
+    values: dict[str, Any]
+    sentences: list[str]
+    findings: list[str]
 
 
 def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
@@ -91,10 +99,18 @@ def _refuse(keywords: Mapping[str, Any], what: str) -> None:
         raise BadInput(f"{names}: given together with {what}; expected only with data, as a config defines it")
 
 
-def _guessed(
+def _guessed(source: Any, table: Table, name: str | None, overrides: list[str], **keywords: Any) -> Given:
+    """The config of data that came without one."""
+    guessed = guess_values(source, table, overrides, **keywords)
+    where = source if isinstance(source, str) else "config"
+    config = resolve(override(guessed.values, overrides), where, overrides=overrides)
+    config.memory.findings += guessed.findings
+    return Given(config, name or "data", tuple(guessed.sentences))
+
+
+def guess_values(
     source: Any,
     table: Table,
-    name: str | None,
     overrides: list[str],
     *,
     text: Any = None,
@@ -105,8 +121,15 @@ def _guessed(
     validation: Any = None,
     test: Any = None,
     form: str | None = None,
-) -> Given:
-    """The config of data that came without one."""
+) -> Guessed:
+    """The mapping of a config for data that came without one, before its overrides are applied.
+
+    Args:
+        source: as the config names it.
+        table: what it holds.
+        overrides: what they say of the data is heeded.
+        text, label, tasks, missing, method, validation, test, form: as of `config_of`.
+    """
     if label is not None and tasks is not None:
         raise BadInput("label: given together with tasks, expected one of them")
     said = override({"data": {}}, [one for one in overrides if one.startswith("data.")])["data"]
@@ -150,10 +173,7 @@ def _guessed(
         raise BadInput(
             f"validation: found {validation}, expected data or a share such as '10%': the best weights are chosen on it"
         )
-    where = source if isinstance(source, str) else "config"
-    config = resolve(override(values, overrides), where, overrides=overrides)
-    config.memory.findings += [*guess.remarkable, *filter(None, [guess.together])]
-    return Given(config, name or "data", tuple(sentences))
+    return Guessed(values, sentences, [*guess.remarkable, *filter(None, [guess.together])])
 
 
 def _no_split(test: Any) -> Any:

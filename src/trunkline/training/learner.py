@@ -163,6 +163,11 @@ class Learner:
         self.optimizer.step()
         self.clear()
 
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def judge(self, metrics: Mapping[str, dict[str, Any]], step: int) -> bool:
         """Take note of an evaluation (metrics by task); return whether it is the best so far: then these weights are kept."""
         own, rank = self.progress, self._rank(metrics)

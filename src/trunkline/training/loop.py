@@ -148,12 +148,10 @@ class Loop:
         judged = sum(int(source.validation.encoded.lengths.sum()) for source in self.sources)
         each, many = training.evaluate_every, training.epochs
         judged *= 1 if each == "epoch" else steps // each
-        left = rounds * (training.epochs - position.epoch) - position.batch
+        left = rounds * (many - position.epoch) - position.batch
         self._estimate = Estimate(left, judged / max(trained, 1))
-        evaluations = many if each == "epoch" else math.ceil(many * steps / each)
-        stops = training.patience is not None and training.patience + 1 < evaluations  # the first is the best so far
         varying = many > 1 and training.batch_tokens is not None
-        self.publish(TrainingStarted(steps, many, training.patience if stops else None, varying))
+        self.publish(TrainingStarted(steps, many, training.stops_after(steps), varying))
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a checkpoint of another number of processes, and say what else has changed since."""
@@ -242,8 +240,8 @@ class Loop:
         position = self.position
         spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
         self.cost.epochs.append(spent)
-        ended = EpochEnded(position.epoch + 1, self.training.epochs, spent.seconds, spent.evaluation_seconds, spent.tokens)
-        self.publish(ended)
+        spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
+        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
         position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
@@ -325,7 +323,8 @@ class Loop:
         self.position.history.append(entry)
         if self.halving is not None:
             self.halving.cut(self.position.step, self.learners)
-        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"]))
+        rates = {name: learner.last_rate for learner in active.values() for name in learner.parts}
+        self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"], rates))
 
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""

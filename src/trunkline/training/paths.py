@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def locate_paths(config: RunConfig, origin: Origin, base: Path) -> None:
-    """Make the paths of trunk, data and method absolute, in place.
+    """Make the paths of trunk, data, method and trackers absolute, in place.
 
     Args:
-        config: checked, its tasks and its method too.
+        config: checked, its tasks, its method and its trackers too.
         origin: knows what overrides have set: paths there are relative to the working directory.
         base: folder that all other paths are relative to.
     """
@@ -38,6 +38,9 @@ def locate_paths(config: RunConfig, origin: Origin, base: Path) -> None:
     config.trunk.name = located(config.trunk.name, "trunk.name", _folder_or_name)
     for key in getattr(config.method, "PATHS", ()):
         setattr(config.method, key, located(getattr(config.method, key), f"method.{key}", _path))
+    for number, tracker in enumerate(config.trackers):
+        for key in tracker.PATHS:
+            setattr(tracker, key, located(getattr(tracker, key), f"trackers.{number}.{key}", _path))
     sections = {"data": config.data} | {f"tasks.{name}.data": task.data for name, task in config.tasks.items() if task.data}
     for place, section in sections.items():
         for key in ("train", "validation", "test"):

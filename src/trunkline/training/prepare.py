@@ -26,6 +26,7 @@ from trunkline.training.config import RunConfig
 from trunkline.training.demand import demand, machine_bytes
 from trunkline.training.inputs import longer_than, refuse_other_input
 from trunkline.training.sections import DataSection
+from trunkline.training.subset import draw_rows, parse
 from trunkline.training.supervision import Supervision
 from trunkline.training.unlabelled import explained
 from trunkline.trunk.load import Trunk
@@ -133,7 +134,15 @@ def _prepare(config: RunConfig, keep_empty: bool = False) -> Prepared:
                 percent = f"{100 * wanted:.3g}%"
                 findings.append(f"{name}: 1 row of {len(whole.texts):,} was drawn ({percent}); scores on one row say little.")
     if data.rows is not None:
-        tables["train"] = _draw(tables["train"], data.rows, config.training.seed)
+        left = tables["train"]
+        corpora = {"train": wholes["train"] if left is read["train"] else see(left)}
+        own: dict[str, tuple[Task, Targets]] = {}
+        for name, task in tasks.items() if isinstance(data.rows, str) else ():
+            with explained(task, whole, "train", corpora, drawn):
+                own[name] = task, task.targets(corpora["train"])
+        drawn_rows, said = draw_rows(parse(data.rows), config.training.seed, len(left), own, left.source)
+        tables["train"] = left.select(drawn_rows.tolist())
+        findings += said
     order: list[str] = [name for name in ("train", "validation", "test") if name in tables]
     corpora = {name: wholes[name] if tables[name] is read.get(name) else see(tables[name]) for name in order}
     if len(corpora["train"].texts) < len(whole.texts):
@@ -211,15 +220,6 @@ def row_weights(table: Table, name: str) -> np.ndarray:
             what = "no weight" if weight is None else "a negative weight"
             raise BadInput(f"{table.where(row)}: {what} in column {name!r}, expected a number of at least 0")
     return np.array(found, np.float64)
-
-
-def _draw(table: Table, rows: int, seed: int) -> Table:
-    """`rows` rows in their order; a smaller draw by the same seed is within a larger one."""
-    if rows > len(table):
-        raise BadInput(
-            f"found {rows}, but {table.source} has {len(table)} rows to train on; expected at most that many", key="data.rows"
-        )
-    return table.select(sorted(np.random.default_rng(seed).permutation(len(table))[:rows].tolist()))
 
 
 def corpus_reader(config: RunConfig) -> Callable[[Table], Corpus]:

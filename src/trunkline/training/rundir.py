@@ -3,6 +3,7 @@
     run.json                 the mark, written before anything else
     .lock                    held while the run trains
     config.yaml, result.json
+    tracked.json             which runs of tracking tools are this run (trackers/tracked.py)
     checkpoint/              where the run stands; a folder in it for each stage of a run of several
     search/                  of method auto: what its search has found, and its checkpoint until then
     stages/NAME/             stage.json, and a branch for each task of the stage
@@ -38,6 +39,7 @@ from trunkline.files import (
     write_errors,
     write_json,
 )
+from trunkline.trackers.tracked import forget
 from trunkline.training.stages import may_be_stage
 
 MARK, LOCK, CONFIG, RESULT, SEARCH = "run.json", ".lock", "config.yaml", "result.json", "search"
@@ -152,6 +154,7 @@ def clear(path: Path) -> None:
     _refuse_unexpected(path)
     _refuse_copies(path)
     (path / RESULT).unlink(missing_ok=True)
+    forget(path)
     for name in _FOLDERS:
         if (path / name).exists():  # by another name first, so that a kill leaves no folder that is half there
             os.replace(path / name, doomed := temporary_name(path / name, "tmp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from trunkline.data.empty import EmptyTexts
 from trunkline.data.formats import formats
 from trunkline.tasks.labels import MissingList
+from trunkline.training.subset import PATTERN, parse
 from trunkline.trunk.backends import backends
 
 Share = float
@@ -61,7 +63,8 @@ class DataSection(Section):
     train: str | list[str]
     validation: str | list[str] | Share = "10%"
     test: str | list[str] | Share | None = None
-    rows: int | None = Field(None, ge=1)  # train on this many rows, drawn by the seed; fewer are among more
+    # Train on so many rows, drawn by the seed, fewer among more; or on so many of each class (training/subset.py).
+    rows: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=PATTERN)] | None = None
     text: str = "text"  # the column with the text
     text_pair: str | None = None  # the column with the second text of a pair
     audio: str | None = None  # for trunks that read audio: the column with names of files, relative to the data file
@@ -77,6 +80,11 @@ class DataSection(Section):
         if value is not None and value not in formats.names():
             raise ValueError(f"expected one of {', '.join(formats.names())}")
         return value
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _drawn(cls, value: object) -> object:
+        return None if value is None else parse(value).value
 
     @field_validator("validation", "test")
     @classmethod
@@ -145,6 +153,14 @@ class TrainingSection(Section):
     def drawn_by(self) -> int:
         """The seed of drawn shares and of the order of batches."""
         return self.seed if self.data_seed is None else self.data_seed
+
+    def evaluations(self, steps: int) -> int:
+        """How often a training of all epochs is judged, of `steps` steps each."""
+        return self.epochs if self.evaluate_every == "epoch" else math.ceil(self.epochs * steps / self.evaluate_every)
+
+    def stops_after(self, steps: int) -> int | None:
+        """`patience` where it can end a training early whose epochs have `steps` steps: one evaluation is the best so far."""
+        return self.patience if self.patience is not None and self.patience + 1 < self.evaluations(steps) else None
 
     @model_validator(mode="after")
     def _one_batch_measure(self) -> TrainingSection:

@@ -10,20 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from trunkline.branches.auto import AutoConfig
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import Finding, Subscriber
+from trunkline.events import AlreadyFinished, Publisher, RunEnded, Subscriber
 from trunkline.files import write_text
 from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
+from trunkline.trackers import trackers
 from trunkline.training import rundir
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
@@ -32,6 +33,7 @@ from trunkline.training.fit import RunResult, finished
 from trunkline.training.judging import Judged, judge
 from trunkline.training.members import Member, loop_of, opened
 from trunkline.training.run import Run
+from trunkline.training.splitter import Splitter, State
 from trunkline.training.train import Training
 
 VARY = frozenset(
@@ -57,12 +59,33 @@ def stack_key(config: RunConfig) -> str | None:
 
 
 @dataclass
-class _Stacked:
-    """A run of a stack."""
+class RunMember:
+    """A run of a stack, to be trained with others."""
 
     run: Run
     training: Training
     member: Member
+
+    @property
+    def name(self) -> str:
+        return self.member.name
+
+    @property
+    def failed(self) -> str | None:
+        """Why it has no result."""
+        found = self.member.failed
+        return None if found is None else found.replace(self.member.key(""), "")  # the loop calls tasks so
+
+    @property
+    def state(self) -> State:
+        """Whether it is to be trained further."""
+        if self.failed:
+            return "failed"
+        return "stopped" if all(one.progress.stopped for one in self.member.learners.values()) else "training"
+
+    def ended(self, outcome: Literal["finished", "interrupted", "failed"], summary: Mapping[str, Any] | None = None) -> None:
+        """Publish that the run has ended."""
+        self.run.publish(RunEnded(self.training.path, outcome, summary))
 
 
 def fit_stacked(
@@ -89,42 +112,67 @@ def fit_stacked(
     first = next(iter(configs.values()))
     if stack_key(first) is None or len({stack_key(config) for config in configs.values()}) > 1:
         raise ValueError("expected configs of one stack key")
+    trackers_of = {name: [trackers.get(one.name)(one) for one in config.trackers] for name, config in configs.items()}
+    told = Splitter(publish, {name: Publisher(own) for name, own in trackers_of.items()})
     base: Run | None = None
-    stacked, found = dict[str, _Stacked](), dict[str, RunResult | TrunklineError]()
+    members, found = list[RunMember](), dict[str, RunResult | TrunklineError]()
     for name, config in configs.items():
         try:
             with config.naming():
-                base = Run(config, publish) if base is None else base
-                run = base.varied(config)
+                base = Run(config, told) if base is None else base
+                members.append(member_of(base, name, config, places[name]))
         except BadInput as error:  # a method that does not fit the trunk
             found[name] = error
-            continue
-        stacked[name] = _Stacked(run, Training(run, places[name]), Member(name, run.first[0], run.config.training.seed))
-    if base is None or not stacked:
+    if base is None or not members:
         return found
     with ExitStack() as held:
-        for name, one in stacked.items():
-            path = places[name]
+        for member in members:
+            path, member.run.publish = places[member.name], told.of(member.name)
             held.enter_context(rundir.claimed(path))
             rundir.tidy(path)
-            if done := finished(path, one.run.identity, one.run.older_identity):
-                found[name] = done
+            if done := finished(path, member.run.identity, member.run.older_identity):
+                found[member.name] = done
+                member.run.publish(AlreadyFinished(path))
+                told.leave_out(member.name)
                 continue
-            rundir.check(path, one.run.identity)
-            write_text(path / rundir.CONFIG, yaml.safe_dump(one.run.config.as_dict(), sort_keys=False, allow_unicode=True))
-        if stacked.keys() - found.keys():
-            _train(base, stacked, checkpoint, found)
+            rundir.check(path, member.run.identity)
+            write_text(path / rundir.CONFIG, yaml.safe_dump(member.run.config.as_dict(), sort_keys=False, allow_unicode=True))
+        if left := [member for member in members if member.name not in found]:
+            with _ending(left, found):
+                for member in left:
+                    member.training.tell()
+                by_name = {member.name: member for member in left}
+                told.begin({name: one.run.config.training for name, one in by_name.items()}, lambda name: by_name[name].state)
+                train_members(base, members, checkpoint, found)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {name: found[name] for name in configs}
 
 
-def _train(base: Run, stacked: Mapping[str, _Stacked], checkpoint: Path, found: dict[str, RunResult | TrunklineError]) -> None:
-    """Train all runs and write the results of those that are not `found` yet."""
-    for finding in base.findings:
-        base.publish(Finding(finding))
-    members = [one.member for one in stacked.values()]
-    identity = hashlib.sha256("".join(one.run.identity for one in stacked.values()).encode()).hexdigest()
-    loop = loop_of(base, base.config, members, opened(base, members, checkpoint), checkpoint, identity)
+def member_of(base: Run, name: str, config: RunConfig, path: Path) -> RunMember:
+    """A run of `config` on the splits and the trunk of `base`, to be trained with others."""
+    run = base.varied(config)
+    return RunMember(run, Training(run, path), Member(name, run.first[0], run.config.training.seed))
+
+
+@contextmanager
+def _ending(members: Sequence[RunMember], found: Mapping[str, Any]) -> Iterator[None]:
+    """Publish for those members that the block leaves without a result that their runs have ended."""
+    try:
+        yield
+    except BaseException as error:
+        for member in members:
+            if member.name not in found:
+                member.ended("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+
+
+def train_members(
+    base: Run, members: Sequence[RunMember], checkpoint: Path, found: dict[str, RunResult | TrunklineError]
+) -> None:
+    """Train all members and write the results of those that are not `found` yet."""
+    own = [member.member for member in members]
+    identity = hashlib.sha256("".join(member.run.identity for member in members).encode()).hexdigest()
+    loop = loop_of(base, base.config, own, opened(base, own, checkpoint), checkpoint, identity)
     position, cost = loop.run()
     failed = {member.name: TrunklineError(member.failed) for member in members if member.failed}
     learners = {key: one for key, one in loop.learners.items() if one.progress.failed is None}
@@ -132,27 +180,32 @@ def _train(base: Run, stacked: Mapping[str, _Stacked], checkpoint: Path, found: 
         depths = drop_layers(learners.values(), loop.sources, base.accelerator, base.precision)
         parts = {key: part for learner in learners.values() for key, part in learner.parts.items()}
         judged = judge(parts, base.groups, parts, base.trunk, FROZEN, loop)
-    found |= failed
-    for name, one in stacked.items():
-        if name not in found:
-            found[name] = _kept(one, judged, depths, position.history, cost, len(stacked))
+    for member in members:
+        if member.name in found:
+            continue
+        if member.name in failed:
+            found[member.name] = failed[member.name]
+            member.ended("failed")
+        else:
+            found[member.name] = result = _kept(member, judged, depths, position.history, cost, len(members))
+            member.ended("finished", result.summary)
 
 
 def _kept(
-    one: _Stacked,
+    member: RunMember,
     judged: Mapping[str, Judged],
     depths: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     spent: Cost,
     count: int,
 ) -> RunResult:
-    """The result of a run, written."""
-    own = one.member.own
+    """The result of a member, written."""
+    own = member.member.own
     entries = [{**entry, "tasks": own(entry["tasks"])} for entry in history]
-    cost = one.run.cost
+    cost = member.run.cost
     cost.epochs, cost.stacked = spent.epochs, count
     cost.states_seconds, cost.states_bytes = spent.states_seconds, spent.states_bytes
     cost.seconds = spent.seconds
     cost.steps_to_best = own(spent.steps_to_best)
-    record = one.training.keep(0, own(judged), FROZEN, own(depths), [entry for entry in entries if entry["tasks"]], cost)
-    return RunResult(one.training.path, one.training.finish([record]))
+    record = member.training.keep(0, own(judged), FROZEN, own(depths), [entry for entry in entries if entry["tasks"]], cost)
+    return RunResult(member.training.path, member.training.finish([record]))

@@ -188,8 +188,6 @@ class Training:
             after = time.monotonic()
             with self.run.clock.part("judging"):
                 depths = drop_layers(learners.values(), loop.sources, self.run.accelerator, self.run.precision)
-        for finding in self._told(stage, position.history, {}):
-            self.run.publish(Finding(finding))
         parts = {name: part for learner in learners.values() for name, part in learner.parts.items()}
         for past in earlier:
             parts[past.tasks[0]] = self._head(self._folder(past) / past.tasks[0], source)
@@ -222,6 +220,8 @@ class Training:
         """
         stage, folder = self.stages[number], self._folder(self.stages[number])
         tasks, saved = {}, self._places(number)
+        for finding in self._told(stage, history, {}):
+            self.run.publish(Finding(finding))
         for name, one in judged.items():
             part, metrics, places = one.part, one.metrics, saved[name]
             branch = self._branch(part, source, stage.method_of(name), metrics, cost)

@@ -100,6 +100,17 @@ def reads_audio(name: str | Path, revision: str | None = None) -> bool:
     return _row_of(find_source(name, revision)).front is not None
 
 
+def count_layers(name: str | Path, revision: str | None = None, stack: StackName = "encoder") -> int:
+    """How many blocks the trunk of that name has, told from its config.json alone: its last layer.
+
+    Raises:
+        BadInput, TrunklineError: as `load_trunk`, where there is no such trunk.
+    """
+    config = read_model_config(find_source(name, revision).folder)
+    of_stack = getattr(config, f"{stack}_layers", None)  # of models that have both
+    return int(config.num_hidden_layers if of_stack is None else of_stack)
+
+
 def _row_of(source: Source) -> Architecture:
     return architecture_of(read_config(source.folder).get("model_type"), f"{source.folder / 'config.json'}: model_type")
 

@@ -1,0 +1,96 @@
+"""The floors of a config: every task of it, on the splits that its run would be trained and judged on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from trunkline.events import Preparing, Subscriber, quiet
+from trunkline.studies.floors.base import Measured, Subject, floors
+from trunkline.studies.floors.embedding import Embeddings
+from trunkline.training.answered import Answers
+from trunkline.training.config import RunConfig
+from trunkline.training.prepare import prepare
+from trunkline.training.run import of_its_own
+
+
+@dataclass(frozen=True)
+class FloorResult:
+    """A floor of a task.
+
+    Attributes:
+        floor: its name in the registry.
+        title: what a table calls it.
+        task: the task's name.
+        monitor: the metric that the floor was chosen by, and that a method is to be better in.
+        measured: what it finds.
+        seconds: that this took; layer states that are stored, or were read for another task, take none.
+    """
+
+    floor: str
+    title: str
+    task: str
+    monitor: str
+    measured: Measured
+    seconds: float
+
+    @property
+    def answers(self) -> Answers | None:
+        return self.measured.answers
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the answers, as plain JSON: the metrics by split, and what else is known."""
+        own = self.measured
+        facts = {"floor": self.floor, "title": self.title, "task": self.task, "monitor": self.monitor, "seconds": self.seconds}
+        return {**facts, "parameters": own.parameters, "chosen": own.chosen, "findings": own.findings, **own.metrics}
+
+
+class Omitted(NamedTuple):
+    """A floor that does not apply to a task, and why, as a sentence."""
+
+    floor: str
+    task: str
+    said: str
+
+
+class Floors(NamedTuple):
+    """The floors of a config, in the order of its tasks, and those that do not apply."""
+
+    results: list[FloorResult]
+    omitted: list[Omitted]
+
+
+def measure_floors(config: RunConfig, *, names: Collection[str] | None = None, publish: Subscriber = quiet) -> Floors:
+    """Measure the floors of all tasks of a config. Its method plays no part, and its seed only where rows are drawn.
+
+    Args:
+        config: resolved.
+        names: of the floors; all by default.
+        publish: told of what is done next.
+
+    Raises:
+        BadInput: no such floor; the data or the trunk cannot be used.
+    """
+    chosen = [floors.get(name) for name in (floors.names() if names is None else names)]
+    results: list[FloorResult] = []
+    omitted: list[Omitted] = []
+    with config.naming():
+        groups = prepare(config)
+        embeddings = Embeddings(config, groups, publish)
+        places = {name: group for group in groups for name in group.tasks}
+        for name in config.tasks:
+            group, task = places[name], places[name].tasks[name]
+            for floor in chosen:
+                if (reason := floor.unsuited(group, task)) is not None:
+                    omitted.append(Omitted(floor.name, name, f"{floor.name} does not apply to {name!r}, as {reason}."))
+                    continue
+                title = floor.title(task)
+                publish(Preparing(f"measuring a floor of {name}: {title}"))
+                begin = time.perf_counter()
+                measured = floor.measure(Subject(of_its_own(task), group, partial(embeddings.of, task)))
+                seconds = time.perf_counter() - begin
+                results.append(FloorResult(floor.name, title, name, task.monitor, measured, seconds))
+    return Floors(results, omitted)
