@@ -8,8 +8,8 @@ Then every method of the family of auto is trained by itself, to the end, with e
 there also with three times of it); its rate is the one with the best validation score. They are trained as one
 stack (training/stacked.py), which gives the results of runs of their own. The best single method of a task is the one with the
 best validation score, as it is for somebody who has tried all of them. The best on test is shown, too: it is chosen by what
-it is compared by, and so better than it really is. The floor is scikit-learn's logistic regression on the standardised mean of
-the last layer's states, its C chosen on validation.
+it is compared by, and so better than it really is. The floor is the simple baseline of a study that is best on validation
+(docs/studies.md).
 
 `points` is how far the test score of auto (the mean over rounds, each with its own seed) is below that of the best single
 method, in the metric of the task. The ratio of the result is the largest of them over data sets and tasks, in units of 0.3
@@ -25,24 +25,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from common import finish, parser, result
 from shapes import shared_data
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import StandardScaler
 
 from trunkline import fit
 from trunkline.branches import Output, TrunkShape
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
-from trunkline.model.frozen import FROZEN
-from trunkline.states.pooled import PooledStates
-from trunkline.tasks import Decoded
+from trunkline.studies.floors.measuring import measure_floors
 from trunkline.training.auto.family import Candidate, family
 from trunkline.training.config import resolve
-from trunkline.training.cost import Cost
 from trunkline.training.run import Run
 from trunkline.training.stacked import fit_stacked
 from trunkline.training.stored import build_states
@@ -50,7 +43,6 @@ from trunkline.training.stored import build_states
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 DATA = ("emotion", "snips", "hwu64", "cola", "imdb", "nlupp")
 POINTS, TIMES = 0.3, 3.0
-C = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
 def example(data: str, rows: int | None) -> dict[str, Any]:
@@ -105,33 +97,12 @@ def singles(config: dict[str, Any], task: str, folder: Path) -> dict[str, tuple[
 
 
 def floor(config: dict[str, Any], task: str) -> tuple[float, float] | None:
-    """Validation and test score of logistic regression on the mean of the last layer's states; None where there is none."""
-    run = Run(resolve({**config, "tasks": {task: config["tasks"][task]}, "method": "probe"}), quiet)
-    own, [group] = run.tasks[task], run.groups
-    if own.kind not in ("sequence", "multilabel"):
-        return None
-    features = {}
-    for name, split in group.splits.items():
-        states = PooledStates(run.feeds.open(split, FROZEN, [run.trunk.num_layers], Cost())[0], [run.trunk.num_layers], "mean")
-        features[name] = states.of(np.arange(len(states.lengths)))(run.trunk.num_layers).numpy()
-    scale, targets = (
-        StandardScaler().fit(features["train"]),
-        {name: split.targets[task] for name, split in group.splits.items()},
-    )
-    best: tuple[float, float] | None = None
-    for c in C:
-        model: Any = LogisticRegression(C=c, max_iter=2000)
-        model = OneVsRestClassifier(model) if own.kind == "multilabel" else model
-        model.fit(scale.transform(features["train"]), targets["train"].values)
-        scores = []
-        for name in ("validation", "test"):
-            given = model.predict(scale.transform(features[name]))
-            scores.append(
-                own.score(Decoded(given.astype(targets[name].values.dtype), given.astype(float)), targets[name])[own.monitor]
-            )
-        if best is None or scores[0] > best[0]:
-            best = scores[0], scores[1]
-    return best
+    """Validation and test score of the best floor on validation; None where there is none."""
+    values = {**config, "tasks": {task: config["tasks"][task]}, "method": "probe"}
+    found = [one.measured.metrics for one in measure_floors(resolve(values)).results]
+    metric = Run(resolve(values), quiet).tasks[task].monitor
+    best = max(found, key=lambda one: one["validation"][metric] or 0.0, default=None)
+    return None if best is None else (best["validation"][metric], best["test"][metric])
 
 
 def table(data: str, rows: int | None, repeats: int, folder: Path) -> tuple[list[dict[str, Any]], list[float]]:

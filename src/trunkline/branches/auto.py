@@ -1,4 +1,4 @@
-"""`auto`: no branch, but the choice of one for each task, made while a run is trained (training/auto/)."""
+"""`auto`: no branch, but the choice of one for each task, made while a run is trained."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 All is done by the code of the study: two epochs of BATCHES batches, of which the second one counts, evaluations, saving. Only
 the layer states are kept in memory, and the pass of the trunk that computes them is timed. Nothing is written elsewhere.
+
+For `method: auto` AdaLayers is trained, as often as its search may cost, and once more.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.branches.auto import AutoConfig
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
 from trunkline.files import directory_bytes
@@ -28,6 +31,8 @@ from trunkline.states.store import BATCH_TOKENS
 from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
 from trunkline.training import clock
+from trunkline.training.auto.budget import SEARCH
+from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.feeds import Feeds, Noted
@@ -55,10 +60,13 @@ class Probe:
         Raises:
             KeyboardInterrupt: on SIGINT or SIGTERM.
         """
-        config = unit.runs[0].config
+        config, times = unit.runs[0].config, 1.0
+        if isinstance(config.method, AutoConfig):
+            config, times = plain(config), 1 + SEARCH
         try:
             with config.naming(), tempfile.TemporaryDirectory(prefix="trunkline-probe-") as folder:
-                return _measured(unit, self._run(config), Path(folder))
+                pace = _measured(unit, self._run(config), Path(folder))
+                return replace(pace, training=times * pace.training, scoring=times * pace.scoring)
         except Interrupted:  # whose words are about a run that can be resumed
             raise KeyboardInterrupt("interrupted while measuring; nothing of the study is lost") from None
         except TrunklineError:

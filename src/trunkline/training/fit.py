@@ -26,7 +26,7 @@ from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
 from trunkline.training.loop import Interrupted
-from trunkline.training.result import decision_sentence, depth_sentence, read_result, tuned_sentence
+from trunkline.training.result import auto_sentence, decision_sentence, depth_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -93,7 +93,7 @@ class RunResult:
             if errors:  # of a number, whose mean as the baseline correlates with nothing
                 lines.append("  ".join([f"  {'':{width}}", "mae", *errors]))
             sentences = (say(task) for say in (tuned_sentence, depth_sentence, decision_sentence))
-            lines += [f"  {'':{width}}  {said}" for said in sentences if said]
+            lines += [f"  {'':{width}}  {said}" for said in (auto_sentence(self.summary, name), *sentences) if said]
         if (more := len(self.tasks) - MOST_TASKS) > 0:
             lines.append(f"  and {more:,} more in .tasks")
         return lines

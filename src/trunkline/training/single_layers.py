@@ -21,6 +21,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import Subscriber, quiet
 from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
+from trunkline.training.auto.choosing import chosen
 from trunkline.training.config import RunConfig, load_config
 from trunkline.training.judging import judge
 from trunkline.training.loop import Interrupted
@@ -61,6 +62,7 @@ def fit_single_layers(run: str | Path, task: str, publish: Subscriber = quiet) -
     """
     run = Path(run)
     config, group = _own(run, task)
+    config = chosen(config, run, task)
     with config.naming():
         base = Run(config, publish, groups=[group])
     layers = range(base.trunk.num_layers + 1)

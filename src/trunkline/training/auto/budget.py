@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trunkline.training.auto.halving import Track, plan_rounds
+from trunkline.training.auto.halving import Track, plan_rounds, to_the_end
 
 SEARCH = 1.25
 LARGEST = 1.75  # what a candidate may cost, in costs of AdaLayers; dearer ones are left out
@@ -58,11 +58,12 @@ def plan_search(
         dear += [name for name, price in own.items() if price.epoch > LARGEST * limit]
         cheap = {name: price for name, price in own.items() if price.epoch <= CHEAP * limit}
         costly = {name: price for name, price in own.items() if name not in cheap and name not in dear}
-        need = sum(epochs * (price.epoch + price.judged) for price in cheap.values())
-        for_cheap = min(need, CHEAP_SHARE * share) if costly else share
+        costs = {
+            kind: ([(price.epoch + price.judged) * epochs / steps for price in some], [price.judged for price in some])
+            for kind, some in (("cheap", cheap.values()), ("costly", costly.values()))
+        }
+        for_cheap = min(to_the_end(*costs["cheap"], steps), CHEAP_SHARE * share) if costly else share
         for kind, some, budget in (("cheap", cheap, for_cheap), ("costly", costly, share - for_cheap)):
             if some:
-                each = [(price.epoch + price.judged) * epochs / steps for price in some.values()]
-                rounds = plan_rounds(each, [price.judged for price in some.values()], budget, steps)
-                tracks.append(Track(task, kind, tuple(some), rounds))
+                tracks.append(Track(task, kind, tuple(some), plan_rounds(*costs[kind], budget, steps)))
     return Plan(tracks, dear)

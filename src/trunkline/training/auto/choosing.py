@@ -10,13 +10,13 @@ better one is chosen, of equal ones the cheap one, and it alone is judged on the
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trunkline.branches import methods
+from trunkline.branches.auto import AutoConfig
 from trunkline.errors import TrunklineError
 from trunkline.events import SearchEnded
 from trunkline.files import read_object, write_json
@@ -24,9 +24,11 @@ from trunkline.model.frozen import FROZEN
 from trunkline.training.auto.family import Candidate
 from trunkline.training.auto.halving import ranked
 from trunkline.training.auto.search import Entrant, Search, entrant
+from trunkline.training.config import RunConfig
 from trunkline.training.judging import judge
 from trunkline.training.loop import Loop
 from trunkline.training.members import loop_of, opened
+from trunkline.training.result import read_result
 from trunkline.training.run import Run
 from trunkline.training.rundir import SEARCH
 from trunkline.training.stages import Stage
@@ -53,8 +55,7 @@ def train(run: Run, path: Path) -> dict[str, Any]:
     finalists = [entrant(run, task, one) for task, found in record["tasks"].items() for one in _finalists(found)]
     members = [one.member for one in finalists]
     checkpoint = path / "checkpoint"
-    identity = hashlib.sha256("\n".join([run.identity, *(one.key for one in finalists)]).encode()).hexdigest()
-    loop = loop_of(run, run.config, members, opened(run, members, checkpoint), checkpoint, identity)
+    loop = loop_of(run, run.config, members, opened(run, members, checkpoint), checkpoint, run.identity)
     position, spent = loop.run()
     best = {task: _best(task, finalists, loop) for task in run.tasks}
     parts = {one.key: loop.learners[one.key].parts[one.key] for one in best.values()}
@@ -73,6 +74,16 @@ def train(run: Run, path: Path) -> dict[str, Any]:
     kept = {task: judged[one.key] for task, one in best.items()}
     done = training.keep(0, kept, FROZEN, {}, [entry for entry in history if entry["tasks"]], cost)
     return training.finish([done], auto=_told(record, best, finalists, loop, position.seconds))
+
+
+def chosen(config: RunConfig, path: Path, task: str) -> RunConfig:
+    """The config of a finished run with what was chosen for a task in the place of auto; another method stays as it is."""
+    if not isinstance(config.method, AutoConfig):
+        return config
+    found = read_result(path)["auto"]["tasks"][task]
+    candidate = _candidate(next(one for one in found["candidates"] if one["name"] == found["chosen"]))
+    training = config.training.model_copy(update={"learning_rate": candidate.learning_rate})
+    return config.model_copy(update={"method": candidate.method, "training": training})
 
 
 def _searched(run: Run, folder: Path) -> dict[str, Any]:
@@ -94,11 +105,12 @@ def _searched(run: Run, folder: Path) -> dict[str, Any]:
 
 def _finalists(found: dict[str, Any]) -> list[Candidate]:
     known = {one["name"]: one for one in found["candidates"]}
-    chosen = [known[name] for name in found["finalists"]]
-    return [
-        Candidate(methods.get(one["method"]["name"]).Config.model_validate(one["method"]), one["learning_rate"])
-        for one in chosen
-    ]
+    return [_candidate(known[name]) for name in found["finalists"]]
+
+
+def _candidate(row: dict[str, Any]) -> Candidate:
+    method = methods.get(row["method"]["name"]).Config.model_validate(row["method"])
+    return Candidate(method, row["learning_rate"])
 
 
 def _best(task: str, finalists: list[Entrant], loop: Loop) -> Entrant:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline.branches import Output, TrunkShape, methods
+from trunkline.training.config import RunConfig
 
 LAYERS = 5  # layers that are tried alone, at most: at equal distances, the last among them
 
@@ -25,8 +26,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """The method, the keys that are not as by default, and the rate."""
-        plain = type(self.method)(name=self.method.name)
-        keys = {key: value for key, value in self.method.model_dump().items() if value != getattr(plain, key)}
+        default = type(self.method)(name=self.method.name)
+        keys = {key: value for key, value in self.method.model_dump().items() if value != getattr(default, key)}
         settings = [f"{key} {value}" for key, value in keys.items()]
         return ", ".join([self.method.name, *settings, f"rate {self.learning_rate:g}"])
 
@@ -34,7 +35,7 @@ class Candidate:
 def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None) -> list[Candidate]:
     """The candidates for a task, simple ones first: of equal scores the first counts.
 
-    Routing is not among them, as it takes twenty times as long as AdaLayers; nor is variability, which is a single layer.
+    Routing is not among them, as it takes many times as long as AdaLayers; nor is variability, which is a single layer.
 
     Args:
         trunk: whose layers they read.
@@ -64,6 +65,13 @@ def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None
 def reference() -> Any:
     """The method that costs are measured against: AdaLayers as it is by default."""
     return methods.get("adalayers").Config(name="adalayers")
+
+
+def plain(config: RunConfig) -> RunConfig:
+    """The config with that in the place of auto."""
+    method, training = reference(), config.training
+    rate = training.learning_rate or method.LEARNING_RATE
+    return config.model_copy(update={"method": method, "training": training.model_copy(update={"learning_rate": rate})})
 
 
 def _of(name: str, rate: float, **keys: Any) -> Candidate:

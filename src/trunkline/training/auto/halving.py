@@ -52,7 +52,7 @@ def plan_rounds(steps: Sequence[float], judged: Sequence[float], budget: float, 
         budget: of all rounds.
         most: steps in all, where the training ends: a round that reaches it is the last.
     """
-    if steps and sum(steps) * most + sum(judged) <= budget:
+    if steps and to_the_end(steps, judged, most) <= budget:
         return (Round(most, 1),)
     found: list[Round] = []
     count, last = len(steps), 0
@@ -64,6 +64,11 @@ def plan_rounds(steps: Sequence[float], judged: Sequence[float], budget: float, 
     if found:
         found[-1] = Round(found[-1].last, 1)
     return tuple(found)
+
+
+def to_the_end(steps: Sequence[float], judged: Sequence[float], most: int) -> float:
+    """What training all candidates to the end costs; the arguments are those of `plan_rounds`."""
+    return sum(steps) * most + sum(judged)
 
 
 class Halving:

@@ -86,8 +86,9 @@ class Search:
         """Search, from the checkpoint if there is one.
 
         Returns:
-            dict: `seconds`; and for each of `tasks` its `metric`, its `candidates`, those `left_out` and why, and its
-                `finalists`: the names of the best cheap and the best costly one.
+            dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of cheap and of costly
+                candidates end, its `candidates`, those `left_out` and why, and its `finalists`: the names of the best cheap and
+                the best costly one.
         """
         began = time.monotonic()
         read = opened(self.run, [one.member for one in self.entrants.values()], self.checkpoint, POOLED_BYTES)
@@ -181,7 +182,14 @@ class Search:
         finalists = [self.entrants[best].candidate.name for track in own if (best := best_of(track, loop.learners))]
         if not finalists:
             raise TrunklineError(next(row["failed"] for row in rows))
-        return {"metric": metric, "candidates": rows, "left_out": self.left_out[task], "finalists": finalists}
+        return {
+            "metric": metric,
+            "lower_is_better": not self.run.tasks[task].higher_is_better,
+            "steps": {track.kind: [one.last for one in track.rounds] for track in own},
+            "candidates": rows,
+            "left_out": self.left_out[task],
+            "finalists": finalists,
+        }
 
 
 def scores_by_round(key: str, track: Track, metric: str, history: Sequence[Mapping[str, Any]]) -> list[float | None]:

@@ -7,6 +7,7 @@ count.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -49,19 +50,16 @@ class Work(TorchDispatchMode):
 
 
 def step_seconds(part: Part, name: str, batch: Batch, device: torch.device, precision: str) -> float:
-    """What a step on a batch costs a part that is called `name` in it; its weights stay as they are.
+    """What a step on a batch costs a part that is called `name` in it; a copy of it takes the step.
 
-    Reading layer states is no part of it. A branch without a target in the batch costs nothing.
+    Reading layer states is no part of it.
     """
-    part.branch.train()
-    part.criterion.train()
+    part = replace(part, branch=copy.deepcopy(part.branch).train(), criterion=copy.deepcopy(part.criterion).train())
     with seeded("work", name), Work() as work:
         losses = batch_losses(batch, {name: part}, device=device, precision=precision)
         for loss in losses.values():
             loss.backward()
     weights = [p for module in (part.branch, part.criterion) for p in module.parameters()]
-    for weight in weights:
-        weight.grad = None
     return work.seconds + OPTIMISER / BYTES * sum(weight.numel() for weight in weights if weight.requires_grad)
 
 
