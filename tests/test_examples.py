@@ -57,7 +57,7 @@ def made_up_rows(tasks: dict[str, Any], count: int, seed: int) -> list[dict[str,
     return rows
 
 
-LONG = ("snips_ladder", "snips_routing")  # of methods whose runs have tests of their own
+LONG = ("snips_auto", "snips_ladder", "snips_routing")  # of methods whose runs have tests of their own
 MARKED = [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in EXAMPLES]
 
 
@@ -73,6 +73,8 @@ def test_an_example_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
             values["data"][split] = f"{split}.jsonl.gz"
     values["data"].pop("rows", None)  # of the real data
     values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
+    if isinstance(values["method"], str):
+        values["method"] = {"name": values["method"]}
     if issubclass(method := methods.get(values["method"]["name"]), SideBranch):
         small = {"dim": 16, "heads": 2, "vectors": 4, "selection_steps": 20}
         values["method"] |= {key: value for key, value in small.items() if key in method.Config.model_fields}

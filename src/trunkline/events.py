@@ -186,6 +186,42 @@ class EpochEnded(Event):
 
 
 @dataclass(frozen=True)
+class SearchStarted(Event):
+    """Method auto begins to compare candidates, so many for each task; or resumes that, which `Resumed` says before.
+
+    `steps` is of each of at most `epochs`, as of `TrainingStarted`.
+    """
+
+    candidates: Mapping[str, int]
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class RoundEnded(Event):
+    """A round of the search of a task has ended: `round` of `rounds`, for its "cheap" or "costly" candidates (`track`).
+
+    `left` are the names of those that survived, the best first, of `count` before; `score` is the best one's monitored metric.
+    """
+
+    task: str
+    track: str
+    round: int
+    rounds: int
+    left: tuple[str, ...]
+    count: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class SearchEnded(Event):
+    """The search took so many `seconds`; its best candidates, by task, are now trained as the config says."""
+
+    finalists: Mapping[str, tuple[str, ...]]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CheckpointSaved(Event):
     path: Path
     step: int

@@ -124,7 +124,7 @@ class BranchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    LEARNING_RATE: ClassVar[float] = 1e-3  # at its peak, where `training.learning_rate` is not given
+    LEARNING_RATE: ClassVar[float | None] = 1e-3  # at its peak, where `training.learning_rate` is not given; None: no one rate
     LATER: ClassVar[tuple[str, ...]] = ()  # keys that earlier versions did not have
 
     @classmethod

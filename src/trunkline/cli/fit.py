@@ -216,6 +216,10 @@ def show_run(summary: dict[str, Any]) -> None:
     for name, task in summary["tasks"].items():
         if task.get("attention"):
             out().print(show.attention(name, task["attention"]))
+    if auto := summary.get("auto"):
+        from trunkline.cli import chosen
+
+        out().print(chosen.tables(auto))
     if reports := summary.get("transfer"):
         out().print(show.transfer(reports), "", sep="\n")
     out().print(show.cost(summary))

@@ -152,8 +152,8 @@ class FineTuning(Approach):
             return
         head = {"name": head} if isinstance(head, str) else head
         method.head = named_section(head, "name", methods, where, "method.head")
-        if approach_of(method.head) is not FEATURE_BASED:
-            found = f"the tuner {method.head.name}"
+        if not issubclass(methods.get(method.head.name), SideBranch):
+            found = f"the tuner {method.head.name}" if approach_of(method.head) is FINE_TUNING else method.head.name
             raise BadInput(found=found, expected="plain or a side branch", **at(where, "method.head"))
 
     def make(

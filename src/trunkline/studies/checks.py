@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.branches import Output, TrunkShape, methods
+from trunkline.branches.auto import AutoConfig
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
 from trunkline.studies.plan import Plan
@@ -44,7 +45,7 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
             if data not in read:
                 read[data] = prepare(config)
             sizes.setdefault(run.cell.size, read[data])
-            if not approach_of(config.method).changes_trunk:
+            if not approach_of(config.method).changes_trunk and not isinstance(config.method, AutoConfig):
                 fits(config, shape_of(config, shapes))
     return sizes
 

@@ -2,6 +2,8 @@
 
 All is done by the code of the study: two epochs of BATCHES batches, of which the second one counts, evaluations, saving. Only
 the layer states are kept in memory, and the pass of the trunk that computes them is timed. Nothing is written elsewhere.
+
+For `method: auto` AdaLayers is trained, as often as its search may cost, and once more.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.branches.auto import AutoConfig
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
 from trunkline.files import directory_bytes
@@ -30,6 +33,8 @@ from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
 from trunkline.studies.work import Work, encoded_of, texts_of
 from trunkline.training import clock
+from trunkline.training.auto.budget import SEARCH
+from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.feeds import Feeds, Noted
@@ -38,7 +43,7 @@ from trunkline.training.loop import Interrupted
 from trunkline.training.prepare import Prepared, Split
 from trunkline.training.run import Run
 from trunkline.training.sampling import draw_batches
-from trunkline.training.stacked import Member, member_of, stack_key, train_members
+from trunkline.training.stacked import RunMember, member_of, stack_key, train_members
 from trunkline.training.train import Training
 
 BATCHES = 2  # of an epoch
@@ -57,10 +62,13 @@ class Probe:
         Raises:
             KeyboardInterrupt: on SIGINT or SIGTERM.
         """
-        config = unit.runs[0].config
+        config, times = unit.runs[0].config, 1.0
+        if isinstance(config.method, AutoConfig):
+            config, times = plain(config), 1 + SEARCH
         try:
             with config.naming(), tempfile.TemporaryDirectory(prefix="trunkline-probe-") as folder:
-                return _measured(unit, self._run(config), Path(folder))
+                pace = _measured(unit, self._run(config), Path(folder))
+                return replace(pace, training=times * pace.training, scoring=times * pace.scoring)
         except Interrupted:  # whose words are about a run that can be resumed
             raise KeyboardInterrupt("interrupted while measuring; nothing of the study is lost") from None
         except Exception:  # of whatever library: the study notes why, and goes on
@@ -126,7 +134,7 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     )
 
 
-def _members(unit: Unit, small: Run, folder: Path) -> list[Member]:
+def _members(unit: Unit, small: Run, folder: Path) -> list[RunMember]:
     members = []
     for run in unit.runs:
         config = run.config.model_copy(update={"training": _brief(run.config)})
@@ -134,7 +142,7 @@ def _members(unit: Unit, small: Run, folder: Path) -> list[Member]:
     return members
 
 
-def _trained(small: Run, members: list[Member], folder: Path) -> tuple[Cost, int]:
+def _trained(small: Run, members: list[RunMember], folder: Path) -> tuple[Cost, int]:
     """The cost of training on few rows, and the bytes on disk of each run."""
     if not members:
         summary = Training(small, folder / "run").train()

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextCol
 from rich.table import Column
 from rich.text import Text
 
-from trunkline.events import BatchEnded, Event, Preparing, StatesProgress, TrainingStarted
+from trunkline.events import BatchEnded, Event, Preparing, SearchStarted, StatesProgress, TrainingStarted
 from trunkline.terminal import leads
 
 BAR_WIDTH = 42  # characters of the epoch, the shortest bar, the percentage and the time beside the losses
@@ -92,7 +92,7 @@ class RunBar:
                     ("states", event.split), f"computing layer states of {event.split}: {event.total:,} tokens", event.total
                 )
             self.bars.update(self._bar, completed=event.done)
-        elif isinstance(event, TrainingStarted):
+        elif isinstance(event, SearchStarted | TrainingStarted):
             self._epochs, self._what = event.epochs, ()  # another stage has another bar
         elif isinstance(event, BatchEnded):
             self._batch(event)

@@ -20,8 +20,11 @@ from trunkline.events import (
     Finding,
     Preparing,
     Resumed,
+    RoundEnded,
     RunEnded,
     RunStarted,
+    SearchEnded,
+    SearchStarted,
     StagesKept,
     StageStarted,
     StatesProgress,
@@ -32,7 +35,7 @@ from trunkline.events import (
 )
 from trunkline.terminal import from_here, wrapped
 from trunkline.trackers.bars import RunBar, progress_bars
-from trunkline.trackers.wording import counted, described, duration
+from trunkline.trackers.wording import counted, described, duration, told_finalists, told_round, told_search
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
@@ -201,6 +204,18 @@ class FitProgress:
         self.line("* marks the best validation score so far, whose weights are kept")
 
     @_tell.register
+    def _(self, event: SearchStarted) -> None:
+        self.line(told_search(event))
+
+    @_tell.register
+    def _(self, event: RoundEnded) -> None:
+        self.line(told_round(event, metric_name(self._monitors.get(event.task, ""), self._positive.get(event.task))))
+
+    @_tell.register
+    def _(self, event: SearchEnded) -> None:
+        self.line(told_finalists(event))
+
+    @_tell.register
     def _(self, event: TimeEstimated) -> None:
         if not self._measured:  # else an epoch has ended, and its line says more
             self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
@@ -233,10 +248,11 @@ class FitProgress:
         parts = []
         judged = dict(self._evaluation.tasks if self._evaluation else {})
         for name, found in list(judged.items())[:MOST_TASKS]:
-            metric = self._monitors.get(name, "")
+            task = name.rpartition("/")[2]  # runs that are trained together have names before it
+            metric = self._monitors.get(task, "")
             score = found["validation"].get(metric)
             shown = "-" if score is None else f"{score:.4f}"
-            named = metric_name(metric, self._positive.get(name)).replace(" ", "\u00a0")
+            named = metric_name(metric, self._positive.get(task)).replace(" ", "\u00a0")
             parts.append(f"{name}\u00a0{named}\u00a0{shown}{'*' if found['best'] else ' '}")
         if len(judged) > MOST_TASKS:
             parts.append(f"and\u00a0{len(judged) - MOST_TASKS:,}\u00a0more")

@@ -1,4 +1,4 @@
-"""How the progress of a fit words counts, durations and what a task is trained on."""
+"""How the progress of a fit words counts, durations, what a task is trained on, and the search of method auto."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trunkline.errors import clipped
+from trunkline.events import RoundEnded, SearchEnded, SearchStarted
 
 MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
 
@@ -50,3 +51,23 @@ def described(data: Mapping[str, Any]) -> list[str]:
     elif sizes := data.get("by_size", {}).get("train"):
         said.append(f"labels in train{unit}: {len(sizes)}, the most frequent {sizes[0]:,}, the rarest {sizes[-1]:,}")
     return said
+
+
+def told_search(event: SearchStarted) -> str:
+    """What is compared."""
+    many = ", ".join(f"{count} for {task}" for task, count in event.candidates.items())
+    return f"candidates: {many}; compared in at most {counted(event.epochs, 'epoch')} of {counted(event.steps, 'step')}"
+
+
+def told_round(event: RoundEnded, metric: str) -> str:
+    """Which candidates are left, and the best of them."""
+    score = "undefined" if event.score is None else f"{event.score:.4f}"
+    best = f"; best: {event.left[0]}, {metric} {score}" if event.left else ""
+    left = f"{len(event.left)} of {counted(event.count, f'{event.track} candidate')} left"
+    return f"{event.task}, round {event.round} of {event.rounds}: {left}{best}"
+
+
+def told_finalists(event: SearchEnded) -> str:
+    """What is trained to the end."""
+    best = "; ".join(f"{task}: {' and '.join(f'({name})' for name in names)}" for task, names in event.finalists.items())
+    return f"compared in {duration(event.seconds)}; now training the best as the config says: {best}"

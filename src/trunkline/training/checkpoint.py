@@ -153,6 +153,6 @@ def _put(learner: Learner, progress: dict[str, Any], tensors: dict[str, Tensor])
     learner.best = parts["best"]
     groups = learner.optimizer.state_dict()["param_groups"]
     learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    # Only what is known: version 0.1 wrote one more field, and earlier ones lack `best_rank` and `failed`.
-    fields = Progress.__dataclass_fields__.keys() - ({"best_rank", "failed"} - progress.keys())
+    # Only what is known: version 0.1 wrote one more field, and earlier ones lack some.
+    fields = Progress.__dataclass_fields__.keys() - ({"best_rank", "failed", "rounds"} - progress.keys())
     learner.progress = Progress(**{key: progress[key] for key in fields})

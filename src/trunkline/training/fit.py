@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from trunkline.branches.auto import AutoConfig
 from trunkline.data.guess.names import ByTask
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, StopRun, Subscriber, metric_name
@@ -19,12 +20,13 @@ from trunkline.terminal import leads
 from trunkline.trackers import trackers
 from trunkline.trackers.progress import shown_from_python
 from trunkline.training import rundir
+from trunkline.training.auto import choosing
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
 from trunkline.training.loop import Interrupted
-from trunkline.training.result import decision_sentence, depth_sentence, read_result, tuned_sentence
+from trunkline.training.result import auto_sentence, decision_sentence, depth_sentence, read_result, tuned_sentence
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 
@@ -91,7 +93,7 @@ class RunResult:
             if errors:  # of a number, whose mean as the baseline correlates with nothing
                 lines.append("  ".join([f"  {'':{width}}", "mae", *errors]))
             sentences = (say(task) for say in (tuned_sentence, depth_sentence, decision_sentence))
-            lines += [f"  {'':{width}}  {said}" for said in sentences if said]
+            lines += [f"  {'':{width}}  {said}" for said in (auto_sentence(self.summary, name), *sentences) if said]
         if (more := len(self.tasks) - MOST_TASKS) > 0:
             lines.append(f"  and {more:,} more in .tasks")
         return lines
@@ -204,7 +206,7 @@ def _fit(
         if main:
             write_text(path / rundir.CONFIG, yaml.safe_dump(run.config.as_dict(), sort_keys=False, allow_unicode=True))
         try:
-            summary = Training(run, path).train()
+            summary = choosing.train(run, path) if isinstance(config.method, AutoConfig) else Training(run, path).train()
         except StopRun:
             if main:
                 rundir.give_up(path)

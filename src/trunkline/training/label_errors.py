@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from trunkline.branches.auto import AutoConfig, no_branch
 from trunkline.data.corpus import Corpus
 from trunkline.data.values.written import cell
 from trunkline.data.writing import writers
@@ -111,6 +112,8 @@ def find_label_errors(
         if approach_of(resolved.method).changes_trunk:
             expected = "a side branch, as one is trained for every fold: what reads a frozen trunk does that from stored states"
             raise BadInput(found=resolved.method.name, expected=expected, key="method.name")
+        if isinstance(resolved.method, AutoConfig):
+            raise no_branch()
     for name in tasks or ():
         if name not in resolved.tasks:
             raise unknown_name("tasks", name, resolved.tasks, whole=True)

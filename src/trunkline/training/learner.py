@@ -37,6 +37,7 @@ class Progress:
     scale: float = 1.0  # what the plateau schedule has left of the learning rate
     stopped: bool = False
     failed: str | None = None  # why it stopped without a result, as a sentence
+    rounds: int = 0  # of a search that it has survived (training/auto/halving.py)
 
 
 class Learner:
@@ -78,6 +79,7 @@ class Learner:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the weights that were judged best; none before the first evaluation
         self.batches = 0  # that the gradients at hand are the sum over
+        self.share = 1.0  # of the training that its schedule is made for: it is not trained longer
 
     def modules(self) -> list[Any]:
         """Everything that is put into training mode."""
@@ -152,7 +154,8 @@ class Learner:
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""
         training = self.training
-        rate = self.learning_rate * self.progress.scale * factor(training.schedule, progress, training.warmup)
+        done = min(progress / self.share, 1.0)
+        rate = self.learning_rate * self.progress.scale * factor(training.schedule, done, training.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if training.clip_norm is not None:

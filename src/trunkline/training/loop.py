@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from trunkline.events import (
 )
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
+from trunkline.training.auto.halving import Halving
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
 from trunkline.training.cost import Cost, EpochCost
@@ -71,6 +73,7 @@ class Loop:
         states: where the states of each split come from, for the checkpoint.
         clock: of the run.
         keep_going: a learner whose loss is no longer a number stops and has `failed`; the others continue.
+        halving: stops learners that others are better than.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Loop:
         states: dict[str, Noted] | None = None,
         clock: Clock | None = None,
         keep_going: bool = False,
+        halving: Halving | None = None,
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
@@ -99,7 +103,7 @@ class Loop:
         }
         self.position = Position(environment=self.environment)
         self.clock = Clock() if clock is None else clock
-        self.keep_going = keep_going
+        self.keep_going, self.halving = keep_going, halving
         self._stop = StopRequest()
         self._given_up: StopRun | None = None
         self._began = time.monotonic()
@@ -227,9 +231,10 @@ class Loop:
                 self.publish(TimeEstimated(estimate))
             due = last if training.evaluate_every == "epoch" else stepped and position.step % training.evaluate_every == 0
             due = due or (last and position.epoch + 1 == training.epochs)  # the last weights are judged too
-            if due:
+            asked = self.halving.due(position.step, self.learners) if self.halving is not None and stepped else []
+            if due or asked:
                 began = time.monotonic()
-                self._evaluate()
+                self._evaluate(None if due else asked)
                 took = time.monotonic() - began
                 tally["evaluation_seconds"] += took
                 self.clock.add("judging", took)
@@ -296,8 +301,9 @@ class Loop:
                 learner.step(progress)
         self.position.step += 1
 
-    def _evaluate(self) -> None:
-        active = self.active()
+    def _evaluate(self, names: Sequence[str] | None = None) -> None:
+        """Judge the active learners, those that are called so or all, and let go of those that are not trained further."""
+        active = {name: own for name, own in self.active().items() if names is None or name in names}
         # Steps, judging and keeping the best weights need memory in other pieces each, so what is free is given back between.
         large = any(learner.source.large for learner in active.values())
         if large:
@@ -305,12 +311,13 @@ class Loop:
         for learner in active.values():
             learner.train(False)
         metrics: dict[str, dict[str, Any]] = {}
+        parts = {name: part for learner in active.values() for name, part in learner.parts.items()}
         for source in self.sources:
-            metrics |= split_scores(self.parts(), source.validation, accelerator=self.accelerator, precision=self.precision)
+            metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
         for name, found in metrics.items():
             if not math.isfinite(found["loss"]):
                 self._fail(name, f"the validation loss of task {name} is {found['loss']}")
-        active = self.active()
+        active = {name: own for name, own in active.items() if not own.progress.stopped}
         if large:
             give_back_freed_memory()
         entry: dict[str, Any] = {"step": self.position.step, "epoch": self.position.epoch + 1, "tasks": {}}
@@ -327,6 +334,8 @@ class Loop:
                 }
             learner.train()
         self.position.history.append(entry)
+        if self.halving is not None:
+            self.halving.cut(self.position.step, self.learners)
         rates = {name: learner.last_rate for learner in active.values() for name in learner.parts}
         self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"], rates))
 

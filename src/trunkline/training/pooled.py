@@ -15,28 +15,34 @@ from trunkline.training.supervision import Supervision
 MOST_BYTES = 1 << 27  # of a split's states that are kept in memory; larger ones are pooled batch by batch, in every epoch
 
 
-def pooled_split(feed: Feed, supervision: dict[str, Supervision], branches: Mapping[str, SideBranch]) -> SplitFeed:
+def pooled_split(
+    feed: Feed, supervision: dict[str, Supervision], branches: Mapping[str, SideBranch], most: int = MOST_BYTES
+) -> SplitFeed:
     """A split with the pooled states that its `branches` (by task) read, where these are small enough for the memory.
 
     Args:
         feed: the split's states, which are the same in every epoch.
         supervision: by task.
         branches: by task.
+        most: bytes of the states of one pooling that are kept.
     """
     poolings: dict[Pooling, list[str]] = {}
     for name, branch in branches.items():
         if (pooling := pooling_of(branch)) is not None:
             poolings.setdefault(pooling, []).append(name)
+    layers = {pooling: {layer for name in names for layer in branches[name].layers} for pooling, names in poolings.items()}
+    measured = {layer for branch in branches.values() for layer in branch.measures()}
+    # One that serves both, where the memory has room for all of its layers.
+    means = _pooled(feed, layers.get("mean", set()) | measured, "mean", most) if measured else None
     pooled: dict[str, PooledStates] = {}
     for pooling, names in poolings.items():
-        states = _pooled(feed, {layer for name in names for layer in branches[name].layers}, pooling)
+        states = means if pooling == "mean" and means is not None else _pooled(feed, layers[pooling], pooling, most)
         pooled |= dict.fromkeys(names, states) if states is not None else {}
-    means = _pooled(feed, {layer for branch in branches.values() for layer in branch.measures()}, "mean")
-    return SplitFeed(feed, supervision, pooled, means)
+    return SplitFeed(feed, supervision, pooled, means if means is not None else _pooled(feed, measured, "mean", most))
 
 
-def _pooled(feed: Feed, layers: Collection[int], pooling: Pooling) -> PooledStates | None:
+def _pooled(feed: Feed, layers: Collection[int], pooling: Pooling, most: int) -> PooledStates | None:
     """None where there is no layer, or they are too large."""
-    if not layers or pooled_bytes(len(feed.lengths), feed.hidden_size, len(layers)) > MOST_BYTES:
+    if not layers or pooled_bytes(len(feed.lengths), feed.hidden_size, len(layers)) > most:
         return None
     return PooledStates(feed, layers, pooling)

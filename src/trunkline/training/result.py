@@ -100,6 +100,19 @@ def decision_sentence(task: Mapping[str, Any]) -> str | None:
     return f"temperature {found['temperature']:.3g}, fitted on {found['rows']:,} validation rows: {split} {', '.join(shown)}"
 
 
+def auto_sentence(summary: Mapping[str, Any], task: str) -> str | None:
+    """What `method: auto` has chosen for a task, and the other finalist; None of a run with another method."""
+    if (found := summary.get("auto", {}).get("tasks", {}).get(task)) is None:
+        return None
+    trained = {one["name"]: one["trained"] for one in found["candidates"] if "trained" in one}
+    shown = {name: "undefined" if score is None else f"{score:.4f}" for name, score in trained.items()}
+    others = "".join(f"; {name}: {score}" for name, score in shown.items() if name != found["chosen"])
+    return (
+        f"auto chose {found['chosen']} of {len(found['candidates'])} candidates, "
+        f"{found['metric']} {shown[found['chosen']]} on validation{others}"
+    )
+
+
 def run_of_branch(branch: Path) -> dict[str, Any] | None:
     """Return the summary of the run that a branch lies in, of this task alone and called by both; None where there is none."""
     folder = branch.resolve()

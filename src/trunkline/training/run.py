@@ -13,10 +13,12 @@ from accelerate import Accelerator
 
 from trunkline.allocator import keep_freed_memory
 from trunkline.branches import TrunkShape
+from trunkline.branches.auto import AutoConfig
 from trunkline.branches.heads import begin_at
 from trunkline.errors import BadInput
 from trunkline.events import Preparing, Subscriber, quiet
 from trunkline.model.approach import approach_of
+from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part
 from trunkline.model.source import Source
 from trunkline.tasks import Task
@@ -36,6 +38,7 @@ from trunkline.training.overview import data_facts
 from trunkline.training.pooled import pooled_split
 from trunkline.training.prepare import Prepared, data_digest, encode_splits, prepare
 from trunkline.training.sampling import SharedTexts, with_batches
+from trunkline.training.sections import TrainingSection
 from trunkline.training.stages import Stage, plan
 from trunkline.trunk.fastest import pick_backend
 from trunkline.trunk.load import Trunk, load_trunk, reads_audio
@@ -50,12 +53,15 @@ class Run:
         config: resolved.
         publish: told of what happens.
         clock: what is counted from the beginning of the run.
+        groups: what `prepare` has made of the config, all of it or some; by default it is prepared now.
 
     Raises:
         BadInput: the data, the trunk or the method cannot be used.
     """
 
-    def __init__(self, config: RunConfig, publish: Subscriber, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, publish: Subscriber, clock: Clock | None = None, groups: list[Prepared] | None = None
+    ) -> None:
         self.clock = Clock() if clock is None else clock
         keep_freed_memory()
         self.config = config
@@ -64,7 +70,7 @@ class Run:
         self.approach = approach_of(config.method)
         self.publish(Preparing("reading the data"))
         with self.clock.part("read"):
-            self.groups = prepare(config)
+            self.groups = prepare(config) if groups is None else groups
         self.tasks = {name: group.tasks[name] for name in config.tasks for group in self.groups if name in group.tasks}
         self.plan(Path())  # what does not fit the method or the tasks is found here
         self.publish(Preparing(f"loading the trunk {config.trunk.name}"))
@@ -92,10 +98,13 @@ class Run:
         self.older_identity = run_identity(config, self.groups, self.trunk, self.precision, older=True)
         self.feeds = Feeds(config, self.trunk, self.accelerator, self.publish)
         # Made now, as what does not fit the trunk is to be found before anything is written.
-        self.first = self.learners(self.plan(Path())[0])
+        open_yet = isinstance(config.method, AutoConfig)  # it has learners once it has chosen
+        self.first: tuple[dict[str, Learner], Source] = ({}, FROZEN) if open_yet else self.learners(self.plan(Path())[0])
         self.cost = self.meter(self.first[0])
         parts = [part for learner in self.first[0].values() for part in learner.parts.values()]
         self.layers: list[int] = sorted(set().union(*(part.branch.layers for part in parts)))  # that some task may read
+        if open_yet:
+            self.layers = list(range(self.trunk.num_layers + 1))
         if config.training.states == "store" and not self.first[1].stored(self.layers):
             method = config.method.name
             raise BadInput(
@@ -124,9 +133,17 @@ class Run:
         other._begin(config)
         return other
 
-    def learners(self, stage: Stage, onto: Source | None = None) -> tuple[dict[str, Learner], Source]:
-        """Learners with fresh weights for the tasks of a stage, and the source of the states that they read."""
-        training, device = self.config.training, self.accelerator.device
+    def learners(
+        self, stage: Stage, onto: Source | None = None, training: TrainingSection | None = None
+    ) -> tuple[dict[str, Learner], Source]:
+        """Learners with fresh weights for the tasks of a stage, and the source of the states that they read.
+
+        Args:
+            stage: the tasks, and the method.
+            onto: the source that a stage before has left.
+            training: of these learners; by default that of the config.
+        """
+        training, device = training or self.config.training, self.accelerator.device
         tasks = {name: of_its_own(self.tasks[name]) for name in stage.tasks}
         shape = TrunkShape(self.trunk.num_layers, self.trunk.hidden_size)
         # A trunk that is passed from task to task has its pooler from the beginning.

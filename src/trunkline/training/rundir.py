@@ -5,11 +5,12 @@
     config.yaml, result.json
     tracked.json             which runs of tracking tools are this run (trackers/tracked.py)
     checkpoint/              where the run stands; a folder in it for each stage of a run of several
+    search/                  of method auto: what its search has found, and its checkpoint until then
     stages/NAME/             stage.json, and a branch for each task of the stage
     branches/TASK/           the results
     answers/TASK.safetensors    what a task's branch says of the test split, to compare runs row by row
 
-Other files may lie beside these, but not within the four folders, which are written and deleted as a whole. A copy of a branch
+Other files may lie beside these, but not within the five folders, which are written and deleted as a whole. A copy of a branch
 or of a stage under another name looks like a run's own, so what may be deleted is also told by the names of tasks and stages.
 """
 
@@ -41,13 +42,14 @@ from trunkline.files import (
 from trunkline.trackers.tracked import forget
 from trunkline.training.stages import may_be_stage
 
-MARK, LOCK, CONFIG, RESULT = "run.json", ".lock", "config.yaml", "result.json"
+MARK, LOCK, CONFIG, RESULT, SEARCH = "run.json", ".lock", "config.yaml", "result.json", "search"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a run: checkpoint, stages and branches here are its own"}
 _BRANCH: dict[str, Any] = {"branch.json": None, "weights.safetensors": None}
 _CHECKPOINT: dict[str, Any] = {"state.json": None, "tensors.safetensors": None}
 # By name what a folder of a run holds: None is a file, a mapping a folder, and "*" stands for every other name.
 _FOLDERS: dict[str, Any] = {
     "checkpoint": {**_CHECKPOINT, "*": _CHECKPOINT},
+    SEARCH: {"search.json": None, "checkpoint": _CHECKPOINT},
     "stages": {"*": {"stage.json": None, "*": _BRANCH}},
     "branches": {"*": _BRANCH},
     "answers": {"*": None},
@@ -118,8 +120,9 @@ def tidy(path: Path) -> None:
 
     Versions before the mark in temporary names made some that others may choose, too, so what has such a name stays.
     """
-    recover_directory(path / "checkpoint")
-    for folder in (path, path / "branches", path / "answers", path / "checkpoint", *path.glob("stages/*")):
+    for checkpoint in (path / "checkpoint", path / SEARCH / "checkpoint"):
+        recover_directory(checkpoint)
+    for folder in (path, path / "branches", path / "answers", path / "checkpoint", path / SEARCH, *path.glob("stages/*")):
         if not folder.is_symlink():
             sweep(folder)
             if folder != path:
@@ -250,7 +253,7 @@ def _strange(entry: Path, inside: Mapping[str, Any] | None) -> Iterator[Path]:
 
 def _states(path: Path) -> list[Path]:
     """The files that say which run has got how far."""
-    patterns = ("checkpoint/state.json", "checkpoint/*/state.json", "stages/*/stage.json")
+    patterns = ("checkpoint/state.json", "checkpoint/*/state.json", "stages/*/stage.json", "search/search.json")
     return [file for pattern in patterns for file in sorted(path.glob(pattern))]
 
 

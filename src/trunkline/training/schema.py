@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from trunkline import branches, tasks, trackers
 from trunkline.data.formats import formats
-from trunkline.model.approach import FEATURE_BASED, approach_of
+from trunkline.model.approach import FINE_TUNING, approach_of
 from trunkline.registry import Registry
 from trunkline.training.config import RunConfig, presets
 
@@ -49,7 +49,7 @@ def config_schema() -> dict[str, Any]:
     tracker = {"anyOf": [{"enum": trackers.trackers.names()}, {"$ref": "#/$defs/Tracker"}]}
     own["trackers"] = {"anyOf": [*tracker["anyOf"], {"type": "array", "items": tracker}], "default": []}
     for name in methods.names():
-        if name not in side_branches:
+        if approach_of(methods.get(name).Config.model_construct(name=name)) is FINE_TUNING:
             head = definitions[f"name-{name}"]["properties"]["head"]
             head["anyOf"] = [{"enum": ["plain", *side_branches]}, {"$ref": "#/$defs/SideBranch"}]
     for name in tasks.kinds.names():
@@ -63,7 +63,7 @@ def as_text(schema: dict[str, Any]) -> str:
 
 
 def _is_side_branch(name: str) -> bool:
-    return approach_of(branches.methods.get(name).Config.model_construct(name=name)) is FEATURE_BASED
+    return issubclass(branches.methods.get(name), branches.SideBranch)
 
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:

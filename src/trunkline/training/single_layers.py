@@ -10,40 +10,26 @@ weights by itself, by validation, as it would in a run of its own; with equal dr
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from accelerate import Accelerator
-
-from trunkline.branches import TrunkShape
 from trunkline.branches.adalayers import FeatureConfig
-from trunkline.branches.heads import begin_at
 from trunkline.branches.single_layer import SingleLayerConfig
-from trunkline.errors import BadInput
-from trunkline.events import Preparing, Subscriber, quiet
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import Subscriber, quiet
 from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
-from trunkline.model.part import Part, make_part
-from trunkline.tasks import Task
-from trunkline.training.calibration import calibrate
+from trunkline.training.auto.choosing import chosen
 from trunkline.training.config import RunConfig, load_config
-from trunkline.training.cost import Cost
-from trunkline.training.decision import fit_decision
-from trunkline.training.feeds import Feeds
-from trunkline.training.learner import Learner
-from trunkline.training.loop import Interrupted, Loop
-from trunkline.training.moments import standardise
-from trunkline.training.pooled import pooled_split
-from trunkline.training.prepare import Prepared, Split, encode_splits, prepare, split_digest
+from trunkline.training.judging import judge
+from trunkline.training.loop import Interrupted
+from trunkline.training.members import Member, loop_of, opened
+from trunkline.training.prepare import Prepared, prepare, split_digest
 from trunkline.training.result import read_result
-from trunkline.training.run import open_trunk
-from trunkline.training.sampling import SharedTexts, SplitFeed, with_batches
-from trunkline.training.supervision import Supervision
-from trunkline.trunk.load import Trunk
+from trunkline.training.run import Run
+from trunkline.training.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -76,52 +62,31 @@ def fit_single_layers(run: str | Path, task: str, publish: Subscriber = quiet) -
     """
     run = Path(run)
     config, group = _own(run, task)
-    publish(Preparing(f"loading the trunk {config.trunk.name}"))
-    accelerator = Accelerator(cpu=config.trunk.device == "cpu")
+    config = chosen(config, run, task)
     with config.naming():
-        trunk = open_trunk(config, accelerator)
-    encode_splits(group, trunk, config.trunk.max_length or trunk.max_length)
-    if trunk.compiled is not None and trunk.compiled.calibrates:
-        calibrate(trunk, [group], config.training.drawn_by)
-    config = with_batches(config, [group])
-    precision: str = config.training.precision
-    if precision == "auto":
-        precision = approach_of(config.method).precision(trunk, config.trunk.dtype)
-    parts = _parts(config, group, trunk, task)
-    layers = {name: part.branch.layers[0] for name, part in parts.items()}
-    learners = {name: Learner({name: part}, config.training, accelerator.device) for name, part in parts.items()}
-    feeds, cost = Feeds(config, trunk, accelerator, publish), Cost()
-
-    def opened(split: Split) -> SplitFeed:
-        feed, _ = feeds.open(split, FROZEN, list(layers.values()), cost)
-        return pooled_split(feed, _supervision(split, parts, task), {name: part.branch for name, part in parts.items()})
-
-    sources = [SharedTexts(opened(group.splits["train"]), opened(group.splits["validation"]))]
-    standardise(learners.values(), sources, config.training.seed)
+        base = Run(config, publish, groups=[group])
+    layers = range(base.trunk.num_layers + 1)
+    stages = {layer: Stage("", (task,), single_layer_of(config.method, layer)) for layer in layers}
+    members = {
+        layer: Member(f"layer {layer}", base.learners(stage)[0], config.training.seed) for layer, stage in stages.items()
+    }
     with TemporaryDirectory() as folder:
-        loop = Loop(
-            learners,
-            sources,
-            config.training,
-            precision=precision,
-            accelerator=accelerator,
-            checkpoint=Path(folder) / "checkpoint",
-            identity="single layers",
-            cost=cost,
-            publish=publish,
-        )
+        checkpoint, own = Path(folder) / "checkpoint", list(members.values())
+        loop = loop_of(base, base.config, own, opened(base, own, checkpoint), checkpoint, "single layers")
         try:
             loop.run()
         except Interrupted:  # whose words are about a run that can be resumed
             raise KeyboardInterrupt("interrupted; nothing was written") from None
-    found = _scores(loop, parts, group, trunk, task)
-    own = group.tasks[task]
-    ranked = {layers[name]: found[name]["validation"].get(own.monitor) for name in parts}
-    known = {layer: score if own.higher_is_better else -score for layer, score in ranked.items() if score is not None}
+    if failed := next(filter(None, (member.failed for member in members.values())), None):
+        raise TrunklineError(failed)
+    parts = {key: part for member in members.values() for key, part in member.parts().items()}
+    judged = judge(parts, base.groups, parts, base.trunk, FROZEN, loop)
+    scores = {layer: judged[member.key(task)].metrics for layer, member in members.items()}
+    about = group.tasks[task]
+    ranked = {layer: found["validation"].get(about.monitor) for layer, found in scores.items()}
+    known = {layer: score if about.higher_is_better else -score for layer, score in ranked.items() if score is not None}
     size = sum(p.numel() for p in next(iter(parts.values())).branch.parameters())
-    return SingleLayers(
-        own.monitor, {layers[name]: found[name] for name in parts}, max(known, key=known.__getitem__, default=None), size
-    )
+    return SingleLayers(about.monitor, scores, max(known, key=known.__getitem__, default=None), size)
 
 
 def _own(run: Path, task: str) -> tuple[RunConfig, Prepared]:
@@ -148,56 +113,3 @@ def single_layer_of(method: Any, layer: int) -> SingleLayerConfig:
     """The config of a branch that reads one layer with the head of `method`, or with the default one if that has another."""
     alike = {key: getattr(method, key) for key in FeatureConfig.model_fields} if isinstance(method, FeatureConfig) else {}
     return SingleLayerConfig(layer=layer, **alike)
-
-
-def _parts(config: RunConfig, group: Prepared, trunk: Trunk, task: str) -> dict[str, Part]:
-    """By a name of its own, a part for each layer, with the weights that it would have in a run of its own."""
-    shape, parts = TrunkShape(trunk.num_layers, trunk.hidden_size), dict[str, Part]()
-    for layer in range(trunk.num_layers + 1):
-        own = _copied(group.tasks[task])
-        part = make_part(own, single_layer_of(config.method, layer), shape, config.training.seed)
-        first = own.first_logits(group.splits["train"].targets[task])
-        if first is not None:
-            begin_at(part.branch, first)
-        own.name = f"{task}, layer {layer}"
-        parts[own.name] = part
-    return parts
-
-
-def _copied(task: Task) -> Task:
-    """A task of which a threshold can be chosen without changing another."""
-    own = copy.copy(task)
-    own.learned = task.learned.model_copy()
-    return own
-
-
-def _supervision(split: Split, parts: Mapping[str, Part], task: str) -> dict[str, Supervision]:
-    assert split.encoded is not None
-    return {name: Supervision(part.task, split.targets[task], split.encoded) for name, part in parts.items()}
-
-
-def _scores(
-    loop: Loop, parts: Mapping[str, Part], group: Prepared, trunk: Trunk, task: str
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """By part, the metrics of its best weights on validation, on which its decision is fitted, and on test."""
-    for part in parts.values():
-        part.branch.eval()
-        part.criterion.eval()
-    splits: dict[str, Callable[[], SplitFeed]] = {"validation": lambda: loop.sources[0].validation}
-    if "test" in group.splits:
-        test = group.splits["test"]
-        assert test.encoded is not None
-        encoded = test.encoded
-        splits["test"] = lambda: SplitFeed(FROZEN.states(trunk, encoded), _supervision(test, parts, task))
-    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in parts}
-    decided = dict(parts)
-    for split, make in splits.items():
-        read = make()
-        logits = loop.logits(decided, read)
-        for name, part in decided.items():
-            own = read.supervision[name]
-            if split == "validation":
-                decision, _ = fit_decision(part, logits[name], own.answers.offsets, own.targets)
-                decided[name] = part = replace(part, decision=decision)
-            found[name][split] = own.judge(part, logits[name])
-    return found

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Stage:
         order: of a sequence, which of the orders it belongs to.
         continues: from the trunk of the stage before.
         final: whether its branches are results of the run.
+        chosen: by task, what was chosen for it where `method` leaves that open.
     """
 
     name: str
@@ -42,6 +43,11 @@ class Stage:
     order: int | None = None
     continues: bool = False
     final: bool = True
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    def method_of(self, task: str) -> Any:
+        """What a task learns with."""
+        return self.chosen.get(task, self.method)
 
 
 def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[Stage]:

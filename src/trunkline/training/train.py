@@ -57,11 +57,11 @@ class Training:
                 break
         return self.finish([self._stage(number) for number in range(len(self.stages))])
 
-    def finish(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Write result.json and return what it holds; `records` are those of the stages."""
+    def finish(self, records: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        """Write result.json and return what it holds; `records` are those of the stages, and `more` is added to it."""
         self.run.cost = Cost.total([Cost.from_dict(record["cost"]) for record in records])
         self.run.cost.peak_memory_bytes = max(self.run.cost.peak_memory_bytes, peak_memory(self.run.accelerator.device))
-        summary = self._summary(records, environment(self.run.accelerator))
+        summary = self._summary(records, environment(self.run.accelerator)) | more
         spent = self.run.clock.as_dict()
         self.run.cost.seconds, self.run.cost.parts = spent["seconds"], spent["parts"]
         summary["cost"] = self.run.cost.as_dict()
@@ -224,7 +224,7 @@ class Training:
             self.run.publish(Finding(finding))
         for name, one in judged.items():
             part, metrics, places = one.part, one.metrics, saved[name]
-            branch = self._branch(part, source, stage.method, metrics, cost)
+            branch = self._branch(part, source, stage.method_of(name), metrics, cost)
             for place in places:
                 if self.run.accelerator.is_main_process:
                     with self.run.clock.part("saving"):
@@ -238,7 +238,7 @@ class Training:
                             save_answers(self.path, name, one.answers)
             tasks[name] = {
                 "kind": part.task.kind,
-                "method": stage.method.name,
+                "method": stage.method_of(name).name,
                 "monitor": part.task.monitor,
                 **metrics,
                 **({"tuned": one.tuned} if one.tuned else {}),

@@ -1,0 +1,78 @@
+"""The family that `method: auto` chooses from: configs of side branches, each with a learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.branches import Output, TrunkShape, methods
+from trunkline.training.config import RunConfig
+
+LAYERS = 5  # layers that are tried alone, at most: at equal distances, the last among them
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with a learning rate.
+
+    Attributes:
+        method: its config.
+        learning_rate: at its peak.
+    """
+
+    method: Any
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        """The method, the keys that are not as by default, and the rate."""
+        default = type(self.method)(name=self.method.name)
+        keys = {key: value for key, value in self.method.model_dump().items() if value != getattr(default, key)}
+        settings = [f"{key} {value}" for key, value in keys.items()]
+        return ", ".join([self.method.name, *settings, f"rate {self.learning_rate:g}"])
+
+
+def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None) -> list[Candidate]:
+    """The candidates for a task, simple ones first: of equal scores the first counts.
+
+    Routing is not among them, as it takes many times as long as AdaLayers; nor is variability, which is a single layer.
+
+    Args:
+        trunk: whose layers they read.
+        output: what the task asks for.
+        learning_rate: of all candidates; None: each has those that suit it.
+    """
+    text, deep = output.level == "text", trunk.num_layers
+    some = sorted({round(deep * (number + 1) / LAYERS) for number in range(LAYERS)} - {0}, reverse=True)
+    found = [_of("probe", rate, layer=layer) for layer in some for rate in ((1e-2, 3e-2) if layer == deep else (1e-2,))]
+    found += [_of("scalar_mix", rate) for rate in (1e-2, 3e-2)]
+    # Of all features nothing is selected: a linear map of every layer's pooled state.
+    everything = {"fraction": 1.0, "selection_steps": 1}
+    found += [_of("head2toe", rate, **everything) for rate in (3e-3, 1e-2, 3e-2)]
+    found += [_of("head2toe", rate, **everything, normalisation="per_feature") for rate in (1e-3, 1e-2)]
+    found.append(_of("head2toe", 1e-2))
+    found += [_of("single_layer", 1e-3, layer=layer) for layer in some[:: 2 if len(some) > 3 else 1]]
+    found += [_of("adalayers", 1e-3), _of("adalayers", 3e-3), _of("adalayers", 3e-3, dim=64), _of("adalayers", 1e-3, dim=256)]
+    if text:
+        found.append(_of("adalayers", 1e-3, head="encoder", positions=True))
+    if deep:
+        found.append(_of("ladder", 1e-3))
+    if learning_rate is not None:
+        found = [Candidate(one.method, learning_rate) for one in found]
+    return list({one.name: one for one in found}.values())
+
+
+def reference() -> Any:
+    """The method that costs are measured against: AdaLayers as it is by default."""
+    return methods.get("adalayers").Config(name="adalayers")
+
+
+def plain(config: RunConfig) -> RunConfig:
+    """The config with that in the place of auto."""
+    method, training = reference(), config.training
+    rate = training.learning_rate or method.LEARNING_RATE
+    return config.model_copy(update={"method": method, "training": training.model_copy(update={"learning_rate": rate})})
+
+
+def _of(name: str, rate: float, **keys: Any) -> Candidate:
+    return Candidate(methods.get(name).Config(name=name, **keys), rate)
