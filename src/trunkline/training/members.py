@@ -24,7 +24,7 @@ from trunkline.training.feeds import Noted
 from trunkline.training.learner import Learner
 from trunkline.training.loop import Loop
 from trunkline.training.moments import standardise
-from trunkline.training.pooled import MOST_BYTES, pooled_split
+from trunkline.training.pooled import pooled_split
 from trunkline.training.run import Run
 from trunkline.training.sampling import SharedTexts, SplitFeed
 
@@ -69,14 +69,14 @@ class Opened(NamedTuple):
     cost: Cost
 
 
-def opened(base: Run, members: Sequence[Member], checkpoint: Path, most: int = MOST_BYTES) -> Opened:
+def opened(base: Run, members: Sequence[Member], checkpoint: Path, most: int | None = None) -> Opened:
     """Open what members read.
 
     Args:
         base: whose splits and trunk they read.
         members: whose learners nobody has trained.
         checkpoint: of their loop; where it exists, the states come from where they came from before.
-        most: bytes of pooled states that are kept in memory.
+        most: bytes of pooled states that are kept in memory, as of `pooled_split`.
     """
     branches = {key: part.branch for member in members for key, part in member.parts().items()}
     layers = {layer for branch in branches.values() for layer in branch.layers}

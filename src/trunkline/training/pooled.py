@@ -16,7 +16,7 @@ MOST_BYTES = 1 << 27  # of a split's states that are kept in memory; larger ones
 
 
 def pooled_split(
-    feed: Feed, supervision: dict[str, Supervision], branches: Mapping[str, SideBranch], most: int = MOST_BYTES
+    feed: Feed, supervision: dict[str, Supervision], branches: Mapping[str, SideBranch], most: int | None = None
 ) -> SplitFeed:
     """A split with the pooled states that its `branches` (by task) read, where these are small enough for the memory.
 
@@ -24,8 +24,9 @@ def pooled_split(
         feed: the split's states, which are the same in every epoch.
         supervision: by task.
         branches: by task.
-        most: bytes of the states of one pooling that are kept.
+        most: bytes of the states of one pooling that are kept; MOST_BYTES by default.
     """
+    most = MOST_BYTES if most is None else most
     poolings: dict[Pooling, list[str]] = {}
     for name, branch in branches.items():
         if (pooling := pooling_of(branch)) is not None:
