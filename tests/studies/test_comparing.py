@@ -63,7 +63,7 @@ def test_the_summary_has_the_means_of_what_the_runs_have_found(finished):
     lines = repr(found).splitlines()
     assert lines[1] == "  mood (accuracy on test)" and [line.split()[0] for line in lines[2:4]] == ["probe", "layer"]
     task = found.summary["cells"][0]["tasks"]["mood"]
-    assert f"{task['test']:.4f} [{task['interval'][0]:.4f}, {task['interval'][1]:.4f}]" in lines[2]
+    assert f"{task['test']:.4f} [{task['interval'][0]:.3f}, {task['interval'][1]:.3f}]" in lines[2]
 
 
 def test_what_was_estimated_is_kept_beside_what_it_took(finished):

@@ -51,6 +51,8 @@ def _table(
     keys = list(dict.fromkeys(key for cell in cells for key in cell["settings"] or ()))
     heads = [] if not keys else [keys[0].rpartition(".")[2]] if len(keys) == 1 else ["chosen"]
     made = show.table("method", *heads, ">validation", ">test", ">seconds", ">trained")
+    for column in made.columns[2 if len(keys) > 1 else 1 :]:  # a number is not broken; names are
+        column.no_wrap = True
     ordered = sorted(cells, key=lambda cell: not methods[cell["method"]]["floor"])  # floors first
     best = _best([cell["tasks"][name]["test"] for cell in ordered if name in cell["tasks"]], task["higher_is_better"])
     floors = sum(methods[cell["method"]]["floor"] for cell in ordered)
@@ -65,7 +67,7 @@ def _table(
             show.number(found["validation"]) if found else "-",
             Text(score(found) if found else "failed" if cell["failed"] else "-", style=style),
             _seconds(cost),
-            f"{cost['trained_parameters']:,}" if cost.get("trained_parameters") is not None else "-",
+            _count(cost.get("trained_parameters")),
             end_section=number + 1 == floors,
         )
     return made
@@ -91,6 +93,11 @@ def best_runs(summary: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def _best(scores: Sequence[float | None], higher: bool) -> float | None:
     known = [score for score in scores if score is not None]
     return (max if higher else min)(known) if known else None
+
+
+def _count(number: int | None) -> str:
+    """A number of weights, in millions where it has so many."""
+    return "-" if number is None else f"{number:,}" if number < 1_000_000 else f"{number / 1e6:,.2f}M"
 
 
 def _seconds(cost: Mapping[str, Any]) -> str:

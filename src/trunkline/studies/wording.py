@@ -12,5 +12,5 @@ def score(task: Mapping[str, Any]) -> str:
         return "-"
     if task.get("interval"):
         low, high = task["interval"]
-        return f"{task['test']:.4f} [{low:.4f}, {high:.4f}]"
+        return f"{task['test']:.4f} [{low:.3f}, {high:.3f}]"
     return f"{task['test']:.4f}" + (f" ± {task['deviation']:.4f}" if task.get("deviation") is not None else "")
