@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -30,15 +31,21 @@ def no_folders_of_the_user(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_ERROR_REPORTING")
 
 
-def records(folder):
-    """What the reader finds in each offline run in `wandb/` of a folder, in order."""
+def read(file):
     core = Path(importlib.util.find_spec("wandb").origin).parent / "bin" / "wandb-core"
-    found = []
-    for file in sorted((folder / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime):
-        command = [core, "leet", "inspect", "-no-observability", "-json", "-run-file", file]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        found.append([json.loads(line) for line in said.splitlines()])
-    return found
+    command = [core, "leet", "inspect", "-no-observability", "-json", "-run-file", file]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def records(folder):
+    """What the reader finds in each offline run in `wandb/` of a folder, in order; the last of them has ended."""
+    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime)
+    began, last = time.monotonic(), read(files[-1])
+    while (not last or last[-1]["type"] != "exit") and time.monotonic() - began < 60:
+        time.sleep(0.1)  # W&B's own process writes the end of the file a moment after `finish` has returned
+        last = read(files[-1])
+    return [*map(read, files[:-1]), last]
 
 
 def rows(run):
