@@ -18,6 +18,7 @@ import trunkline
 from trunkline.cli import app
 from trunkline.studies.config import study_of
 from trunkline.studies.plan import Plan
+from trunkline.studies.sweep.config import sweep_of
 from trunkline.training.config import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +38,9 @@ def test_configs_resolve(page, text):
     if "methods" in values:
         assert Plan(study_of(values)).total() > len(values["methods"])
         return
+    if "sweep" in values:
+        assert sweep_of(values).section.space
+        del values["sweep"]
     resolved = resolve(values, page.name)
     assert set(resolved.tasks) == set(values["tasks"])
 
