@@ -44,7 +44,10 @@ def left(run) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("kind", [Evaluated, BatchEnded, EpochEnded, BranchSaved])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("kind", [Evaluated, BranchSaved, *(pytest.param(one, marks=SLOW) for one in (BatchEnded, EpochEnded))])
 def test_it_stops_at_once_and_leaves_no_more_than_the_config(kind, tiny_trunk_dir, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)  # a checkpoint after every evaluation
     stopping, others = Stopping(kind, 2 if kind is not BranchSaved else 1), []
@@ -62,6 +65,7 @@ def test_it_stops_at_once_and_leaves_no_more_than_the_config(kind, tiny_trunk_di
         assert isinstance(stopping.told[-2], kind if kind is not Evaluated else EpochEnded)
 
 
+@pytest.mark.slow
 def test_the_same_fit_trains_it_from_its_beginning_and_to_the_same_result(tiny_trunk_dir, rows, tmp_path):
     values = config(tiny_trunk_dir, rows, tasks=("mood",))
     with pytest.raises(StopRun):
@@ -70,6 +74,7 @@ def test_the_same_fit_trains_it_from_its_beginning_and_to_the_same_result(tiny_t
     assert again.summary["history"] == fit(values, run_dir=tmp_path / "b", progress=False).summary["history"]
 
 
+@pytest.mark.slow
 def test_what_the_user_keeps_in_the_folder_stays(tiny_trunk_dir, rows, tmp_path):
     def keep(event) -> None:
         if isinstance(event, Evaluated):
@@ -81,6 +86,7 @@ def test_what_the_user_keeps_in_the_folder_stays(tiny_trunk_dir, rows, tmp_path)
     assert left(tmp_path) == ["config.yaml", "notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_run_of_stages_is_given_up_as_a_whole(tiny_trunk_dir, rows, tmp_path):
     values = config(tiny_trunk_dir, rows, tasks=("mood", "cities"), epochs=1, regime="separate")
     values["method"] = {"name": "lora", "r": 2}

@@ -30,7 +30,7 @@ def sweep(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", metavar="FOLDER", help="Folder of the sweep; sweeps/NAME by default.", show_default=False),
+        typer.Option("--out", metavar="DIR", help="Folder of the sweep; sweeps/NAME by default.", show_default=False),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

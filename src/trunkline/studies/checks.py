@@ -30,11 +30,7 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
         BadInput: the first thing that cannot be trained: a size larger than the data, a metric that a task does not have, a
             method that does not fit the trunk.
     """
-    for number, section in enumerate(plan.searches()[0].config.trackers):  # the same for all runs
-        try:
-            trackers.get(section.name)(section)
-        except BadInput as error:  # a package that is not installed
-            raise error.at(plan.where, f"trackers.{number}.name") from None
+    check_trackers(plan.searches()[0].config, plan.where)  # the same for all runs
     read: dict[str, list[Prepared]] = {}
     sizes: dict[str, list[Prepared]] = {}
     shapes: dict[str, TrunkShape] = {}
@@ -48,6 +44,15 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
             if not approach_of(config.method).changes_trunk and not isinstance(config.method, AutoConfig):
                 fits(config, shape_of(config, shapes))
     return sizes
+
+
+def check_trackers(config: RunConfig, where: str) -> None:
+    """Raise BadInput for a tracker whose package is not installed."""
+    for number, section in enumerate(config.trackers):
+        try:
+            trackers.get(section.name)(section)
+        except BadInput as error:
+            raise error.at(where, f"trackers.{number}.name") from None
 
 
 def shape_of(config: RunConfig, known: dict[str, TrunkShape]) -> TrunkShape:

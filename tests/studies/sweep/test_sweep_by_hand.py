@@ -49,7 +49,8 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "pruner", "trials"),
     [
-        ("tpe", "none", 12),
+        ("random", "hyperband", 4),
+        pytest.param("tpe", "none", 30, marks=SLOW),
         pytest.param("tpe", "hyperband", 30, marks=SLOW),
         pytest.param("tpe", "median", 30, marks=SLOW),
         pytest.param("random", "median", 30, marks=SLOW),
@@ -65,7 +66,7 @@ def test_suggestions_and_pruning_are_those_of_optuna(
     expected = by_hand(sampler, pruner, trials, 7)
     assert trials_of(sweep) == expected
     states = [state for _, state, _, _ in expected]
-    assert ("PRUNED" in states) == (pruner != "none")
+    assert ("PRUNED" in states) == (pruner != "none" and trials > 4)
     assert facts["trials"] == {
         "total": trials,
         "complete": states.count("COMPLETE"),
@@ -84,11 +85,12 @@ def test_suggestions_and_pruning_are_those_of_optuna(
 
 GRID = {
     "learning_rate": ["1e-3", 1e-2],
-    "method.dim": {"low": 8, "high": 24, "step": 8},
+    "method.dim": {"low": 8, "high": 16, "step": 8},
     "method.dropout": {"low": 0, "high": 0.1, "step": 0.1},
-    "method.layers": [None, [1, 2]],
+    "method.layers": [None],
 }
-COMBINATIONS = list(itertools.product([1e-3, 1e-2], [8, 16, 24], [0.0, 0.1], [None, "[1, 2]"]))
+LARGER = {**GRID, "method.layers": [None, [1, 2]]}
+COMBINATIONS = list(itertools.product([1e-3, 1e-2], [8, 16], [0.0, 0.1], [None]))
 
 
 def settings(sweep: Sweep) -> list[tuple]:
@@ -98,13 +100,13 @@ def settings(sweep: Sweep) -> list[tuple]:
 
 def test_a_grid_is_every_combination_once_whatever_is_asked_for_beyond(known_scores, tiny_trunk_dir, sweep_rows, tmp_path):
     given = values(tiny_trunk_dir, sweep_rows, space=GRID, sampler="grid", trials=1000)
+    given["training"]["epochs"] = 1
     sweep = Sweep(planned(given), tmp_path / "sweep")
     facts = sweep.search().facts
-    assert settings(sweep) == sorted(COMBINATIONS, key=repr) and facts["trials"]["total"] == 24
-    best = max(COMBINATIONS, key=lambda one: score(*one[:3], "adamw", EPOCHS))
+    assert settings(sweep) == sorted(COMBINATIONS, key=repr) and facts["trials"]["total"] == 8
+    best = max(COMBINATIONS, key=lambda one: score(*one[:3], "adamw", 1))
     found = facts["best"]["settings"]
     assert (found["training.learning_rate"], found["method.dim"], found["method.dropout"]) == best[:3]
-    assert {str(config.method.layers) for config in known_scores.configs} == {"None", "[1, 2]"}
 
 
 def _part(given, path):
@@ -113,7 +115,7 @@ def _part(given, path):
 
 @pytest.mark.slow
 def test_processes_share_a_grid_and_none_of_it_is_tried_twice(known_scores, tiny_trunk_dir, sweep_rows, tmp_path):
-    given = values(tiny_trunk_dir, sweep_rows, space=GRID, sampler="grid", trials=None)
+    given = values(tiny_trunk_dir, sweep_rows, space=LARGER, sampler="grid", trials=None)
     context = multiprocessing.get_context("fork")
     several = [context.Process(target=_part, args=(given, tmp_path / "sweep")) for _ in range(3)]
     for one in several:
@@ -121,4 +123,5 @@ def test_processes_share_a_grid_and_none_of_it_is_tried_twice(known_scores, tiny
     for one in several:
         one.join(300)
         assert one.exitcode == 0
-    assert settings(Sweep(planned(given), tmp_path / "sweep")) == sorted(COMBINATIONS, key=repr)
+    both = [(*one[:3], layers) for one in COMBINATIONS for layers in (None, "[1, 2]")]
+    assert settings(Sweep(planned(given), tmp_path / "sweep")) == sorted(both, key=repr)

@@ -55,6 +55,7 @@ def test_trials_are_runs_without_a_test_split_and_the_best_is_judged_on_it_once(
     assert task["validation"]["accuracy"] == facts["best"]["value"] == max(trial.value for trial in sweep.study.trials)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_test_file_changes_what_is_searched_and_found(given, sweep_rows, tmp_path):
     write_rows(tmp_path / "other.jsonl", 20, seed=5)
     found = {}
@@ -93,6 +94,7 @@ def test_pruned_runs_leave_nothing_that_takes_space(given, tmp_path, monkeypatch
         assert {path.name for path in run.rglob("*") if path.is_file()} == {"run.json", ".lock", "config.yaml"}
 
 
+@pytest.mark.slow
 def test_equal_settings_are_trained_once(given, tmp_path):
     given["sweep"] |= {"space": {"method.dim": [8, 16]}, "trials": 5}
     told = []
@@ -101,6 +103,7 @@ def test_equal_settings_are_trained_once(given, tmp_path):
     assert sum(isinstance(event, AlreadyFinished) for event in told) == 3
 
 
+@pytest.mark.slow
 def test_settings_that_cannot_be_trained_fail_alone(given, tmp_path):
     given["sweep"] |= {"space": {"learning_rate": [1e-2, 1e30]}, "sampler": "grid"}
     given["training"] |= {"clip_norm": None, "epochs": 2}

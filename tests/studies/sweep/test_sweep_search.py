@@ -45,21 +45,24 @@ def stop_at(*calls: int, error: type[BaseException] = KeyboardInterrupt):
 
 
 def test_a_sweep_that_is_stopped_goes_on_with_the_trial_that_was_under_way(given, known_scores, tmp_path):
+    given["sweep"]["trials"] = 3
+    given["training"]["epochs"] = 2
     whole = Sweep(planned(given), tmp_path / "whole")
     whole.search()
-    known_scores.before = stop_at(0, 2, 3, 5)
-    for _ in range(4):
+    known_scores.before = stop_at(0, 2, 3)
+    for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             Sweep(planned(given), tmp_path / "stopped").search()
     stopped = Sweep(planned(given), tmp_path / "stopped")
     facts = stopped.search().facts
-    assert complete(stopped) == complete(whole) and len(complete(whole)) == 4
-    assert facts["trials"] == {"total": 4, "complete": 4, "pruned": 0, "failed": 0}
+    assert complete(stopped) == complete(whole) and len(complete(whole)) == 3
+    assert facts["trials"] == {"total": 3, "complete": 3, "pruned": 0, "failed": 0}
     assert (tmp_path / "stopped" / "best.yaml").read_text().splitlines()[1:] == (
         tmp_path / "whole" / "best.yaml"
     ).read_text().splitlines()[1:]
 
 
+@pytest.mark.slow
 def test_a_larger_number_of_trials_continues_and_a_finished_sweep_trains_nothing(given, known_scores, tmp_path):
     given["sweep"]["trials"] = 2
     Sweep(planned(given), tmp_path / "sweep").search()
@@ -76,6 +79,7 @@ def test_a_larger_number_of_trials_continues_and_a_finished_sweep_trains_nothing
     assert Sweep(planned(given), tmp_path / "sweep").search(ended).facts["trials"]["total"] == 4 and not ended
 
 
+@pytest.mark.slow
 def test_another_seed_or_sampler_continues_too(given, known_scores, tmp_path):
     Sweep(planned(given), tmp_path / "sweep").search()
     given["sweep"] |= {"trials": 6, "sampler": "random", "seed": 9, "pruner": "median"}
@@ -83,15 +87,18 @@ def test_another_seed_or_sampler_continues_too(given, known_scores, tmp_path):
 
 
 def test_a_run_that_fails_counts_and_says_why_in_the_folder_alone(given, known_scores, tmp_path):
+    given["sweep"]["trials"] = 2
+    given["training"]["epochs"] = 1
     known_scores.before = stop_at(1, error=ValueError)
     sweep, ended = Sweep(planned(given), tmp_path / "sweep"), Ended()
     facts = sweep.search(ended).facts
-    assert facts["trials"] == {"total": 4, "complete": 3, "pruned": 0, "failed": 1}
+    assert facts["trials"] == {"total": 2, "complete": 1, "pruned": 0, "failed": 1}
     assert facts["failed"] == {"1": "ValueError"} and ended[1].state == "failed" and ended[1].why == "ValueError"
     assert Sweep(planned(given), tmp_path / "sweep").search().facts["failed"] == {"1": "ValueError"}
     assert b"stopped" not in (tmp_path / "sweep" / "sweep.db").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_sweep_and_costs_no_trial(given, known_scores, tmp_path):
     known_scores.before = stop_at(2, error=lambda text: NotWritten("runs: cannot be written (No space left on device)"))
     with pytest.raises(TrunklineError, match="No space left on device"):
@@ -104,12 +111,14 @@ def test_a_full_disk_stops_the_sweep_and_costs_no_trial(given, known_scores, tmp
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_without_any_score_says_why(given, known_scores, tmp_path):
     known_scores.before = stop_at(*range(10), error=lambda text: TrunklineError("the loss of task mood is nan in step 1"))
     with pytest.raises(TrunklineError, match=r"none of 4 trials has a score \(the loss of task mood is nan in step 1\)"):
         Sweep(planned(given), tmp_path / "sweep").search()
 
 
+@pytest.mark.slow
 def test_the_best_so_far_is_always_on_disk_as_a_config_that_fit_takes(given, known_scores, tmp_path):
     reached, best = [], []
 
@@ -126,6 +135,7 @@ def test_the_best_so_far_is_always_on_disk_as_a_config_that_fit_takes(given, kno
     assert "sweep" not in yaml.safe_load((tmp_path / "sweep" / "best.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_the_best_is_trained_again_with_each_seed_on_the_same_splits(given, known_scores, tmp_path):
     given["sweep"]["seeds"] = 3
     facts = Sweep(planned(given), tmp_path / "sweep").search().facts
@@ -139,6 +149,7 @@ def test_the_best_is_trained_again_with_each_seed_on_the_same_splits(given, know
     assert {config.training.learning_rate for config in repeated} == {rate}
 
 
+@pytest.mark.slow
 def test_without_a_test_split_nothing_is_trained_again_unless_several_seeds_ask_for_it(given, known_scores, tmp_path):
     del given["data"]["test"]
     facts = Sweep(planned(given), tmp_path / "a").search().facts
@@ -147,6 +158,7 @@ def test_without_a_test_split_nothing_is_trained_again_unless_several_seeds_ask_
     assert list(Sweep(planned(given), tmp_path / "a").search().facts["repeated"]) == ["1", "7"]
 
 
+@pytest.mark.slow
 def test_another_space_or_config_is_another_sweep_in_folder_and_storage(given, known_scores, tmp_path):
     given["sweep"]["storage"] = f"sqlite:///{tmp_path}/shared.db"
     Sweep(planned(given), tmp_path / "first").search()
@@ -176,6 +188,7 @@ def test_the_same_sweep_of_data_that_lie_elsewhere_is_the_same(given, known_scor
     assert planned(given).fingerprint != first.fingerprint
 
 
+@pytest.mark.slow
 def test_a_study_of_somebody_else_is_left_alone(given, tmp_path):
     url = f"sqlite:///{tmp_path}/theirs.db"
     theirs = optuna.create_study(storage=url, study_name="sweep")
@@ -243,6 +256,7 @@ def test_a_killed_process_costs_no_trial(sampler, given, known_scores, tmp_path)
         assert sorted(complete(killed), key=str) == sorted(complete(whole), key=str)
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_machine_without_a_sign_of_life_is_begun_again(given, known_scores, tmp_path):
     sweep = Sweep(planned(given), tmp_path / "sweep")
     own = sweep.storage.optuna
@@ -278,6 +292,7 @@ def test_a_trial_of_another_machine_without_a_sign_of_life_is_begun_again(given,
     assert len(again) == 2 and all(one.intermediate_values[1] == 0.25 for one in again)
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_took_for_dead_goes_on_and_is_not_told_twice(given, known_scores, tmp_path):
     sweep = Sweep(planned(given), tmp_path / "sweep")
     seen = iter(range(10))
@@ -293,6 +308,7 @@ def test_a_trial_that_another_process_took_for_dead_goes_on_and_is_not_told_twic
     assert sweep.study.trials[1].params == sweep.study.trials[2].params
 
 
+@pytest.mark.slow
 def test_a_storage_that_goes_away_is_one_sentence_and_the_same_call_resumes(given, known_scores, tmp_path):
     sweep = Sweep(planned(given), tmp_path / "sweep")
     file, aside = tmp_path / "sweep" / "sweep.db", tmp_path / "aside.db"
@@ -314,6 +330,7 @@ def test_a_storage_that_goes_away_is_one_sentence_and_the_same_call_resumes(give
     assert Sweep(planned(given), tmp_path / "sweep").search().facts["trials"]["complete"] == 4
 
 
+@pytest.mark.slow
 def test_what_is_stored_has_no_path_and_no_text(given, known_scores, sweep_rows, tmp_path):
     Sweep(planned(given), tmp_path / "sweep").search()
     stored = (tmp_path / "sweep" / "sweep.db").read_bytes()
@@ -322,6 +339,7 @@ def test_what_is_stored_has_no_path_and_no_text(given, known_scores, sweep_rows,
         assert private.encode() not in stored
 
 
+@pytest.mark.slow
 def test_optuna_and_its_log_are_as_they_were(given, known_scores, tmp_path, capfd):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:

@@ -62,6 +62,11 @@ def test_a_grid_has_the_values_that_optuna_takes(low, steps, step):
     assert all(kind(low, high, step=step)._contains(value) for value in grid)
 
 
+def test_the_steps_of_a_range_are_the_numbers_that_one_would_write():
+    parameter = Parameter("x", low=0.1, high=0.7, step=0.1)
+    assert [parameter.value(0.1 + count * 0.1) for count in range(7)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
 def test_methods_can_be_choices_as_a_whole(tiny_trunk_dir, sweep_rows):
     methods = ["probe", {"name": "adalayers", "dim": 8, "heads": 2}]
     plan = planned(values(tiny_trunk_dir, sweep_rows, space={"method": methods}, sampler="grid"))

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from trunkline.branches import TrunkShape
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
-from trunkline.studies.checks import fits, shape_of
+from trunkline.studies.checks import check_trackers, fits, shape_of
 from trunkline.studies.config import put
 from trunkline.studies.sweep.config import SweepConfig, refuse_unknown_tasks
 from trunkline.studies.sweep.goal import Goal
@@ -64,6 +64,7 @@ class Plan:
         ends = [self.run(settings) for settings in self.space.configs()]
         first = self.first = ends[0]
         refuse_unknown_tasks(section, first.tasks, config.where)
+        check_trackers(first, config.where)
         for one in ends:
             self._refuse_stages(one)
         prepared = self._check(ends)
