@@ -22,8 +22,8 @@ def commands(group=None, words=()):
 
 def test_these_are_the_commands():
     assert {" ".join(words) for words in commands()} == {
-        "demo", "fit", "init", "evaluate", "predict", "serve", "info", "explain", "export", "import", "ensemble", "relabel",
-        "label-errors", "schema",
+        "demo", "fit", "compare", "init", "evaluate", "predict", "serve", "info", "explain", "export", "import", "ensemble",
+        "relabel", "label-errors", "schema",
         "states build", "states info", "states prune",
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ from trunkline.events import ColumnsInterpreted, Preparing, Publisher, Subscribe
 from trunkline.studies.checks import check
 from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Forecast
-from trunkline.studies.forecasting import Keeper, measure, rows_of
+from trunkline.studies.forecasting import Keeper, ahead, measure, rows_of
 from trunkline.studies.given import study_given
 from trunkline.studies.kept_estimates import compared, keep_paces, paces_of
 from trunkline.studies.progress import StudyProgress
@@ -106,12 +106,13 @@ def run(
             publish = Publisher([*([] if display is None else [display]), Keeper(study, forecast), *subscribers])
             if sentences:
                 publish(ColumnsInterpreted(tuple(sentences)))
-            publish(Preparing("reading the data"))
-            forecast.rows.update(rows_of(check(study.plan)))
-            study.claim()
-            forecast.paces.update(paces_of(study))
-            if measure(study, forecast, publish):
-                keep_paces(study, forecast.paces)
+            if ahead(study):
+                publish(Preparing("reading the data"))
+                forecast.rows.update(rows_of(check(study.plan)))
+                study.claim()
+                forecast.paces.update(paces_of(study))
+                if measure(study, forecast, publish):
+                    keep_paces(study, forecast.paces)
             # Simple baselines belong here, before the rounds: they take seconds, and tell whether anything can be learned.
             study.train(publish)
         return Comparison(Path(os.path.abspath(study.path)), {**summary(study), "estimate": compared(study)})
