@@ -20,7 +20,7 @@ from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Forecast
 from trunkline.studies.facts import write_facts
 from trunkline.studies.floor_runs import train_floors
-from trunkline.studies.forecasting import Keeper, measure, rows_of
+from trunkline.studies.forecasting import Keeper, ahead, measure, rows_of
 from trunkline.studies.given import study_given
 from trunkline.studies.kept_estimates import compared, keep_paces, paces_of
 from trunkline.studies.progress import StudyProgress
@@ -109,13 +109,14 @@ def run(
             publish = Publisher([*([] if display is None else [display]), Keeper(study, forecast), *subscribers])
             if sentences:
                 publish(ColumnsInterpreted(tuple(sentences)))
-            publish(Preparing("reading the data"))
-            forecast.rows.update(rows_of(check(study.plan)))
-            study.claim()
-            forecast.paces.update(paces_of(study))
-            if measure(study, forecast, publish):
-                keep_paces(study, forecast.paces)
-            train_floors(study, publish, lambda what: publish(Preparing(what)))
+            if ahead(study):
+                publish(Preparing("reading the data"))
+                forecast.rows.update(rows_of(check(study.plan)))
+                study.claim()
+                forecast.paces.update(paces_of(study))
+                if measure(study, forecast, publish):
+                    keep_paces(study, forecast.paces)
+                train_floors(study, publish, lambda what: publish(Preparing(what)))
             study.train(publish)
             measure_times(study, lambda what: publish(Preparing(what)))
             publish(Preparing("comparing what was found"))
