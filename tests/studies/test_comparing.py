@@ -14,7 +14,7 @@ from synthetic import write_rows
 
 import trunkline
 from trunkline.errors import BadInput
-from trunkline.events import BatchEnded, StatesProgress
+from trunkline.events import BatchEnded, Preparing, StatesProgress
 from trunkline.files import directory_bytes
 from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Pace, kind_of
