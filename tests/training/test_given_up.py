@@ -97,14 +97,22 @@ def test_a_run_of_stages_is_given_up_as_a_whole(tiny_trunk_dir, rows, tmp_path):
     assert left(tmp_path) == ["config.yaml"]
 
 
-def test_an_interrupt_comes_first_so_that_ctrl_c_stops_what_runs_many_fits(tiny_trunk_dir, rows, tmp_path):
+def interrupted_and_given_up(values: dict, run) -> None:
     def both(event) -> None:
         if isinstance(event, Evaluated):
             os.kill(os.getpid(), signal.SIGTERM)
             raise StopRun("enough")
 
     with pytest.raises(Interrupted):
-        fit(config(tiny_trunk_dir, rows, tasks=("mood",)), run_dir=tmp_path, progress=False, subscribers=[both])
+        fit(values, run_dir=run, progress=False, subscribers=[both])
+
+
+def test_an_interrupt_comes_first_so_that_ctrl_c_stops_what_runs_many_fits(processes, tiny_trunk_dir, rows, tmp_path):
+    values = config(tiny_trunk_dir, rows, tasks=("mood",))
+    one = processes.Process(target=interrupted_and_given_up, args=(values, tmp_path))
+    one.start()
+    one.join(120)
+    assert one.exitcode == 0
     assert "state.json" in left(tmp_path)
 
 
