@@ -215,9 +215,11 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True)
 class SearchEnded(Event):
-    """The search took so many `seconds`; its best candidates, by task, are now trained as the config says."""
+    """The search took so many `seconds`; now its best candidates, by task and kind ("cheap", "costly"), are trained as the
+    config says. In what follows, a task T is called "cheap/T" and "costly/T".
+    """
 
-    finalists: Mapping[str, tuple[str, ...]]
+    finalists: Mapping[str, Mapping[str, str]]
     seconds: float
 
 

@@ -74,6 +74,7 @@ def test_a_fit_tells_of_its_search():
     assert told_round(RoundEnded("intent", "cheap", 2, 2, (), 1, None), "f1") == (
         "intent, round 2 of 2: 0 of 1 cheap candidate left"
     )
-    assert told_finalists(SearchEnded({"intent": ("a", "b"), "slots": ("c",)}, 71.0)) == (
-        "compared in 71 s; now training the best as the config says: intent: (a) and (b); slots: (c)"
+    assert told_finalists(SearchEnded({"intent": {"cheap": "a", "costly": "b"}, "slots": {"costly": "c"}}, 71.0)) == (
+        "compared in 71 s; now training the best of each kind as the config says: cheap/intent: a; costly/intent: b; "
+        "costly/slots: c"
     )

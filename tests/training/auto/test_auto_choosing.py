@@ -114,7 +114,7 @@ def test_a_cheap_candidate_is_taken_where_it_is_best(tiny_trunk_dir, tmp_path, m
     """Labels are in single words, a linear map of the mean finds them, and what has more weights has hardly begun to learn."""
     slow = [candidate("adalayers", 1e-6, **SMALL), candidate("single_layer", 1e-6, layer=3, **SMALL)]
     use_family(monkeypatch, [candidate("probe", 1e-6, layer=3), candidate("probe", 3e-2, layer=1), *slow], slow[0])
-    values = auto_config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 240), epochs=6)
+    values = auto_config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 300), epochs=8)
     found = fit(values, run_dir=tmp_path / "run", progress=False)
     own = found.summary["auto"]["tasks"]["mood"]
     assert own["chosen"] == "probe, layer 1, rate 0.03" and found.tasks["mood"]["method"] == "probe"
@@ -152,12 +152,12 @@ def test_a_layer_in_the_middle_is_found_where_it_alone_has_the_signal(tiny_trunk
     others = [candidate("single_layer", 1e-2, layer=layer, **SMALL) for layer in (3, 2, 1)]
     reference = candidate("adalayers", 1e-2, **SMALL)
     use_family(monkeypatch, [*layers, *others, reference], reference)
-    values = auto_config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 240), epochs=6)
+    values = auto_config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 300), epochs=8)
     del values["data"]["test"]  # which is read without a feed of this kind
     found = fit(values, run_dir=tmp_path / "run", progress=False)
     own = found.summary["auto"]["tasks"]["mood"]
     scores = {row["name"]: row["validation"] for row in own["candidates"]}
-    assert own["finalists"][0] == "probe, layer 2, rate 0.03"
+    assert own["finalists"]["cheap"] == "probe, layer 2, rate 0.03"
     assert scores["probe, layer 2, rate 0.03"] > max(scores[one.name] for one in (layers[0], layers[2])) + 0.1
     rounds = {row["name"]: row["rounds"] for row in own["candidates"]}
     assert rounds[others[1].name] > 0
@@ -181,7 +181,7 @@ def test_a_rate_of_the_config_is_that_of_all_candidates(tiny_trunk_dir, rows, tm
     found = fit(values, run_dir=tmp_path / "run", progress=False)
     assert seen == [0.02]
     own = found.summary["auto"]["tasks"]["mood"]
-    assert own["finalists"] == [own["chosen"]] and own["candidates"][0]["learning_rate"] == 0.02
+    assert own["finalists"] == {"costly": own["chosen"]} and own["candidates"][0]["learning_rate"] == 0.02
 
 
 def test_a_task_that_no_candidate_learns_is_told(tiny_trunk_dir, rows, tmp_path, monkeypatch):

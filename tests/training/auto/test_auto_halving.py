@@ -116,7 +116,7 @@ def test_who_has_stopped_early_may_still_be_the_best():
 PRICES = {"probe": 2, "mix": 4, "layer": 40, "ada": 100, "wide": 170, "routing": 2000}
 
 
-@pytest.mark.parametrize("reading", [0.0, 50.0, 6000.0])
+@pytest.mark.parametrize("reading", [0.0, 50.0, 20000.0])
 def test_the_search_keeps_to_its_budget(reading):
     epochs, steps = 8, 800
     prices = {task: {f"{n}/{task}": Price(c * s, c * s / 30) for n, c in PRICES.items()} for task, s in (("a", 1), ("b", 3))}
@@ -152,4 +152,4 @@ def test_cheap_candidates_that_are_many_are_halved_too():
         for one, before, count in zip(cheap.rounds, [0, *(one.last for one in cheap.rounds)], [16, 8, 4, 2], strict=False)
     )
     assert used <= CHEAP_SHARE * SEARCH * 800
-    assert costly.rounds == (Round(800, 1),)  # one alone: nothing to leave out, and the budget pays for all of it
+    assert costly.names == ("ada/a",) and len(costly.rounds) == 1

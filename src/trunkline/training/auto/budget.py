@@ -1,7 +1,7 @@
 """What the search of `method: auto` may cost, and how it is divided.
 
 The unit is a fit of AdaLayers as it is by default: all epochs, with their evaluations and the reading of layer states. The
-search costs SEARCH of it, and training the best candidates as the config says at most LARGEST: about three fits in all.
+search costs SEARCH of it, and training the best candidates as the config says at most LARGEST: three fits in all.
 
 The candidates of a task are two tracks: *cheap* ones cost at most an eighth of AdaLayers (linear maps of pooled states do), all
 others are *costly*. Each is halved by itself, as the one kind is at its end when the other has hardly begun. Cheap ones get
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from trunkline.training.auto.halving import Track, plan_rounds, to_the_end
 
-SEARCH = 1.25
-LARGEST = 1.75  # what a candidate may cost, in costs of AdaLayers; dearer ones are left out
+SEARCH = 1.1
+LARGEST = 1.9  # what a candidate may cost, in costs of AdaLayers; dearer ones are left out
 CHEAP = 1 / 8
 CHEAP_SHARE = 0.2
 

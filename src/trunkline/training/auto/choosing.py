@@ -3,9 +3,10 @@
     search/checkpoint/    where the search stands
     search/search.json    what it has found
 
-The finalists of a task are the best of its cheap candidates and the best of its costly ones. These were trained for a part of a
-run only, so which of the two is better shows when both are trained to the end. They are trained in one loop; on validation the
-better one is chosen, of equal ones the cheap one, and it alone is judged on the test split and saved.
+The finalists of a task are the best of its cheap candidates and the best of its costly ones. These were trained for a part of
+a run only, so which of the two is better shows when both are trained to the end. That is done in one loop, which calls their
+tasks "cheap/TASK" and "costly/TASK". On validation the better one is chosen, of equal ones the cheap one, and it alone is
+judged on the test split and saved.
 """
 
 from __future__ import annotations
@@ -51,8 +52,12 @@ def train(run: Run, path: Path) -> dict[str, Any]:
     training.stages = [Stage("", tuple(run.tasks), run.config.method)]
     training.tell()
     record = _searched(run, path / SEARCH)
-    run.publish(SearchEnded({task: tuple(found["finalists"]) for task, found in record["tasks"].items()}, record["seconds"]))
-    finalists = [entrant(run, task, one) for task, found in record["tasks"].items() for one in _finalists(found)]
+    run.publish(SearchEnded({task: found["finalists"] for task, found in record["tasks"].items()}, record["seconds"]))
+    finalists = [
+        entrant(run, task, _candidate(found, name), kind)
+        for task, found in record["tasks"].items()
+        for kind, name in found["finalists"].items()
+    ]
     members = [one.member for one in finalists]
     checkpoint = path / "checkpoint"
     loop = loop_of(run, run.config, members, opened(run, members, checkpoint), checkpoint, run.identity)
@@ -81,7 +86,7 @@ def chosen(config: RunConfig, path: Path, task: str) -> RunConfig:
     if not isinstance(config.method, AutoConfig):
         return config
     found = read_result(path)["auto"]["tasks"][task]
-    candidate = _candidate(next(one for one in found["candidates"] if one["name"] == found["chosen"]))
+    candidate = _candidate(found, found["chosen"])
     training = config.training.model_copy(update={"learning_rate": candidate.learning_rate})
     return config.model_copy(update={"method": candidate.method, "training": training})
 
@@ -103,14 +108,10 @@ def _searched(run: Run, folder: Path) -> dict[str, Any]:
     return record
 
 
-def _finalists(found: dict[str, Any]) -> list[Candidate]:
-    known = {one["name"]: one for one in found["candidates"]}
-    return [_candidate(known[name]) for name in found["finalists"]]
-
-
-def _candidate(row: dict[str, Any]) -> Candidate:
-    method = methods.get(row["method"]["name"]).Config.model_validate(row["method"])
-    return Candidate(method, row["learning_rate"])
+def _candidate(found: dict[str, Any], name: str) -> Candidate:
+    """A candidate of a task, from what is written of it."""
+    row = next(one for one in found["candidates"] if one["name"] == name)
+    return Candidate(methods.get(row["method"]["name"]).Config.model_validate(row["method"]), row["learning_rate"])
 
 
 def _best(task: str, finalists: list[Entrant], loop: Loop) -> Entrant:

@@ -51,11 +51,11 @@ class Entrant:
         return self.member.key(self.task)
 
 
-def entrant(run: Run, task: str, candidate: Candidate) -> Entrant:
-    """A candidate with fresh weights. BadInput if it does not fit the trunk."""
+def entrant(run: Run, task: str, candidate: Candidate, name: str | None = None) -> Entrant:
+    """A candidate with fresh weights; its member is called as it is, or `name`. BadInput if it does not fit the trunk."""
     training = run.config.training.model_copy(update={"learning_rate": candidate.learning_rate})
     learners, _ = run.learners(Stage("", (task,), candidate.method), training=training)
-    return Entrant(task, candidate, Member(candidate.name, learners, training.seed))
+    return Entrant(task, candidate, Member(name or candidate.name, learners, training.seed))
 
 
 class Search:
@@ -87,8 +87,8 @@ class Search:
 
         Returns:
             dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of cheap and of costly
-                candidates end, its `candidates`, those `left_out` and why, and its `finalists`: the names of the best cheap and
-                the best costly one.
+                candidates end, its `candidates`, those `left_out` and why, and the names of its `finalists`: the best of
+                either kind.
         """
         began = time.monotonic()
         read = opened(self.run, [one.member for one in self.entrants.values()], self.checkpoint, POOLED_BYTES)
@@ -179,7 +179,7 @@ class Search:
                         **({} if learner.progress.failed is None else {"failed": learner.progress.failed}),
                     }
                 )
-        finalists = [self.entrants[best].candidate.name for track in own if (best := best_of(track, loop.learners))]
+        finalists = {track.kind: self.entrants[best].candidate.name for track in own if (best := best_of(track, loop.learners))}
         if not finalists:
             raise TrunklineError(next(row["failed"] for row in rows))
         return {
