@@ -119,13 +119,14 @@ def scored(draw, level, runs, tests, size, name, floor):
     error = 1.96 * (level * (1 - level) / tests) ** 0.5
     mean = float(np.mean(tests_scores))
     folder = "floors" if floor else "runs"
+    ahead = 0.03 if name == "adalayers" else 0.01  # it is the best on validation, and not on test
     return {
-        "validation": mean + 0.01,
+        "validation": mean + ahead,
         "test": mean,
         "deviation": None if runs == 1 else float(np.std(tests_scores, ddof=1)),
         "interval": [max(mean - error, 0.0), min(mean + error, 1.0)],
         "by_seed": [
-            {"seed": seed, "validation": one + 0.01, "test": one, "metrics": {"accuracy": one, "f1_macro": one - 0.02},
+            {"seed": seed, "validation": one + ahead, "test": one, "metrics": {"accuracy": one, "f1_macro": one - 0.02},
              "run": f"{folder}/{size}-{name}-{seed}".replace(" ", "-")}
             for seed, one in enumerate(tests_scores)
         ],

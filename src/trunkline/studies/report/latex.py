@@ -21,10 +21,10 @@ KNOWN = frozenset(  # that the T1 encoding has
 _COMMANDS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "^": r"\textasciicircum{}",
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
+    '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
     "±": r"$\pm$", "†": r"$\dagger$", "\u2212": r"$-$", "\u2013": "--", "—": "---", "…": r"\ldots{}", "\u00d7": r"$\times$",
 }  # fmt: skip
-BREAK = r"}\\[-2pt]{\scriptsize "  # between lines below a number
+BREAK = r"\\[-2pt]\scriptsize "  # between lines below a number
 _LIGATURE = re.compile("(?<=-)(?=-)|(?<=,)(?=,)")
 
 
