@@ -89,14 +89,22 @@ def test_a_plan_has_its_runs_units_and_needs():
             {"method": "probe", **one, "settings": [{"learning_rate": 0.1}, {"learning_rate": 0.2}], "seeds": [0, 1, 2]},
             {"method": "lora", **one, "size": "1000", "settings": [{}], "seeds": [0]},
         ],
-        "units": [{"runs": ["probe, seed 0", "probe, seed 1", "layer"], "seeds": [0, 1], "seconds": 95.0},
-                  {"runs": ["lora, seed 0"], "seeds": [0], "seconds": None}],
+        "units": [{"runs": ["probe, seed 0", "probe, seed 1", "layer"], **one, "seeds": [0, 1], "seconds": 95.0},
+                  {"runs": ["lora, seed 0"], **one, "size": "1000", "seeds": [0], "seconds": None}],
         "runs": 5, "done": 1, "seconds": 95.0, "disk_bytes": {"states": 2_000_000, "runs": 30_000}, "memory_bytes": 1.2e9,
         "path": "studies/x",
     }  # fmt: skip
     rows = [line.split() for line in printed(plan(planned), 80)]
     assert ["probe", "all", "2", "3", "4"] in rows and ["lora", "1000", "1", "1", "1"] in rows
-    assert ["probe,", "layer", "0,", "1", "3", "2", "min"] in rows and ["lora,", "seed", "0", "0", "1", "-"] in rows
+    assert ["probe,", "layer", "all", "0,", "1", "3", "2", "min"] in rows and [
+        "lora,",
+        "seed",
+        "0",
+        "1000",
+        "0",
+        "1",
+        "-",
+    ] in rows
     text = [" ".join(row) for row in rows]
     assert "time 1 of 5 runs done; about 2 min, if no run ends early" in text
-    assert "on disk 30.0 KB in studies/x; 2.0 MB of layer states" in text and "memory about 1.2 GB at the peak" in text
+    assert "on disk 30.0 KB in studies/x; 2.0 MB of new layer states" in text and "memory about 1.2 GB at the peak" in text

@@ -122,11 +122,12 @@ def plan(planned: Mapping[str, Any]) -> Iterator[RenderableType]:
             str(settings + seeds - 1),
         )
     yield methods
-    units = show.table("trained in this order", "seeds", ">runs at once", ">estimated")
+    units = show.table("trained in this order", *several, "seeds", ">at once", ">estimated")
     for unit in planned["units"]:
         runs, seconds = unit["runs"], unit["seconds"]
         about = "-" if seconds is None else duration(seconds)
-        units.add_row(Text(ascii_controls(listing(runs))), ", ".join(map(str, unit["seeds"])), str(len(runs)), about)
+        drawn, group = ", ".join(map(str, unit["seeds"])), [Text(unit[key]) for key in several]
+        units.add_row(Text(ascii_controls(listing(runs))), *group, drawn, str(len(runs)), about)
     yield units
     disk = planned["disk_bytes"]
     done = f"{planned['done']:,} of {counted(planned['runs'], 'run')} done; " if planned["done"] else ""
@@ -134,6 +135,6 @@ def plan(planned: Mapping[str, Any]) -> Iterator[RenderableType]:
         {
             "time": f"{done}about {duration(planned['seconds'])}, if no run ends early",
             "memory": f"about {readable(planned['memory_bytes'])} at the peak",
-            "on disk": f"{readable(disk['runs'])} in {planned['path']}; {readable(disk['states'])} of layer states",
+            "on disk": f"{readable(disk['runs'])} in {planned['path']}; {readable(disk['states'])} of new layer states",
         }
     )

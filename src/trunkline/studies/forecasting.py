@@ -75,7 +75,11 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
 
 
 def _unit(unit: Unit, estimate: Estimate | None) -> dict[str, Any]:
+    cell = unit.runs[0].cell
     return {
+        "trunk": cell.trunk,
+        "size": cell.size,
+        "regime": cell.regime,
         "runs": list(names(unit.runs).values()),
         "seeds": sorted({run.seed for run in unit.runs}),
         "seconds": None if estimate is None else round(estimate.seconds, 2),
