@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -93,24 +94,26 @@ def test_a_finished_study_trains_nothing_again_and_an_enlarged_one_only_what_is_
     assert len(said) == 1 and "scalar_mix" in said[0]
 
 
-def stopped_at(number):
-    """A subscriber that asks the process to stop at the batch of this number, counted over all runs."""
+def stopped_at(number, given, path):
+    """Train a study in a process that asks itself to stop at the batch of this number, counted over all runs."""
     seen = iter(range(10**6))
 
     def see(event):
         if isinstance(event, BatchEnded) and next(seen) == number:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Publisher([see])
+    with contextlib.suppress(KeyboardInterrupt):
+        Study(Plan(study_of(given)), path).train(Publisher([see]))
 
 
-def test_a_study_that_is_stopped_anywhere_ends_with_the_same_results(finished, tiny_trunk_dir, rows, tmp_path):
-    study = Study(Plan(study_of(values(tiny_trunk_dir, rows))), tmp_path / "study")
+def test_a_study_that_is_stopped_anywhere_ends_with_the_same_results(finished, processes, tiny_trunk_dir, rows, tmp_path):
+    given = values(tiny_trunk_dir, rows)
     for number in (1, 4, 9, 2, 30):
-        try:
-            study.train(stopped_at(number))
-        except KeyboardInterrupt:
-            continue
+        one = processes.Process(target=stopped_at, args=(number, given, tmp_path / "study"))
+        one.start()
+        one.join(120)
+        assert one.exitcode == 0
+    study = Study(Plan(study_of(given)), tmp_path / "study")
     study.train()
     assert scores(study) == scores(finished)
 

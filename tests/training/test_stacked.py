@@ -104,20 +104,26 @@ def test_a_run_that_fails_leaves_the_others_as_they_are(stacked, tiny_trunk_dir,
         torch.testing.assert_close(weights(found[name]), weights(stacked[name]), rtol=1e-5, atol=1e-5)
 
 
-def test_a_stack_that_is_stopped_resumes_to_the_same_bits(stacked, tiny_trunk_dir, rows, tmp_path):
+def stopped_at(batch, trunk, rows, folder):
+    """Train a stack until a batch, in a process of its own, as it asks itself to stop."""
+
+    def see(event):
+        if isinstance(event, BatchEnded) and event.batch == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    configs = planned(trunk, rows)
+    with pytest.raises(Interrupted):
+        fit_stacked(configs, {name: folder / name for name in configs}, folder / "checkpoint", Publisher([see]))
+
+
+def test_a_stack_that_is_stopped_resumes_to_the_same_bits(stacked, processes, tiny_trunk_dir, rows, tmp_path):
     configs = planned(tiny_trunk_dir, rows)
     places = {name: tmp_path / name for name in configs}
-
-    def stop_at(batch):
-        def see(event):
-            if isinstance(event, BatchEnded) and event.batch == batch:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        return Publisher([see])
-
     for batch in (1, 3):
-        with pytest.raises(Interrupted):
-            fit_stacked(configs, places, tmp_path / "checkpoint", stop_at(batch))
+        one = processes.Process(target=stopped_at, args=(batch, tiny_trunk_dir, rows, tmp_path))
+        one.start()
+        one.join(120)
+        assert one.exitcode == 0
     assert (tmp_path / "checkpoint").exists()
     seen = []
     found = fit_stacked(configs, places, tmp_path / "checkpoint", seen.append)
