@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import threading
 from itertools import count
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def caches(tmp_path_factory) -> Path:
 def own_cache(caches, monkeypatch):
     """No test reads or writes the user's cache. Most need none, so the folder is made by what does."""
     monkeypatch.setenv("TRUNKLINE_CACHE", str(caches / str(next(NUMBER))))
+
+
+@pytest.fixture
+def signalled():
+    """For a test that sends a signal to its own process: handlers are installed, and called, in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("tests run outside of the main thread here, which no signal reaches")
 
 
 @pytest.fixture(scope="session")

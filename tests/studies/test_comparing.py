@@ -107,7 +107,7 @@ def test_the_same_call_again_reads_and_trains_nothing(finished, values):
     assert seen == [RoundStarted(()), RoundStarted(()), Preparing("comparing what was found")]
 
 
-def test_a_study_that_is_stopped_says_what_is_kept(values, tmp_path):
+def test_a_study_that_is_stopped_says_what_is_kept(signalled, values, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
 
     def stop(event):

@@ -39,7 +39,7 @@ def outcome(path: Path, result) -> tuple:
     return weights, result.summary["auto"]["tasks"], result.summary["history"]
 
 
-def test_it_resumes_to_the_same_bits_wherever_it_was_stopped(tiny_trunk_dir, rows, tmp_path, monkeypatch):
+def test_it_resumes_to_the_same_bits_wherever_it_was_stopped(signalled, tiny_trunk_dir, rows, tmp_path, monkeypatch):
     use_family(monkeypatch)
     values = auto_config(tiny_trunk_dir, rows, epochs=2)
     expected = outcome(tmp_path / "whole", fit(values, run_dir=tmp_path / "whole", progress=False))
