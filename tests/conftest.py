@@ -12,9 +12,22 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NUMBER = count()
 
 
-@pytest.fixture(scope="session")
-def caches(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("caches")
+def _cached_in(folder: Path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRUNKLINE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def caches(tmp_path_factory):
+    """The cache of fixtures that serve the whole run of the tests; and the caches of modules and tests."""
+    yield from _cached_in(tmp_path_factory.mktemp("caches"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache_of_a_module(caches):
+    """For a module's fixtures: states that another one computed, in batches of other texts, may differ in their last bits."""
+    yield from _cached_in(caches / str(next(NUMBER)))
 
 
 @pytest.fixture(autouse=True)
