@@ -50,7 +50,7 @@ def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None
     """
     deep = trunk.num_layers
     some = sorted({round(deep * (number + 1) / LAYERS) for number in range(LAYERS)} - {0}, reverse=True)
-    middle = some[len(some) // 2] if some else deep
+    middle = some[len(some) // 2]
     everything = {"fraction": 1.0, "selection_steps": 1}  # of all layers' features: nothing is selected
     standard = {**everything, "normalisation": "per_feature"}
     found = [_of("probe", 1e-2, layer=deep), _of("head2toe", 1e-2, **everything), _of("scalar_mix", 1e-2)]
@@ -61,8 +61,12 @@ def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None
     found += [_of("adalayers", 1e-3), _of("adalayers", 3e-3), _of("single_layer", 1e-3, layer=middle)]
     if output.level == "text":
         found.append(_of("adalayers", 1e-3, head="encoder", positions=True))
-    found += [_of("ladder", 1e-3)] if deep else []
-    found += [_of("adalayers", 1e-3, dim=192), _of("single_layer", 1e-3, layer=deep), _of("adalayers", 3e-3, dim=64)]
+    found += [
+        _of("ladder", 1e-3),
+        _of("adalayers", 1e-3, dim=192),
+        _of("single_layer", 1e-3, layer=deep),
+        _of("adalayers", 3e-3, dim=64),
+    ]
     found += [_of("single_layer", 1e-3, layer=layer) for layer in some[-1:]]
     if learning_rate is not None:
         found = [Candidate(one.method, learning_rate) for one in found]

@@ -88,7 +88,7 @@ class Halving:
         self.tracks, self._told = tracks, told
 
     def due(self, step: int, learners: Mapping[str, Learner], epoch_ends: bool) -> list[str]:
-        """The tasks that are to be judged after this step: where a round of their track ends, and linear ones after each epoch."""
+        """The tasks that are to be judged after this step: those whose round ends, and linear ones after each epoch."""
         asked = [
             track
             for track in self.tracks
