@@ -199,13 +199,13 @@ class SearchStarted(Event):
 
 @dataclass(frozen=True)
 class RoundEnded(Event):
-    """A round of the search of a task has ended: `round` of `rounds`, for its "cheap" or "costly" candidates (`track`).
+    """A round of the search of a task has ended: `round` of `rounds`, for its "linear" or "deep" candidates (`kind`).
 
     `left` are the names of those that survived, the best first, of `count` before; `score` is the best one's monitored metric.
     """
 
     task: str
-    track: str
+    kind: str
     round: int
     rounds: int
     left: tuple[str, ...]
@@ -215,8 +215,8 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True)
 class SearchEnded(Event):
-    """The search took so many `seconds`; now its best candidates, by task and kind ("cheap", "costly"), are trained as the
-    config says. In what follows, a task T is called "cheap/T" and "costly/T".
+    """The search took so many `seconds`; now its best candidates, by task and kind ("linear", "deep"), are trained as the
+    config says. In what follows, a task T is called "linear/T" and "deep/T".
     """
 
     finalists: Mapping[str, Mapping[str, str]]

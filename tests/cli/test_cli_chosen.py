@@ -67,14 +67,14 @@ def test_a_fit_tells_of_its_search():
     assert told_search(SearchStarted({"intent": 21, "slots": 20}, 64, 8)) == (
         "candidates: 21 for intent, 20 for slots; compared in at most 8 epochs of 64 steps"
     )
-    ended = RoundEnded("intent", "costly", 1, 4, ("adalayers, rate 0.003", "probe, rate 0.01"), 4, 0.91239)
+    ended = RoundEnded("intent", "deep", 1, 4, ("adalayers, rate 0.003", "probe, rate 0.01"), 4, 0.91239)
     assert told_round(ended, "accuracy") == (
-        "intent, round 1 of 4: 2 of 4 costly candidates left; best: adalayers, rate 0.003, accuracy 0.9124"
+        "intent, round 1 of 4: 2 of 4 deep candidates left; best: adalayers, rate 0.003, accuracy 0.9124"
     )
-    assert told_round(RoundEnded("intent", "cheap", 2, 2, (), 1, None), "f1") == (
-        "intent, round 2 of 2: 0 of 1 cheap candidate left"
+    assert told_round(RoundEnded("intent", "linear", 2, 2, (), 1, None), "f1") == (
+        "intent, round 2 of 2: 0 of 1 linear candidate left"
     )
-    assert told_finalists(SearchEnded({"intent": {"cheap": "a", "costly": "b"}, "slots": {"costly": "c"}}, 71.0)) == (
-        "compared in 71 s; now training the best of each kind as the config says: cheap/intent: a; costly/intent: b; "
-        "costly/slots: c"
+    assert told_finalists(SearchEnded({"intent": {"linear": "a", "deep": "b"}, "slots": {"deep": "c"}}, 71.0)) == (
+        "compared in 71 s; now training the best of each kind as the config says: linear/intent: a; deep/intent: b; "
+        "deep/slots: c"
     )

@@ -63,7 +63,7 @@ def told_round(event: RoundEnded, metric: str) -> str:
     """Which candidates are left, and the best of them."""
     score = "undefined" if event.score is None else f"{event.score:.4f}"
     best = f"; best: {event.left[0]}, {metric} {score}" if event.left else ""
-    left = f"{len(event.left)} of {counted(event.count, f'{event.track} candidate')} left"
+    left = f"{len(event.left)} of {counted(event.count, f'{event.kind} candidate')} left"
     return f"{event.task}, round {event.round} of {event.rounds}: {left}{best}"
 
 

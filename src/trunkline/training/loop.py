@@ -230,11 +230,15 @@ class Loop:
             if (estimate := self._estimate.batch(took)) is not None:
                 self.publish(TimeEstimated(estimate))
             due = last if training.evaluate_every == "epoch" else stepped and position.step % training.evaluate_every == 0
-            due = due or (last and position.epoch + 1 == training.epochs)  # the last weights are judged too
-            asked = self.halving.due(position.step, self.learners) if self.halving is not None and stepped else []
-            if due or asked:
+            over = last and position.epoch + 1 == training.epochs  # the last weights are judged too
+            asked: list[str] | None = None
+            if self.halving is not None:
+                asked = self.halving.due(position.step, self.learners, last) if stepped and not over else None
+                due = bool(asked)
+            due = due or over
+            if due:
                 began = time.monotonic()
-                self._evaluate(None if due else asked)
+                self._evaluate(asked)
                 took = time.monotonic() - began
                 tally["evaluation_seconds"] += took
                 self.clock.add("judging", took)

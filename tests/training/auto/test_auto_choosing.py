@@ -110,7 +110,7 @@ def test_it_can_be_killed_at_any_moment(tiny_trunk_dir, rows, tmp_path, processe
     torch.set_num_threads(threads)
 
 
-def test_a_cheap_candidate_is_taken_where_it_is_best(tiny_trunk_dir, tmp_path, monkeypatch):
+def test_a_linear_candidate_is_taken_where_it_is_best(tiny_trunk_dir, tmp_path, monkeypatch):
     """Labels are in single words, a linear map of the mean finds them, and what has more weights has hardly begun to learn."""
     slow = [candidate("adalayers", 1e-6, **SMALL), candidate("single_layer", 1e-6, layer=3, **SMALL)]
     use_family(monkeypatch, [candidate("probe", 1e-6, layer=3), candidate("probe", 3e-2, layer=1), *slow], slow[0])
@@ -157,7 +157,7 @@ def test_a_layer_in_the_middle_is_found_where_it_alone_has_the_signal(tiny_trunk
     found = fit(values, run_dir=tmp_path / "run", progress=False)
     own = found.summary["auto"]["tasks"]["mood"]
     scores = {row["name"]: row["validation"] for row in own["candidates"]}
-    assert own["finalists"]["cheap"] == "probe, layer 2, rate 0.03"
+    assert own["finalists"]["linear"] == "probe, layer 2, rate 0.03"
     assert scores["probe, layer 2, rate 0.03"] > max(scores[one.name] for one in (layers[0], layers[2])) + 0.1
     rounds = {row["name"]: row["rounds"] for row in own["candidates"]}
     assert rounds[others[1].name] > 0
@@ -181,7 +181,7 @@ def test_a_rate_of_the_config_is_that_of_all_candidates(tiny_trunk_dir, rows, tm
     found = fit(values, run_dir=tmp_path / "run", progress=False)
     assert seen == [0.02]
     own = found.summary["auto"]["tasks"]["mood"]
-    assert own["finalists"] == {"costly": own["chosen"]} and own["candidates"][0]["learning_rate"] == 0.02
+    assert own["finalists"] == {"deep": own["chosen"]} and own["candidates"][0]["learning_rate"] == 0.02
 
 
 def test_a_task_that_no_candidate_learns_is_told(tiny_trunk_dir, rows, tmp_path, monkeypatch):

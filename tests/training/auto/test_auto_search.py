@@ -52,7 +52,11 @@ def alone(run, task, one, ends, share, folder):
             seen[step] = list(learner.progress.best_rank), learner.progress.best_score
             learner.progress.stopped |= step == ends[-1]
 
-    looks = SimpleNamespace(due=lambda step, learners: [made.key] if step in ends else [], cut=cut)
+    # Linear ones are judged after each epoch, too.
+    looks = SimpleNamespace(
+        due=lambda step, learners, ends_epoch: [made.key] if step in ends or (one.linear and ends_epoch) else []
+    )
+    looks.cut = cut
     training = run.config.training.model_copy(update={"evaluate_every": "epoch"})
     config = run.config.model_copy(update={"training": training})
     read = opened(run, [made.member], folder / "checkpoint")
@@ -69,7 +73,7 @@ def test_the_search_is_what_comes_of_training_all_candidates_one_by_one(task, fo
     started = next(event for event in found.told if isinstance(event, SearchStarted))
     total, best = started.steps * started.epochs, []
     for kind, ends in own["steps"].items():
-        names = [row["name"] for row in own["candidates"] if row["track"] == kind]
+        names = [row["name"] for row in own["candidates"] if row["kind"] == kind]
         assert ends == sorted(set(ends)) and ends[-1] <= total
         seen = {
             one.name: alone(run, task, one, ends, ends[-1] / total, tmp_path / f"{number}")
@@ -123,9 +127,9 @@ def test_what_is_told_of_it(found):
     for task in ("mood", "cities"):
         for kind, ends in found.auto["tasks"][task]["steps"].items():
             rounds = [event for event in found.told if isinstance(event, RoundEnded)]
-            ended = [event for event in rounds if (event.task, event.track) == (task, kind)]
+            ended = [event for event in rounds if (event.task, event.kind) == (task, kind)]
             assert [event.round for event in ended] == list(range(1, len(ends) + 1))
-            count = sum(row["track"] == kind for row in found.auto["tasks"][task]["candidates"])
+            count = sum(row["kind"] == kind for row in found.auto["tasks"][task]["candidates"])
             for event in ended:
                 assert event.count == count and len(event.left) == (1 if event.round == len(ends) else math.ceil(count / 2))
                 count = len(event.left)

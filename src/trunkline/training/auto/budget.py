@@ -3,38 +3,45 @@
 The unit is a fit of AdaLayers as it is by default: all epochs, with their evaluations and the reading of layer states. The
 search costs SEARCH of it, and training the best candidates as the config says at most LARGEST: three fits in all.
 
-The candidates of a task are two tracks: *cheap* ones cost at most an eighth of AdaLayers (linear maps of pooled states do), all
-others are *costly*. Each is halved by itself, as the one kind is at its end when the other has hardly begun. Cheap ones get
-what they need to be trained to the end, but at most CHEAP_SHARE of their task's share.
+The candidates of a task are of two kinds, which are halved apart, as they do not learn alike. *Linear* ones (a linear map of
+states, or of their mixture) learn fast and are at their end when *deep* ones have hardly begun. Linear ones get what they need
+to be trained to the end, but at most LINEAR_SHARE of their task's share; deep ones get the rest. Of each kind so many take
+part, in the order of the family, that the first round is FIRST of a run at least: sooner, scores tell little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from trunkline.training.auto.halving import Track, plan_rounds, to_the_end
+from trunkline.training.auto.halving import Round, Track, count_rounds, plan_rounds, to_the_end
 
-SEARCH = 1.1
-LARGEST = 1.9  # what a candidate may cost, in costs of AdaLayers; dearer ones are left out
-CHEAP = 1 / 8
-CHEAP_SHARE = 0.2
+SEARCH = 1.6
+LARGEST = 1.4  # what an epoch of a candidate may cost, in those of AdaLayers
+LINEAR_SHARE = 0.2
+FIRST = 1 / 20
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a candidate costs: an `epoch` of training, and being `judged` on validation once."""
+    """What a candidate costs: an `epoch` of training, and being `judged` on validation once. `linear`: of that kind."""
 
     epoch: float
     judged: float
+    linear: bool = False
+
+    @property
+    def whole(self) -> float:
+        """What an epoch costs, with its evaluations: deep candidates are judged at the ends of rounds alone."""
+        return self.epoch + self.judged if self.linear else self.epoch
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tracks of all tasks; and the candidates that are too expensive, as they are called in the loop."""
+    """The tracks of all tasks; and the candidates that do not take part, as they are called in the loop, and why."""
 
-    tracks: list[Track]
-    dear: list[str]
+    tracks: list[Track] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def plan_search(
@@ -43,7 +50,7 @@ def plan_search(
     """Divide the budget.
 
     Args:
-        prices: by task, of its candidates by what they are called in the loop.
+        prices: by task, of its candidates by what they are called in the loop, in the order of the family.
         reference: by task, of AdaLayers as it is by default.
         reading: the layer states for an epoch, whoever reads them.
         epochs: of a fit.
@@ -52,18 +59,41 @@ def plan_search(
     fits = {task: epochs * (one.epoch + one.judged) for task, one in reference.items()}
     whole = sum(fits.values())
     spent = SEARCH * (whole + epochs * reading) - epochs * reading
-    tracks, dear = [], []
+    plan = Plan()
     for task, own in prices.items():
-        limit, share = reference[task].epoch, spent * fits[task] / whole
-        dear += [name for name, price in own.items() if price.epoch > LARGEST * limit]
-        cheap = {name: price for name, price in own.items() if price.epoch <= CHEAP * limit}
-        costly = {name: price for name, price in own.items() if name not in cheap and name not in dear}
-        costs = {
-            kind: ([(price.epoch + price.judged) * epochs / steps for price in some], [price.judged for price in some])
-            for kind, some in (("cheap", cheap.values()), ("costly", costly.values()))
-        }
-        for_cheap = min(to_the_end(*costs["cheap"], steps), CHEAP_SHARE * share) if costly else share
-        for kind, some, budget in (("cheap", cheap, for_cheap), ("costly", costly, share - for_cheap)):
-            if some:
-                tracks.append(Track(task, kind, tuple(some), plan_rounds(*costs[kind], budget, steps)))
-    return Plan(tracks, dear)
+        limit, left = LARGEST * reference[task].epoch, spent * fits[task] / whole
+        fitting = {name: price for name, price in own.items() if price.epoch <= limit}
+        plan.left_out.update(
+            {
+                name: f"an epoch costs {price.epoch / reference[task].epoch:.1f} times as much as one of AdaLayers"
+                for name, price in own.items()
+                if name not in fitting
+            }
+        )
+        linear = {name: price for name, price in fitting.items() if price.linear}
+        deep = {name: price for name, price in fitting.items() if not price.linear}
+        for kind, some in (("linear", linear), ("deep", deep)):
+            budget = LINEAR_SHARE * left if some is linear and deep else left
+            chosen, rounds, cost = _track(some, budget, epochs, steps)
+            plan.left_out.update(
+                {name: f"the budget pays for {len(chosen)} {kind} candidates" for name in some if name not in chosen}
+            )
+            if chosen:
+                plan.tracks.append(Track(task, kind, tuple(chosen), rounds))
+            left -= cost
+    return plan
+
+
+def _track(
+    prices: Mapping[str, Price], budget: float, epochs: int, steps: int
+) -> tuple[Sequence[str], tuple[Round, ...], float]:
+    """The candidates that take part, their rounds, and what these cost at most."""
+    names = list(prices)
+    for count in range(len(names), 0, -1):
+        each = [prices[name].whole * epochs / steps for name in names[:count]]
+        looks = [prices[name].judged for name in names[:count]]
+        need = to_the_end(each, looks, steps)
+        first = (budget / count_rounds(count) - sum(looks)) / sum(each)
+        if need <= budget or first >= FIRST * steps or count <= 2:
+            return names[:count], plan_rounds(each, looks, budget, steps), min(need, budget)
+    return [], (), 0.0

@@ -3,9 +3,9 @@
     search/checkpoint/    where the search stands
     search/search.json    what it has found
 
-The finalists of a task are the best of its cheap candidates and the best of its costly ones. These were trained for a part of
+The finalists of a task are the best of its linear candidates and the best of its deep ones. These were trained for a part of
 a run only, so which of the two is better shows when both are trained to the end. That is done in one loop, which calls their
-tasks "cheap/TASK" and "costly/TASK". On validation the better one is chosen, of equal ones the cheap one, and it alone is
+tasks "linear/TASK" and "deep/TASK". On validation the better one is chosen, of equal ones the linear one, and it alone is
 judged on the test split and saved.
 """
 

@@ -9,6 +9,7 @@ from trunkline.branches import Output, TrunkShape, methods
 from trunkline.training.config import RunConfig
 
 LAYERS = 5  # layers that are tried alone, at most: at equal distances, the last among them
+LINEAR = ("probe", "scalar_mix", "head2toe")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Candidate:
     learning_rate: float
 
     @property
+    def linear(self) -> bool:
+        """Whether it is a linear map of states, or of a mixture of them."""
+        return self.method.name in LINEAR
+
+    @property
     def name(self) -> str:
         """The method, the keys that are not as by default, and the rate."""
         default = type(self.method)(name=self.method.name)
@@ -33,7 +39,7 @@ class Candidate:
 
 
 def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None) -> list[Candidate]:
-    """The candidates for a task, simple ones first: of equal scores the first counts.
+    """The candidates for a task, those first that are to take part where the budget does not pay for all.
 
     Routing is not among them, as it takes many times as long as AdaLayers; nor is variability, which is a single layer.
 
@@ -42,21 +48,26 @@ def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None
         output: what the task asks for.
         learning_rate: of all candidates; None: each has those that suit it.
     """
-    text, deep = output.level == "text", trunk.num_layers
+    deep = trunk.num_layers
     some = sorted({round(deep * (number + 1) / LAYERS) for number in range(LAYERS)} - {0}, reverse=True)
-    found = [_of("probe", rate, layer=layer) for layer in some for rate in ((1e-2, 3e-2) if layer == deep else (1e-2,))]
-    found += [_of("scalar_mix", rate) for rate in (1e-2, 3e-2)]
-    # Of all features nothing is selected: a linear map of every layer's pooled state.
-    everything = {"fraction": 1.0, "selection_steps": 1}
-    found += [_of("head2toe", rate, **everything) for rate in (3e-3, 1e-2, 3e-2)]
-    found += [_of("head2toe", rate, **everything, normalisation="per_feature") for rate in (1e-3, 1e-2)]
-    found.append(_of("head2toe", 1e-2))
-    found += [_of("single_layer", 1e-3, layer=layer) for layer in some[:: 2 if len(some) > 3 else 1]]
-    found += [_of("adalayers", 1e-3), _of("adalayers", 3e-3), _of("adalayers", 3e-3, dim=64), _of("adalayers", 1e-3, dim=256)]
-    if text:
+    middle = some[len(some) // 2]
+    everything = {"fraction": 1.0, "selection_steps": 1}  # of all layers' features: nothing is selected
+    standard = {**everything, "normalisation": "per_feature"}
+    found = [_of("probe", 1e-2, layer=deep), _of("head2toe", 1e-2, **everything), _of("scalar_mix", 1e-2)]
+    found += [_of("probe", 1e-2, layer=middle), _of("head2toe", 1e-3, **standard), _of("probe", 3e-2, layer=deep)]
+    found += [_of("head2toe", 3e-2, **everything), _of("scalar_mix", 3e-2), _of("head2toe", 1e-2)]
+    found += [_of("head2toe", 3e-3, **everything), _of("head2toe", 1e-2, **standard)]
+    found += [_of("probe", 1e-2, layer=layer) for layer in some]
+    found += [_of("adalayers", 1e-3), _of("adalayers", 3e-3), _of("single_layer", 1e-3, layer=middle)]
+    if output.level == "text":
         found.append(_of("adalayers", 1e-3, head="encoder", positions=True))
-    if deep:
-        found.append(_of("ladder", 1e-3))
+    found += [
+        _of("ladder", 1e-3),
+        _of("adalayers", 1e-3, dim=192),
+        _of("single_layer", 1e-3, layer=deep),
+        _of("adalayers", 3e-3, dim=64),
+    ]
+    found += [_of("single_layer", 1e-3, layer=layer) for layer in some[-1:]]
     if learning_rate is not None:
         found = [Candidate(one.method, learning_rate) for one in found]
     return list({one.name: one for one in found}.values())

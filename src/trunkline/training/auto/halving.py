@@ -2,9 +2,10 @@
 
     a quarter of the budget is divided among n candidates; the best half, n / 2 rounded up, goes on; so four times
 
-Candidates continue where the round before has left them. Those of a track advance by the same batches, so that they are
-compared after the same steps. How many steps a round has is known before the first: as many as its quarter pays for, even if
-the most expensive candidates are the ones that are left.
+Where one is left sooner, there are fewer rounds and their parts of the budget are larger. Candidates continue where the round
+before has left them. Those of a track advance by the same batches, so that they are compared after the same steps. How many
+steps a round has is known before the first: as many as its part pays for, even if the most expensive candidates are the ones
+that are left.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Track:
 
     Attributes:
         task: its name.
-        kind: "cheap" or "costly".
+        kind: "linear" or "deep".
         names: what the task is called in the loop for each, in the order of the family.
         rounds: in order; none where there is no candidate.
     """
@@ -43,32 +44,36 @@ class Track:
     rounds: tuple[Round, ...]
 
 
-def plan_rounds(steps: Sequence[float], judged: Sequence[float], budget: float, most: int) -> tuple[Round, ...]:
+def count_rounds(count: int) -> int:
+    """How many rounds so many candidates have."""
+    return min(ROUNDS, max(1, math.ceil(math.log2(count))))
+
+
+def plan_rounds(steps: Sequence[float], looks: Sequence[float], budget: float, most: int) -> tuple[Round, ...]:
     """The rounds of a track: one, in which all are trained to the end, where the budget pays for that.
 
     Args:
-        steps: what a step costs each candidate, its share in the evaluations of each epoch included.
-        judged: what the evaluation at the end of a round costs each.
+        steps: what a step costs each candidate, its share in evaluations that are made anyway included.
+        looks: what the evaluation at the end of a round costs each.
         budget: of all rounds.
         most: steps in all, where the training ends: a round that reaches it is the last.
     """
-    if steps and to_the_end(steps, judged, most) <= budget:
-        return (Round(most, 1),)
-    found: list[Round] = []
     count, last = len(steps), 0
-    while count and len(found) < ROUNDS and last < most and (count > 1 or not found):
-        step, look = (sum(sorted(costs, reverse=True)[:count]) for costs in (steps, judged))
-        paid = max(1, math.floor((budget / ROUNDS - look) / step))
-        last, count = min(last + paid, most), math.ceil(count / 2)
+    if to_the_end(steps, looks, most) <= budget:
+        return (Round(most, 1),)
+    rounds = count_rounds(count)
+    found: list[Round] = []
+    while len(found) < rounds and last < most:
+        step, look = (sum(sorted(costs, reverse=True)[:count]) for costs in (steps, looks))
+        last = min(last + max(1, math.floor((budget / rounds - look) / step)), most)
+        count = math.ceil(count / 2)
         found.append(Round(last, count))
-    if found:
-        found[-1] = Round(found[-1].last, 1)
-    return tuple(found)
+    return (*found[:-1], Round(last, 1))
 
 
-def to_the_end(steps: Sequence[float], judged: Sequence[float], most: int) -> float:
+def to_the_end(steps: Sequence[float], looks: Sequence[float], most: int) -> float:
     """What training all candidates to the end costs; the arguments are those of `plan_rounds`."""
-    return sum(steps) * most + sum(judged)
+    return sum(steps) * most + sum(looks)
 
 
 class Halving:
@@ -82,10 +87,14 @@ class Halving:
     def __init__(self, tracks: Sequence[Track], told: Callable[[Track, int, list[str]], None]) -> None:
         self.tracks, self._told = tracks, told
 
-    def due(self, step: int, learners: Mapping[str, Learner]) -> list[str]:
-        """The tasks that are to be judged after this step, as a round of their track ends."""
-        ending = [track for track in self.tracks if any(one.last == step for one in track.rounds)]
-        return [name for track in ending for name in track.names if not learners[name].progress.stopped]
+    def due(self, step: int, learners: Mapping[str, Learner], epoch_ends: bool) -> list[str]:
+        """The tasks that are to be judged after this step: those whose round ends, and linear ones after each epoch."""
+        asked = [
+            track
+            for track in self.tracks
+            if any(one.last == step for one in track.rounds) or (epoch_ends and track.kind == "linear")
+        ]
+        return [name for track in asked for name in track.names if not learners[name].progress.stopped]
 
     def cut(self, step: int, learners: Mapping[str, Learner]) -> None:
         """End the rounds that end with this step: the best half has survived one more, and the others stop."""

@@ -27,7 +27,7 @@ from trunkline.events import (
 from trunkline.training.auto.budget import Price, plan_search
 from trunkline.training.auto.family import Candidate, family, reference
 from trunkline.training.auto.halving import Halving, Track, best_of
-from trunkline.training.auto.work import EVALUATION, reading_seconds, step_seconds, usual_batch
+from trunkline.training.auto.work import EVALUATION, SCORING, reading_seconds, step_seconds, usual_batch
 from trunkline.training.loop import Loop
 from trunkline.training.members import Member, Opened, loop_of, opened
 from trunkline.training.run import Run
@@ -86,7 +86,7 @@ class Search:
         """Search, from the checkpoint if there is one.
 
         Returns:
-            dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of cheap and of costly
+            dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of linear and of deep
                 candidates end, its `candidates`, those `left_out` and why, and the names of its `finalists`: the best of
                 either kind.
         """
@@ -98,10 +98,9 @@ class Search:
             one.task: prices[one.task][key] for key, one in self.entrants.items() if one.candidate.method == reference()
         }
         plan = plan_search(prices, standard, self._reading(read), self.training.epochs, total)
-        for key in plan.dear:
-            dear = self.entrants.pop(key)
-            cost = prices[dear.task][key].epoch / standard[dear.task].epoch
-            self.left_out[dear.task][dear.candidate.name] = f"costs {cost:.1f} times as much as AdaLayers"
+        for key, why in plan.left_out.items():
+            gone = self.entrants.pop(key)
+            self.left_out[gone.task][gone.candidate.name] = why
         for track in plan.tracks:
             for key in track.names:
                 self.entrants[key].member.learners[self.entrants[key].task].share = track.rounds[-1].last / total
@@ -132,10 +131,14 @@ class Search:
                 parts = {key: one.member.parts()[key] for key, one in self.entrants.items() if key in source.train.supervision}
                 batch = usual_batch(source, batches, {layer for part in parts.values() for layer in part.branch.layers})
                 count = sum(one.source is source for one in batches)
-                trained, judged = (int(split.encoded.lengths.sum()) for split in (source.train, source.validation))
+                splits = {"train": source.train, "validation": source.validation}
+                tokens = {name: int(split.encoded.lengths.sum()) for name, split in splits.items()}
                 for key, part in parts.items():
+                    one = self.entrants[key]
                     epoch = count * step_seconds(part, key, batch, self.run.accelerator.device, self.run.precision)
-                    prices[self.entrants[key].task][key] = Price(epoch, epoch * EVALUATION * judged / trained)
+                    scoring = SCORING[part.task.answers.level] * source.validation.encoded.n_texts
+                    judged = epoch * EVALUATION * tokens["validation"] / tokens["train"] + scoring
+                    prices[one.task][key] = Price(epoch, judged, one.candidate.linear)
         rounds = math.ceil(len(batches) / self.run.accelerator.num_processes)
         return math.ceil(rounds / self.training.accumulation), prices
 
@@ -171,7 +174,7 @@ class Search:
                         "learning_rate": candidate.learning_rate,
                         "parameters": sum(p.numel() for p in learner.parameters()),
                         "cost": round(costs[key], 4),
-                        "track": track.kind,
+                        "kind": track.kind,
                         "rounds": learner.progress.rounds,
                         "of": len(track.rounds),
                         "by_round": scores_by_round(key, track, metric, loop.position.history),

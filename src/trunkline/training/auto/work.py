@@ -27,7 +27,8 @@ from trunkline.training.sampling import Batch, SharedTexts
 
 BYTES, FLOPS, CALL = 20e9, 400e9, 5e-6  # a second's bytes and operations, and the seconds that each call takes
 OPTIMISER = 40  # bytes that a step of AdamW, with clipping, moves for each weight
-EVALUATION = 1 / 3  # of a training step's cost, for as many tokens: no gradients
+EVALUATION = 1 / 4  # of a training step's cost, for as many tokens: no gradients
+SCORING = {"text": 5e-6, "unit": 5e-5}  # seconds that decoding and scoring the answers to a text take
 
 
 class Work(TorchDispatchMode):
