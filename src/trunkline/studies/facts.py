@@ -22,6 +22,7 @@ from trunkline.studies.compare import Study
 from trunkline.studies.floor_runs import floor_outcomes
 from trunkline.studies.outcomes import Outcome, Repeat, outcomes
 from trunkline.studies.prices import break_even_of, cost_of, front_of
+from trunkline.studies.readings import mixed_data
 from trunkline.studies.statistics import Answers, Claim, Resampled, claims_together, estimate, resample, resamples_for
 from trunkline.studies.times import read_times
 from trunkline.tasks.base import LOWER_IS_BETTER
@@ -89,7 +90,7 @@ def facts(study: Study) -> dict[str, Any]:
         "fronts": {name: front_of(cells, name, task["metric"]) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found, times),
-        "findings": study.plan.findings,
+        "findings": [*study.plan.findings, *mixed_data(study, found)],
     }
 
 

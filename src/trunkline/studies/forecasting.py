@@ -13,6 +13,7 @@ from trunkline.studies.kept_estimates import keep_taken, paces_of
 from trunkline.studies.plan import Unit, units
 from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
+from trunkline.studies.readings import Readings, refuse_changed
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.prepare import Prepared
 
@@ -48,8 +49,11 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
         BadInput: as of `run`.
     """
     publish(Preparing("reading the data"))
-    forecast = Forecast(rows=rows_of(check(study.plan)))
+    readings = Readings()
+    forecast = Forecast(rows=rows_of(check(study.plan, readings)))
     study.refuse_other()
+    refuse_changed(study, readings)
+    del readings
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))
     measure(study, forecast, publish)

@@ -308,6 +308,12 @@ def refuse_untaught(prepared: Prepared) -> None:
                 )
 
 
+def named_splits(prepared: list[Prepared]) -> dict[str, Split]:
+    """The splits of a run, as its result.json names them: with the tasks that read them where these read several data sets."""
+    several = len(prepared) > 1
+    return {f"{group.name}/{name}" if several else name: split for group in prepared for name, split in group.splits.items()}
+
+
 def split_digest(split: Split) -> str:
     """sha256 (hex) over the texts and targets of a split, in their order; needs no trunk."""
     digest = hashlib.sha256()
