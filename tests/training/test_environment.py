@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +16,7 @@ from trunkline.events import AlreadyFinished, Evaluated, Finding, Preparing, Sta
 from trunkline.saved import SHA256, save_weights
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
+from trunkline.trunk.machine import described
 
 
 class Stopped(BaseException):
@@ -60,6 +63,23 @@ def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path
     assert resumed(values, tmp_path / "run") == []
     del noted["states"], noted["stores"]  # where each split was read from, which a finished run need not know
     assert json.loads((tmp_path / "run" / "result.json").read_text())["environment"] == noted
+
+
+def test_the_hardware_is_what_the_system_says(values, tmp_path):
+    machine = fit(values, run_dir=tmp_path / "run").summary["environment"]["machine"]
+    assert machine["processor"] in subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
+    assert machine["cores"] == len(psutil.Process().cpu_affinity())
+    assert machine["memory_bytes"] == psutil.virtual_memory().total
+    assert "gpu" not in machine  # as the run is on the processor
+
+
+def test_a_gpu_is_described_by_its_name_and_memory(monkeypatch):
+    class Gpu:
+        name, total_memory = "NVIDIA H200", 150_000_000_000
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Gpu)
+    found = described(torch.device("cuda", 0))
+    assert found["gpu"] == "NVIDIA H200" and found["gpu_memory_bytes"] == 150_000_000_000
 
 
 def test_another_number_of_threads_is_said(values, tmp_path, threads):

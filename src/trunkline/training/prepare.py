@@ -23,13 +23,14 @@ from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.base import TaskConfig
 from trunkline.tasks.labels import STRICT, Reading, may_name, refuse_unlabelled
 from trunkline.training.config import RunConfig
-from trunkline.training.demand import demand, machine_bytes
+from trunkline.training.demand import demand
 from trunkline.training.inputs import longer_than, refuse_other_input
 from trunkline.training.sections import DataSection
 from trunkline.training.subset import draw_rows, parse
 from trunkline.training.supervision import Supervision
 from trunkline.training.unlabelled import explained
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.machine import machine_bytes
 
 
 @dataclass
