@@ -15,9 +15,9 @@ from trunkline.errors import BadInput
 from trunkline.studies.report import numbers
 from trunkline.studies.report.claims import SIGNS, claims, sentence
 from trunkline.studies.report.costs import TOGETHER, costs
+from trunkline.studies.report.figures import front_pictures
 from trunkline.studies.report.html import facts as told
 from trunkline.studies.report.html import noticed
-from trunkline.studies.report.figures import front_pictures
 from trunkline.studies.report.provenance import failures, machine, runs, searched
 from trunkline.studies.report.quality import MARKS, in_short, quality
 from trunkline.studies.report.results import ClaimFacts, Results, Slice, read_results
@@ -242,7 +242,9 @@ def test_search_and_failures_say_which_settings_were_kept_and_why_runs_failed(se
 def test_hardware_is_told_once_or_for_each_machine_with_its_runs():
     given = facts(labels=FEW, sizes=("all",), seeds=2)
     tables = {table.name: table for table in machine(Results.model_validate(given)).tables}
-    assert {("processor", "Intel(R) Xeon(R) Processor"), ("cores", "2"), ("memory", "7.75 GiB")} <= set(tables["environment"].rows)
+    assert {("processor", "Intel(R) Xeon(R) Processor"), ("cores", "2"), ("memory", "7.75 GiB")} <= set(
+        tables["environment"].rows
+    )
     every = [one["run"] for cell in given["cells"] for task in cell["tasks"].values() for one in task["by_seed"]]
     gpu = {"device": "cuda", "machine": {"processor": "AMD", "cores": 64, "gpu": "H200", "gpu_memory_bytes": 141 * 2**30}}
     own = sorted({run for run in every if "lora" in run})
@@ -270,7 +272,9 @@ def test_fronts_are_of_all_trunks_and_regimes_and_tell_them_apart():
     floors = [(row["method"], row["trunk"]) for row in rows if row["method"] in FLOORS]
     assert len(rows) == 4 * 8 + 2 * 3 and len(set(floors)) == len(floors)  # floors are the same in every regime
     front = [row for row in rows if row["on_front"]]
-    expected = {tuple(one[key] for key in ("method", "trunk", "regime")) for one in given["fronts"]["intent"]["trained_parameters"]}
+    expected = {
+        tuple(one[key] for key in ("method", "trunk", "regime")) for one in given["fronts"]["intent"]["trained_parameters"]
+    }
     assert {tuple(row[key] for key in ("method", "trunk", "regime")) for row in front} == expected
     for row in front:
         assert f"{row['method']} ({row['trunk']}, {row['regime']})" in pictures["front_1_trained_parameters"].alt

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from trunkline.events import Preparing, Subscriber, quiet
 from trunkline.studies.floors.base import Measured, Subject, floors
 from trunkline.studies.floors.embedding import Embeddings
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import named_splits, prepare, split_digest
 from trunkline.training.run import of_its_own
@@ -38,7 +38,7 @@ class FloorResult:
     seconds: float
 
     @property
-    def answers(self) -> Answers | None:
+    def answers(self) -> KeptAnswers | None:
         return self.measured.answers
 
     def as_dict(self) -> dict[str, Any]:

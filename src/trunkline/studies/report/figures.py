@@ -130,4 +130,6 @@ def _front(results: Results, task: str, cost: numbers.Cost, fronts: Sequence[OnF
         thinned if "parameters" in cost.key or "bytes" in cost.key else lambda value: cost.shown(value)
     )
     panel = front(task, f"quality and {cost.name}", methods, (cost.name, facts.metric), shown, facts.higher_is_better)
-    return Picture(drawn(panel), Table(name, ("method", "trunk", "regime", cost.key, "test", "on_front"), rows, caption, shown=0), alt)
+    return Picture(
+        drawn(panel), Table(name, ("method", "trunk", "regime", cost.key, "test", "on_front"), rows, caption, shown=0), alt
+    )
