@@ -21,6 +21,7 @@ from trunkline.studies.report.html import noticed
 from trunkline.studies.report.provenance import failures, machine, runs, searched
 from trunkline.studies.report.quality import MARKS, in_short, quality
 from trunkline.studies.report.results import ClaimFacts, Results, Slice, read_results
+from trunkline.studies.report.writing import report
 
 FEW = ("joy", "anger", "fear")
 
@@ -222,6 +223,57 @@ def test_what_is_to_be_known_first_is_said(several):
     assert said[0].startswith("The study is not finished")
     assert [f"{one['sentence']}." for one in given["below_floor"]] == said[1:3]
     assert dict(told(several))["methods"] == "8, and 3 floors" and dict(told(several))["trunk"] == "minilm, mpnet"
+
+
+def without_results(failed):
+    """A study of which no run has a result, none tried yet or all failed."""
+    given = facts(labels=FEW, sizes=("all",))
+    cells = [cell for cell in given["cells"] if not cell["floor"]]
+    for cell in cells:
+        cell["tasks"], cell["cost"], cell["settings"] = {}, {}, None
+        cell["failed"] = {f"{cell['method']}, seed 0": "the loss is nan"} if failed else {}
+    methods = {cell["method"]: given["methods"][cell["method"]] for cell in cells}
+    return given | {
+        "cells": cells, "methods": methods, "claims": [], "below_floor": [], "fronts": {}, "break_even": None, "data": {},
+        "tasks": {}, "finished": False, "findings": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        (False, "No run has a result yet, so there is nothing to compare."),
+        (True, "No run has a result: 8 runs failed, for the reasons below. The same command tries them again."),
+    ],
+)
+def test_a_study_without_results_says_so_and_shows_no_empty_table(failed, said, tmp_path):
+    results = Results.model_validate(without_results(failed))
+    assert noticed(results) == [said] and quality(results) == [] and "seeds" not in dict(told(results))
+    (tmp_path / "results.json").write_text(json.dumps(without_results(failed)))
+    found = report(tmp_path)
+    assert found.findings == [said] and found.left_out["Quality"] == "no method has a result"
+    assert ("Failed runs" in found.left_out) != failed and not (tmp_path / "report" / "latex").exists()
+
+
+def test_an_unfinished_study_tells_failed_runs_from_those_that_are_ahead():
+    given = facts(labels=FEW, sizes=("all",)) | {"finished": False}
+    assert noticed(Results.model_validate(given))[0] == (
+        "The study is not finished: 1 run failed, for the reasons below; what else is missing here has not been trained yet."
+    )
+
+
+def test_one_method_is_not_compared_with_itself():
+    given = facts(labels=FEW, sizes=("all",))
+    given["cells"] = [cell for cell in given["cells"] if cell["method"] == "probe"]
+    given |= {"methods": {"probe": given["methods"]["probe"]}, "claims": [], "below_floor": []}
+    given["fronts"] = {"intent": {"seconds": ["probe"]}}
+    results = Results.model_validate(given)
+    for said in in_short(results):
+        assert said.endswith(" on test; there is no other method to compare it with.")
+        assert "best" not in said and "highest" not in said
+    assert front_pictures(results) == []
+    [grid] = quality(results)
+    assert not any(cell.strong for row in grid.rows for cell in row) and not any("Bold" in line for line in grid.legend)
 
 
 def test_search_and_failures_say_which_settings_were_kept_and_why_runs_failed(several):

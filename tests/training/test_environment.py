@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, Evaluated, Finding, Preparing, StageStarted
 from trunkline.saved import SHA256, save_weights
+from trunkline.training.cost import measure_memory_anew, peak_memory
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
 from trunkline.trunk.machine import described
@@ -80,6 +82,20 @@ def test_a_gpu_is_described_by_its_name_and_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Gpu)
     found = described(torch.device("cuda", 0))
     assert found["gpu"] == "NVIDIA H200" and found["gpu_memory_bytes"] == 150_000_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak can be reset on Linux alone")
+def test_peak_memory_is_of_what_comes_after_it_was_measured_anew():
+    cpu, size = torch.device("cpu"), 200_000_000
+    held = torch.ones(size, dtype=torch.uint8)
+    assert peak_memory(cpu) >= psutil.Process().memory_info().rss - 20_000_000
+    before = peak_memory(cpu)
+    del held
+    measure_memory_anew()
+    assert peak_memory(cpu) < before - 0.9 * size
+    low, held = peak_memory(cpu), torch.ones(size, dtype=torch.uint8)
+    del held
+    assert peak_memory(cpu) > low + 0.9 * size
 
 
 def test_another_number_of_threads_is_said(values, tmp_path, threads):

@@ -1,4 +1,4 @@
-"""Where the runs of a study were trained, and how long predictions take was measured: times of different machines are not comparable."""
+"""Where the runs of a study were trained and its predictions were timed: times of several machines are not comparable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trunkline.studies.outcomes import Outcome
 
 
 def machines(found: Sequence[Outcome], times: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """By environment (training/environment.py) the runs, as folders below that of the study, and whether predictions were timed.
+    """By environment (training/environment.py) the runs, as folders below the study's, and whether predictions were timed.
 
     Args:
         found: the methods with their runs.

@@ -37,7 +37,7 @@ from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
 from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost, peak_memory
+from trunkline.training.cost import Cost, measure_memory_anew, peak_memory
 from trunkline.training.feeds import Feeds, Noted
 from trunkline.training.fit import RunResult
 from trunkline.training.loop import Interrupted
@@ -64,6 +64,9 @@ class Probe:
             TrunklineError: that fails, as it would fail in the study; in a sentence that holds no text.
             KeyboardInterrupt: on SIGINT or SIGTERM.
         """
+        if self._read is not None and self._read[0] != stack_key(unit.runs[0].config):
+            self._read = None  # before another is made, as both would be in memory otherwise
+        measure_memory_anew()
         config, times = unit.runs[0].config, 1.0
         if isinstance(config.method, AutoConfig):
             config, times = plain(config), 1 + SEARCH
@@ -79,7 +82,7 @@ class Probe:
     def _run(self, config: RunConfig) -> Run:
         key = stack_key(config)
         if key is None or self._read is None or self._read[0] != key:
-            self._read = None  # before another is made, as both would be in memory otherwise
+            self._read = None
             self._read = (key or "", Run(config, quiet))
         return self._read[1]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from trunkline.allocator import give_back_freed_memory
 
 
 @dataclass
@@ -82,8 +86,22 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def measure_memory_anew() -> None:
+    """Give back what is no longer used, and let `peak_memory` begin with what is left: what follows is measured by itself.
+
+    Where the system cannot reset the peak (other than Linux), it stays that of the process so far.
+    """
+    gc.collect()  # a run holds itself by cycles
+    give_back_freed_memory()
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what is resident now
+
+
 def peak_memory(device: torch.device) -> int:
-    """Peak memory of this process in bytes: allocated on the GPU for a CUDA device, else resident."""
+    """Peak memory in bytes, of the process or since `measure_memory_anew`: on the GPU for a CUDA device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":  # ru_maxrss would count the parent's peak from before exec

@@ -89,7 +89,7 @@ def machine_key(device: torch.device) -> str:
 
 
 def described(device: torch.device) -> dict[str, object]:
-    """The hardware, as plain JSON: processor, cores that this process may use, bytes of memory; of a GPU its name and memory."""
+    """The hardware as plain JSON: processor, cores that this process may use, memory in bytes; of a GPU its name and memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, object] = {"processor": _processor(), "cores": cores, "memory_bytes": machine_bytes()}
     if device.type == "cuda":

@@ -10,6 +10,7 @@ from trunkline.pictures.fronts import Priced, front, thinned
 from trunkline.pictures.intervals import Measured, intervals
 from trunkline.studies.report import numbers
 from trunkline.studies.report.results import OnFront, Results, Slice
+from trunkline.trackers.wording import counted
 
 
 def named(name: str, number: int, of: int) -> str:
@@ -58,7 +59,7 @@ def _lines(results: Results, task: str, one: Slice) -> dict[str, list[Trained]]:
 
 
 def front_pictures(results: Results) -> list[Picture]:
-    """A picture for each task and each cost that fronts are known for, of the methods on all trunks and in all regimes at the largest size."""
+    """A picture for each task and each cost that fronts are known for: of all trunks and regimes, at the largest size."""
     tasks = [task for task in results.fronts if task in results.tasks]
     made = []
     for number, task in enumerate(tasks, 1):
@@ -89,7 +90,8 @@ def _quality(results: Results, one: Slice, task: str, name: str) -> Picture:
         f"{task}: mean and 95 % interval; small marks are runs, hollow squares are floors, black is the best. "
         "A method far behind is written at the edge."
     )
-    alt = f"{task}, {kind}: means of {len(methods)} methods with intervals; the best is {best.method if best else 'unknown'}."
+    many, ahead = counted(len(methods), "method"), best.method if best else "unknown"
+    alt = f"{task}, {kind}: means of {many} with intervals; the best is {ahead}."
     figure = drawn(intervals(task, kind, facts.metric, methods, facts.higher_is_better))
     return Picture(figure, Table(name, ("method", "mean", "low", "high"), rows, caption, shown=0), alt)
 
@@ -118,7 +120,7 @@ def _front(results: Results, task: str, cost: numbers.Cost, fronts: Sequence[OnF
             inside = any(one.is_of(cell) for one in fronts)
             methods.append(Priced(results.placed(cell), price, score, about.floor, about.changes_trunk, inside))
             rows.append((cell.method, cell.trunk, cell.regime, price, score, int(inside)))
-    if not any(one.front for one in methods):
+    if len(methods) < 2 or not any(one.front for one in methods):
         return None
     called = results.sized(results.main.size)
     caption = (
