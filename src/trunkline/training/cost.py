@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ class Cost:
     stages_bytes: int = 0  # the branches that stages keep besides
     peak_memory_bytes: int = 0
     stacked: int = 1  # runs that were trained at once (training/stacked.py): times and memory are those of all of them
+    share: float = 1.0  # of a run in what the steps of these cost, counted (work.py)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers: totals first, then by task and by epoch."""
@@ -66,7 +69,7 @@ class Cost:
             whole.states_bytes = max(whole.states_bytes, cost.states_bytes)
             whole.seconds += cost.seconds
             whole.stages_bytes += cost.stages_bytes
-            whole.stacked = max(whole.stacked, cost.stacked)
+            whole.stacked, whole.share = max(whole.stacked, cost.stacked), cost.share
             whole.peak_memory_bytes = max(whole.peak_memory_bytes, cost.peak_memory_bytes)
         return whole
 
@@ -82,8 +85,20 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def forget_peak() -> None:
+    """Let `peak_memory` count from here on, so that a run does not show what an earlier one in the process needed.
+
+    Memory that this process has not given back still counts. Only Linux can do it for resident memory.
+    """
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # also on systems that have no such file
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> int:
-    """Peak memory of this process in bytes: allocated on the GPU for a CUDA device, else resident."""
+    """Peak memory of this process since `forget_peak` in bytes: allocated on the GPU for a CUDA device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":  # ru_maxrss would count the parent's peak from before exec
