@@ -15,7 +15,7 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, Evaluated, Finding, Preparing, StageStarted
 from trunkline.saved import SHA256, save_weights
-from trunkline.training.cost import measure_memory_anew, peak_memory
+from trunkline.training.cost import forget_peak, peak_memory
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
 from trunkline.trunk.machine import described
@@ -91,7 +91,7 @@ def test_peak_memory_is_of_what_comes_after_it_was_measured_anew():
     assert peak_memory(cpu) >= psutil.Process().memory_info().rss - 20_000_000
     before = peak_memory(cpu)
     del held
-    measure_memory_anew()
+    forget_peak()
     assert peak_memory(cpu) < before - 0.9 * size
     low, held = peak_memory(cpu), torch.ones(size, dtype=torch.uint8)
     del held

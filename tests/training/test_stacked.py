@@ -83,6 +83,14 @@ def test_a_run_of_a_stack_equals_the_same_run_alone(name, stacked, tiny_trunk_di
         assert own["tasks"][task]["layers"] == pytest.approx(found["layers"], abs=1e-5)
         assert own["cost"]["steps_to_best"] == alone.cost["steps_to_best"]
     assert own["cost"]["stacked"] == len(METHODS) + 1
+    assert alone.cost["stacked"] == alone.cost["share"] == 1
+
+
+def test_the_time_of_a_stack_is_divided_by_what_steps_cost(stacked):
+    shares = {name: one.summary["cost"]["share"] for name, one in stacked.items()}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["probe"] < shares["layer"] < shares["adalayers"] < shares["routing"]
+    assert shares["other"] == shares["adalayers"]  # another rate and another seed cost the same
 
 
 def test_finished_runs_are_found_again_by_fit(stacked, tiny_trunk_dir, rows):

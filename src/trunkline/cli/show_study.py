@@ -37,7 +37,10 @@ def tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
             yield show.titled(f"{ascii_controls(name)}: {', '.join(about)}", _table(name, task, own, summary["methods"]))
             stacked = stacked or any((cell["cost"] or {}).get("stacked", 1) > 1 for cell in own)
     if stacked:
-        yield Text("seconds are those of a run; (n): it was trained together with others, n in all, in that time", style="dim")
+        yield Text(
+            "seconds are those of a run; (n): it was trained together with others, n in all, and has its share of their time",
+            style="dim",
+        )
     for below in summary["below_floor"]:
         yield Text(ascii_controls(below["sentence"]))
     for cell in cells:

@@ -27,7 +27,6 @@ from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.training.clock import Clock
-from trunkline.training.cost import measure_memory_anew
 from trunkline.training.fit import fit
 from trunkline.training.rundir import missing_branch
 from trunkline.training.stacked import fit_stacked
@@ -167,7 +166,6 @@ class Study:
     def _train(self, unit: Unit, publish: Subscriber, say: Say) -> None:
         say(f"{unit.runs[0]}" if len(unit.runs) == 1 else f"{len(unit.runs)} runs together, from {unit.runs[0]}")
         publish(UnitStarted(unit))
-        measure_memory_anew()
         clock = Clock()
         for run in unit.runs:
             (self.path / "failed" / f"{run.key}.json").unlink(missing_ok=True)

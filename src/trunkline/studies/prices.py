@@ -25,11 +25,11 @@ def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
     costs = [repeat.result["cost"] for repeat in one.repeats]
     if not costs:
         return {}
-    epochs = [epoch for cost in costs for epoch in cost.get("epochs", ())]
+    epochs = [epoch["seconds"] * cost.get("share", 1.0) for cost in costs for epoch in cost.get("epochs", ())]
     steps = [max(cost["steps_to_best"].values()) for cost in costs if cost.get("steps_to_best")]
     history = [repeat.result["history"][-1]["step"] for repeat in one.repeats if repeat.result.get("history")]
     per_second = [
-        step / sum(epoch["seconds"] for epoch in cost["epochs"])
+        step / (sum(epoch["seconds"] for epoch in cost["epochs"]) * cost.get("share", 1.0))
         for step, cost in zip(history, costs, strict=False)
         if sum(epoch["seconds"] for epoch in cost.get("epochs", ())) > 0
     ]
@@ -38,8 +38,8 @@ def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "trained_parameters": sum(costs[0]["trained_parameters"].values()),
         "added_parameters": sum(costs[0]["added_parameters"].values()),
-        "seconds": _median([cost["seconds"] for cost in costs]),
-        "epoch_seconds": _median([epoch["seconds"] for epoch in epochs]),
+        "seconds": _median([cost["seconds"] * cost.get("share", 1.0) for cost in costs]),
+        "epoch_seconds": _median(epochs),
         "stacked": max(cost.get("stacked", 1) for cost in costs),
         "steps_to_best": _median(steps),
         "steps_per_second": _median(per_second),

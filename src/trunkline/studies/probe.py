@@ -37,7 +37,7 @@ from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
 from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost, measure_memory_anew, peak_memory
+from trunkline.training.cost import Cost, forget_peak, peak_memory
 from trunkline.training.feeds import Feeds, Noted
 from trunkline.training.fit import RunResult
 from trunkline.training.loop import Interrupted
@@ -66,7 +66,7 @@ class Probe:
         """
         if self._read is not None and self._read[0] != stack_key(unit.runs[0].config):
             self._read = None  # before another is made, as both would be in memory otherwise
-        measure_memory_anew()
+        forget_peak()
         config, times = unit.runs[0].config, 1.0
         if isinstance(config.method, AutoConfig):
             config, times = plain(config), 1 + SEARCH

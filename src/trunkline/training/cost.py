@@ -46,6 +46,7 @@ class Cost:
     stages_bytes: int = 0  # the branches that stages keep besides
     peak_memory_bytes: int = 0
     stacked: int = 1  # runs that were trained at once (training/stacked.py): times and memory are those of all of them
+    share: float = 1.0  # of a run in what the steps of these cost, counted (work.py)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers: totals first, then by task and by epoch."""
@@ -70,7 +71,7 @@ class Cost:
             whole.states_bytes = max(whole.states_bytes, cost.states_bytes)
             whole.seconds += cost.seconds
             whole.stages_bytes += cost.stages_bytes
-            whole.stacked = max(whole.stacked, cost.stacked)
+            whole.stacked, whole.share = max(whole.stacked, cost.stacked), cost.share
             whole.peak_memory_bytes = max(whole.peak_memory_bytes, cost.peak_memory_bytes)
         return whole
 
@@ -86,22 +87,22 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def measure_memory_anew() -> None:
-    """Give back what is no longer used, and let `peak_memory` begin with what is left: what follows is measured by itself.
+def forget_peak() -> None:
+    """Let `peak_memory` count from here on, so that a run does not show what an earlier one in the process needed.
 
-    Where the system cannot reset the peak (other than Linux), it stays that of the process so far.
+    What is no longer used is given back first, by the C library too; what still is counts. Only Linux can do it for resident
+    memory.
     """
     gc.collect()  # a run holds itself by cycles
     give_back_freed_memory()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
-    if sys.platform == "linux":
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what is resident now
+    with suppress(OSError):  # also on systems that have no such file
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak memory in bytes, of the process or since `measure_memory_anew`: on the GPU for a CUDA device, else resident."""
+    """Peak memory of this process since `forget_peak` in bytes: allocated on the GPU for a CUDA device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":  # ru_maxrss would count the parent's peak from before exec

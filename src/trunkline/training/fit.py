@@ -23,6 +23,7 @@ from trunkline.training import rundir
 from trunkline.training.auto import choosing
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
+from trunkline.training.cost import forget_peak
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
 from trunkline.training.loop import Interrupted
@@ -185,6 +186,7 @@ def _fit(
     if "/" in name or "\0" in name:
         raise BadInput(f"name: found {name!r}, expected one without '/', as the run's folder is called by it")
     rundir.check_path(run_dir or Path("runs") / f"{name}-{'0' * 8}")
+    forget_peak()
     with config.naming():
         run = Run(config, Publisher([*subscribers, *_trackers_of(config)]), clock)
     path = run_dir or Path("runs") / f"{name}-{run.identity[:8]}"

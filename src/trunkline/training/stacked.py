@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,14 +27,16 @@ from trunkline.model.frozen import FROZEN
 from trunkline.trackers import trackers
 from trunkline.training import rundir
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost
+from trunkline.training.cost import Cost, forget_peak
 from trunkline.training.depth import drop_layers
 from trunkline.training.fit import RunResult, finished
 from trunkline.training.judging import Judged, judge
-from trunkline.training.members import Member, loop_of, opened
+from trunkline.training.members import Member, Opened, loop_of, opened
 from trunkline.training.run import Run
+from trunkline.training.sampling import draw_batches
 from trunkline.training.splitter import Splitter, State
 from trunkline.training.train import Training
+from trunkline.training.work import epoch_seconds
 
 VARY = frozenset(
     "learning_rate weight_decay optimizer schedule warmup plateau_patience clip_norm patience seed".split()
@@ -113,6 +115,7 @@ def fit_stacked(
     if stack_key(first) is None or len({stack_key(config) for config in configs.values()}) > 1:
         raise ValueError("expected configs of one stack key")
     trackers_of = {name: [trackers.get(one.name)(one) for one in config.trackers] for name, config in configs.items()}
+    forget_peak()
     told = Splitter(publish, {name: Publisher(own) for name, own in trackers_of.items()})
     base: Run | None = None
     members, found = list[RunMember](), dict[str, RunResult | TrunklineError]()
@@ -172,7 +175,9 @@ def train_members(
     """Train all members and write the results of those that are not `found` yet."""
     own = [member.member for member in members]
     identity = hashlib.sha256("".join(member.run.identity for member in members).encode()).hexdigest()
-    loop = loop_of(base, base.config, own, opened(base, own, checkpoint), checkpoint, identity)
+    read = opened(base, own, checkpoint)
+    shares = _shares(base, members, read)
+    loop = loop_of(base, base.config, own, read, checkpoint, identity)
     position, cost = loop.run()
     failed = {member.name: TrunklineError(member.failed) for member in members if member.failed}
     learners = {key: one for key, one in loop.learners.items() if one.progress.failed is None}
@@ -187,8 +192,19 @@ def train_members(
             found[member.name] = failed[member.name]
             member.ended("failed")
         else:
-            found[member.name] = result = _kept(member, judged, depths, position.history, cost, len(members))
+            spent = replace(cost, stacked=len(members), share=shares[member.name])
+            found[member.name] = result = _kept(member, judged, depths, position.history, spent)
             member.ended("finished", result.summary)
+
+
+def _shares(base: Run, members: Sequence[RunMember], read: Opened) -> dict[str, float]:
+    """By name, the share of each member in what the steps of all of them cost."""
+    parts = {key: part for member in members for key, part in member.member.parts().items()}
+    batches = draw_batches(read.sources, base.config.training, 0)
+    with base.clock.part("training"):
+        costs = epoch_seconds(read.sources, batches, parts, base.accelerator.device, base.precision)
+    whole = sum(costs.values())
+    return {member.name: sum(costs[key] for key in member.member.parts()) / whole for member in members}
 
 
 def _kept(
@@ -197,13 +213,12 @@ def _kept(
     depths: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     spent: Cost,
-    count: int,
 ) -> RunResult:
     """The result of a member, written."""
     own = member.member.own
     entries = [{**entry, "tasks": own(entry["tasks"])} for entry in history]
     cost = member.run.cost
-    cost.epochs, cost.stacked = spent.epochs, count
+    cost.epochs, cost.stacked, cost.share = spent.epochs, spent.stacked, spent.share
     cost.states_seconds, cost.states_bytes = spent.states_seconds, spent.states_bytes
     cost.seconds = spent.seconds
     cost.steps_to_best = own(spent.steps_to_best)

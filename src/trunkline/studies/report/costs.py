@@ -7,7 +7,10 @@ from trunkline.studies.report.numbers import COSTS
 from trunkline.studies.report.quality import method_cell
 from trunkline.studies.report.results import Results, Slice
 
-TOGETHER = "Where several runs were trained at once, times and memory are those of all of them."
+TOGETHER = (
+    "Where several runs were trained at once, the times of each are its share of theirs, as its steps cost by a count; "
+    "memory is that of all of them."
+)
 
 
 def costs(results: Results) -> list[Grid]:

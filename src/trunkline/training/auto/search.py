@@ -27,12 +27,12 @@ from trunkline.events import (
 from trunkline.training.auto.budget import Price, plan_search
 from trunkline.training.auto.family import Candidate, family, reference
 from trunkline.training.auto.halving import Halving, Track, best_of
-from trunkline.training.auto.work import EVALUATION, SCORING, reading_seconds, step_seconds, usual_batch
 from trunkline.training.loop import Loop
 from trunkline.training.members import Member, Opened, loop_of, opened
 from trunkline.training.run import Run
 from trunkline.training.sampling import draw_batches
 from trunkline.training.stages import Stage
+from trunkline.training.work import EVALUATION, SCORING, epoch_seconds, reading_seconds
 
 POOLED_BYTES = 1 << 30  # of a split's pooled states in memory, which many candidates read
 TOLD = (BatchEnded, CheckpointSaved, Finding, Resumed, StatesProgress, StatesStored)  # what of its loop others hear
@@ -129,13 +129,11 @@ class Search:
         with self.run.clock.part("training"):
             for source in read.sources:
                 parts = {key: one.member.parts()[key] for key, one in self.entrants.items() if key in source.train.supervision}
-                batch = usual_batch(source, batches, {layer for part in parts.values() for layer in part.branch.layers})
-                count = sum(one.source is source for one in batches)
+                epochs = epoch_seconds([source], batches, parts, self.run.accelerator.device, self.run.precision)
                 splits = {"train": source.train, "validation": source.validation}
                 tokens = {name: int(split.encoded.lengths.sum()) for name, split in splits.items()}
                 for key, part in parts.items():
-                    one = self.entrants[key]
-                    epoch = count * step_seconds(part, key, batch, self.run.accelerator.device, self.run.precision)
+                    one, epoch = self.entrants[key], epochs[key]
                     scoring = SCORING[part.task.answers.level] * source.validation.encoded.n_texts
                     judged = epoch * EVALUATION * tokens["validation"] / tokens["train"] + scoring
                     prices[one.task][key] = Price(epoch, judged, one.candidate.linear)

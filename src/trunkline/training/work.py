@@ -8,7 +8,7 @@ count.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,20 @@ def step_seconds(part: Part, name: str, batch: Batch, device: torch.device, prec
             loss.backward()
     weights = [p for module in (part.branch, part.criterion) for p in module.parameters()]
     return work.seconds + OPTIMISER / BYTES * sum(weight.numel() for weight in weights if weight.requires_grad)
+
+
+def epoch_seconds(
+    sources: Iterable[SharedTexts], batches: Collection[Batch], parts: Mapping[str, Part], device: torch.device, precision: str
+) -> dict[str, float]:
+    """What the steps of an epoch cost each of `parts`, by what it is called in the batches: as many as if all were alike."""
+    found = dict.fromkeys(parts, 0.0)
+    for source in sources:
+        own = {key: part for key, part in parts.items() if key in source.train.supervision}
+        batch = usual_batch(source, batches, {layer for part in own.values() for layer in part.branch.layers})
+        count = sum(one.source is source for one in batches)
+        for key, part in own.items():
+            found[key] += count * step_seconds(part, key, batch, device, precision)
+    return found
 
 
 def usual_batch(source: SharedTexts, batches: Collection[Batch], layers: Collection[int]) -> Batch:

@@ -7,10 +7,10 @@ import torch
 from synthetic import config, write_rows
 
 from trunkline.events import quiet
-from trunkline.training.auto.work import BYTES, CALL, FLOPS, OPTIMISER, Work, reading_seconds, step_seconds, usual_batch
 from trunkline.training.config import resolve
 from trunkline.training.run import Run
 from trunkline.training.sampling import Batch, draw_batches
+from trunkline.training.work import BYTES, CALL, FLOPS, OPTIMISER, Work, reading_seconds, step_seconds, usual_batch
 
 
 def test_a_matrix_product_is_counted_in_closed_form():
