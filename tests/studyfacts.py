@@ -51,7 +51,7 @@ def facts(labels=tuple(INTENTS), sizes=("8 per class", "all"), trunks=("minilm",
         "margin": 0.5,
         "environment": {
             "device": "cpu", "threads": 2, "instructions": "AVX512", "torch": "2.9.0",
-            "machine": {"processor": "Intel(R) Xeon(R) Processor", "cores": 2, "memory": 8_323_067_904},
+            "machine": {"processor": "Intel(R) Xeon(R) Processor", "cores": 2, "memory_bytes": 8_323_067_904},
         },
         "versions": {"trunkline": "0.5.0", "torch": "2.9.0", "transformers": "5.3.0", "scikit-learn": "1.7.2"},
         "data": {
@@ -202,10 +202,11 @@ def fronts(cells, size):
     for task in ("intent", "slots"):
         found[task] = {}
         for key in ("trained_parameters", "seconds", "pass_share", "bytes_per_task", "predict_seconds"):
-            points = [(one["cost"][key], one["tasks"][task]["test"], one["method"]) for one in own]
+            places = ("method", "trunk", "size", "regime")
+            points = [(one["cost"][key], one["tasks"][task]["test"], {name: one[name] for name in places}) for one in own]
             found[task][key] = [
-                name
-                for cost, score, name in points
+                place
+                for cost, score, place in points
                 if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s, _ in points)
             ]
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 from studyfacts import facts
 
-from trunkline.training.answered import Answers, save_answers
+from trunkline.training.answered import KeptAnswers, save_answers
 from trunkline.training.config import resolve
 from trunkline.training.prepare import prepare, split_digest
 
@@ -74,7 +74,7 @@ def _run(folder, cell, paths, draw):
         targets = group.splits["test"].targets[name]
         wrong = draw.random(len(targets.values)) < 0.2
         values = np.where(wrong, (targets.values + 1) % (len(task.labels)), targets.values)
-        kept = Answers(
+        kept = KeptAnswers(
             task.kind, task.monitor, task.own_labels, None, [], targets.values, values, targets.present, targets.offsets
         )
         save_answers(run, name, kept)

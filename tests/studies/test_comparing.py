@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import statistics
 from pathlib import Path
@@ -98,17 +99,39 @@ def test_a_few_batches_show_how_much_there_is_to_do(finished):
     assert min(pace.passing, pace.training, pace.scoring, pace.read, pace.memory) > 0
 
 
-def test_the_same_call_again_reads_and_trains_nothing(finished, values):
+def test_the_same_call_again_trains_nothing_and_loads_no_trunk(finished, values):
     found, _ = finished
     seen = []
     again = trunkline.compare(values, out=found.path, progress=False, subscribers=[seen.append])
     assert again.summary["cells"] == found.summary["cells"]
-    # Nor is anything of the data read.
-    assert seen == [RoundStarted(()), RoundStarted(()), Preparing("comparing what was found")]
+    # The data are read, as they might be others now; nothing is measured.
+    assert seen == [Preparing("reading the data"), RoundStarted(()), RoundStarted(()), Preparing("comparing what was found")]
 
 
-def test_a_study_that_is_stopped_says_what_is_kept(signalled, values, tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
+def test_what_an_earlier_launch_has_measured_is_not_measured_again(finished, values, tmp_path):
+    study, seen = tmp_path / "study", []
+    shutil.copytree(finished[0].path, study)
+    [again] = [event.unit for event in finished[1] if isinstance(event, UnitStarted) and event.unit.runs[0].seed == 1]
+    for run in again.runs:
+        shutil.rmtree(study / "runs" / run.key)
+    trunkline.compare(values, out=study, progress=False, subscribers=[seen.append])
+    assert [event.unit.key for event in seen if isinstance(event, UnitStarted)] == [again.key]
+    assert not any(isinstance(event, Preparing) and event.what.startswith("measuring a few batches") for event in seen)
+
+
+@pytest.fixture
+def handler(signalled):
+    """What the caller does with SIGTERM, which is to be there again afterwards."""
+
+    def own(number, frame):
+        raise AssertionError("a signal has come outside of a study")
+
+    before = signal.signal(signal.SIGTERM, own)
+    yield own
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_study_that_is_stopped_says_what_is_kept(handler, values, tmp_path):
 
     def stop(event):
         if isinstance(event, BatchEnded):
@@ -117,7 +140,7 @@ def test_a_study_that_is_stopped_says_what_is_kept(signalled, values, tmp_path):
     kept = rf"interrupted: 0 of 4 runs are done and kept in {tmp_path}/s; what was under way has a checkpoint; the same command"
     with pytest.raises(KeyboardInterrupt, match=kept):
         trunkline.compare(values, out=tmp_path / "s", progress=False, subscribers=[stop])
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert list((tmp_path / "s" / "stacks").glob("*/state.json"))
 
     def killed(event):  # between runs, where nothing is under way

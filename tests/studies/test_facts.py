@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 
 import pytest
 from synthetic import write_rows
 
 from trunkline.errors import BadInput
+from trunkline.files import write_json
 from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts, read_facts, write_facts
@@ -65,6 +67,24 @@ def test_facts_are_plain_json_and_read_again(study, found):
     assert json.loads(json.dumps(found, allow_nan=False)) == read_facts(study.path) == found
     with pytest.raises(BadInput, match="no such file; expected the folder of a study"):
         read_facts(study.path / "runs")
+
+
+def test_machines_are_told_with_the_runs_that_were_trained_there(study, found, tmp_path):
+    runs = {one["run"] for cell in found["cells"] if not cell["floor"] for t in cell["tasks"].values() for one in t["by_seed"]}
+    [here] = found["machines"]
+    assert set(here["runs"]) == runs and not here["predictions"] and here["environment"] == found["environment"]
+    assert here["environment"] == json.loads((study.path / here["runs"][0] / "result.json").read_text())["environment"]
+    other = Study(study.plan, tmp_path / "study")
+    shutil.copytree(study.path, other.path)
+    file = other.path / here["runs"][1] / "result.json"
+    result = json.loads(file.read_text())
+    result["environment"]["machine"]["cores"] += 1
+    file.write_text(json.dumps(result))
+    write_json(other.path / "times.json", {"texts": 60, "one": {}, "together": None, "environment": result["environment"]})
+    first, second = facts(other)["machines"]
+    assert second["runs"] == [here["runs"][1]] and set(first["runs"]) == runs - set(second["runs"])
+    assert (first["predictions"], second["predictions"]) == (False, True)
+    assert second["environment"]["machine"]["cores"] == first["environment"]["machine"]["cores"] + 1
 
 
 def test_scores_are_means_of_the_runs(study, found):
@@ -142,7 +162,7 @@ def test_fronts_and_curves(found):
             )
             for other in cells
         )
-        assert (cell["method"] in front) != dominated
+        assert ({key: cell[key] for key in ("method", "trunk", "size", "regime")} in front) != dominated
     assert [point["size"] for point in found["curves"]["mood"]["probe"]] == ["40", "all"]
 
 
@@ -162,6 +182,7 @@ def test_times_of_predictions_are_measured_once_and_say_from_when_on_sharing_pay
         measure_times(study, said.append)
     assert said == ["how long predictions take"]
     times, found = read_times(study), facts(study)
+    assert times["environment"] == found["environment"] and found["machines"][0]["predictions"]
     cells = {cell["tasks"]["mood"]["by_seed"][0]["run"]: cell for cell in found["cells"] if cell["tasks"] and not cell["floor"]}
     assert {run.removeprefix("runs/") for run in cells} == times["one"].keys()
     for run, cell in cells.items():

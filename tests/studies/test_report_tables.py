@@ -15,11 +15,13 @@ from trunkline.errors import BadInput
 from trunkline.studies.report import numbers
 from trunkline.studies.report.claims import SIGNS, claims, sentence
 from trunkline.studies.report.costs import TOGETHER, costs
+from trunkline.studies.report.figures import front_pictures
 from trunkline.studies.report.html import facts as told
 from trunkline.studies.report.html import noticed
-from trunkline.studies.report.provenance import failures, searched
+from trunkline.studies.report.provenance import failures, machine, runs, searched
 from trunkline.studies.report.quality import MARKS, in_short, quality
 from trunkline.studies.report.results import ClaimFacts, Results, Slice, read_results
+from trunkline.studies.report.writing import report
 
 FEW = ("joy", "anger", "fear")
 
@@ -223,6 +225,57 @@ def test_what_is_to_be_known_first_is_said(several):
     assert dict(told(several))["methods"] == "8, and 3 floors" and dict(told(several))["trunk"] == "minilm, mpnet"
 
 
+def without_results(failed):
+    """A study of which no run has a result, none tried yet or all failed."""
+    given = facts(labels=FEW, sizes=("all",))
+    cells = [cell for cell in given["cells"] if not cell["floor"]]
+    for cell in cells:
+        cell["tasks"], cell["cost"], cell["settings"] = {}, {}, None
+        cell["failed"] = {f"{cell['method']}, seed 0": "the loss is nan"} if failed else {}
+    methods = {cell["method"]: given["methods"][cell["method"]] for cell in cells}
+    return given | {
+        "cells": cells, "methods": methods, "claims": [], "below_floor": [], "fronts": {}, "break_even": None, "data": {},
+        "tasks": {}, "finished": False, "findings": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        (False, "No run has a result yet, so there is nothing to compare."),
+        (True, "No run has a result: 8 runs failed, for the reasons below. The same command tries them again."),
+    ],
+)
+def test_a_study_without_results_says_so_and_shows_no_empty_table(failed, said, tmp_path):
+    results = Results.model_validate(without_results(failed))
+    assert noticed(results) == [said] and quality(results) == [] and "seeds" not in dict(told(results))
+    (tmp_path / "results.json").write_text(json.dumps(without_results(failed)))
+    found = report(tmp_path)
+    assert found.findings == [said] and found.left_out["Quality"] == "no method has a result"
+    assert ("Failed runs" in found.left_out) != failed and not (tmp_path / "report" / "latex").exists()
+
+
+def test_an_unfinished_study_tells_failed_runs_from_those_that_are_ahead():
+    given = facts(labels=FEW, sizes=("all",)) | {"finished": False}
+    assert noticed(Results.model_validate(given))[0] == (
+        "The study is not finished: 1 run failed, for the reasons below; what else is missing here has not been trained yet."
+    )
+
+
+def test_one_method_is_not_compared_with_itself():
+    given = facts(labels=FEW, sizes=("all",))
+    given["cells"] = [cell for cell in given["cells"] if cell["method"] == "probe"]
+    given |= {"methods": {"probe": given["methods"]["probe"]}, "claims": [], "below_floor": []}
+    given["fronts"] = {"intent": {"seconds": ["probe"]}}
+    results = Results.model_validate(given)
+    for said in in_short(results):
+        assert said.endswith(" on test; there is no other method to compare it with.")
+        assert "best" not in said and "highest" not in said
+    assert front_pictures(results) == []
+    [grid] = quality(results)
+    assert not any(cell.strong for row in grid.rows for cell in row) and not any("Bold" in line for line in grid.legend)
+
+
 def test_search_and_failures_say_which_settings_were_kept_and_why_runs_failed(several):
     (table,) = searched(several).tables
     kept = [row for row in table.rows if row[-1] == "kept"]
@@ -236,6 +289,57 @@ def test_search_and_failures_say_which_settings_were_kept_and_why_runs_failed(se
         one["failed"], one["searched"] = {}, one["searched"][:1]
     results = Results.model_validate(given)
     assert searched(results).left_out and failures(results).left_out
+
+
+def test_hardware_is_told_once_or_for_each_machine_with_its_runs():
+    given = facts(labels=FEW, sizes=("all",), seeds=2)
+    tables = {table.name: table for table in machine(Results.model_validate(given)).tables}
+    assert {("processor", "Intel(R) Xeon(R) Processor"), ("cores", "2"), ("memory", "7.75 GiB")} <= set(
+        tables["environment"].rows
+    )
+    every = [one["run"] for cell in given["cells"] for task in cell["tasks"].values() for one in task["by_seed"]]
+    gpu = {"device": "cuda", "machine": {"processor": "AMD", "cores": 64, "gpu": "H200", "gpu_memory_bytes": 141 * 2**30}}
+    own = sorted({run for run in every if "lora" in run})
+    given["machines"] = [
+        {"environment": given["environment"], "runs": sorted(set(every) - set(own)), "predictions": True},
+        {"environment": gpu, "runs": own},
+    ]
+    results = Results.model_validate(given)
+    section = machine(results)
+    tables = {table.name: table for table in section.tables}
+    assert "environment" not in tables and "not comparable" in section.note
+    first, second = (dict(zip(tables["machines"].columns, row, strict=True)) for row in tables["machines"].rows)
+    assert (first["cores"], first["gpu"], second["gpu"], second["gpu memory"]) == ("2", None, "H200", "141 GiB")
+    assert first["measured"].endswith("runs, times of predictions") and second["measured"] == "2 runs"
+    table = runs(results).tables[0]
+    for row in (dict(zip(table.columns, row, strict=True)) for row in table.rows):
+        assert row["machine"] == (2 if row["method"] == "lora" else 1)
+
+
+def test_fronts_are_of_all_trunks_and_regimes_and_tell_them_apart():
+    given = facts(labels=FEW, sizes=("all",), trunks=("minilm", "mpnet"), regimes=("separate", "joint"))
+    pictures = {picture.numbers.name: picture for picture in front_pictures(Results.model_validate(given))}
+    table = pictures["front_1_trained_parameters"].numbers
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    floors = [(row["method"], row["trunk"]) for row in rows if row["method"] in FLOORS]
+    assert len(rows) == 4 * 8 + 2 * 3 and len(set(floors)) == len(floors)  # floors are the same in every regime
+    front = [row for row in rows if row["on_front"]]
+    expected = {
+        tuple(one[key] for key in ("method", "trunk", "regime")) for one in given["fronts"]["intent"]["trained_parameters"]
+    }
+    assert {tuple(row[key] for key in ("method", "trunk", "regime")) for row in front} == expected
+    for row in front:
+        assert f"{row['method']} ({row['trunk']}, {row['regime']})" in pictures["front_1_trained_parameters"].alt
+    alone = made(sizes=("all",))
+    assert "(minilm" not in front_pictures(alone)[0].alt
+
+
+def test_fronts_of_facts_with_names_alone_are_those_of_the_methods():
+    given = facts(labels=FEW, sizes=("all",))
+    names = {one["method"] for one in given["fronts"]["intent"]["seconds"]}
+    given["fronts"] = {"intent": {"seconds": sorted(names)}}
+    [picture] = front_pictures(Results.model_validate(given))
+    assert {row[0] for row in picture.numbers.rows if row[-1]} == names
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,11 @@ def test_bars_name_the_methods_and_leave_nothing_behind(study, wait):
         assert own.fields["note"] == "loss probe, mood 0.500  +2"
         display(UnitEnded(searches[0], 100.0, {}, {}))
         assert [task.description for task in display.bars.tasks] == ["0/11 runs"]
+    with (other := shown(study, terminal=True, width=80)):
+        other(UnitStarted(next(unit for unit in searches if not unit.stacked)))
+        other(TrainingStarted(4, 2))
+        other(BatchEnded(0, 2, 4, {"mood": 0.5}))  # of a run by itself
+        assert other.bars.tasks[1].fields["note"] == "loss lora, mood 0.500"
 
 
 def test_what_runs_are_called_among_each_other(study):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,8 +15,10 @@ from synthetic import config, write_rows
 from trunkline.errors import BadInput
 from trunkline.events import AlreadyFinished, Evaluated, Finding, Preparing, StageStarted
 from trunkline.saved import SHA256, save_weights
+from trunkline.training.cost import forget_peak, peak_memory
 from trunkline.training.environment import changes
 from trunkline.training.fit import fit
+from trunkline.trunk.machine import described
 
 
 class Stopped(BaseException):
@@ -60,6 +65,37 @@ def test_the_environment_is_in_the_checkpoint_and_in_the_result(values, tmp_path
     assert resumed(values, tmp_path / "run") == []
     del noted["states"], noted["stores"]  # where each split was read from, which a finished run need not know
     assert json.loads((tmp_path / "run" / "result.json").read_text())["environment"] == noted
+
+
+def test_the_hardware_is_what_the_system_says(values, tmp_path):
+    machine = fit(values, run_dir=tmp_path / "run").summary["environment"]["machine"]
+    assert machine["processor"] in subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
+    assert machine["cores"] == len(psutil.Process().cpu_affinity())
+    assert machine["memory_bytes"] == psutil.virtual_memory().total
+    assert "gpu" not in machine  # as the run is on the processor
+
+
+def test_a_gpu_is_described_by_its_name_and_memory(monkeypatch):
+    class Gpu:
+        name, total_memory = "NVIDIA H200", 150_000_000_000
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Gpu)
+    found = described(torch.device("cuda", 0))
+    assert found["gpu"] == "NVIDIA H200" and found["gpu_memory_bytes"] == 150_000_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak can be reset on Linux alone")
+def test_peak_memory_is_of_what_comes_after_it_was_measured_anew():
+    cpu, size = torch.device("cpu"), 200_000_000
+    held = torch.ones(size, dtype=torch.uint8)
+    assert peak_memory(cpu) >= psutil.Process().memory_info().rss - 20_000_000
+    before = peak_memory(cpu)
+    del held
+    forget_peak()
+    assert peak_memory(cpu) < before - 0.9 * size
+    low, held = peak_memory(cpu), torch.ones(size, dtype=torch.uint8)
+    del held
+    assert peak_memory(cpu) > low + 0.9 * size
 
 
 def test_another_number_of_threads_is_said(values, tmp_path, threads):

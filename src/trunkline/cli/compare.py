@@ -113,10 +113,12 @@ def _show(summary: dict[str, Any], path: Path) -> None:
 
 def _show_plan(planned: dict[str, Any]) -> None:
     from trunkline.cli.show_study import plan
+    from trunkline.studies.forecasting import not_estimated
 
     console = out()
     for part in plan(planned):
         console.print(part)
-    for finding in planned["findings"]:
+    failed = {not_estimated(unit["runs"], unit["not_estimated"]): None for unit in planned["units"] if unit["not_estimated"]}
+    for finding in [*planned["findings"], *failed]:
         tell(f"note: {finding}")
     tell("nothing was trained; without --dry-run the same command does")

@@ -128,15 +128,17 @@ def plan(planned: Mapping[str, Any]) -> Iterator[RenderableType]:
     units = show.table("trained in this order", *several, "seeds", ">at once", ">estimated")
     for unit in planned["units"]:
         runs, seconds = unit["runs"], unit["seconds"]
-        about = "-" if seconds is None else duration(seconds)
+        about = "unknown" if seconds is None else duration(seconds)
         drawn, group = ", ".join(map(str, unit["seeds"])), [Text(unit[key]) for key in several]
         units.add_row(Text(ascii_controls(listing(runs))), *group, drawn, str(len(runs)), about)
     yield units
     disk = planned["disk_bytes"]
     done = f"{planned['done']:,} of {counted(planned['runs'], 'run')} done; " if planned["done"] else ""
+    unknown = sum(len(unit["runs"]) for unit in planned["units"] if unit["seconds"] is None)
+    beside = f" and what {counted(unknown, 'run')} of unknown time will take" if unknown else ""
     yield show.facts(
         {
-            "time": f"{done}about {duration(planned['seconds'])}, if no run ends early",
+            "time": f"{done}about {duration(planned['seconds'])}{beside}, if no run ends early",
             "memory": f"about {readable(planned['memory_bytes'])} at the peak",
             "on disk": f"{readable(disk['runs'])} in {planned['path']}; {readable(disk['states'])} of new layer states",
         }

@@ -17,7 +17,7 @@ from trunkline.tasks.spans import tag_names
 
 
 @dataclass(frozen=True)
-class Answers:
+class ShownAnswers:
     """Of the texts that have a right answer.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answers:
     error: np.ndarray | None
 
 
-def answers_of(task: Task, rows: Rows) -> Answers:
+def answers_of(task: Task, rows: Rows) -> ShownAnswers:
     """The answers to the texts of `rows`."""
     decoded, targets = rows.decoded, rows.targets
     texts, words = right_and_given(task, rows.corpus, targets, decoded)
@@ -46,7 +46,9 @@ def answers_of(task: Task, rows: Rows) -> Answers:
     error = None
     if task.named_labels is None:
         error = np.abs(decoded.values - targets.values)[texts].astype(np.float64)
-    return Answers(texts, [one for one, _ in words], [one for _, one in words], correct, _confidence(task, rows, texts), error)
+    return ShownAnswers(
+        texts, [one for one, _ in words], [one for _, one in words], correct, _confidence(task, rows, texts), error
+    )
 
 
 def right_and_given(task: Task, corpus: Corpus, targets: Targets, decoded: Decoded) -> tuple[np.ndarray, list[tuple[str, str]]]:

@@ -21,7 +21,7 @@ class Answered:
     Attributes:
         row: where the text is among the rows of the page, in words; None if the user has given it.
         predicted, right: in words; None where that is not known.
-        confidence: as of `Answers`; None where it is not known, and of numbers.
+        confidence: as of `ShownAnswers`; None where it is not known, and of numbers.
     """
 
     row: str | None

@@ -10,7 +10,7 @@ from typing import Any
 
 from trunkline.branches.examples import Asked, Examples
 from trunkline.events import Subscriber, quiet
-from trunkline.explain.answers import Answers, answers_of
+from trunkline.explain.answers import ShownAnswers, answers_of
 from trunkline.explain.rows import Rows
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.branch import Branch
@@ -79,7 +79,7 @@ class Subject:
         return self.bundle.plan.encode({self.planned.pairs: self.rows.corpus})[0]
 
     @cached_property
-    def answers(self) -> Answers:
+    def answers(self) -> ShownAnswers:
         """The answers to `rows` as the page shows them."""
         return answers_of(self.task, self.rows)
 

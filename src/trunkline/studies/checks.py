@@ -13,15 +13,20 @@ from trunkline.branches.auto import AutoConfig
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
 from trunkline.studies.plan import Plan
+from trunkline.studies.readings import Readings
 from trunkline.tasks import kinds
 from trunkline.trackers import trackers
 from trunkline.training.config import RunConfig
-from trunkline.training.prepare import Prepared, prepare
+from trunkline.training.prepare import Prepared
 from trunkline.training.run import open_trunk
 
 
-def check(plan: Plan) -> dict[str, list[Prepared]]:
+def check(plan: Plan, readings: Readings | None = None) -> dict[str, list[Prepared]]:
     """Read the data of every size, and see whether every method fits its trunk.
+
+    Args:
+        plan: of the study.
+        readings: keeps what is read; by default nothing is kept.
 
     Returns:
         dict: by size, the splits of the first seed.
@@ -31,16 +36,14 @@ def check(plan: Plan) -> dict[str, list[Prepared]]:
             method that does not fit the trunk.
     """
     check_trackers(plan.searches()[0].config, plan.where)  # the same for all runs
-    read: dict[str, list[Prepared]] = {}
+    readings = Readings() if readings is None else readings
     sizes: dict[str, list[Prepared]] = {}
     shapes: dict[str, TrunkShape] = {}
     for run in plan.searches():
         config = run.config
         with config.naming():
-            data = json.dumps([config.data.model_dump(mode="json"), config.as_dict()["tasks"], run.seed])
-            if data not in read:
-                read[data] = prepare(config)
-            sizes.setdefault(run.cell.size, read[data])
+            groups = readings.of(config)
+            sizes.setdefault(run.cell.size, groups)
             if not approach_of(config.method).changes_trunk and not isinstance(config.method, AutoConfig):
                 fits(config, shape_of(config, shapes))
     return sizes

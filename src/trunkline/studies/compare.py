@@ -66,7 +66,7 @@ class Study:
         self._round(self.plan.repeats(self.chosen()), publish, say)
 
     def result(self, run: PlannedRun) -> dict[str, Any] | None:
-        """result.json of a run; None where it is not finished, or is another run's because the data have changed."""
+        """result.json of a run; None where it is not finished, or its branches are gone."""
         folder = self.place(run)
         if not (folder / "result.json").is_file():
             return None

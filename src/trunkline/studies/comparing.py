@@ -24,6 +24,7 @@ from trunkline.studies.forecasting import Keeper, ahead, measure, rows_of
 from trunkline.studies.given import study_given
 from trunkline.studies.kept_estimates import compared, keep_paces, paces_of
 from trunkline.studies.progress import StudyProgress
+from trunkline.studies.readings import Readings, refuse_changed
 from trunkline.studies.times import measure_times
 from trunkline.studies.wording import score
 from trunkline.terminal import leads
@@ -109,9 +110,13 @@ def run(
             publish = Publisher([*([] if display is None else [display]), Keeper(study, forecast), *subscribers])
             if sentences:
                 publish(ColumnsInterpreted(tuple(sentences)))
-            if ahead(study):
-                publish(Preparing("reading the data"))
-                forecast.rows.update(rows_of(check(study.plan)))
+            publish(Preparing("reading the data"))
+            readings, left = Readings(), ahead(study)
+            if left:
+                forecast.rows.update(rows_of(check(study.plan, readings)))
+            refuse_changed(study, readings)
+            del readings
+            if left:
                 study.claim()
                 forecast.paces.update(paces_of(study))
                 if measure(study, forecast, publish):

@@ -115,16 +115,20 @@ class Forecast:
     Args:
         paces: by kind (`kind_of`), as measured.
         rows: of the training data, by size.
+        failed: why a kind could not be measured.
     """
 
     paces: dict[str, Pace] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def pace(self, unit: Unit) -> Pace | None:
-        """What is known of a unit, or of the nearest one; None where nothing is."""
-        size = unit.runs[0].cell.size
-        found = self.paces.get(kind_of(unit))
+        """What is known of a unit, or of the nearest one; None where nothing is, or where this one could not be measured."""
+        size, kind = unit.runs[0].cell.size, kind_of(unit)
+        found = self.paces.get(kind)
         if found is None:
+            if kind in self.failed:
+                return None
             trunk = trunk_of(unit.runs[0])
             alike = [pace for pace in self.paces.values() if (pace.trunk, pace.stacked) == (trunk, unit.stacked)]
             if not alike:

@@ -20,8 +20,10 @@ from trunkline.errors import BadInput
 from trunkline.files import write_json
 from trunkline.studies.compare import Study
 from trunkline.studies.floor_runs import floor_outcomes
+from trunkline.studies.machines import machines
 from trunkline.studies.outcomes import Outcome, Repeat, outcomes
 from trunkline.studies.prices import break_even_of, cost_of, front_of
+from trunkline.studies.readings import mixed_data
 from trunkline.studies.statistics import Answers, Claim, Resampled, claims_together, estimate, resample, resamples_for
 from trunkline.studies.times import read_times
 from trunkline.tasks.base import LOWER_IS_BETTER
@@ -70,6 +72,7 @@ def facts(study: Study) -> dict[str, Any]:
     told = _claims(tables, study.plan.config.study.margin)
     first = next((repeat.result for one in found for repeat in one.repeats), None)
     times = read_times(study)
+    places = machines(found, times, study.path)
     cells = [_cell(one, tables, study.path, times) for one in every]
     return {
         "schema": SCHEMA,
@@ -78,7 +81,8 @@ def facts(study: Study) -> dict[str, Any]:
         "finished": all(one.settings is not None and len(one.repeats) == len(one.cell.seeds) for one in found),
         "config": study.plan.config.model_dump(mode="json"),
         "margin": study.plan.config.study.margin,
-        "environment": environment(Accelerator(cpu=True)),
+        "environment": places[0]["environment"] if places else environment(Accelerator(cpu=True)),
+        "machines": places,
         "versions": _versions(),
         "data": {} if first is None else {"digests": first["digests"], "rows": first["rows"], "by_size": _sizes(found)},
         "tasks": _tasks(found),
@@ -86,10 +90,10 @@ def facts(study: Study) -> dict[str, Any]:
         "cells": cells,
         "claims": told,
         "below_floor": _below_floor(tables, told),
-        "fronts": {name: front_of(cells, name, task["metric"]) for name, task in _tasks(found).items()},
+        "fronts": {name: front_of(cells, name, task["metric"], _sizes(found)) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found, times),
-        "findings": study.plan.findings,
+        "findings": [*study.plan.findings, *mixed_data(study, found)],
     }
 
 

@@ -33,7 +33,7 @@ def train_floors(study: Study, publish: Subscriber = quiet, say: Say = lambda se
         publish: told of what happens.
         say: told in a sentence what is measured next.
     """
-    for cell, seed, config, place in _places(study):
+    for cell, seed, config, place in floor_places(study):
         with study.locked(place.name, wait=True):
             if (place / KEPT).is_file():
                 continue
@@ -47,13 +47,14 @@ def train_floors(study: Study, publish: Subscriber = quiet, say: Say = lambda se
                 if one.answers is not None:
                     save_answers(place / one.floor, one.task, one.answers)
             omitted = [{"floor": one.floor, "task": one.task, "said": one.said} for one in measured.omitted]
-            write_json(place / KEPT, {"results": [one.as_dict() for one in measured.results], "omitted": omitted})
+            kept = {"results": [one.as_dict() for one in measured.results], "omitted": omitted}
+            write_json(place / KEPT, {**kept, "rows": measured.rows, "digests": measured.digests})
 
 
 def floor_outcomes(study: Study) -> list[Outcome]:
     """One for each baseline on each trunk and size, called by what it is."""
     found: dict[tuple[str, str, str], Outcome] = {}
-    for cell, seed, _, place in _places(study):
+    for cell, seed, _, place in floor_places(study):
         if not (place / KEPT).is_file():
             continue
         by_floor: dict[str, list[dict[str, Any]]] = {}
@@ -83,7 +84,7 @@ def _as_result(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {"tasks": tasks, "cost": cost, "history": []}
 
 
-def _places(study: Study) -> Iterator[tuple[Cell, int, RunConfig, Path]]:
+def floor_places(study: Study) -> Iterator[tuple[Cell, int, RunConfig, Path]]:
     """For each trunk, size and draw of rows: a cell, the seed, a config and the folder of the baselines."""
     if not study.plan.config.study.floors:
         return

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from trunkline.events import Event, Preparing, Subscriber, quiet
+from trunkline.errors import TrunklineError
+from trunkline.events import Event, Finding, Preparing, Subscriber, quiet
 from trunkline.studies.checks import check
 from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Estimate, Forecast, kind_of
@@ -13,6 +14,7 @@ from trunkline.studies.kept_estimates import keep_taken, paces_of
 from trunkline.studies.plan import Unit, units
 from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
+from trunkline.studies.readings import Readings, refuse_changed
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.prepare import Prepared
 
@@ -36,9 +38,17 @@ def measure(study: Study, forecast: Forecast, publish: Subscriber = quiet) -> bo
     for number, (kind, unit) in enumerate(kinds.items(), 1):
         methods = listing([run.cell.method for run in unit.runs], 1)
         publish(Preparing(f"measuring a few batches of {methods} ({number} of {len(kinds)})"))
-        if (pace := probe.measure(unit)) is not None:
-            forecast.paces[kind] = pace
+        try:
+            forecast.paces[kind] = probe.measure(unit)
+        except TrunklineError as error:
+            forecast.failed[kind] = str(error)
+            publish(Finding(not_estimated(names(unit.runs).values(), forecast.failed[kind])))
     return bool(kinds)
+
+
+def not_estimated(runs: Collection[str], why: str) -> str:
+    """What to say of runs, by what they are called, that could not be measured."""
+    return f"{listing(runs)}: time and memory are not estimated, as training a few batches failed: {why}"
 
 
 def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
@@ -48,8 +58,11 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
         BadInput: as of `run`.
     """
     publish(Preparing("reading the data"))
-    forecast = Forecast(rows=rows_of(check(study.plan)))
+    readings = Readings()
+    forecast = Forecast(rows=rows_of(check(study.plan, readings)))
     study.refuse_other()
+    refuse_changed(study, readings)
+    del readings
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))
     measure(study, forecast, publish)
@@ -66,7 +79,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
         ],
         "runs": study.plan.total(),
         "done": study.done(),
-        "units": [_unit(unit, estimates.get(unit.key)) for unit in left],
+        "units": [_unit(unit, estimates.get(unit.key), forecast.failed.get(kind_of(unit))) for unit in left],
         "seconds": round(sum(one.seconds for one in estimates.values()), 2),
         "disk_bytes": {"states": need.states, "runs": need.runs},
         "memory_bytes": need.memory,
@@ -74,7 +87,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unit(unit: Unit, estimate: Estimate | None) -> dict[str, Any]:
+def _unit(unit: Unit, estimate: Estimate | None, failed: str | None) -> dict[str, Any]:
     cell = unit.runs[0].cell
     return {
         "trunk": cell.trunk,
@@ -83,6 +96,7 @@ def _unit(unit: Unit, estimate: Estimate | None) -> dict[str, Any]:
         "runs": list(names(unit.runs).values()),
         "seeds": sorted({run.seed for run in unit.runs}),
         "seconds": None if estimate is None else round(estimate.seconds, 2),
+        "not_estimated": failed,
     }
 
 

@@ -50,16 +50,27 @@ def cost_of(one: Outcome, times: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def front_of(cells: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, list[str]]:
-    """For each cost, the methods that no other is better than at no higher cost, at the last size."""
+def front_of(
+    cells: Sequence[Mapping[str, Any]], task: str, metric: str, rows: Mapping[str, int]
+) -> dict[str, list[dict[str, str]]]:
+    """For each cost, the methods that no other is better than at no higher cost, of all trunks and regimes at the largest size.
+
+    Args:
+        cells: of the facts.
+        task, metric: what quality is.
+        rows: by size, how many there are to train on; of equal ones the last size is taken.
+    """
     scored = [one for one in cells if not one["floor"] and one["tasks"].get(task, {}).get("test") is not None]
-    last = [one for one in scored if one["size"] == scored[-1]["size"]]
-    fronts: dict[str, list[str]] = {}
+    sizes = list(dict.fromkeys(one["size"] for one in scored))
+    largest = max(sizes, key=lambda size: (rows.get(size, 0), sizes.index(size)), default=None)
+    last = [one for one in scored if one["size"] == largest]
+    fronts: dict[str, list[dict[str, str]]] = {}
     for cost in COSTS:
         if known := [one for one in last if one["cost"].get(cost) is not None]:
             quality, costs = [one["tasks"][task]["test"] for one in known], [one["cost"][cost] for one in known]
             on = pareto_front(quality, costs, greater_is_better=metric not in LOWER_IS_BETTER)
-            fronts[cost] = list(dict.fromkeys(one["method"] for one, kept in zip(known, on, strict=True) if kept))
+            places = ("method", "trunk", "size", "regime")
+            fronts[cost] = [{key: one[key] for key in places} for one, kept in zip(known, on, strict=True) if kept]
     return fronts
 
 

@@ -29,6 +29,7 @@ from trunkline.model.source import Source
 from trunkline.states.live import Feed, LiveStates, ReceiveRows
 from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
+from trunkline.studies.compare import reason
 from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
 from trunkline.studies.work import Work, encoded_of, texts_of
@@ -36,7 +37,7 @@ from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
 from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
-from trunkline.training.cost import Cost, peak_memory
+from trunkline.training.cost import Cost, forget_peak, peak_memory
 from trunkline.training.feeds import Feeds, Noted
 from trunkline.training.fit import RunResult
 from trunkline.training.loop import Interrupted
@@ -56,12 +57,16 @@ class Probe:
     def __init__(self) -> None:
         self._read: tuple[str, Run] | None = None
 
-    def measure(self, unit: Unit) -> Pace | None:
-        """Train a unit on a few rows; None where that fails, as it would fail in the study.
+    def measure(self, unit: Unit) -> Pace:
+        """Train a unit on a few rows.
 
         Raises:
+            TrunklineError: that fails, as it would fail in the study; in a sentence that holds no text.
             KeyboardInterrupt: on SIGINT or SIGTERM.
         """
+        if self._read is not None and self._read[0] != stack_key(unit.runs[0].config):
+            self._read = None  # before another is made, as both would be in memory otherwise
+        forget_peak()
         config, times = unit.runs[0].config, 1.0
         if isinstance(config.method, AutoConfig):
             config, times = plain(config), 1 + SEARCH
@@ -71,13 +76,13 @@ class Probe:
                 return replace(pace, training=times * pace.training, scoring=times * pace.scoring)
         except Interrupted:  # whose words are about a run that can be resumed
             raise KeyboardInterrupt("interrupted while measuring; nothing of the study is lost") from None
-        except Exception:  # of whatever library: the study notes why, and goes on
-            return None
+        except Exception as error:  # of whatever library, whose words might hold a text
+            raise TrunklineError(reason(error)) from error
 
     def _run(self, config: RunConfig) -> Run:
         key = stack_key(config)
         if key is None or self._read is None or self._read[0] != key:
-            self._read = None  # before another is made, as both would be in memory otherwise
+            self._read = None
             self._read = (key or "", Run(config, quiet))
         return self._read[1]
 

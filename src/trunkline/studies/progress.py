@@ -205,12 +205,13 @@ class StudyProgress:
             self.line(f"another process trains {listing(names(unit.runs).values())}; waiting for it")
 
     def _named(self, losses: Mapping[str, Any]) -> dict[str, Any]:
-        """Losses by the method, in a stack; of several runs of one method, those of the first."""
+        """Losses by the method and the task; of several runs of one method in a stack, those of the first."""
         found: dict[str, Any] = {}
         for key, loss in losses.items():
             run, slash, task = key.partition("/")
-            known = slash and run in self._names
-            found.setdefault(f"{self._names[run].partition(', ')[0]}, {task}" if known else key, loss)
+            if not (slash and run in self._names):  # of a run by itself
+                [run, *_], task = self._names, key
+            found.setdefault(f"{self._names[run].partition(', ')[0]}, {task}", loss)
         return found
 
 

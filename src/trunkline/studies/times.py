@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from accelerate import Accelerator
+
 from trunkline.files import read_object, write_json
 from trunkline.model.bundle import Bundle
 from trunkline.studies.compare import Say, Study
 from trunkline.studies.outcomes import Outcome, outcomes
+from trunkline.training.environment import environment
 from trunkline.training.prepare import prepare
 
 KEPT, TEXTS, ROUNDS = "times.json", 256, 3
@@ -47,7 +50,8 @@ def measure_times(study: Study, say: Say = lambda sentence: None) -> None:
         taken = _in_turns(asked)
         one = {name: taken[name,] for name in sides}
         together = {"runs": shared, "seconds": taken[tuple(shared)]} if len(shared) > 1 else None
-        write_json(study.path / KEPT, {"texts": len(texts), "one": one, "together": together})
+        here = environment(Accelerator(cpu=study.plan.searches()[0].config.trunk.device == "cpu"))
+        write_json(study.path / KEPT, {"texts": len(texts), "one": one, "together": together, "environment": here})
 
 
 def read_times(study: Study) -> dict[str, Any]:

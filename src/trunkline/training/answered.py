@@ -24,7 +24,7 @@ _ABOUT = "trunkline.task"  # key of the metadata
 
 
 @dataclass(frozen=True)
-class Answers:
+class KeptAnswers:
     """Answers of one task on rows, laid out as `Targets` and `Decoded` are.
 
     Attributes:
@@ -51,7 +51,7 @@ class Answers:
     scores: np.ndarray | None = None
 
     @classmethod
-    def of(cls, task: Task, decoded: Decoded, targets: Targets) -> Answers:
+    def of(cls, task: Task, decoded: Decoded, targets: Targets) -> KeptAnswers:
         labels = task.own_labels or None
         several = decoded.scores if task.kind == "multilabel" else None
         return cls(
@@ -59,7 +59,7 @@ class Answers:
             targets.values, decoded.values, targets.present, targets.offsets, several,
         )  # fmt: skip
 
-    def same_rows(self, other: Answers) -> bool:
+    def same_rows(self, other: KeptAnswers) -> bool:
         """Whether both are about the same rows with the same labels, so that they can be compared row by row."""
         if (self.kind, self.labels, self.unseen) != (other.kind, other.labels, other.unseen):
             return False
@@ -71,7 +71,7 @@ class Answers:
         return all(np.array_equal(one, another) for one, another in pairs)
 
 
-def save_answers(run: Path, name: str, answers: Answers) -> None:
+def save_answers(run: Path, name: str, answers: KeptAnswers) -> None:
     """Keep the answers of a task in the directory of a run."""
     arrays = {key: getattr(answers, key) for key in ("true", "predicted", "present", "offsets", "scores")}
     about = {key: getattr(answers, key) for key in ("kind", "metric", "labels", "positive", "unseen")}
@@ -80,7 +80,7 @@ def save_answers(run: Path, name: str, answers: Answers) -> None:
         save_file(kept, temporary, metadata={_ABOUT: json.dumps(about)})
 
 
-def load_answers(run: Path, name: str) -> Answers:
+def load_answers(run: Path, name: str) -> KeptAnswers:
     """The answers of a task, as a run has kept them.
 
     Raises:
@@ -93,6 +93,6 @@ def load_answers(run: Path, name: str) -> Answers:
     try:
         with safe_open(file, "np") as opened:
             arrays: dict[str, Any] = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no dict
-            return Answers(**json.loads(opened.metadata()[_ABOUT]), **arrays)
+            return KeptAnswers(**json.loads(opened.metadata()[_ABOUT]), **arrays)
     except Exception as error:  # safetensors has error classes of its own for each kind of damage
         raise BadInput(f"{file}: cannot be read as the answers of a run ({type(error).__name__})") from None

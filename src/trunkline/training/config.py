@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from trunkline import branches, tasks, trackers
+from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
@@ -89,6 +91,12 @@ class RunConfig(Section):
     def memory(self) -> Memory:
         """The data that were given in memory; no part of what `as_dict` holds, which names them by their digest."""
         return self._memory
+
+    def keeping(self, kept: dict[str, Table]) -> RunConfig:
+        """The same config, whose sources are read once for all that share `kept`, which holds their tables."""
+        other = self.model_copy()
+        other._memory = replace(self._memory, kept=kept)
+        return other
 
     @contextmanager
     def naming(self) -> Iterator[None]:

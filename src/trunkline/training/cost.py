@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trunkline.allocator import give_back_freed_memory
+
 
 @dataclass
 class EpochCost:
@@ -88,9 +90,11 @@ def count_parameters(module: nn.Module) -> int:
 def forget_peak() -> None:
     """Let `peak_memory` count from here on, so that a run does not show what an earlier one in the process needed.
 
-    Memory that this process has not given back still counts. Only Linux can do it for resident memory.
+    What is no longer used is given back first, by the C library too; what still is counts. Only Linux can do it for resident
+    memory.
     """
-    gc.collect()
+    gc.collect()  # a run holds itself by cycles
+    give_back_freed_memory()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # also on systems that have no such file

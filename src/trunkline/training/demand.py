@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from trunkline.tasks import Targets, Task
@@ -42,11 +41,3 @@ def demand(task: Task, splits: dict[str, Targets]) -> Demand:
     pairs = float(task.outputs) ** 2 if crf else 0.0
     words = rows.get("train", 0) + rows.get("validation", 0)
     return Demand(logits + PAIR_BYTES * pairs, words * pairs / PAIRS_A_SECOND)
-
-
-def machine_bytes() -> int | None:
-    """Memory of this machine, None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None

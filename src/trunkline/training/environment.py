@@ -13,17 +13,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from trunkline.trunk.machine import described
+
 _SHOWN = {"threads": "threads", "device": "device", "instructions": "instruction set", "torch": "version of torch"}
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
-    """That of this process; plain JSON."""
+    """That of this process, with the hardware that its times hold for; plain JSON."""
     return {
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "device": accelerator.device.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
+        "machine": described(accelerator.device),
     }
 
 

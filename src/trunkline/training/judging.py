@@ -10,7 +10,7 @@ from typing import Any
 from trunkline.model.decision import decode
 from trunkline.model.part import Part
 from trunkline.model.source import Source
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 from trunkline.training.decision import fit_decision, with_calibration
 from trunkline.training.loop import Loop
 from trunkline.training.prepare import Prepared
@@ -32,7 +32,7 @@ class Judged:
     part: Part
     metrics: dict[str, dict[str, Any]]
     tuned: dict[str, Any]
-    answers: Answers | None = None
+    answers: KeptAnswers | None = None
 
 
 def judge(
@@ -80,5 +80,5 @@ def judge(
             one.part = replace(one.part, decision=with_calibration(one.part, split_name, *asked))
             if not validating:
                 decoded = decode(one.part.criterion, one.part.decision, logits[name], supervision[name].answers.offsets)
-                one.answers = Answers.of(one.part.task, decoded, supervision[name].targets)
+                one.answers = KeptAnswers.of(one.part.task, decoded, supervision[name].targets)
     return judged

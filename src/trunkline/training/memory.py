@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -20,15 +21,24 @@ class Memory:
     Attributes:
         tables: by the name that the config has for each.
         findings: what of the data is not read, a sentence each.
+        kept: the tables of files and data sets that were read, by name and format; None: they are read each time.
     """
 
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
+    kept: dict[str, Table] | None = None
 
     def read(self, source: str | list[str], format: str | None = None) -> Table:
         """The table that a data section names: one of these, or that of a file (of this format) or a data set."""
         found = self.tables.get(source) if isinstance(source, str) else None
-        return read_table(source, format=format) if found is None else found
+        if found is not None:
+            return found
+        if self.kept is None:
+            return read_table(source, format=format)
+        key = json.dumps([source, format])
+        if key not in self.kept:
+            self.kept[key] = read_table(source, format=format)
+        return self.kept[key]
 
     def keep(self, table: Table) -> str:
         """Take a table in, and return its name in the config."""

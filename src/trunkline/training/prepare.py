@@ -23,13 +23,14 @@ from trunkline.tasks import Targets, Task, kinds
 from trunkline.tasks.base import TaskConfig
 from trunkline.tasks.labels import STRICT, Reading, may_name, refuse_unlabelled
 from trunkline.training.config import RunConfig
-from trunkline.training.demand import demand, machine_bytes
+from trunkline.training.demand import demand
 from trunkline.training.inputs import longer_than, refuse_other_input
 from trunkline.training.sections import DataSection
 from trunkline.training.subset import draw_rows, parse
 from trunkline.training.supervision import Supervision
 from trunkline.training.unlabelled import explained
 from trunkline.trunk.load import Trunk
+from trunkline.trunk.machine import machine_bytes
 
 
 @dataclass
@@ -306,6 +307,12 @@ def refuse_untaught(prepared: Prepared) -> None:
                     f"{split.corpus.table.source}: in the {name} split, task {key}: the trunk's tokenizer produces no token "
                     "for any word with a tag, expected some; does it support the script of these words?"
                 )
+
+
+def named_splits(prepared: list[Prepared]) -> dict[str, Split]:
+    """The splits of a run, as its result.json names them: with the tasks that read them where these read several data sets."""
+    several = len(prepared) > 1
+    return {f"{group.name}/{name}" if several else name: split for group in prepared for name, split in group.splits.items()}
 
 
 def split_digest(split: Split) -> str:

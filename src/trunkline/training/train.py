@@ -24,7 +24,7 @@ from trunkline.training.depth import drop_layers
 from trunkline.training.environment import changes, environment
 from trunkline.training.judging import Judged, judge
 from trunkline.training.outcome import training_findings
-from trunkline.training.prepare import split_digest
+from trunkline.training.prepare import named_splits, split_digest
 from trunkline.training.report import complete
 from trunkline.training.run import Run
 from trunkline.training.rundir import drop_checkpoint, missing_branch
@@ -74,11 +74,7 @@ class Training:
     def _summary(self, records: list[dict[str, Any]], now: dict[str, Any]) -> dict[str, Any]:
         """What result.json holds, but for the cost: `records` are those of the stages, `now` is the environment."""
         stages = self.stages
-        splits = {
-            f"{group.name}/{name}" if len(self.run.groups) > 1 else name: split
-            for group in self.run.groups
-            for name, split in group.splits.items()
-        }
+        splits = named_splits(self.run.groups)
         tasks: dict[str, Any] = {}
         for stage, record in zip(stages, records, strict=True):
             tasks |= {name: dict(task) for name, task in record["tasks"].items()} if stage.final else {}

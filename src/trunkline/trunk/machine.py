@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -85,6 +86,24 @@ def machine_key(device: torch.device) -> str:
         if device.type != "cpu":  # a GPU that is part of the processor, as Apple's are
             name = f"{device.type} of {name}"
     return f"{name}, torch {torch.__version__}"
+
+
+def described(device: torch.device) -> dict[str, object]:
+    """The hardware as plain JSON: processor, cores that this process may use, memory in bytes; of a GPU its name and memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, object] = {"processor": _processor(), "cores": cores, "memory_bytes": machine_bytes()}
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        found |= {"gpu": gpu.name, "gpu_memory_bytes": gpu.total_memory}
+    return found
+
+
+def machine_bytes() -> int | None:
+    """Memory of this machine, None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _processor() -> str:

@@ -43,7 +43,7 @@ def found(tiny_trunk_dir, rows):
 
 
 def test_every_task_has_the_floors_that_apply_and_a_sentence_for_the_others(found):
-    (results, omitted), told = found
+    (results, omitted, *_), told = found
     texts = ("embedding", "majority", "tfidf")
     assert [(one.task, one.floor) for one in results] == [
         *(("mood", floor) for floor in texts),
@@ -157,7 +157,7 @@ def test_states_are_read_from_a_store_and_computed_for_no_size_and_no_task_again
 
 def test_a_trunk_is_only_loaded_for_what_reads_it(rows, tmp_path):
     own = resolve(on_trunk(tmp_path / "no-such-trunk", rows, "mood", "cities"))
-    results, _ = measure_floors(own, names=["majority", "tfidf", "word_tags"])
+    results, *_ = measure_floors(own, names=["majority", "tfidf", "word_tags"])
     assert [one.floor for one in results] == ["majority", "tfidf", "word_tags"]
     with pytest.raises(BadInput, match=r"trunk\.name '.*no-such-trunk': no such file"):
         measure_floors(own)

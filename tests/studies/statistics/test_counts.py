@@ -18,7 +18,7 @@ from trunkline.studies.statistics.answers import METRICS, Answers, check_same_ro
 from trunkline.studies.statistics.counts import counted
 from trunkline.tasks import metrics
 from trunkline.tasks.base import LOWER_IS_BETTER
-from trunkline.training.answered import Answers as KeptAnswers
+from trunkline.training.answered import KeptAnswers
 
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 10**6)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 from sweeptools import Ended, planned, values
@@ -22,7 +23,6 @@ from trunkline.events import BatchEnded
 from trunkline.studies.sweep import storage, trials
 from trunkline.studies.sweep.search import Sweep
 
-pytestmark = pytest.mark.slow
 PASSWORD = "ge:heim/1@x"
 QUOTED = "ge%3Aheim%2F1%40x"
 
@@ -80,8 +80,6 @@ def _exists(user: str) -> bool:
 @pytest.fixture
 def url(server, request):
     """The URL of a new database."""
-    import psycopg
-
     name = request.node.name.split("[")[0][-40:]
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
@@ -114,6 +112,22 @@ def finish(*processes) -> None:
         assert one.exitcode == 0
 
 
+def test_a_sweep_of_a_server_is_found_again_and_another_one_refused(url):
+    """Without a run, so that it is quick: tables, the study in them, and a name that shows no secret."""
+    made = storage.Storage(url, Path("nowhere"), "config", Path())
+    study = made.join("mine", "one", "maximize", None)
+    with storage.quiet_optuna():
+        study.tell(study.ask(), 0.5)
+    again = storage.Storage(url, Path("nowhere"), "config", Path()).join("mine", "one", "maximize", None)
+    assert [trial.value for trial in again.trials] == [0.5]
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT study_name FROM studies").fetchall() == [("mine",)]
+    with pytest.raises(BadInput, match="found a sweep 'mine' of another space, another config or other data") as caught:
+        made.join("mine", "two", "maximize", None)
+    assert not any(secret in made.name + str(caught.value) for secret in (PASSWORD, QUOTED, "anna"))
+
+
+@pytest.mark.slow
 def test_machines_that_start_together_share_the_trials(given, url, tmp_path):
     """Each has a folder of its own, as on another machine."""
     finish(*[start(given, tmp_path / name) for name in ("a", "b", "c")])
@@ -137,6 +151,7 @@ def test_machines_that_start_together_share_the_trials(given, url, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_processes_of_one_folder_run_exactly_as_many_trials_as_asked_for(given, tmp_path):
     finish(*[start(given, tmp_path / "shared") for _ in range(3)])
     facts = Sweep(planned(given), tmp_path / "shared").search().facts
@@ -154,6 +169,7 @@ class Killing:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_machine_that_died_is_begun_again_by_another(given, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 5)
@@ -170,6 +186,7 @@ def test_the_trial_of_a_machine_that_died_is_begun_again_by_another(given, tmp_p
     assert any(trial.params == dead.params and trial.state.is_finished() for trial in later)
 
 
+@pytest.mark.slow
 def test_the_password_is_nowhere(given, url, tmp_path):
     finish(start(given, tmp_path / "sweep"))
     seen = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -184,6 +201,7 @@ def test_the_password_is_nowhere(given, url, tmp_path):
     assert "found a" in _refusal({**given, "training": {**given["training"], "epochs": 5}}, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_what_a_server_refuses_is_one_sentence(given, url, tmp_path):
     wrong = {
         url.replace(QUOTED, "falsch"): "cannot be reached or used (password authentication failed)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -86,6 +87,7 @@ def test_another_seed_or_sampler_continues_too(given, known_scores, tmp_path):
     assert Sweep(planned(given), tmp_path / "sweep").search().facts["trials"]["total"] == 6
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_counts_and_says_why_in_the_folder_alone(given, known_scores, tmp_path):
     given["sweep"]["trials"] = 2
     given["training"]["epochs"] = 1
@@ -309,6 +311,16 @@ def test_a_trial_that_another_process_took_for_dead_goes_on_and_is_not_told_twic
 
 
 @pytest.mark.slow
+def test_a_trial_whose_end_is_known_is_not_begun_again(given, known_scores, tmp_path):
+    """As where its process ends it between two looks of another one."""
+    sweep = Sweep(planned(given), tmp_path / "sweep")
+    sweep.search()
+    for number in range(4):
+        trials.begin_again(sweep.study, number)
+    assert len(sweep.study.trials) == 4
+
+
+@pytest.mark.slow
 def test_a_storage_that_goes_away_is_one_sentence_and_the_same_call_resumes(given, known_scores, tmp_path):
     sweep = Sweep(planned(given), tmp_path / "sweep")
     file, aside = tmp_path / "sweep" / "sweep.db", tmp_path / "aside.db"
@@ -340,13 +352,16 @@ def test_what_is_stored_has_no_path_and_no_text(given, known_scores, sweep_rows,
 
 
 @pytest.mark.slow
-def test_optuna_and_its_log_are_as_they_were(given, known_scores, tmp_path, capfd):
+def test_optuna_logs_nothing_of_a_sweep_and_its_log_is_as_it_was(given, known_scores, tmp_path):
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logging.getLogger("optuna").addHandler(handler)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
         known_scores.before = stop_at(1, error=ValueError)
         Sweep(planned(given), tmp_path / "sweep").search()
-        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO and not logged
     finally:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-    told = capfd.readouterr()
-    assert told.out == "" and "Trial" not in told.err and "stopped" not in told.err
+        logging.getLogger("optuna").removeHandler(handler)

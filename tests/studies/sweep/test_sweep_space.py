@@ -187,6 +187,7 @@ def test_a_storage_that_cannot_be_used_is_refused_in_a_sentence(
         Sweep(planned(values(tiny_trunk_dir, sweep_rows, storage=storage, space={"learning_rate": RATE})), tmp_path / "sweep")
     said = str(caught.value)
     assert said.startswith("config: sweep.storage: ") and message in said
+    assert not (tmp_path / "sweep").exists()
     assert "geheim" not in said and "anna" not in said and "\n" not in said
 
 

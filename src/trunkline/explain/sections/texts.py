@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trunkline.explain.answers import Answers
+from trunkline.explain.answers import ShownAnswers
 from trunkline.explain.rows import Rows
 from trunkline.explain.subject import Subject
 from trunkline.pages.section import Section, Table
@@ -44,12 +44,12 @@ def texts(subject: Subject) -> Section:
     return Section(TITLE, tables=tables, note=f"{note}.")
 
 
-def _sure(answers: Answers, wrong: np.ndarray) -> np.ndarray:
+def _sure(answers: ShownAnswers, wrong: np.ndarray) -> np.ndarray:
     assert answers.confidence is not None
     return wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:CONFIDENT]
 
 
-def _table(name: str, caption: str, rows: Rows, answers: Answers, chosen: np.ndarray) -> Table:
+def _table(name: str, caption: str, rows: Rows, answers: ShownAnswers, chosen: np.ndarray) -> Table:
     pairs, measure = rows.corpus.pairs, "confidence" if answers.error is None else "error"
     measured = answers.confidence if answers.error is None else answers.error
     assert measured is not None

@@ -12,7 +12,7 @@ import numpy as np
 from trunkline.registry import Registry
 from trunkline.tasks import Decoded, Targets, Task
 from trunkline.tasks.metrics import number_or_none
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 from trunkline.training.prepare import Prepared, Split
 
 floors: Registry[type[Floor]] = Registry("floor", __package__)
@@ -53,7 +53,7 @@ class Measured:
     """
 
     metrics: dict[str, dict[str, Any]]
-    answers: Answers | None
+    answers: KeptAnswers | None
     parameters: int
     chosen: dict[str, Any] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Floor(ABC):
         """Learn from the training rows, choose on validation, and answer validation and test."""
 
 
-def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[str, dict[str, Any]], Answers | None]:
+def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[str, dict[str, Any]], KeptAnswers | None]:
     """The metrics of answers on validation and test, and the test answers."""
     metrics: dict[str, dict[str, Any]] = {}
     answers = None
@@ -88,7 +88,7 @@ def scored(subject: Subject, answer: Callable[[Split], Decoded]) -> tuple[dict[s
         decoded, targets = answer(subject.group.splits[name]), subject.targets(name)
         metrics[name] = score(subject.task, decoded, targets)
         if name == "test":
-            answers = Answers.of(subject.task, decoded, targets)
+            answers = KeptAnswers.of(subject.task, decoded, targets)
     return metrics, answers
 
 

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from trunkline.studies.floors.base import Measured, Subject, better, score
 from trunkline.tasks import Criterion, Decoded, Targets, Task
 from trunkline.tasks.answers import SURE
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 from trunkline.training.run import of_its_own
 
 TOLERANCE = 1e-5  # of lbfgs; with sklearn's own of 1e-4 the model of a larger C ends where it begins
@@ -223,10 +223,10 @@ class Judge:
         self._thresholds = np.array(tuned["thresholds"]) if "thresholds" in tuned else None
         self.metrics, _ = self._scored(logits, subject.targets("validation"))
 
-    def of_test(self, logits: np.ndarray) -> tuple[dict[str, Any], Answers]:
+    def of_test(self, logits: np.ndarray) -> tuple[dict[str, Any], KeptAnswers]:
         targets = self._subject.targets("test")
         metrics, decoded = self._scored(logits, targets)
-        return metrics, Answers.of(self._task, decoded, targets)
+        return metrics, KeptAnswers.of(self._task, decoded, targets)
 
     def _scored(self, logits: np.ndarray, targets: Targets) -> tuple[dict[str, Any], Decoded]:
         decoded = self._criterion.decode(logits, thresholds=self._thresholds)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from trunkline.events import Preparing, Subscriber, quiet
 from trunkline.studies.floors.base import Measured, Subject, floors
 from trunkline.studies.floors.embedding import Embeddings
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 from trunkline.training.config import RunConfig
-from trunkline.training.prepare import prepare
+from trunkline.training.prepare import named_splits, prepare, split_digest
 from trunkline.training.run import of_its_own
 
 
@@ -38,7 +38,7 @@ class FloorResult:
     seconds: float
 
     @property
-    def answers(self) -> Answers | None:
+    def answers(self) -> KeptAnswers | None:
         return self.measured.answers
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,10 +57,12 @@ class Omitted(NamedTuple):
 
 
 class Floors(NamedTuple):
-    """The floors of a config, in the order of its tasks, and those that do not apply."""
+    """The floors of a config, in the order of its tasks, those that do not apply, and rows and digests of the splits."""
 
     results: list[FloorResult]
     omitted: list[Omitted]
+    rows: dict[str, int]
+    digests: dict[str, str]
 
 
 def measure_floors(config: RunConfig, *, names: Collection[str] | None = None, publish: Subscriber = quiet) -> Floors:
@@ -93,4 +95,6 @@ def measure_floors(config: RunConfig, *, names: Collection[str] | None = None, p
                 measured = floor.measure(Subject(of_its_own(task), group, partial(embeddings.of, task)))
                 seconds = time.perf_counter() - begin
                 results.append(FloorResult(floor.name, title, name, task.monitor, measured, seconds))
-    return Floors(results, omitted)
+    splits = named_splits(groups)
+    rows = {name: len(split.corpus.texts) for name, split in splits.items()}
+    return Floors(results, omitted, rows, {name: split_digest(split) for name, split in splits.items()})

@@ -13,7 +13,7 @@ from trunkline.errors import BadInput
 from trunkline.explain.answers import certain, right_and_given
 from trunkline.pages.section import Table
 from trunkline.studies.report.results import CellFacts, Results
-from trunkline.training.answered import Answers, load_answers
+from trunkline.training.answered import KeptAnswers, load_answers
 from trunkline.training.config import load_config
 from trunkline.training.prepare import Prepared, Split, prepare, split_digest
 from trunkline.training.result import read_result
@@ -76,7 +76,7 @@ class Texts:
             raise BadInput(f"{self.folder / run}: the test data have changed since it was trained")
         return group, group.splits["test"]
 
-    def _others(self, results: Results, task: str, cell: CellFacts, answers: Answers) -> dict[str, Answers]:
+    def _others(self, results: Results, task: str, cell: CellFacts, answers: KeptAnswers) -> dict[str, KeptAnswers]:
         """By method, the answers of the first run of every other method within the slice to the same rows."""
         found = {}
         for other in results.within(cell.slice):
@@ -93,7 +93,7 @@ class Texts:
 
 
 def _tables(
-    group: Prepared, split: Split, task: str, answers: Answers, others: Mapping[str, Answers], method: str, number: int
+    group: Prepared, split: Split, task: str, answers: KeptAnswers, others: Mapping[str, KeptAnswers], method: str, number: int
 ) -> Errors:
     own, corpus, targets = group.tasks[task], split.corpus, split.targets[task]
     texts, words = right_and_given(own, corpus, targets, certain(own, answers.predicted, answers.offsets))
@@ -128,7 +128,7 @@ def _tables(
     return Errors(tables, note)
 
 
-def _wrong(answers: Answers) -> np.ndarray:
+def _wrong(answers: KeptAnswers) -> np.ndarray:
     """(texts,) bool: whether a text is not right as a whole."""
     wrong = answers.true != answers.predicted
     wrong = wrong.any(axis=1) if wrong.ndim == 2 else wrong

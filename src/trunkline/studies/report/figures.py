@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trunkline.pages.section import Picture, Table, drawn
 from trunkline.pictures.by_rows import Trained, by_rows, drawn_methods
 from trunkline.pictures.fronts import Priced, front, thinned
 from trunkline.pictures.intervals import Measured, intervals
 from trunkline.studies.report import numbers
-from trunkline.studies.report.results import Results, Slice
+from trunkline.studies.report.results import OnFront, Results, Slice
+from trunkline.trackers.wording import counted
 
 
 def named(name: str, number: int, of: int) -> str:
@@ -58,14 +59,14 @@ def _lines(results: Results, task: str, one: Slice) -> dict[str, list[Trained]]:
 
 
 def front_pictures(results: Results) -> list[Picture]:
-    """A picture for each task and each cost that fronts are known for, of the methods within `main`."""
+    """A picture for each task and each cost that fronts are known for: of all trunks and regimes, at the largest size."""
     tasks = [task for task in results.fronts if task in results.tasks]
     made = []
     for number, task in enumerate(tasks, 1):
         for key, labels in results.fronts[task].items():
             if key in numbers.BY_KEY:
                 name = f"front_{key}" if len(tasks) == 1 else f"front_{number}_{key}"
-                made.append(_front(results, task, numbers.BY_KEY[key], set(labels), name))
+                made.append(_front(results, task, numbers.BY_KEY[key], labels, name))
     return [picture for picture in made if picture is not None]
 
 
@@ -89,7 +90,8 @@ def _quality(results: Results, one: Slice, task: str, name: str) -> Picture:
         f"{task}: mean and 95 % interval; small marks are runs, hollow squares are floors, black is the best. "
         "A method far behind is written at the edge."
     )
-    alt = f"{task}, {kind}: means of {len(methods)} methods with intervals; the best is {best.method if best else 'unknown'}."
+    many, ahead = counted(len(methods), "method"), best.method if best else "unknown"
+    alt = f"{task}, {kind}: means of {many} with intervals; the best is {ahead}."
     figure = drawn(intervals(task, kind, facts.metric, methods, facts.higher_is_better))
     return Picture(figure, Table(name, ("method", "mean", "low", "high"), rows, caption, shown=0), alt)
 
@@ -109,24 +111,27 @@ def _curves(results: Results, one: Slice, task: str, lines: dict[str, list[Train
     return Picture(drawn(panel), Table(name, ("method", "rows", "mean", "low", "high"), rows, caption), alt)
 
 
-def _front(results: Results, task: str, cost: numbers.Cost, labels: set[str], name: str) -> Picture | None:
+def _front(results: Results, task: str, cost: numbers.Cost, fronts: Sequence[OnFront], name: str) -> Picture | None:
     facts = results.tasks[task]
     methods, rows = list[Priced](), []
-    for cell in results.within(results.main):
+    for cell in results.of_size(results.main.size):
         price, score, about = cost.of(cell.cost), results.score(cell, task), results.methods[cell.method]
         if price is not None and score is not None:
-            methods.append(Priced(cell.method, price, score, about.floor, about.changes_trunk, cell.method in labels))
-            rows.append((cell.method, price, score, int(cell.method in labels)))
-    if not any(one.front for one in methods):
+            inside = any(one.is_of(cell) for one in fronts)
+            methods.append(Priced(results.placed(cell), price, score, about.floor, about.changes_trunk, inside))
+            rows.append((cell.method, cell.trunk, cell.regime, price, score, int(inside)))
+    if len(methods) < 2 or not any(one.front for one in methods):
         return None
-    called = results.called(results.main)
+    called = results.sized(results.main.size)
     caption = (
         f"{task}: {facts.metric} and {cost.name}{f' ({called})' if called else ''}; the numbered methods are on the front."
     )
-    inside = [one.name for one in methods if one.front]
-    alt = f"{task}: {facts.metric} against {cost.name} of {len(methods)} methods; on the front: {', '.join(inside)}."
+    on_front = ", ".join(one.name for one in methods if one.front)
+    alt = f"{task}: {facts.metric} against {cost.name} of {len(methods)} methods; on the front: {on_front}."
     shown: Callable[[float], str] = (
         thinned if "parameters" in cost.key or "bytes" in cost.key else lambda value: cost.shown(value)
     )
     panel = front(task, f"quality and {cost.name}", methods, (cost.name, facts.metric), shown, facts.higher_is_better)
-    return Picture(drawn(panel), Table(name, ("method", cost.key, "test", "on_front"), rows, caption, shown=0), alt)
+    return Picture(
+        drawn(panel), Table(name, ("method", "trunk", "regime", cost.key, "test", "on_front"), rows, caption, shown=0), alt
+    )

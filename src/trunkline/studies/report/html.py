@@ -28,7 +28,7 @@ def page(results: Results, folder: Path) -> Page:
     """
     sections = [
         _short(results),
-        Section("Quality", quality_pictures(results), grids=quality(results)),
+        _quality(results),
         _sizes(results),
         _significance(results),
         _costs(results),
@@ -62,7 +62,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     found = [
         ("tasks", "; ".join(tasks)),
         ("methods", f"{len(results.methods) - floors}, and {counted(floors, 'floor')}"),
-        ("seeds", str(most) if few == most else f"{few} to {most}"),
+        ("seeds", ("" if not most else str(most)) if few == most else f"{few} to {most}"),
         ("trunk", ", ".join(trunks)),
         ("training sizes" if len(sizes) > 1 else "training size", ", ".join(told)),
         ("regime", ", ".join(regimes)),
@@ -74,8 +74,21 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 def noticed(results: Results) -> list[str]:
     """What is to be known before any number: what is not finished, floors that are not beaten, findings."""
-    said = [] if results.finished else ["The study is not finished: what is missing here has not been trained yet."]
-    return [*said, *_below_floors(results), *results.findings]
+    return [*_unfinished(results), *_below_floors(results), *results.findings]
+
+
+def _unfinished(results: Results) -> list[str]:
+    """What is missing: runs that failed, and those that were not trained yet."""
+    failed = sum(len(cell.failed) for cell in results.cells)
+    why = f"{counted(failed, 'run')} failed, for the reasons below"
+    if not any(cell.tasks for cell in results.cells if not results.methods[cell.method].floor):
+        if failed:
+            return [f"No run has a result: {why}. The same command tries them again."]
+        return ["No run has a result yet, so there is nothing to compare."]
+    if results.finished:
+        return []
+    missing = f"{why}; what else is missing here" if failed else "what is missing here"
+    return [f"The study is not finished: {missing} has not been trained yet."]
 
 
 def _below_floors(results: Results) -> list[str]:
@@ -97,6 +110,11 @@ def _labels(labels: list[str] | None) -> str:
 
 def _short(results: Results) -> Section:
     return Section("In short", sentences=[*in_short(results), *noticed(results)], note="" if results.cells else "no results")
+
+
+def _quality(results: Results) -> Section:
+    grids = quality(results)
+    return Section("Quality", quality_pictures(results), grids=grids, note="" if grids else "no method has a result")
 
 
 def _sizes(results: Results) -> Section:

@@ -34,6 +34,8 @@ def latex(tables: Mapping[str, Grid]) -> dict[str, bytes]:
     Args:
         tables: by name of the file, without ".tex"; of lower-case letters, digits and "_".
     """
+    if not tables:
+        return {}
     environment = plain("trunkline.studies.report", escaped, **MARKS)
     found = {
         f"{name}.tex": environment.get_template("table.tex.j2").render(_laid(name, grid)) + "\n"

@@ -10,7 +10,9 @@ import yaml
 
 from trunkline.errors import listed
 from trunkline.pages.section import Listing, Section, Table, with_values
+from trunkline.studies.report import numbers
 from trunkline.studies.report.results import CellFacts, Results
+from trunkline.trackers.wording import counted
 
 SEARCHED = 60  # candidates that the page shows
 RUNS = 20
@@ -51,11 +53,15 @@ def runs(results: Results) -> Section:
     every = list(_runs(results))
     if not every:
         return Section(title, note="no run has a result")
+    places = _machine_of(results)
     scores = [
-        (cell.method, *_where(results, cell), task, seed.seed, seed.validation, seed.test, seed.run)
+        (
+            *(cell.method, *_where(results, cell), task, seed.seed, seed.validation, seed.test, seed.run),
+            *([places.get(seed.run or "")] if places else []),
+        )
         for cell, task, seed in every
     ]
-    columns = ("method", *_varied(results), "task", "seed", "validation", "test", "folder")
+    columns = ("method", *_varied(results), "task", "seed", "validation", "test", "folder", *(["machine"] if places else []))
     metrics = [
         (*cell.slice, task, cell.method, seed.seed, name, value)
         for cell, task, seed in every
@@ -110,13 +116,34 @@ def machine(results: Results) -> Section:
     """Versions and hardware."""
     title = "Versions and hardware"
     tables = []
+    several = len(results.machines) > 1
     for name, caption, values in (
         ("versions", "Versions", results.versions),
-        ("environment", "Hardware and settings", results.environment),
+        ("environment", "Hardware and settings", {} if several else results.environment),
     ):
         if rows := list(_flat(values)):
             tables.append(Table(name, ("name", "value"), rows, caption, shown=len(rows)))
-    return Section(title, tables=tables, note="" if tables else "nothing is known of them")
+    if several:
+        tables.append(_machines(results))
+    note = "Runs come from several machines or settings: their times are not comparable with each other." if several else ""
+    return Section(title, tables=tables, note=note if tables else "nothing is known of them")
+
+
+def _machines(results: Results) -> Table:
+    """A row for each machine, with what was measured there."""
+    every = [dict(_flat(one.environment)) for one in results.machines]
+    names = list(dict.fromkeys(name for one in every for name in one))
+    rows = []
+    for number, (values, one) in enumerate(zip(every, results.machines, strict=True), 1):
+        parts = [counted(len(one.runs), "run") if one.runs else "", "times of predictions" if one.predictions else ""]
+        rows.append((number, *(values.get(name) for name in names), ", ".join(part for part in parts if part)))
+    return Table("machines", ("machine", *names, "measured"), rows, "Hardware and settings", shown=len(rows))
+
+
+def _machine_of(results: Results) -> dict[str, int]:
+    """By the folder of a run, the number of its machine; empty where there is but one."""
+    numbered = enumerate(results.machines, 1) if len(results.machines) > 1 else ()
+    return {run: number for number, one in numbered for run in one.runs}
 
 
 def _runs(results: Results) -> Iterator[tuple[CellFacts, str, Any]]:
@@ -153,6 +180,8 @@ def _read(file: Path) -> str | None:
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flat(value, "" if key == "machine" else f"{before}{key}.")
+        elif key.endswith("_bytes") and isinstance(value, int):
+            yield f"{before}{key.removesuffix('_bytes').replace('_', ' ')}", numbers.size(value)
         else:
             yield f"{before}{key}", str(value)

@@ -35,7 +35,8 @@ def quality(results: Results) -> list[Grid]:
     """
     whole = _numbers(results)
     overviews = [_overview(results, task, whole) for task in results.tasks] if len(results.slices) > 1 else []
-    return [*(grid for grid in overviews if grid.rows), *(_quality(results, one, whole) for one in results.slices)]
+    scored = [one for one in results.slices if any(cell.tasks for cell in results.within(one))]
+    return [*(grid for grid in overviews if grid.rows), *(_quality(results, one, whole) for one in scored)]
 
 
 def in_short(results: Results) -> list[str]:
@@ -71,7 +72,8 @@ def legend(results: Results, used: set[str], leaders: Mapping[str, CellFacts]) -
 def _quality(results: Results, one: Slice, whole: Table) -> Grid:
     cells = results.within(one)
     tasks = [task for task in results.tasks if any(task in cell.tasks for cell in cells)]
-    best = {task: results.best(task, cells) for task in tasks}
+    several = len(cells) > 1  # one by itself is not marked as the best
+    best = {task: results.best(task, cells) if several else None for task in tasks}
     leaders = {task: leader for task in tasks if (leader := results.leader(task, one)) is not None}
     against = {task: results.claims_about(task, one, leader.method) for task, leader in leaders.items()}
     below = {(found.method, found.task): found.floor for found in results.below_floor if found.slice == one}
@@ -91,7 +93,7 @@ def _quality(results: Results, one: Slice, whole: Table) -> Grid:
     columns += [numbers.BY_KEY[key].heading for key in BESIDE]
     called = results.called(one)
     title = f"Quality: {called}" if called else "Quality"
-    return Grid(columns, rows, whole, title, [MEANS, *legend(results, used, leaders), *_floors(below)])
+    return Grid(columns, rows, whole, title, [MEANS, *(legend(results, used, leaders) if several else []), *_floors(below)])
 
 
 def _score(cell: CellFacts, found: Found | None, best: bool, mark: str, words: str) -> Cell:
@@ -142,10 +144,13 @@ def _in_short(results: Results, one: Slice, task: str) -> str:
     if leader is None or best is None or results.score(leader, task) is None:
         return ""
     facts, found, called = results.tasks[task], leader.tasks[task], results.called(one)
-    chosen = "" if found.validation is None else " is best on validation and"
+    alone = sum(results.score(cell, task) is not None for cell in results.within(one)) == 1
+    chosen = "" if found.validation is None or alone else " is best on validation and"
     inside = numbers.between(found.interval)
     said = f"{task}{f' ({called})' if called else ''}: {_with_kind(results, leader.method)}{chosen} has {facts.metric} "
     said += numbers.score(found.test) + (f" (95 % interval {inside})" if inside else "") + " on test"
+    if alone:
+        return f"{said}; there is no other method to compare it with."
     which = "highest" if facts.higher_is_better else "lowest"
     if best is leader:
         said += f", the {which} mean"

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trunkline.errors import BadInput
 from trunkline.studies.facts import RESULTS, read_facts
@@ -171,6 +171,33 @@ class Data(_Facts):
     by_size: dict[str, int] = {}
 
 
+class OnFront(_Facts):
+    """A method that no other is better than at no higher cost. Facts of an earlier version have its name alone."""
+
+    method: str
+    trunk: str | None = None
+    size: str | None = None
+    regime: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"method": value} if isinstance(value, str) else value
+
+    def is_of(self, cell: CellFacts) -> bool:
+        return self.method == cell.method and all(
+            getattr(self, key) in (None, getattr(cell, key)) for key in ("trunk", "size", "regime")
+        )
+
+
+class Machine(_Facts):
+    """Hardware and settings with the runs that were trained there, as folders below that of the study."""
+
+    environment: dict[str, Any]
+    runs: list[str] = []
+    predictions: bool = False  # whether they were timed there
+
+
 class Results(_Facts):
     """All of it. `methods` has the floors first."""
 
@@ -180,6 +207,7 @@ class Results(_Facts):
     config: dict[str, Any] = {}
     margin: float | None = None
     environment: dict[str, Any] = {}
+    machines: list[Machine] = []
     versions: dict[str, Any] = {}
     data: Data = Data()
     tasks: dict[str, TaskFacts]
@@ -187,7 +215,7 @@ class Results(_Facts):
     cells: list[CellFacts]
     claims: list[ClaimFacts] = []
     below_floor: list[BelowFloor] = []
-    fronts: dict[str, dict[str, list[str]]] = {}
+    fronts: dict[str, dict[str, list[OnFront]]] = {}
     curves: dict[str, dict[str, list[Point]]] = {}
     break_even: dict[str, Any] | None = None
     findings: list[str] = []
@@ -207,9 +235,29 @@ class Results(_Facts):
 
     def called(self, one: Slice) -> str:
         """What tells a slice from the others, in words; empty where it is the only one. A part that is empty is not told."""
-        varied = [len({getattr(other, key) for other in self.slices}) > 1 for key in one._fields]
-        size = "all rows" if one.size == "all" else f"{int(one.size):,} rows" if one.size.isdecimal() else one.size
-        return ", ".join(part for part, told in zip((one.trunk, size, one.regime), varied, strict=True) if told and part)
+        trunk, _, regime = (len({getattr(other, key) for other in self.slices}) > 1 for key in one._fields)
+        parts = (one.trunk if trunk else "", self.sized(one.size), one.regime if regime else "")
+        return ", ".join(part for part in parts if part)
+
+    def sized(self, size: str) -> str:
+        """A training size in words; empty where it is the only one."""
+        if len({one.size for one in self.slices}) == 1:
+            return ""
+        return "all rows" if size == "all" else f"{int(size):,} rows" if size.isdecimal() else size
+
+    def placed(self, cell: CellFacts) -> str:
+        """The method of a cell, with its trunk and its regime where the study has several."""
+        varied = [key for key in ("trunk", "regime") if len({getattr(other, key) for other in self.slices}) > 1]
+        place = ", ".join(getattr(cell, key) for key in varied)
+        return f"{cell.method} ({place})" if place else cell.method
+
+    def of_size(self, size: str) -> list[CellFacts]:
+        """The cells of a size, of all trunks and regimes; a floor, which is the same in all regimes, in the first of them."""
+        found: dict[tuple[str, str, str], CellFacts] = {}
+        for one in self.slices:
+            for cell in self.within(one) if one.size == size else ():
+                found.setdefault((cell.method, cell.trunk, "" if self.methods[cell.method].floor else cell.regime), cell)
+        return list(found.values())
 
     def within(self, one: Slice) -> list[CellFacts]:
         """The cells of a slice, in the order of the methods."""

@@ -12,7 +12,7 @@ import numpy as np
 from trunkline.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:  # its package loads torch
-    from trunkline.training.answered import Answers as KeptAnswers
+    from trunkline.training.answered import KeptAnswers
 
 _BY_LABEL = tuple(f"{name}_{average}" for name in ("precision", "recall", "f1") for average in ("macro", "micro", "weighted"))
 # By task kind, the metrics that can be computed from answers: all but "loss" (trunkline.tasks.metrics has their definitions).

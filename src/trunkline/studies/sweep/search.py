@@ -57,13 +57,15 @@ class Sweep:
 
     def __init__(self, plan: Plan, path: Path) -> None:
         self.plan, self.path = plan, path
-        config, section = plan.config, plan.config.section
-        self._claim()
+        self._refuse_other()
         with quiet_optuna():
-            with trials.held(path / "locks" / "storage"):
-                self.storage = Storage(section.storage, path, config.where, config.base)
-            stops = pruner(section.pruner, plan.evaluations)
-            self.study = self.storage.join(config.name, plan.fingerprint, plan.goal.direction, stops)
+            if plan.config.section.storage is None:  # a file in the folder
+                self._claim()
+                with trials.held(path / "locks" / "storage"):
+                    self._join()
+            else:  # first, as nothing is written where it cannot be reached or holds another sweep
+                self._join()
+                self._claim()
 
     def search(self, publish: Subscriber = quiet, say: Say = lambda sentence: None) -> Winner:
         """Run what is left of the trials, wait for those of other processes, and train the best one again.
@@ -86,12 +88,15 @@ class Sweep:
                     time.sleep(WAIT)
             return Winner.of(self.plan, self.study, self.path, self.storage.name, publish, say)
 
-    def _claim(self) -> None:
-        """Make and mark the folder.
+    def _join(self) -> None:
+        """Open the storage, and the sweep's study in it."""
+        config, section = self.plan.config, self.plan.config.section
+        self.storage = Storage(section.storage, self.path, config.where, config.base)
+        stops = pruner(section.pruner, self.plan.evaluations)
+        self.study = self.storage.join(config.name, self.plan.fingerprint, self.plan.goal.direction, stops)
 
-        Raises:
-            BadInput: it holds something else, or the sweep of another config.
-        """
+    def _refuse_other(self) -> None:
+        """Raise BadInput where the folder holds something else, or the sweep of another config. Nothing is written."""
         path = self.path
         if path.exists() and not (path / MARK).is_file():
             if not path.is_dir():
@@ -99,6 +104,15 @@ class Sweep:
             if other := next(iter(sorted(path.iterdir())), None):
                 expected = "a new or empty folder, or that of a sweep"
                 raise BadInput(f"{path}: is not a sweep, but contains {other.name!r}; expected {expected}")
+        if (path / MARK).is_file() and read_object(path / MARK).get("fingerprint") != self.plan.fingerprint:
+            raise BadInput(
+                f"{path}: contains a sweep of another space, another config or other data; expected another folder, or "
+                "the same config"
+            )
+
+    def _claim(self) -> None:
+        """Make and mark the folder, if another process has not; BadInput as of `_refuse_other`."""
+        path = self.path
         with write_errors(path):
             for name in ("runs", "failed", "locks"):
                 (path / name).mkdir(parents=True, exist_ok=True)
@@ -106,13 +120,8 @@ class Sweep:
                 if not (path / MARK).exists():
                     mark = {"schema": 1, "written_by": "trunkline", "holds": _HOLDS, "id": secrets.token_hex(8)}
                     write_json(path / MARK, mark | {"fingerprint": self.plan.fingerprint})
-        mark = read_object(path / MARK)
-        if mark.get("fingerprint") != self.plan.fingerprint:
-            raise BadInput(
-                f"{path}: contains a sweep of another space, another config or other data; expected another folder, or "
-                "the same config"
-            )
-        self._id = str(mark["id"])
+        self._refuse_other()  # what another process has made in the meantime
+        self._id = str(read_object(path / MARK)["id"])
 
     def _next(self, publish: Subscriber) -> Literal["one", "others", "none"]:
         """Run one trial; "others" where only other processes have some under way, "none" where all are over."""
