@@ -47,7 +47,8 @@ def distill(
     from trunkline.trackers.student_progress import StudentProgress
     from trunkline.training.clock import Clock
     from trunkline.training.distillation.config import load_distillation
-    from trunkline.training.distillation.distilling import Distillation, run_distillation
+    from trunkline.training.distillation.distillation import Distillation
+    from trunkline.training.distillation.distilling import run_distillation
 
     loaded = load_distillation(config, overrides or [])
     with StudentProgress(err()) as progress:

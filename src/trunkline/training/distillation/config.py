@@ -53,7 +53,7 @@ class TextsSection(Section):
 
     train: str | Annotated[list[str], Field(min_length=1)]  # several may have other columns and formats
     validation: str | Annotated[list[str], Field(min_length=1)] | Share = "2%"  # losses are measured on it
-    text: str = "text"  # the column with the text; of a source without it, the column `tokens`, joined by blanks
+    text: str = "text"  # the column with the text; by default also `tokens`, joined by blanks, of a source without `text`
     empty_texts: EmptyTexts = "skip"  # rows with no text: skipped and reported, or refused
     format: str | None = None  # of the files, where their suffix does not say it
 

@@ -11,7 +11,8 @@ from trunkline.training.inputs import longer_than
 from trunkline.training.prepare import Split
 from trunkline.trunk.load import Trunk
 
-TOKENS = "tokens"  # the column of words that formats of tagged text have in the place of a text
+TEXT = "text"  # the column of texts where the config names none
+TOKENS = "tokens"  # the column of words that formats of tagged text have in its place
 
 
 def read_texts(config: DistillConfig) -> tuple[dict[str, Split], list[str]]:
@@ -29,7 +30,7 @@ def read_texts(config: DistillConfig) -> tuple[dict[str, Split], list[str]]:
         train, (validation, found) = table, _together(config, data.validation)
         findings += found
     splits = {"train": train, "validation": validation}
-    return {name: Split(name, build_corpus(one, text="text"), {}) for name, one in splits.items()}, findings
+    return {name: Split(name, build_corpus(one, text=TEXT), {}) for name, one in splits.items()}, findings
 
 
 def _together(config: DistillConfig, given: str | list[str]) -> tuple[Table, list[str]]:
@@ -41,12 +42,13 @@ def _together(config: DistillConfig, given: str | list[str]) -> tuple[Table, lis
         table = config.memory.read(source, format=config.data.format)
         findings += [f"{table.source}: {finding}" for finding in table.findings]
         text = config.data.text
-        view = View(None, None, TOKENS) if text not in table.columns and TOKENS in table.columns else View(text, None, None)
+        tagged = text == TEXT and text not in table.columns and TOKENS in table.columns  # of another name, it is mistyped
+        view = View(None, None, TOKENS) if tagged else View(text, None, None)
         table, skipped = without_empty(table, config.data.empty_texts, view)
         findings += [] if skipped is None else [f"{table.source}: {skipped}"]
         texts += _corpus(table, view).texts
         names.append(table.source)
-    return Table(" + ".join(names), {"text": texts}), findings
+    return Table(" + ".join(names), {TEXT: texts}), findings
 
 
 def _corpus(table: Table, view: View) -> Corpus:
