@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 import trunkline
 from trunkline.errors import BadInput
 from trunkline.events import BatchEnded, EpochEnded, StopRun
+from trunkline.training.distillation.data import read_texts
 from trunkline.training.distillation.distilling import distill
 from trunkline.trunk.load import load_trunk
 
@@ -66,6 +67,23 @@ def test_it_has_learned_and_says_what_was_done(done):
     assert last["validation"]["loss"] == pytest.approx(last["validation"]["mse"] + last["validation"]["cosine"], rel=1e-6)
 
 
+def test_the_losses_that_it_reports_are_those_of_the_trunk_that_it_has_written(done, given, tiny_trunk_dir):
+    tokenizer = AutoTokenizer.from_pretrained(done.path)
+    ours, theirs = (AutoModel.from_pretrained(path).eval() for path in (done.path, tiny_trunk_dir))
+    squares: dict[tuple[int, int], list[float]] = {(0, 0): [], (1, 2): [], (2, 3): []}
+    angles: list[float] = []
+    for text in read_texts(resolved(given))[0]["validation"].corpus.texts:
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            own, other = (model(**inputs, output_hidden_states=True).hidden_states for model in (ours, theirs))
+        for (a, b), found in squares.items():
+            found += ((own[a] - other[b]) ** 2).flatten().tolist()
+        angles += (1 - torch.cosine_similarity(own[2][0], other[3][0], dim=-1)).tolist()
+    expected = {"mse": sum(sum(found) / len(found) for found in squares.values()), "cosine": sum(angles) / len(angles)}
+    expected["loss"] = expected["mse"] + expected["cosine"]
+    assert done.history[-1]["validation"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_branches_train_on_it_as_on_any_trunk(done, rows, tmp_path):
     run = trunkline.fit(run_config(done.path, rows, tasks=("mood",), epochs=1), run_dir=tmp_path / "run", progress=False)
     described = json.loads((run.branches["mood"] / "branch.json").read_text())
@@ -77,14 +95,12 @@ def test_the_same_call_again_returns_the_result_and_another_config_is_refused(do
     again = distill(given, out=done.path, progress=False, subscribers=[told.append])
     assert again.summary == done.summary and not any(isinstance(event, BatchEnded) for event in told)
     with pytest.raises(BadInput, match="contains a student of another config"):
-        distill(given, out=done.path, overrides={"training.seed": 5}, progress=False)
+        distill(given, out=done.path, overrides={"training.learning_rate": 1e-3}, progress=False)
 
 
 def test_texts_may_come_from_several_formats_and_from_memory(given, tmp_path, tiny_trunk_dir):
     (tmp_path / "a.csv").write_text("text,label\nthe film was great,1\n,0\nrain,0\n")
     (tmp_path / "b.conll").write_text("play O\nsongs B-x\n\nslow O\n")
-    from trunkline.training.distillation.data import read_texts
-
     given["data"] = {"train": [str(tmp_path / "a.csv"), str(tmp_path / "b.conll")], "validation": "25%"}
     splits, findings = read_texts(resolved(given))
     found = {text for split in splits.values() for text in split.corpus.texts}
