@@ -17,6 +17,7 @@ from trunkline.data.formats import formats
 from trunkline.tasks import kinds
 from trunkline.trackers import trackers
 from trunkline.training import config, sections
+from trunkline.training.distillation import config as distillation
 from trunkline.tuners import Tuner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -56,6 +57,18 @@ MODELS = {"trunk": sections.TrunkSection, "data": sections.DataSection, "trainin
 @pytest.mark.parametrize("name", MODELS)
 def test_config_page_has_every_key_and_its_default(name):
     assert keys_in("config.md", name) == keys_of(MODELS[name])
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("student", distillation.StudentSection),
+        ("data", distillation.TextsSection),
+        ("training", distillation.DistillationTraining),
+    ],
+)
+def test_distill_page_has_every_key_and_its_default(heading, model):
+    assert keys_in("distill.md", heading) == keys_of(model)
 
 
 def test_config_page_has_every_task_kind():

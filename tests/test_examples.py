@@ -17,9 +17,12 @@ import trunkline
 from trunkline.branches import SideBranch, methods
 from trunkline.data.sources import EMBEDDED
 from trunkline.training.config import load_config, resolve
+from trunkline.training.distillation.config import load_distillation
 from trunkline.training.fit import fit
 
-EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.yaml"))
+FILES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.yaml"))
+DISTILLED = [path for path in FILES if path.stem.startswith("distill")]
+EXAMPLES = [path for path in FILES if path not in DISTILLED]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -34,6 +37,24 @@ def test_an_example_resolves_and_says_what_it_shows(path):
     for source in (config.data.train, config.data.test):
         name = source.split(":")[0]
         assert (EMBEDDED / name).is_dir() or Path(source).is_absolute(), f"{source} depends on the working directory"
+
+
+@pytest.mark.parametrize("path", DISTILLED, ids=lambda path: path.stem)
+def test_an_example_of_a_distillation_resolves_and_runs_in_a_small_form(path, tmp_path, tiny_trunk_dir):
+    text = path.read_text(encoding="utf-8")
+    header = text.split("\ntrunk:")[0]
+    assert header.startswith("# ") and all(line.startswith("#") for line in header.splitlines()) and "hour" in header
+    config = load_distillation(path)
+    assert all(Path(source).is_absolute() or source == "snips" for source in config.data.train)
+    values = yaml.safe_load(text)
+    rows = made_up_rows({}, 40, 0)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values["trunk"] = {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"}
+    values["student"]["layers"] = 2
+    values["data"]["train"] = [str(tmp_path / "texts.jsonl")]
+    values["training"] |= {"epochs": 1, "batch_tokens": 256}
+    result = trunkline.distill(values, out=tmp_path / "student", progress=False)
+    assert len(result.history) == 2 and trunkline.load_trunk(result.path).num_layers == 2
 
 
 def made_up_rows(tasks: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from trunkline.studies.config import study_of
 from trunkline.studies.plan import Plan
 from trunkline.studies.sweep.config import sweep_of
 from trunkline.training.config import resolve
+from trunkline.training.distillation.config import resolve_distillation
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
@@ -35,6 +36,9 @@ CONFIGS = [(page, text) for page in PAGES for text in blocks(page, "yaml")]
 @pytest.mark.parametrize(("page", "text"), CONFIGS, ids=[page.name for page, _ in CONFIGS])
 def test_configs_resolve(page, text):
     values = yaml.safe_load(text)
+    if "student" in values:
+        assert resolve_distillation(values, page.name).losses.given()
+        return
     if "methods" in values:
         assert Plan(study_of(values)).total() > len(values["methods"])
         return

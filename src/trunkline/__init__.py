@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_pr
     from trunkline.model.branch import load_branch as load_branch
     from trunkline.model.bundle import Bundle as Bundle
     from trunkline.studies.comparing import compare as compare
+    from trunkline.training.distillation.distilling import distill as distill
     from trunkline.training.fit import fit as fit
     from trunkline.training.label_errors import find_label_errors as find_label_errors
     from trunkline.trunk.load import load_trunk as load_trunk
@@ -37,6 +38,7 @@ _PUBLIC = {
     "TrunklineError": "trunkline.errors",
     "attach": "trunkline.model.attached",
     "compare": "trunkline.studies.comparing",
+    "distill": "trunkline.training.distillation.distilling",
     "find_label_errors": "trunkline.training.label_errors",
     "fit": "trunkline.training.fit",
     "load_branch": "trunkline.model.branch",

@@ -23,7 +23,7 @@ def commands(group=None, words=()):
 def test_these_are_the_commands():
     assert {" ".join(words) for words in commands()} == {
         "demo", "fit", "init", "evaluate", "predict", "serve", "info", "explain", "export", "import", "ensemble", "relabel",
-        "label-errors", "schema", "compare", "sweep", "report",
+        "label-errors", "schema", "compare", "sweep", "report", "distill",
         "states build", "states info", "states prune",
     }  # fmt: skip
 

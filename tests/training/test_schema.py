@@ -15,7 +15,8 @@ from trunkline.errors import BadInput
 from trunkline.model.checking import _numbers, read_yaml
 from trunkline.tasks import kinds
 from trunkline.training.config import presets, resolve
-from trunkline.training.schema import SHIPPED, as_text, config_schema
+from trunkline.training.distillation.config import load_distillation
+from trunkline.training.schema import SHIPPED, SHIPPED_DISTILLATION, as_text, config_schema, distillation_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads(SHIPPED.read_text(encoding="utf-8"))
@@ -32,7 +33,9 @@ def test_what_is_shipped_is_current():
     assert SHIPPED.read_text(encoding="utf-8") == as_text(config_schema()), "make schema writes it anew"
 
 
-FILES = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "src/trunkline/cli/demo.yaml"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+DISTILLED = [file for file in EXAMPLES if file.stem.startswith("distill")]
+FILES = [*(file for file in EXAMPLES if file not in DISTILLED), ROOT / "src/trunkline/cli/demo.yaml"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
@@ -111,3 +114,19 @@ def test_what_the_check_refuses_is_invalid(case):
 
 def test_every_kind_is_there():
     assert SCHEMA["$defs"]["Task"]["properties"]["kind"]["enum"] == kinds.names()
+
+
+def test_the_schema_of_distillations_is_current_and_right():
+    schema = json.loads(SHIPPED_DISTILLATION.read_text(encoding="utf-8"))
+    check = jsonschema.Draft202012Validator(schema)
+    check.check_schema(schema)
+    assert SHIPPED_DISTILLATION.read_text(encoding="utf-8") == as_text(distillation_schema()), "make schema writes it anew"
+    assert DISTILLED
+    for file in DISTILLED:
+        values = _numbers(read_yaml(file.read_text(encoding="utf-8"), str(file)))
+        check.validate(json.loads(json.dumps(values)))
+        check.validate(json.loads(json.dumps(load_distillation(file).as_dict())))
+    base = {"student": {"layers": 3}, "data": {"train": "snips"}}
+    check.validate(base | {"losses": {"mse": {"layers": {"0": 0, "3": 6}}, "relation": {"heads": 12}}})
+    for wrong in ({"losses": {"mse": {"layers": {"last": 6}}}}, {"student": {"layers": 0}}, {"tasks": {}}):
+        assert not check.is_valid(base | wrong)

@@ -10,6 +10,7 @@ import trunkline
 from trunkline.cli.common import CommandGroup
 from trunkline.cli.compare import compare
 from trunkline.cli.demo import demo
+from trunkline.cli.distill import distill
 from trunkline.cli.ensemble import ensemble
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.explain import explain
@@ -73,6 +74,7 @@ app.command("demo")(demo)
 app.command("fit", cls=FitCommand)(fit)
 app.command("compare")(compare)
 app.command("init")(init)
+app.command("distill")(distill)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("serve")(serve)

@@ -19,22 +19,24 @@ def schema(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where to write; stdout by default.", show_default=False),
     ] = None,
+    distillation: Annotated[bool, typer.Option("--distill", help="The schema of the config of `trunkline distill`.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
     """Print the JSON schema of the config, with which editors complete and check it.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
     \b
     trunkline schema -o config.schema.json
+    trunkline schema --distill -o distillation.schema.json
 
     Then this as a config's first line, for editors with a YAML language server:
 
     \b
     # yaml-language-server: $schema=config.schema.json
     """
-    shipped = Path(trunkline.__file__).parent / "config.schema.json"
+    shipped = Path(trunkline.__file__).parent / ("distillation.schema.json" if distillation else "config.schema.json")
     text = shipped.read_text(encoding="utf-8")
     if output is None:
         if not as_json:

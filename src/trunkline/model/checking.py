@@ -266,7 +266,9 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
     annotation: Any = model
     for part in location:
         members = [one for one in get_args(annotation) if one is not NoneType]
-        if get_origin(annotation) in (Union, UnionType) and len(members) > 1:
+        if get_origin(annotation) in (Union, UnionType) and len(members) == 1:  # a section that may be left out
+            (annotation,) = members
+        if get_origin(annotation) in (Union, UnionType):
             annotation = None
         elif part != "[key]":
             keys.append(clipped(part))

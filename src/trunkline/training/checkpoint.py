@@ -10,22 +10,38 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, Protocol, SupportsFloat
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trunkline.errors import BadInput
 from trunkline.files import atomic_directory, read_object, recover_directory
 from trunkline.saved import SHA256, Weights, check_together, save_weights
 from trunkline.training.cost import Cost
 from trunkline.training.feeds import Noted
-from trunkline.training.learner import Learner, Progress
+from trunkline.training.learner import Progress
 
 VERSION = 2
 READS = (1, 2)
 STATE, TENSORS = "state.json", "tensors.safetensors"
 REMEDY = "delete the checkpoint, or train again with --fresh (fresh=True in Python)"
+
+
+class Learns(Protocol):
+    """What a checkpoint keeps of something in training: a `Learner`, or a student."""
+
+    progress: Progress
+    best: dict[str, Tensor]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+    def parameters(self) -> list[nn.Parameter]: ...
+
+    def weights(self, copy: bool = True) -> dict[str, Tensor]: ...
+
+    def load(self, weights: dict[str, Tensor]) -> None: ...
 
 
 @dataclass
@@ -54,7 +70,7 @@ class Position:
         return {name: total / count for name, (total, count) in found.items()}
 
 
-def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner], position: Position, cost: Cost) -> None:
+def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learns], position: Position, cost: Cost) -> None:
     """Write everything needed to resume, atomically, replacing the checkpoint before."""
     tensors: dict[str, Tensor] = {}
     for name, learner in learners.items():
@@ -95,7 +111,7 @@ def noted_history(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) -> tuple[Position, Cost] | None:
+def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learns]) -> tuple[Position, Cost] | None:
     """Put the checkpoint at `path` into the learners; return where the run stands, or None if there is no checkpoint.
 
     Raises:
@@ -128,7 +144,7 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learner]) 
         raise BadInput(f"{path}: the checkpoint cannot be read ({type(error).__name__}); {REMEDY}") from error
 
 
-def _put(learner: Learner, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _put(learner: Learns, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Put the tensors and the progress of one learner into it, if they fit."""
     parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}}
     for key, value in tensors.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -104,17 +104,24 @@ class RunConfig(Section):
 
         What does not fit the data or the trunk is found by lower packages, which know keys and no file.
         """
-        try:
+        with naming_trunk(self._origin, self.trunk.name):
             yield
-        except TrunklineError as error:
-            key = error.key
-            if not key or error.where or (key == "trunk" and not error.found.startswith(repr(self.trunk.name))):
-                raise
-            if key == "trunk":
-                key = "trunk.name"
-            elif key in TrunkSection.model_fields:  # the trunk is asked for its settings by plain names
-                key = f"trunk.{key}"
-            raise error.at(self._origin.of(key), key) from None
+
+
+@contextmanager
+def naming_trunk(origin: Origin, trunk: str) -> Iterator[None]:
+    """Let an error about a key of the config that comes from `origin`, or about its trunk, say where that was given."""
+    try:
+        yield
+    except TrunklineError as error:
+        key = error.key
+        if not key or error.where or (key == "trunk" and not error.found.startswith(repr(trunk))):
+            raise
+        if key == "trunk":
+            key = "trunk.name"
+        elif key in TrunkSection.model_fields:  # the trunk is asked for its settings by plain names
+            key = f"trunk.{key}"
+        raise error.at(origin.of(key), key) from None
 
 
 def _refuse_texts(name: str, task: BaseModel, data: DataSection, where: Origin) -> None:
@@ -199,6 +206,11 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     Paths in the file are relative to the file; paths in overrides are relative to the working directory.
     """
     path = Path(path)
+    return resolve(read_values(path, overrides), str(path), path.parent, overrides)
+
+
+def read_values(path: Path, overrides: Sequence[str] = ()) -> Any:
+    """What a YAML file says once `key.sub=value` overrides are applied, not yet checked; BadInput where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -206,9 +218,7 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
     values = read_yaml(text, str(path))
-    if isinstance(values, dict):
-        values = override(values, overrides)
-    return resolve(values, str(path), path.parent, overrides)
+    return override(values, tuple(overrides)) if isinstance(values, dict) else values
 
 
 def presets() -> dict[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from accelerate import Accelerator
 
@@ -20,9 +20,9 @@ from trunkline.states.reuse import JoinedStates, Stored, find_stored, open_state
 from trunkline.states.store import BATCH_TOKENS, check_room
 from trunkline.states.uses import note_use
 from trunkline.training.agreement import agreed
-from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost
 from trunkline.training.prepare import Split
+from trunkline.training.sections import TrunkSection
 from trunkline.trunk.load import Trunk, load_trunk
 
 HEAD_START = 1.0  # seconds that the process which shows progress has, to be the one that builds
@@ -40,17 +40,40 @@ class Noted(NamedTuple):
     stores: list[str] | None = None
 
 
+class StatesSettings(Protocol):
+    """The keys of `training` that say how layer states are kept."""
+
+    @property
+    def states(self) -> Literal["auto", "store", "live"]: ...
+
+    @property
+    def states_dtype(self) -> str: ...
+
+    @property
+    def states_budget_gb(self) -> float | None: ...
+
+
+class StatesConfig(Protocol):
+    """What of a config the feeds depend on."""
+
+    @property
+    def trunk(self) -> TrunkSection: ...
+
+    @property
+    def training(self) -> StatesSettings: ...
+
+
 class Feeds:
     """Opens the feeds of one run.
 
     Args:
-        config: resolved.
+        config: resolved; that of a run or of a distillation.
         trunk: the run's; in fp32 where a tuner changes copies of it.
         accelerator: whose main process decides whether stores are built, and builds them.
         publish: told of the building.
     """
 
-    def __init__(self, config: RunConfig, trunk: Trunk, accelerator: Accelerator, publish: Subscriber) -> None:
+    def __init__(self, config: StatesConfig, trunk: Trunk, accelerator: Accelerator, publish: Subscriber) -> None:
         self.config, self.trunk, self.accelerator, self.publish = config, trunk, accelerator, publish
         self._other: Trunk | None = None  # the trunk in another precision
 

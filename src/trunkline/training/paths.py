@@ -35,7 +35,7 @@ def locate_paths(config: RunConfig, origin: Origin, base: Path) -> None:
         except (OSError, RuntimeError):  # longer than a path may be; a home directory of nobody
             raise BadInput(found=literal(value), expected="a path or a name", **at(origin, key)) from None
 
-    config.trunk.name = located(config.trunk.name, "trunk.name", _folder_or_name)
+    config.trunk.name = located(config.trunk.name, "trunk.name", folder_or_name)
     for key in getattr(config.method, "PATHS", ()):
         setattr(config.method, key, located(getattr(config.method, key), f"method.{key}", _path))
     for number, tracker in enumerate(config.trackers):
@@ -51,5 +51,6 @@ def _path(value: str, base: Path) -> str:
     return str((base / Path(value).expanduser()).resolve())
 
 
-def _folder_or_name(value: str, base: Path) -> str:
+def folder_or_name(value: str, base: Path) -> str:
+    """The name of a trunk: the absolute path of a folder, where it is one."""
     return _path(value, base) if (base / value).is_dir() else value

@@ -1,7 +1,7 @@
-"""The JSON schema of the config, for editors: made of the same pydantic models that check it, every method's and kind's too.
+"""The JSON schemas of configs, for editors: made of the same pydantic models that check them, every method's and kind's too.
 
-`config.schema.json` in the package is what `config_schema` returns (`make schema` writes it). What depends on the data or the
-trunk, and what holds between keys, only the check itself knows.
+`config.schema.json` in the package is what `config_schema` returns, `distillation.schema.json` what `distillation_schema` does
+(`make schema` writes both). What depends on the data or the trunk, and what holds between keys, only the check itself knows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from trunkline.data.formats import formats
 from trunkline.model.approach import FINE_TUNING, approach_of
 from trunkline.registry import Registry
 from trunkline.training.config import RunConfig, presets
+from trunkline.training.distillation.config import DistillConfig
 
 SHIPPED = Path(__file__).parent.parent / "config.schema.json"
+SHIPPED_DISTILLATION = Path(__file__).parent.parent / "distillation.schema.json"
 
 
 class _Untitled(GenerateJsonSchema):
@@ -55,6 +57,19 @@ def config_schema() -> dict[str, Any]:
     for name in tasks.kinds.names():
         definitions[f"kind-{name}"]["properties"]["data"] = {"anyOf": [{"$ref": "#/$defs/DataSection"}, {"type": "null"}]}
     return {"$schema": GenerateJsonSchema.schema_dialect, "title": "Config of Trunkline", **schema}
+
+
+def distillation_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the config of a distillation as it is written in YAML."""
+    schema = _schema_of(DistillConfig)
+    schema["$defs"]["TextsSection"]["properties"]["format"] = {"enum": [*formats.names(), None], "default": None}
+    schema["properties"]["trunk"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/TrunkSection"}], "default": "minilm"}
+    for section in ("LossSection", "RelationSection"):  # numbers of layers, which are strings in JSON
+        layers = schema["$defs"][section]["properties"]["layers"]
+        for case in layers["anyOf"]:
+            if case.get("type") == "object":
+                case["propertyNames"] = {"pattern": "^[0-9]+$"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, "title": "Config of a distillation of Trunkline", **schema}
 
 
 def as_text(schema: dict[str, Any]) -> str:
@@ -95,3 +110,4 @@ def _one_of(
 
 if __name__ == "__main__":
     SHIPPED.write_text(as_text(config_schema()), encoding="utf-8")
+    SHIPPED_DISTILLATION.write_text(as_text(distillation_schema()), encoding="utf-8")

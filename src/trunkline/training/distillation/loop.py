@@ -1,0 +1,297 @@
+"""The training loop of a student: batches, steps, validation losses and checkpoints.
+
+It draws nothing at random but the order of batches, which depends on seed and epoch alone: a loop that was killed ends with the
+same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from trunkline.errors import BadInput, TrunklineError
+from trunkline.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EpochEnded,
+    Evaluated,
+    Event,
+    Finding,
+    Resumed,
+    StopRun,
+    Subscriber,
+    TimeEstimated,
+    TrainingStarted,
+)
+from trunkline.inputs.batching import Layout, token_batches
+from trunkline.inputs.encoded import Encoded
+from trunkline.states.live import Feed
+from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from trunkline.training.clock import Clock
+from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.distillation.config import DistillationTraining
+from trunkline.training.distillation.learner import StudentLearner
+from trunkline.training.distillation.losses import Comparison
+from trunkline.training.environment import changes, environment
+from trunkline.training.estimate import Estimate
+from trunkline.training.feeds import Noted
+from trunkline.training.loop import CHECKPOINT_SECONDS, SAVING_SHARE, Interrupted
+from trunkline.training.signals import StopRequest
+from trunkline.trunk.load import Trunk
+
+STUDENT = "student"  # what events and checkpoints call it
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A split: its tokens, and the teacher's states of them."""
+
+    encoded: Encoded
+    feed: Feed
+    noted: Noted
+
+
+class StudentLoop:
+    """Trains a student.
+
+    Args:
+        learner: the student and its optimiser.
+        comparison: its losses.
+        trunk: the teacher, which collates batches.
+        splits: `train` and `validation`.
+        training: the `training:` section.
+        precision: fp32 or bf16, of the student's passes.
+        accelerator, checkpoint, identity, cost, publish, clock: as of `training.loop.Loop`.
+    """
+
+    def __init__(
+        self,
+        learner: StudentLearner,
+        comparison: Comparison,
+        trunk: Trunk,
+        splits: Mapping[str, Texts],
+        training: DistillationTraining,
+        *,
+        precision: str,
+        accelerator: Accelerator,
+        checkpoint: Path,
+        identity: str,
+        cost: Cost,
+        publish: Subscriber,
+        clock: Clock,
+    ) -> None:
+        self.learner, self.comparison, self.trunk, self.splits = learner, comparison, trunk, splits
+        self.training, self.precision, self.accelerator = training, precision, accelerator
+        self.checkpoint, self.identity, self.cost, self._tell, self.clock = checkpoint, identity, cost, publish, clock
+        self.environment = environment(accelerator) | {
+            "states": {name: split.noted.states for name, split in splits.items()},
+            "stores": {name: split.noted.stores for name, split in splits.items()},
+        }
+        self.position = Position(environment=self.environment)
+        self._stop = StopRequest()
+        self._given_up: StopRun | None = None
+        self._began, self._saving = time.monotonic(), 0.0
+        self._estimate = Estimate(0, 0.0)
+
+    def run(self) -> tuple[Position, Cost]:
+        """Train to the end, from the checkpoint if there is one; the student then holds its last weights.
+
+        Raises:
+            BadInput: the checkpoint is of another distillation, or of a launch of another number of processes.
+            Interrupted: on SIGINT or SIGTERM, after saving.
+            StopRun: a subscriber has raised it.
+            TrunklineError: a loss is no longer a number; the last good checkpoint stays.
+        """
+        if found := load_checkpoint(self.checkpoint, self.identity, {STUDENT: self.learner}):
+            self.position, self.cost = found
+            self._compare(self.position.environment)
+            self.clock.resume(self.position.clock)
+            self.publish(Resumed(self.position.epoch, self.position.step))
+        self._began = time.monotonic() - self.position.seconds
+        self._announce()
+        with self._stop:
+            if not self.position.history:
+                self._judge(0)
+            while self.position.epoch < self.training.epochs:
+                self._epoch()
+        self._hear()
+        self.position.seconds = time.monotonic() - self._began
+        return self.position, self.cost
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The batches of `epoch`, sequences of the train split; they depend on the seed and the epoch alone."""
+        lengths = self.splits["train"].encoded.lengths
+        return token_batches(lengths, tokens=self.training.batch_tokens, seed=self.training.seed, epoch=epoch)
+
+    def publish(self, event: Event) -> None:
+        """Tell an event. That a subscriber has given up is heard between two steps, by all processes at once."""
+        try:
+            self._tell(event)
+        except StopRun as asked:
+            self._given_up = self._given_up or asked
+
+    def _announce(self) -> None:
+        rounds = math.ceil(len(self.batches(0)) / self.accelerator.num_processes)
+        judged = self.splits["validation"].encoded.lengths.sum() / self.splits["train"].encoded.lengths.sum()
+        self._estimate = Estimate(rounds * (self.training.epochs - self.position.epoch) - self.position.batch, float(judged))
+        self.publish(TrainingStarted(rounds, self.training.epochs, varying=self.training.epochs > 1))
+
+    def _compare(self, before: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another number of processes, and say what else has changed since."""
+        if (found := before.get("processes", 1)) != (world := self.environment["processes"]):
+            by = f"{found} {'process' if found == 1 else 'processes'}"
+            raise BadInput(
+                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
+                "start as many as before, or train again with --fresh (fresh=True in Python)"
+            )
+        if changed := changes(before, self.environment):
+            self.publish(Finding(changed))
+        self.position.environment = self.environment
+
+    def _epoch(self) -> None:
+        """Train to the end of the epoch under way, and measure the losses on validation."""
+        position, world, rank = self.position, self.accelerator.num_processes, self.accelerator.process_index
+        batches = self.batches(position.epoch)
+        rounds = math.ceil(len(batches) / world)  # a round: one batch for each process
+        tally = position.open_epoch or {"seconds": 0.0, "evaluation_seconds": 0.0, "tokens": 0}
+        position.open_epoch, saved = tally, time.monotonic()
+        lengths = self.splits["train"].encoded.lengths
+        while position.batch < rounds:
+            began = time.monotonic()
+            chunk = batches[position.batch * world : (position.batch + 1) * world]
+            losses = self._batch(chunk[rank]) if rank < len(chunk) else {}
+            self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
+            position.count_losses(losses)
+            self.learner.join(self.accelerator, len(chunk))
+            self.learner.step((position.epoch + position.batch / rounds) / self.training.epochs)
+            tally["tokens"] += sum(int(lengths[batch].sum()) for batch in chunk)
+            position.batch, position.step = position.batch + 1, position.step + 1
+            took = time.monotonic() - began
+            tally["seconds"] += took
+            self.clock.add("training", took)
+            if (estimate := self._estimate.batch(took)) is not None:
+                self.publish(TimeEstimated(estimate))
+            if last := position.batch == rounds:
+                self._close_epoch(tally)
+            since = time.monotonic() - saved
+            if self._hear((last and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS):
+                saved = time.monotonic()
+            if last:
+                return
+
+    def _close_epoch(self, tally: dict[str, float]) -> None:
+        position = self.position
+        tally["evaluation_seconds"] += self._judge(position.epoch + 1)
+        spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
+        self.cost.epochs.append(spent)
+        spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
+        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
+        position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
+
+    def _batch(self, sequences: np.ndarray) -> dict[str, Tensor]:
+        """Compute the gradients of one batch; return its losses, their weighted sum as `loss`."""
+        losses = self._losses("train", sequences)
+        total = self.comparison.total(losses)
+        if not torch.isfinite(total):
+            there = (
+                f"the last good checkpoint is in {self.checkpoint}"
+                if self.checkpoint.exists()
+                else "no checkpoint was made yet"
+            )
+            raise TrunklineError(
+                f"the loss is {total.item()} in step {self.position.step + 1}; {there}; "
+                "a lower training.learning_rate or training.precision=fp32 usually helps"
+            )
+        total.backward()
+        return {name: loss.detach() for name, loss in {"loss": total, **losses}.items()}
+
+    def _losses(self, split: str, sequences: np.ndarray) -> dict[str, Tensor]:
+        texts, device = self.splits[split], self.accelerator.device
+        theirs: dict[int, Tensor] = {}
+        with torch.no_grad():
+            texts.feed.feed(
+                sequences, self.comparison.teacher_layers, lambda layer, rows: theirs.update({layer: rows.to(device)})
+            )
+        student = self.learner.student
+        own = student.states(self.trunk, texts.encoded, sequences, self.comparison.student_layers, self.precision)
+        layout = Layout(torch.from_numpy(texts.encoded.lengths[sequences].astype(np.int64)).to(device))
+        return self.comparison.losses(own, theirs, layout)
+
+    def judge(self) -> dict[str, float]:
+        """The losses on validation, each the mean over its batches weighted by their tokens; their weighted sum as `loss`."""
+        lengths, names = self.splits["validation"].encoded.lengths, [term.name for term in self.comparison.terms]
+        batches = token_batches(lengths, tokens=self.training.batch_tokens)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        sums = torch.zeros(len(names) + 1, dtype=torch.float64)
+        with torch.no_grad():
+            for batch in batches[rank::world]:
+                losses, tokens = self._losses("validation", batch), int(lengths[batch].sum())
+                sums += tokens * torch.tensor([*(float(losses[name]) for name in names), 1.0], dtype=torch.float64)
+        if world > 1:
+            sums = self.accelerator.reduce(sums.float().to(self.accelerator.device), "sum").double().cpu()
+        means = dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        return {"loss": sum(term.weight * means[term.name] for term in self.comparison.terms), **means}
+
+    def _judge(self, epoch: int) -> float:
+        """Take note of the losses after `epoch` epochs; return the seconds that this took."""
+        began = time.monotonic()
+        found = self.judge()
+        if not math.isfinite(found["loss"]):
+            raise TrunklineError(f"the validation loss is {found['loss']} after step {self.position.step}")
+        trained = self.position.mean_losses()
+        self.position.history.append(
+            {
+                "epoch": epoch,
+                "step": self.position.step,
+                "validation": _rounded(found.items()),
+                "train": _rounded(trained.items()),
+            }
+        )
+        took = time.monotonic() - began
+        self.clock.add("judging", took)
+        shown = {"validation": found, "best": False, "train_loss": trained.get("loss")}
+        self.publish(Evaluated(self.position.step, epoch, {STUDENT: shown}, {STUDENT: self.learner.last_rate}))
+        return took
+
+    def _hear(self, worth_saving: bool = False) -> bool:
+        """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
+        interrupted, given_up, saving = self._agreed(self._stop.made, self._given_up is not None, worth_saving)
+        if given_up and not interrupted:
+            raise self._given_up or StopRun("the distillation was given up by the main process")
+        if saving or interrupted:
+            self._save()
+        if interrupted:
+            raise Interrupted(
+                f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
+            )
+        return saving
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.checkpoint, self.identity, {STUDENT: self.learner}, self.position, self.cost)
+        self.accelerator.wait_for_everyone()
+        self._saving = time.monotonic() - began
+        self.clock.add("saving", self._saving)
+        self.publish(CheckpointSaved(self.checkpoint, self.position.step))
+
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """For each wish, whether some process has it."""
+        if self.accelerator.num_processes == 1:
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device)
+        return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
+
+
+def _rounded(losses: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: float(f"{loss:.8g}") for name, loss in losses}
