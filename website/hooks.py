@@ -1,6 +1,6 @@
-"""What `make site` adds to the pages of docs/: pages and files of the rest of the repository, the API reference and the schemas.
+"""What `make site` adds to docs/: pages and files of the rest of the repository, the API reference and the schemas.
 
-Links between files of the repository work in a clone as they stand; here those that leave docs/ are led to the copy on the site.
+Links between files of the repository work in a clone as they stand; here those that leave docs/ lead to the copy on the site.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/LOG.md")
-FILES = ("LICENSE", "examples/**/*", "src/trunkline/*.schema.json")
+FILES = ("LICENSE", "CITATION.cff", "examples/**/*", "src/trunkline/*.schema.json")
 OWN = ("api.md", "style.css")  # of this folder
 OUTSIDE = "repository/"  # what the copies of files outside of docs/ are under
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")

@@ -1,4 +1,4 @@
-"""Write the two files that the tutorials train on: 100 requests of each intent of the embedded SNIPS (CC0), as a user's files are.
+"""Write the two files that the tutorials train on: 100 requests of each intent of the embedded SNIPS (CC0).
 
 python website/requests.py
 """
