@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def imports(path: Path) -> set[str]:
     return found - {*sys.stdlib_module_names, "trunkline"}
 
 
+@cache
 def optional() -> list[tuple[str, str]]:
     """(file, library) of every import of what is no dependency."""
     package = ROOT / "src" / "trunkline"
@@ -78,7 +80,7 @@ def test_there_are_optional_imports_of_every_extra():
             assert named & packages, extra
 
 
-@pytest.mark.parametrize(("file", "name"), optional(), ids="-".join)
+@pytest.mark.parametrize(("file", "name"), optional(), ids=[" ".join(pair) for pair in optional()])
 def test_a_missing_library_is_answered_by_a_sentence_with_its_extra(file, name):
     extras = {extra for extra, packages in EXTRAS.items() if canonicalize_name(DISTRIBUTION.get(name, name)) in packages}
     assert extras, f"{file} imports {name}, which no extra has"
