@@ -97,10 +97,12 @@ def test_every_method_is_a_side_branch_or_a_tuner():
     assert others == ["auto"]  # the choice of one
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+@pytest.mark.parametrize("page", sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")))
 def test_links_to_sections_find_them(page):
-    for target, anchor in re.findall(r"\]\(([\w.-]*)#([\w-]+)\)", (DOCS / page).read_text(encoding="utf-8")):
-        there = re.findall(r"^#+ (.*)$", (DOCS / (target or page)).read_text(encoding="utf-8"), re.MULTILINE)
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", (DOCS / page).read_text(encoding="utf-8")):
+        there = re.findall(
+            r"^#+ (.*)$", (DOCS / page).parent.joinpath(target or Path(page).name).read_text(encoding="utf-8"), re.MULTILINE
+        )
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in there}
         assert anchor in anchors, f"{page} links to {target}#{anchor}"
 

@@ -23,7 +23,7 @@ from trunkline.tasks import Task
 from trunkline.tuners.tuned import TunedTrunk
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted(path for path in ROOT.glob("docs/*.md") if path.name != "architecture.md")]
+PAGES = [ROOT / "README.md", *sorted(path for path in ROOT.glob("docs/**/*.md") if path.name != "architecture.md")]
 MEANT = {Source: TunedTrunk}  # pages name the attributes of a source only where it is a changed trunk
 KNOWN = {"trunkline": trunkline, "bundle": Bundle, "branch": Branch, "task": Task}  # what the text of a page may name
 UNKNOWN = None
@@ -154,7 +154,7 @@ def not_there(text: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_the_python_of_the_pages_names_what_there_is(page):
     assert not_there(page.read_text(encoding="utf-8")) == []
 

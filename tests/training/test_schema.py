@@ -11,12 +11,17 @@ import pytest
 import yaml
 
 from trunkline.branches import methods
+from trunkline.cli.schema import FILES as OF_KIND
+from trunkline.cli.schemas import SCHEMAS
 from trunkline.errors import BadInput
 from trunkline.model.checking import _numbers, read_yaml
+from trunkline.studies.config import study_of
+from trunkline.studies.plan import Plan
+from trunkline.studies.sweep.config import sweep_of
 from trunkline.tasks import kinds
 from trunkline.training.config import presets, resolve
 from trunkline.training.distillation.config import load_distillation
-from trunkline.training.schema import SHIPPED, SHIPPED_DISTILLATION, as_text, config_schema, distillation_schema
+from trunkline.training.schema import SHIPPED, as_text, config_schema, distillation_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads(SHIPPED.read_text(encoding="utf-8"))
@@ -116,11 +121,8 @@ def test_every_kind_is_there():
     assert SCHEMA["$defs"]["Task"]["properties"]["kind"]["enum"] == kinds.names()
 
 
-def test_the_schema_of_distillations_is_current_and_right():
-    schema = json.loads(SHIPPED_DISTILLATION.read_text(encoding="utf-8"))
-    check = jsonschema.Draft202012Validator(schema)
-    check.check_schema(schema)
-    assert SHIPPED_DISTILLATION.read_text(encoding="utf-8") == as_text(distillation_schema()), "make schema writes it anew"
+def test_the_schema_of_distillations_is_right():
+    check = jsonschema.Draft202012Validator(distillation_schema())
     assert DISTILLED
     for file in DISTILLED:
         values = _numbers(read_yaml(file.read_text(encoding="utf-8"), str(file)))
@@ -130,3 +132,62 @@ def test_the_schema_of_distillations_is_current_and_right():
     check.validate(base | {"losses": {"mse": {"layers": {"0": 0, "3": 6}}, "relation": {"heads": 12}}})
     for wrong in ({"losses": {"mse": {"layers": {"last": 6}}}}, {"student": {"layers": 0}}, {"tasks": {}}):
         assert not check.is_valid(base | wrong)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_schema_of_each_kind_that_is_shipped_is_current(kind):
+    shipped = (SHIPPED.parent / OF_KIND[kind]).read_text(encoding="utf-8")
+    assert shipped == as_text(SCHEMAS[kind]()), "make schema writes it anew"
+    jsonschema.Draft202012Validator.check_schema(json.loads(shipped))
+
+
+def refused_by(kind, config) -> list[str]:
+    schema = json.loads((SHIPPED.parent / OF_KIND[kind]).read_text(encoding="utf-8"))
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(json.loads(json.dumps(config)))]
+
+
+def kind_of(values) -> str:
+    return "study" if "methods" in values else "sweep" if "sweep" in values else "run"
+
+
+STUDIES = sorted((ROOT / "examples/studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_every_example_of_a_study_and_a_sweep_is_valid(file):
+    values = _numbers(read_yaml(file.read_text(encoding="utf-8"), str(file)))
+    assert kind_of(values) != "run" and refused_by(kind_of(values), values) == []
+
+
+def test_the_studies_and_sweeps_of_the_docs_are_valid():
+    seen = []
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for block in re.findall(r"^```yaml[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            if isinstance(found := yaml.safe_load(block), dict) and {"data", "tasks"} <= found.keys():
+                seen.append(kind_of(found))
+                assert refused_by(seen[-1], _numbers(found)) == [], f"{page.name}: {block}"
+    assert set(seen) == {"run", "study", "sweep"}
+
+
+STUDY = {**BASE, "methods": {"probe": None, "wide": {"method": {"name": "adalayers", "dim": 256}}}}
+SWEEP = {**BASE, "sweep": {"space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}}
+
+
+def test_schemas_of_studies_and_sweeps_refuse_what_the_commands_refuse():
+    assert refused_by("study", STUDY) == [] and refused_by("study", {**BASE, "methods": ["probe", "lora"]}) == []
+    assert refused_by("sweep", SWEEP) == []
+    for wrong in (
+        BASE,
+        {**STUDY, "study": {"seed": 3}},
+        {**STUDY, "methods": {"probe": {"metod": "probe"}}},
+        {**STUDY, "methods": {"probe": {"training": {"epoch": 3}}}},
+        {**STUDY, "methods": {"wide": {"method": {"name": "adalayers", "dims": 8}}}},
+        {**STUDY, "method": "probe"},
+    ):
+        assert refused_by("study", wrong), wrong
+        with pytest.raises(BadInput):
+            Plan(study_of(wrong))
+    for wrong in (BASE, {**SWEEP, "sweep": {"space": {}}}, {**SWEEP, "sweep": {**SWEEP["sweep"], "sampler": "best"}}):
+        assert refused_by("sweep", wrong), wrong
+        with pytest.raises(BadInput):
+            sweep_of(wrong)

@@ -1,10 +1,10 @@
-"""`trunkline schema`: the JSON schema of the config, for editors."""
+"""`trunkline schema`: the JSON schema of each kind of config, for editors."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,31 +12,42 @@ import trunkline
 from trunkline.cli.common import Debug, Json, guarded, tell, write_stdout
 from trunkline.errors import BadInput
 
+FILES = {  # of the package
+    "run": "config.schema.json",
+    "study": "study.schema.json",
+    "sweep": "sweep.schema.json",
+    "distillation": "distillation.schema.json",
+}
+Kind = Literal["run", "study", "sweep", "distillation"]
+
 
 @guarded
 def schema(
+    kind: Annotated[
+        Kind,
+        typer.Argument(metavar="KIND", help="run (as fit takes it), study (compare), sweep or distillation.", show_default=True),
+    ] = "run",
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where to write; stdout by default.", show_default=False),
     ] = None,
-    distillation: Annotated[bool, typer.Option("--distill", help="The schema of the config of `trunkline distill`.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
-    """Print the JSON schema of the config, with which editors complete and check it.
+    """Print the JSON schema of a kind of config, with which editors complete and check it.
 
     [bold]Examples[/]
 
     \b
     trunkline schema -o config.schema.json
-    trunkline schema --distill -o distillation.schema.json
+    trunkline schema study -o study.schema.json
 
     Then this as a config's first line, for editors with a YAML language server:
 
     \b
     # yaml-language-server: $schema=config.schema.json
     """
-    shipped = Path(trunkline.__file__).parent / ("distillation.schema.json" if distillation else "config.schema.json")
+    shipped = Path(trunkline.__file__).parent / FILES[kind]
     text = shipped.read_text(encoding="utf-8")
     if output is None:
         if not as_json:

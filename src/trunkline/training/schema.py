@@ -1,7 +1,6 @@
 """The JSON schemas of configs, for editors: made of the same pydantic models that check them, every method's and kind's too.
 
-`config.schema.json` in the package is what `config_schema` returns, `distillation.schema.json` what `distillation_schema` does
-(`make schema` writes both). What depends on the data or the trunk, and what holds between keys, only the check itself knows.
+`make schema` writes them into the package (cli/schemas.py). What depends on the data or the trunk, and what holds between keys, only the check itself knows.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from trunkline.training.config import RunConfig, presets
 from trunkline.training.distillation.config import DistillConfig
 
 SHIPPED = Path(__file__).parent.parent / "config.schema.json"
-SHIPPED_DISTILLATION = Path(__file__).parent.parent / "distillation.schema.json"
 
 
 class _Untitled(GenerateJsonSchema):
@@ -106,8 +104,3 @@ def _one_of(
         "required": [] if default else [key],
         "allOf": cases,
     }
-
-
-if __name__ == "__main__":
-    SHIPPED.write_text(as_text(config_schema()), encoding="utf-8")
-    SHIPPED_DISTILLATION.write_text(as_text(distillation_schema()), encoding="utf-8")
