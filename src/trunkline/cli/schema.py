@@ -25,7 +25,7 @@ Kind = Literal["run", "study", "sweep", "distillation"]
 def schema(
     kind: Annotated[
         Kind,
-        typer.Argument(metavar="KIND", help="run (as fit takes it), study (compare), sweep or distillation.", show_default=True),
+        typer.Argument(metavar="KIND", help="run (of fit), study (of compare), sweep or distillation.", show_default=True),
     ] = "run",
     output: Annotated[
         Path | None,
