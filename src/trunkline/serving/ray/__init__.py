@@ -1,0 +1,1 @@
+"""Predictions on a Ray cluster (https://www.ray.io): files in bulk."""
