@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,31 @@ class Machines:
         self.cluster.remove_node(node, allow_graceful=False)
 
 
+def patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray gives a node half a minute to start, which is short where many tests run."""
+
+    def waiting(*arguments: Any) -> Any:
+        began = time.monotonic()
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() - began > LONG:
+                    raise
+                time.sleep(1)
+
+    return waiting
+
+
 @contextmanager
 def machines(folder: Path) -> Iterator[Machines]:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'trunkline[ray]'")
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'trunkline[ray]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that it listens on the loopback address alone
+        assert "ray" not in sys.modules or import_module("ray._private.ray_constants").ENABLE_RAY_CLUSTER is False
+        patch.setattr("ray._private.services.get_node", patient(import_module("ray._private.services").get_node))
         token = folder / "token"
         token.write_text("0" * 64)
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))  # else Ray writes one into the user's home

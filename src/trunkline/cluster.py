@@ -82,7 +82,10 @@ def error_facts(error: Exception) -> dict[str, Any]:
     if isinstance(error, TrunklineError):
         return {"error": str(error), "bad_input": isinstance(error, BadInput)}
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return {"error": f"unexpected {type(error).__name__} in {Path(place.filename).name} line {place.lineno}", "bad_input": False}
+    return {
+        "error": f"unexpected {type(error).__name__} in {Path(place.filename).name} line {place.lineno}",
+        "bad_input": False,
+    }
 
 
 def raise_error(facts: Mapping[str, Any]) -> None:
@@ -111,7 +114,9 @@ class Connected:
 
         return sum(self._on(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
-    def map(self, work: Callable[..., dict[str, Any]], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def map(
+        self, work: Callable[..., dict[str, Any]], calls: Iterable[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Call a function on workers, and yield the number of each call, from 0, with what it returns, in the order in which
         they are done. What is lost with a machine is called again.
 

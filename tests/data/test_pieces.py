@@ -17,8 +17,10 @@ NUMBER = count()
 
 objects = st.fixed_dictionaries({"text": st.text(max_size=8)}, optional={"n": st.integers(0, 9), "é\u2028": st.none()})
 whole = st.builds(lambda value, ascii: json.dumps(value, ensure_ascii=ascii).encode("utf-8", "replace"), objects, st.booleans())
-# what stands on lines of real files besides: blank ones, also of blanks that only Unicode knows; values; broken and damaged ones
-others = st.sampled_from([b"", b"  \t", b"\xc2\xa0", b"\x1c", b"7", b'{"text": ', b'{"text": "\xff"}', b"\xff", b'{"text": "a"} x'])
+# what stands on lines of real files besides: blank ones, also of blanks that only Unicode knows; values; broken ones
+others = st.sampled_from(
+    [b"", b"  \t", b"\xc2\xa0", b"\x1c", b"7", b'{"text": ', b'{"text": "\xff"}', b"\xff", b'{"text": "a"} x']
+)
 lines = st.lists(st.tuples(st.one_of(whole, whole, others), st.sampled_from([b"\n", b"\r\n"])), min_size=1, max_size=12)
 
 
@@ -45,7 +47,9 @@ def test_pieces_of_lines_are_the_chunks_of_the_file(first, rest, size, mark, end
 @given(rows=st.integers(1, 23), group=st.integers(1, 9), size=st.integers(1, 8))
 def test_pieces_of_parquet_are_the_chunks_of_the_file(rows, group, size, tmp_path, monkeypatch):
     path = tmp_path / f"{next(NUMBER)}.parquet"
-    table = pa.table({"text": [f"text {row}" for row in range(rows)], "spans": [[{"start": row}] * (row % 3) for row in range(rows)]})
+    table = pa.table(
+        {"text": [f"text {row}" for row in range(rows)], "spans": [[{"start": row}] * (row % 3) for row in range(rows)]}
+    )
     pq.write_table(table, path, row_group_size=group)
     pieces = divided(str(path), size)
     assert [facts(one.read()) for one in pieces] == [facts(chunk.table) for chunk in file_chunks(str(path), size)]

@@ -10,8 +10,8 @@ from clitools import made_up, write_jsonl
 from raytools import command, ended, until
 from tiny import WORDS, tiny_bert
 
-from trunkline.errors import BadInput, TrunklineError
 from trunkline.cluster import Connected, raise_error
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.inputs.text import encode
 from trunkline.states import manifest, on_ray
 from trunkline.states.on_ray import RayFill
@@ -103,7 +103,7 @@ def test_a_node_is_killed_while_a_store_is_built(machines, tmp_path, monkeypatch
         "training: {states_dtype: fp32}\n"
     )
     small = f"import trunkline.states.manifest; trunkline.states.manifest.SHARD_BYTES = {1 << 16}"
-    doomed, left = machines.of_size(2)
+    doomed, _ = machines.of_size(2)
 
     def stores(cache):
         return {path.name: path for path in (tmp_path / cache / "states").glob("?" * 64)}

@@ -17,6 +17,7 @@ from trunkline.errors import BadInput
 if TYPE_CHECKING:
     from trunkline.cluster import Resources
     from trunkline.states.fill import Fill
+    from trunkline.studies.compare import Elsewhere
 
 
 class EngineName(StrEnum):
@@ -109,3 +110,16 @@ def filling(resources: Resources | None) -> Iterator[Fill]:
 
     with connected(resources, tell) as cluster:
         yield RayFill(cluster)
+
+
+@contextmanager
+def training_elsewhere(resources: Resources | None) -> Iterator[Elsewhere | None]:
+    """Yield what trains the units of a study on workers of the cluster that is asked for; None where none is."""
+    if resources is None:
+        yield None
+        return
+    from trunkline.cluster import connected
+    from trunkline.studies.on_ray import RayUnits
+
+    with connected(resources, tell) as cluster:
+        yield RayUnits(cluster)

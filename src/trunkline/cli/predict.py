@@ -118,7 +118,8 @@ def predict(
     with loading():
         from trunkline.model.columns import column_roles, likely_texts
         from trunkline.model.decision import checked_confidence
-        from trunkline.serving.bulk import Options, check_output, predict_rows, predict_to_file
+        from trunkline.serving.bulk import check_output, predict_rows, predict_to_file
+        from trunkline.serving.ready import Options
     options = Options(column_roles(column or ()), scores, empty.value, min_confidence)
     checked_confidence(min_confidence, where="--min-confidence")
     if resources is not None:

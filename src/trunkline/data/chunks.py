@@ -80,7 +80,7 @@ def _of_file(source: str, size: int, format: str | None, otherwise: str | None) 
 
 
 def fitting(source: str, size: int) -> int:
-    """Return `size`, or fewer rows where a file begins with lines so long that they would take more than BYTES; FEWEST at least."""
+    """Return `size`, or fewer rows, FEWEST at least, where a file begins with lines so long that they take more than BYTES."""
     path = Path(source).expanduser()
     try:
         if not path.is_file():

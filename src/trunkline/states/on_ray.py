@@ -108,8 +108,8 @@ def _filled(
         raise BadInput(f"{asked['name']}: a worker finds another trunk of that name, expected the same on all machines")
     count = len(arrays["offsets"]) - 1
     # Arrays that came through Ray's store may not be written to, as torch wants to be able to.
-    ids, segments = (None if part is None else part.copy() for part in (arrays["ids"], arrays["segments"]))
-    encoded = Encoded(ids, arrays["offsets"].copy(), segments, np.arange(count, dtype=np.int32), None, None)
+    own: dict[str, Any] = {name: None if part is None else part.copy() for name, part in arrays.items()}
+    encoded = Encoded(**own, text_of=np.arange(count, dtype=np.int32), unit_rows=None, unit_offsets=None)
     job = Job(sent["number"], np.arange(count), tuple(sent["layers"]), sent["dtype"], sent["batch_tokens"])
     files = fill_shard(trunk, encoded, path, job)
     return [(layer, entry.states, entry.scales) for layer, entry in files.items()]

@@ -179,4 +179,6 @@ def is_json(lines: Sequence[str]) -> bool:
     return start.startswith(('{"', '[{"', '["', "[["))
 
 
-formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json, tolerant=chunks, pieces=pieces, piece=piece))
+formats.register("jsonl")(
+    Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json, tolerant=chunks, pieces=pieces, piece=piece)
+)

@@ -117,4 +117,6 @@ def named_numbers(value: Any, feature: Any) -> Any:
     return value
 
 
-formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, compressed=False, count=count, pieces=pieces, piece=piece))
+formats.register("parquet")(
+    Format((".parquet", ".pq"), read, chunks, compressed=False, count=count, pieces=pieces, piece=piece)
+)

@@ -40,7 +40,7 @@ def json_values(path: Path, source: str, tolerant: Tolerant | None = None) -> It
 
 
 def layout_of(path: Path, source: str, tolerant: Tolerant | None = None) -> Literal["array", "values", "lines"]:
-    """How the values of a JSON file stand in it, told from its beginning: items of an array, one after the other, one a line."""
+    """How values stand in a JSON file, told from its beginning: as items of an array, one after the other, or one a line."""
     start = next(read_blocks(path, source, tolerant=tolerant), "").lstrip(_BLANK)
     opening = "".join(start[:10_000].split())[:2]
     if opening[:1] == "[" and opening[1:] in ("", "{", "[", "]"):

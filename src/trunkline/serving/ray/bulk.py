@@ -67,8 +67,8 @@ def predict_folder(
     pieces = divided(str(source), bulk.CHUNK, input_format)
     if format == "parquet" and (other := next((one for one in pieces if one.format != "parquet"), None)):
         raise BadInput(
-            f"{other.source}: found JSON lines and the format parquet, expected jsonl: the types of columns are known only when "
-            "all rows are read"
+            f"{other.source}: found JSON lines and the format parquet, expected jsonl: the types of columns are known "
+            "only when all rows are read"
         )
     folder = Folder(Path(output).expanduser().resolve(), writers.get(format).suffixes[0])
     parts = partitions(pieces)
@@ -78,9 +78,12 @@ def predict_folder(
         "format": format,
         "input": [[path, *_stamp(path)] for path in dict.fromkeys(one.path for one in pieces)],
     }
-    with planned(folder, asked, parts), connected(resources, say) as cluster:
-        with closing(_found(cluster, folder, len(parts))) as found:  # workers end where it is left
-            return _collected(folder, found, len(parts), say, progress)
+    with (
+        planned(folder, asked, parts),
+        connected(resources, say) as cluster,
+        closing(_found(cluster, folder, len(parts))) as found,  # workers end where it is left
+    ):
+        return _collected(folder, found, len(parts), say, progress)
 
 
 def _opening(branches: Sequence[str | Path], opening: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,8 +157,10 @@ def _collected(
     noticed, ordered = Noticed(), [facts[number] for number in range(count)]
     for fact in ordered:
         noticed.add(fact["noticed"])
-    names = [folder.file(number).name for number in range(count)]
-    files = [{"file": name, **{key: fact[key] for key in ("rows", "sha256", "node")}} for name, fact in zip(names, ordered)]
+    files = [
+        {"file": folder.file(number).name, **{key: fact[key] for key in ("rows", "sha256", "node")}}
+        for number, fact in enumerate(ordered)
+    ]
     sentences = noticed.sentences()
     told = {"rows": done, "bad_rows": noticed.bad, "branches": ordered[0]["branches"], "identity": ordered[0]["identity"]}
     folder.finish({**told, "findings": sentences, "files": files}, count)

@@ -69,8 +69,8 @@ class Folder:
             times = file.tell()
         if times > LOST:
             raise TrunklineError(
-                f"{self.path}: {LOST} workers were lost over {name_of(number)}, perhaps as their machines have too little memory; "
-                "what is done is kept, and the same command resumes"
+                f"{self.path}: {LOST} workers were lost over {name_of(number)}, perhaps as their machines have too little "
+                "memory; what is done is kept, and the same command resumes"
             )
 
     def forget_begun(self) -> None:
