@@ -69,10 +69,10 @@ def _amount(key: str, value: str) -> float:
     return number
 
 
-def require_ray() -> None:
-    """Raise BadInput where Ray is not installed."""
+def require_ray(what: str = "--engine ray") -> None:
+    """Raise BadInput where Ray is not installed, which `what` needs."""
     if importlib.util.find_spec("ray") is None:
-        raise BadInput("--engine ray needs Ray, which is not installed; install it with pip install 'trunkline[ray]'")
+        raise BadInput(f"{what} needs Ray, which is not installed; install it with pip install 'trunkline[ray]'")
 
 
 def error_facts(error: Exception) -> dict[str, Any]:
