@@ -56,7 +56,7 @@ def test_resources_are_read_in_the_terms_of_ray():
     ],
 )
 def test_what_is_no_resource_is_refused(given, said):
-    with pytest.raises(BadInput, match="^--ray: ") as raised:
+    with pytest.raises(BadInput, match=r"^--ray: ") as raised:
         Resources.parse(given)
     assert said in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""Folders of partitions, and what workers write into them: the bytes of one file, resumed and refused as it should be. No Ray."""
+"""Folders of partitions, and what workers write into them: the bytes of one file, resumed and refused as they should be."""
 
 import json
 import sys
@@ -116,10 +116,13 @@ def test_a_partition_that_ends_every_worker_is_given_up(home, tmp_path):
 
 def test_workers_with_other_versions_are_noticed(home, tmp_path, monkeypatch):
     def versions(folder):
-        kept = Folder.keep
-        monkeypatch.setattr(
-            Folder, "keep", lambda self, number, found: found.update(identity=str(number % 2)) or kept(self, number, found)
-        )
+        keep = Folder.keep
+
+        def kept(self, number, found):
+            found["identity"] = str(number % 2)
+            keep(self, number, found)
+
+        monkeypatch.setattr(Folder, "keep", kept)
 
     with pytest.raises(TrunklineError, match="found predictions of 2 different versions"):
         predicted(home, tmp_path, [0, 1, 2, 3], versions)
