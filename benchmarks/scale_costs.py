@@ -86,8 +86,8 @@ def tables(found: dict[str, float], each: dict[str, float], rows: int) -> str:
 
     lines = [
         f"Measured on {rows:,} texts of SNIPS with `minilm` in fp32 and one thread: {found['live']:,.0f} tokens a second live, "
-        f"{found['read']:,.0f} read from a store in bf16 (all {found['layers']:.0f} layers), {found['tokens a text']:.1f} tokens a "
-        f"text, {found['start']:.0f} s until a process has imported what it needs, {found['bytes']:.0f} bytes a token and layer.",
+        f"{found['read']:,.0f} read from a store in bf16 (all {found['layers']:.0f} layers), {found['tokens a text']:.1f} tokens "
+        f"a text, {found['start']:.0f} s until a process has imported what it needs, {found['bytes']:.0f} bytes a token and layer.",
         "",
         "| | " + " | ".join(SIZES) + " |",
         "|---" * (len(SIZES) + 1) + "|",

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 STORE = 100 << 20  # bytes of a node's object store
+TRIES = 5  # to start a node
 LONG = 1800  # seconds: the machine may be busy with other tests
 
 
@@ -36,7 +37,13 @@ class Machines:
 
     def join(self) -> Any:
         """Start a node; its `node_id` is what Ray calls it."""
-        self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=STORE))
+        for left in reversed(range(TRIES)):
+            try:
+                self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=STORE))
+                break
+            except Exception:  # its processes have ended, as they had to wait for each other for too long
+                if not left:
+                    raise
         return self.nodes[-1]
 
     def of_size(self, count: int) -> list[Any]:
@@ -54,7 +61,7 @@ class Machines:
 
 
 def patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray gives a node half a minute to start, which is short where many tests run."""
+    """Ray gives a node half a minute to start, which is short where many tests run; this is two minutes."""
 
     def waiting(*arguments: Any) -> Any:
         began = time.monotonic()
@@ -62,7 +69,7 @@ def patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return get_node(*arguments)
             except RuntimeError:
-                if time.monotonic() - began > LONG:
+                if time.monotonic() - began > 120:
                     raise
                 time.sleep(1)
 
@@ -81,6 +88,7 @@ def machines(folder: Path) -> Iterator[Machines]:
         token = folder / "token"
         token.write_text("0" * 64)
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))  # else Ray writes one into the user's home
+        patch.setenv("RAY_agent_register_timeout_ms", str(1000 * LONG))  # where many tests run, nodes are slow to start
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         found = Machines(folder)
