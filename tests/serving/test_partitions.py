@@ -147,3 +147,9 @@ def test_there_are_never_more_partitions_than_a_folder_can_hold(monkeypatch):
     pieces = list(range(11))
     assert partitions(pieces) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]] and partitions(pieces[:4]) == [[0], [1], [2], [3]]
     assert PLAN.startswith("_") and DONE.startswith("_") and FINISHED.startswith("_")  # readers of data sets pass over these
+
+
+def test_more_input_than_a_plan_can_hold_is_refused(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(p, "JSON_BYTES", 500)
+    with pytest.raises(BadInput, match=r"found 4 pieces of input, expected about \d at most"):
+        predicted(home, tmp_path, [])

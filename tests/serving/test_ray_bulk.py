@@ -69,13 +69,14 @@ def test_a_node_is_killed_and_no_other_joins(machines, home):
     assert left.node_id in {file["node"] for file in check(home, "killed")["files"]}
 
 
-def test_a_node_that_joins_is_used(machines, home):
+def test_a_node_that_joins_takes_over(machines, home):
     machines.of_size(0)
     process = started(machines, home, "joined")
     until(lambda: (home / "joined" / "_plan.json").exists(), process)
     first = machines.join()
     until(lambda: written(home, "joined"), process)
     second = machines.join()
+    machines.kill(first)
     said = ended(process)
     assert "no machine of the cluster has num_cpus=1; waiting for one that joins" in said
     assert {file["node"] for file in check(home, "joined")["files"]} == {first.node_id, second.node_id}

@@ -23,7 +23,7 @@ from typing import Any
 from trunkline.cluster import LOST
 from trunkline.data.pieces import FilePiece
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.files import hold, read_object, sweep, write_errors, write_json, write_text
+from trunkline.files import JSON_BYTES, hold, read_object, sweep, write_errors, write_json, write_text
 
 MARK = "trunkline partitions"
 PLAN, DONE, FINISHED = "_plan.json", "_done", "_predictions.json"
@@ -115,8 +115,11 @@ def planned(folder: Folder, asked: Mapping[str, Any], parts: Sequence[Sequence[F
         TrunklineError: another process is at work there.
     """
     plan = {"format": MARK, "schema": 1, "asked": asked, "partitions": [[one.plain() for one in part] for part in parts]}
-    plan = json.loads(json.dumps(plan))
-    path = folder.path
+    path, text = folder.path, json.dumps(plan)
+    if len(text) > JSON_BYTES:
+        count = sum(map(len, parts))
+        raise BadInput(f"{path}: found {count:,} pieces of input, expected about {JSON_BYTES * count // len(text):,} at most")
+    plan = json.loads(text)
     expected = "a new or empty folder"
     if path.exists() and not path.is_dir():
         raise BadInput(f"{path}: found a file, expected {expected}; predictions are written as a file for each partition")
@@ -142,7 +145,7 @@ def planned(folder: Folder, asked: Mapping[str, Any], parts: Sequence[Sequence[F
         else:
             with write_errors(path):
                 (path / DONE).mkdir()
-            write_text(path / PLAN, json.dumps(plan))
+            write_text(path / PLAN, text)
         yield
     finally:
         os.close(handle)
