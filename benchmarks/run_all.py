@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
-# Compares two commits; writes a table of the docs; prints a table without a claim.
-OTHERS = {Path(__file__).name, "against.py", "attach_architectures.py", "floors.py"}
+# Compares two commits; write tables of the docs; prints a table without a claim.
+OTHERS = {Path(__file__).name, "against.py", "attach_architectures.py", "floors.py", "scale_costs.py"}
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:

@@ -75,3 +75,12 @@ def zoo(tmp_path_factory):
         return made[name]
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """A Ray cluster whose nodes are processes; a head, and as many others as a test wants. Skipped without Ray."""
+    from raytools import machines
+
+    with machines(tmp_path_factory.mktemp("ray")) as found:
+        yield found

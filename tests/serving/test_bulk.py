@@ -23,8 +23,9 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.model.bundle import Bundle
 from trunkline.model.prepared import Prepared
 from trunkline.serving import bulk
-from trunkline.serving.bulk import Options, predict_file
+from trunkline.serving.bulk import predict_file
 from trunkline.serving.parts import Parts
+from trunkline.serving.ready import Options
 from trunkline.trunk.load import load_trunk
 
 NUMBER = count()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import Debug, Json, err, guarded, out, tell
+from trunkline.cli.on_ray import Engine, EngineName, RayOptions, resources_of, training_elsewhere
 from trunkline.terminal import leads
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def compare(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the study; studies/NAME by default.", show_default=False),
     ] = None,
+    engine: Engine = EngineName.local,
+    ray: RayOptions = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, with an estimate of time, memory and disk.")
     ] = False,
@@ -49,6 +52,7 @@ def compare(
     trunkline compare study.yaml study.seeds=1 --dry-run
     trunkline compare reviews.csv
     """
+    resources = resources_of(engine, ray)
     tell(f"compare {source}: loading libraries")
     from trunkline.studies.compare import Study
     from trunkline.studies.comparing import run
@@ -67,7 +71,8 @@ def compare(
         if not as_json:
             _show_plan(planned)
         return planned
-    found = run(study, err() if leads() and not as_json else None, given.sentences)
+    with training_elsewhere(resources) as elsewhere:
+        found = run(study, err() if leads() and not as_json else None, given.sentences, elsewhere=elsewhere)
     if not as_json:
         _show(found.summary, study.path)
     return found.summary

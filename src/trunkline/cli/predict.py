@@ -25,6 +25,7 @@ from trunkline.cli.common import (
     out,
     tell,
 )
+from trunkline.cli.on_ray import Engine, EngineName, RayOptions, predict_on_ray, resources_of
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def predict(
     backend: BackendName = None,
     dtype: TrunkDtype = None,
     allow_precision_change: PrecisionChange = False,
+    engine: Engine = EngineName.local,
+    ray: RayOptions = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -101,10 +104,12 @@ def predict(
     trunkline predict runs/demo-1a2b3c4d --text "play some jazz"
     trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
+    trunkline predict runs/a -i texts.parquet -o out/ --engine ray --ray address=head:6379 --ray num_gpus=1
     """
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch
 
+    resources = resources_of(engine, ray)
     branches, source = _with_input(branches, text, source)
     if bad := [path for path in branches if not is_branch_or_run(path)]:
         if len(bad) > 1 and all(path.is_file() for path in bad):
@@ -113,9 +118,15 @@ def predict(
     with loading():
         from trunkline.model.columns import column_roles, likely_texts
         from trunkline.model.decision import checked_confidence
-        from trunkline.serving.bulk import Options, check_output, predict_rows, predict_to_file
+        from trunkline.serving.bulk import check_output, predict_rows, predict_to_file
+        from trunkline.serving.ready import Options
     options = Options(column_roles(column or ()), scores, empty.value, min_confidence)
     checked_confidence(min_confidence, where="--min-confidence")
+    if resources is not None:
+        if text:
+            raise BadInput("found --text and --engine ray, expected --input FILE|FOLDER of Parquet or JSON lines")
+        opening = {"trunk": trunk, "backend": backend, "dtype": dtype, "allow_precision_change": allow_precision_change}
+        return predict_on_ray(branches, source, output, form, input_form, options, opening, resources)
     chunks = _chunks(text, source, input_form)
     first = chunks.first()  # whatever is wrong with the input is found before the trunk is loaded
     from trunkline.data.writing import output_format

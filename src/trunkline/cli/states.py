@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import CommandGroup, Debug, Json, err, guarded, out, tell
+from trunkline.cli.on_ray import Engine, EngineName, RayOptions, filling, resources_of
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -45,22 +46,27 @@ SHORT = 12  # digits of a key that are shown; any that are enough to tell it fro
 def build(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.", show_default=False)],
     overrides: Overrides = None,
+    engine: Engine = EngineName.local,
+    ray: RayOptions = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
     """Compute the layer states that a config reads, so that fitting it starts at once.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
     \b
     trunkline states build examples/emotion.yaml
+    trunkline states build examples/emotion.yaml --engine ray --ray address=head:6379
     """
+    resources = resources_of(engine, ray)
     from trunkline.trackers.progress import FitProgress
     from trunkline.training.config import load_config
     from trunkline.training.stored import build_states
 
-    with FitProgress(err()) as progress:
-        found = build_states(load_config(config, overrides or []), publish=progress)
+    given = load_config(config, overrides or [])
+    with FitProgress(err()) as progress, filling(resources) as fill:
+        found = build_states(given, progress, fill)
     if not as_json:
         _show_splits(found)
     return {"stores": [_plain(one) for one in found]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.common import Debug, Json, below, err, guarded, out, program, tell
+from trunkline.cli.on_ray import Engine, EngineName, RayOptions, resources_of
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def sweep(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the sweep; sweeps/NAME by default.", show_default=False),
     ] = None,
+    engine: Engine = EngineName.local,
+    ray: RayOptions = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def sweep(
     from trunkline.studies.sweep.storage import require_optuna
 
     require_optuna()
+    resources = resources_of(engine, ray)
     tell(f"sweep {config}: loading libraries")
     from trunkline.studies.sweep.config import load_sweep
     from trunkline.studies.sweep.plan import Plan
@@ -69,6 +73,12 @@ def sweep(
     tell(f"{plan.trials} trials for the {'highest' if plan.goal.direction == 'maximize' else 'lowest'} {plan.goal.named()}")
     tell(f"the trials are kept in {made.storage.name}, the runs in {path}")
     with SweepProgress(plan.trials) as progress:
+        if resources is not None:
+            from trunkline.cluster import connected
+            from trunkline.studies.on_ray import search_on_ray
+
+            with connected(resources, progress.line) as cluster:
+                search_on_ray(made, config, overrides or [], cluster, progress, progress.line)
         facts = made.search(progress, progress.line).facts
     if not as_json:
         show_sweep(facts)

@@ -74,13 +74,13 @@ def file_chunks(source: str, size: int, *, format: str | None = None, otherwise:
 
 def _of_file(source: str, size: int, format: str | None, otherwise: str | None) -> Iterator[Chunk]:
     tolerant, done = Tolerant(), 0
-    for table in read_chunks(source, _fitting(source, size), format=format, otherwise=otherwise, tolerant=tolerant):
+    for table in read_chunks(source, fitting(source, size), format=format, otherwise=otherwise, tolerant=tolerant):
         done += len(table) + len(table.unread)
         yield Chunk(table, tolerant.share(done))
 
 
-def _fitting(source: str, size: int) -> int:
-    """`size`, or fewer rows where a file begins with lines so long that they would take more than BYTES; FEWEST at least."""
+def fitting(source: str, size: int) -> int:
+    """Return `size`, or fewer rows, FEWEST at least, where a file begins with lines so long that they take more than BYTES."""
     path = Path(source).expanduser()
     try:
         if not path.is_file():

@@ -105,7 +105,7 @@ def read_chunks(
         return
     try:
         known, rows = format_for(path, source, format, otherwise), 0
-        if _is_token_per_row(known, path, source):
+        if is_token_file(known, path, source):
             yield from _pieces(_whole(source, base, format, as_given=True), size, tolerant)
             return
         if tolerant is not None and known.count is not None:
@@ -124,7 +124,8 @@ def read_chunks(
         _whole(source, base, format)  # raises, with what was noted
 
 
-def _is_token_per_row(known: Format, path: Path, source: str) -> bool:
+def is_token_file(known: Format, path: Path, source: str) -> bool:
+    """Whether a file has a token a row, so that it is read whole."""
     try:
         head = next(known.chunks(path, source, HEAD), None)
     except BadInput:

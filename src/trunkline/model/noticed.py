@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trunkline.data.table import Unread
+from trunkline.errors import BadInput
 from trunkline.model.portions import clips_cut
 
 NAMED = 3  # rows that a sentence names
+_COUNTS = ("empty", "bad", "shortened", "joined")
+_FIRSTS = ("first_empty", "first_apart", "first_joined")
 
 
 @dataclasses.dataclass
@@ -30,6 +34,30 @@ class Noticed:
     joined: int = 0  # rows whose text is made of tokens, in a column of texts that others have
     first_joined: str = ""
     cut: Counter[str] = dataclasses.field(default_factory=Counter)  # audio clips that are longer than branches read
+    begun: bool = False  # whether rows have been read
+
+    def later(self) -> Noticed:
+        """Return one for rows that come later in a source: they are read as these are, and nothing is counted yet."""
+        return Noticed(only=self.only, columns=self.columns, reads=self.reads, begun=True)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was counted as JSON, for `add`."""
+        firsts = [(one.where, str(one.error)) for one in self.first_bad]
+        told = {name: getattr(self, name) for name in (*_COUNTS, *_FIRSTS, "reads")}
+        return told | {"read": list(self.read), "first_bad": firsts, "apart": dict(self.apart), "cut": dict(self.cut)}
+
+    def add(self, facts: Mapping[str, Any]) -> None:
+        """Count what was counted of rows that come after these."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + facts[name])
+        for name in _FIRSTS:
+            setattr(self, name, getattr(self, name) or facts[name])
+        self.reads = facts["reads"]
+        self.read.update(dict.fromkeys(facts["read"]))
+        self.apart.update(facts["apart"])
+        self.cut.update(facts["cut"])
+        more = [Unread(0, where, BadInput(error)) for where, error in facts["first_bad"]]
+        self.first_bad += more[: NAMED - len(self.first_bad)]
 
     def count_bad(self, rows: Sequence[Unread]) -> None:
         """Count rows that cannot be read, in order."""

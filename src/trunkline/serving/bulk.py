@@ -5,50 +5,31 @@ A thread reads a chunk and prepares it while the trunk runs over the one before.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.chunks import Chunk, Chunks, file_chunks
-from trunkline.data.empty import EmptyTexts
-from trunkline.data.table import Unread
+from trunkline.data.chunks import Chunks, file_chunks
 from trunkline.data.writing import Chosen, output_format
 from trunkline.errors import BadInput
 from trunkline.files import path_of
 from trunkline.model.bundle import Bundle
 from trunkline.model.noticed import Noticed
-from trunkline.model.prepared import Answer, Prepared, nothing, prepare
+from trunkline.model.prepared import nothing
 from trunkline.model.rows import OutputNames, Row, check_tagged, separators_of, writing
 from trunkline.model.tables import least_confidence
 from trunkline.outputs import output_file, replaced_by
 from trunkline.serving.identity import identity_of
 from trunkline.serving.parts import Parts, parts_beside
+from trunkline.serving.ready import Options, ahead, ready
 
 CHUNK = 4096  # rows that are predicted at a time: of short texts 4 to 6 % of a batch is padding then, with 1024 rows 13 to 16 %
 
 Write = Callable[[Sequence[Row]], Any]
 Say = Callable[[str], None]
 Progress = Callable[[int, float | None], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How rows are read and what is predicted for them.
-
-    columns: the columns to read where they are not those that a branch was trained on, by role (`model.columns.roles`).
-    scores: give the score of every label, not only of those chosen.
-    empty_texts: whether a row without a text gets empty predictions, or is refused.
-    min_confidence: from 0 to 1: what a branch is less confident of gets no answer (see `withheld` in model/decision.py).
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    scores: bool = False
-    empty_texts: EmptyTexts = "skip"
-    min_confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +169,7 @@ def predict_rows(
     parts: Parts | None = None,
     say: Say = nowhere,
     progress: Progress | None = None,
+    noticed: Noticed | None = None,
 ) -> Predicted:
     """Predict rows, a chunk at a time, and give them to `write` in order.
 
@@ -202,15 +184,14 @@ def predict_rows(
         parts: where predictions are kept, and taken from if they are there.
         say: told how many rows were done already.
         progress: as of `predict_file`.
+        noticed: what is counted; one that has begun for rows that come later in a source.
     """
-    noticed, done, resumed = Noticed(), 0, 0
+    noticed, done, resumed = noticed or Noticed(), 0, 0
     least = least_confidence(bundle, options.min_confidence, noticed)
-    with _ahead(_ready(bundle, chunks, options, noticed), threaded=chunks.again) as ready:
-        for number, one in enumerate(ready):
+    with ahead(ready(bundle, chunks, options, noticed), threaded=chunks.again) as items:
+        for number, one in enumerate(items):
             if one.bad and not takes_errors:
                 raise NoErrorColumn
-            if number == 0 and one.bad and len(one.bad) == one.size:
-                raise one.bad[0].error
             answers = parts.find(number, one.read) if parts is not None else None
             if answers is not None:
                 resumed += one.size if parts is not None and parts.is_earlier(number) else 0
@@ -218,7 +199,7 @@ def predict_rows(
                 if resumed == done > 0:
                     say(f"resuming after {done:,} rows that are done already")
                 answers = [answer for part in one.prepared for answer in part.ask(bundle, options.scores, least)]
-                if parts is not None and ready.more():
+                if parts is not None and items.more():
                     parts.keep(number, one.read, answers)
             noticed.count_bad(one.bad)
             noticed.shortened += sum(part.shortened() for part in one.prepared) if lf else 0
@@ -227,87 +208,3 @@ def predict_rows(
             if progress is not None:
                 progress(done, one.share)
     return Predicted(done, noticed.bad, resumed, noticed.sentences())
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A chunk that was read and prepared.
-
-    size (int): rows of the source, with those that cannot be read.
-    unread (tuple[Unread, ...]): those that are in no table.
-    bad (list[Unread]): all that cannot be read, in order.
-    read (str): the sha256 of what is asked.
-    """
-
-    size: int
-    share: float | None
-    unread: tuple[Unread, ...]
-    bad: list[Unread]
-    prepared: list[Prepared]
-    read: str
-
-    def rows(self, answers: list[Answer], without: Answer, words: bool, lf: bool) -> list[Row]:
-        """The rows of the output; those of `unread` have no values, and the predictions `without`."""
-        rows: list[Row] = []
-        begin = 0
-        for part in self.prepared:
-            rows += part.rows(answers[begin : begin + part.size], words, lf)
-            begin += part.size
-        if not self.unread:
-            return rows
-        own = dict.fromkeys(rows[0].own) if rows else {}
-        found: list[Row] = []
-        begin = 0
-        for one in self.unread:
-            found += rows[begin : one.before]
-            found.append(Row(dict(own), {name: dict(parts) for name, parts in without.items()}, error=str(one.error)))
-            begin = one.before
-        return found + rows[begin:]
-
-
-def _ready(bundle: Bundle, chunks: Chunks, options: Options, noticed: Noticed) -> Iterator[_Ready]:
-    for chunk in chunks:
-        prepared: list[Prepared] = []
-        if len(chunk.table):
-            found = prepare(
-                bundle, chunk.table, options.columns, empty_texts=options.empty_texts, noticed=noticed, tolerant=True
-            )
-            prepared = list(found)
-        read = hashlib.sha256("".join(part.digest() for part in prepared).encode()).hexdigest()
-        yield _Ready(len(chunk), chunk.share, chunk.table.unread, _bad(chunk, prepared), prepared, read)
-
-
-def _bad(chunk: Chunk, prepared: list[Prepared]) -> list[Unread]:
-    """All rows of a chunk that cannot be read, in order."""
-    bad, begin = list(chunk.table.unread), 0
-    for part in prepared:
-        bad += [one._replace(before=begin + one.before) for one in part.errors.values()]
-        begin += part.size
-    return sorted(bad, key=lambda one: one.before)
-
-
-class _Ahead:
-    """Goes through items; a thread takes the next one while the caller works on one."""
-
-    def __init__(self, items: Iterator[_Ready], pool: ThreadPoolExecutor | None) -> None:
-        self._items, self._pool = items, pool
-        self._next: Future[_Ready | None] | None = None
-
-    def __iter__(self) -> Iterator[_Ready]:
-        if self._pool is None:
-            yield from self._items
-            return
-        self._next = self._pool.submit(next, self._items, None)
-        while (one := self._next.result()) is not None:
-            self._next = self._pool.submit(next, self._items, None)
-            yield one
-
-    def more(self) -> bool:
-        """Whether something comes behind the item at hand, or that is unknown."""
-        return self._next is None or self._next.exception() is not None or self._next.result() is not None
-
-
-@contextmanager
-def _ahead(items: Iterator[_Ready], threaded: bool) -> Iterator[_Ahead]:
-    with ThreadPoolExecutor(1, "trunkline-reading") if threaded else nullcontext() as pool:
-        yield _Ahead(items, pool)

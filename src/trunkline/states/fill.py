@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -50,6 +50,16 @@ class Job:
     batch_tokens: int
 
 
+class Fill(Protocol):
+    """Fills shards, here or elsewhere."""
+
+    def __call__(
+        self, trunk: Trunk, encoded: Encoded, path: Path, jobs: Sequence[Job], count: Callable[[int], None]
+    ) -> Iterator[tuple[Job, dict[int, m.LayerShard]]]:
+        """Yield each job when it is done, in whatever order, with the checksums that `fill_shard` returns; `count` is called
+        with the tokens that are done."""
+
+
 def complete(
     path: Path,
     trunk: Trunk,
@@ -58,6 +68,7 @@ def complete(
     wanted: list[int],
     budget_bytes: int | None,
     progress: Progress | None,
+    fill: Fill,
 ) -> None:
     """Write what the store at `path` lacks of the `wanted` layers, beginning the store if need be. The caller holds its lock.
 
@@ -85,9 +96,17 @@ def complete(
             progress(done, total)
 
     count(0)
-    for job in todo:
-        manifest.record(job.number, fill_shard(trunk, encoded, path, job, count))
+    for job, files in fill(trunk, encoded, path, todo, count):
+        manifest.record(job.number, files)
         manifest.write(path)
+
+
+def fill_here(
+    trunk: Trunk, encoded: Encoded, path: Path, jobs: Sequence[Job], count: Callable[[int], None]
+) -> Iterator[tuple[Job, dict[int, m.LayerShard]]]:
+    """Fill shards one after the other, in this process."""
+    for job in jobs:
+        yield job, fill_shard(trunk, encoded, path, job, count)
 
 
 def _begin(

@@ -24,7 +24,7 @@ from trunkline.files import cache_dir
 from trunkline.states import manifest as m
 from trunkline.states.budget import needed_bytes
 from trunkline.states.checks import Corrupt, read_manifest
-from trunkline.states.fill import Progress
+from trunkline.states.fill import Fill, Progress, fill_here
 from trunkline.states.index import ensure_index, find, read_index
 from trunkline.states.live import ReceiveRows
 from trunkline.states.store import BATCH_TOKENS, StatesStore, build_store, hand_over, wanted_layers
@@ -173,12 +173,13 @@ def open_states(
     batch_tokens: int = BATCH_TOKENS,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
+    fill: Fill = fill_here,
 ) -> JoinedStates:
     """Return the states of a corpus: what is stored after its checksums have been compared, the rest computed into a new store.
 
     Args:
         stored: of `find_stored` with the same arguments.
-        trunk, root, layers, dtype, batch_tokens, budget_bytes, progress: as `build_store` takes them.
+        trunk, root, layers, dtype, batch_tokens, budget_bytes, progress, fill: as `build_store` takes them.
 
     Raises:
         OverBudget, TrunklineError: as `build_store`.
@@ -187,7 +188,7 @@ def open_states(
     stored = stored.without([number for number in range(len(stored.stores)) if not _sound(stored, number, wanted)])
     stores, number, place = stored.stores, stored.number.copy(), stored.place.copy()
     if (lacking := stored.lacking) is not None:
-        new = build_store(trunk, lacking, root, wanted, dtype, batch_tokens, budget_bytes, progress)
+        new = build_store(trunk, lacking, root, wanted, dtype, batch_tokens, budget_bytes, progress, fill)
         missing = stored.missing
         at = np.arange(len(missing)) if lacking is encoded else find(lacking.digests, encoded.digests[missing])
         number[missing], place[missing] = len(stores), at

@@ -32,7 +32,7 @@ from trunkline.files import cache_dir
 from trunkline.states import manifest as m
 from trunkline.states.budget import check_budget
 from trunkline.states.checks import BUILD_AGAIN, Corrupt, broken_shards, hashes, read_manifest
-from trunkline.states.fill import Progress, complete
+from trunkline.states.fill import Fill, Progress, complete, fill_here
 from trunkline.states.handles import Handles, HeldFile
 from trunkline.states.live import ReceiveRows
 from trunkline.states.locks import lock_of, use
@@ -202,6 +202,7 @@ def build_store(
     batch_tokens: int = BATCH_TOKENS,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
+    fill: Fill = fill_here,
 ) -> StatesStore:
     """Return the store of `encoded` with at least `layers`, computing what is missing of it.
 
@@ -218,6 +219,7 @@ def build_store(
         batch_tokens (int): padded tokens of a batch while building; part of the key.
         budget_bytes (int): what the whole store may take on disk; by default half of the free space may be filled.
         progress (Callable): called with tokens done and tokens to do, from 0.
+        fill (Fill): fills the shards that are missing.
 
     Raises:
         OverBudget: before anything is written.
@@ -232,7 +234,7 @@ def build_store(
         try:
             root.mkdir(parents=True, exist_ok=True)
             with _turn(path):
-                complete(path, trunk, encoded, parts, wanted, budget_bytes, progress)
+                complete(path, trunk, encoded, parts, wanted, budget_bytes, progress, fill)
         except OSError as error:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             raise TrunklineError(

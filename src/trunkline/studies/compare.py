@@ -13,29 +13,27 @@ A run that fails is noted and left out; another launch tries it again.
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput
 from trunkline.events import Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
 from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
+from trunkline.studies.units import failure_file, locked, place_of, result_of, stack_file, train_unit
 from trunkline.training.clock import Clock
-from trunkline.training.fit import fit
-from trunkline.training.rundir import missing_branch
-from trunkline.training.stacked import fit_stacked
 
 MARK = "study.json"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a study: runs, floors, stacks, failed and locks here are its own"}
 WAIT = 1.0  # seconds between looks at what another process trains
 
 Say = Callable[[str], None]
+Elsewhere = Callable[[Path, Sequence[Unit]], Iterator[Unit]]  # the folder of a study and units to units that are over
 
 
 class Study:
@@ -50,32 +48,29 @@ class Study:
         self.plan, self.path = plan, path
         self._began = time.time()
 
-    def train(self, publish: Subscriber = quiet, say: Say = lambda sentence: None) -> None:
+    def train(self, publish: Subscriber = quiet, say: Say = lambda sentence: None, elsewhere: Elsewhere | None = None) -> None:
         """Train what has no result yet.
 
         Args:
             publish: told of what happens in the study (unit_events.py) and in its runs.
             say: told in a sentence what is trained next.
+            elsewhere: trains units in other processes, whose runs' own events are not told then.
 
         Raises:
             BadInput: the folder holds other things than a study, or cannot be written.
             KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint was saved.
         """
         self.claim()
-        self._round(self.plan.searches(), publish, say)
-        self._round(self.plan.repeats(self.chosen()), publish, say)
+        self._round(self.plan.searches(), publish, say, elsewhere)
+        self._round(self.plan.repeats(self.chosen()), publish, say, elsewhere)
 
     def result(self, run: PlannedRun) -> dict[str, Any] | None:
         """result.json of a run; None where it is not finished, or its branches are gone."""
-        folder = self.place(run)
-        if not (folder / "result.json").is_file():
-            return None
-        found = read_object(folder / "result.json")
-        return None if any(missing_branch(folder / "branches" / name) for name in found["tasks"]) else found
+        return result_of(self.path, run.key)
 
     def failure(self, run: PlannedRun) -> str | None:
         """Why a run has no result; None where it has, or was not tried."""
-        file = self.path / "failed" / f"{run.key}.json"
+        file = failure_file(self.path, run.key)
         return str(read_object(file)["reason"]) if file.is_file() else None
 
     def done(self) -> int:
@@ -84,7 +79,7 @@ class Study:
         return sum(self.result(run) is not None for run in [*self.plan.searches(), *repeats])
 
     def place(self, run: PlannedRun) -> Path:
-        return self.path / "runs" / run.key
+        return place_of(self.path, run.key)
 
     def chosen(self) -> dict[Cell, int]:
         """Of every cell whose first round has a result, the candidate that is best on validation."""
@@ -115,10 +110,16 @@ class Study:
             for name in ("runs", "failed", "stacks", "locks"):
                 (self.path / name).mkdir(exist_ok=True)
 
-    def _round(self, runs: Sequence[PlannedRun], publish: Subscriber, say: Say) -> None:
+    def _round(self, runs: Sequence[PlannedRun], publish: Subscriber, say: Say, elsewhere: Elsewhere | None) -> None:
         """Train all units of a round; what another process trains is waited for."""
         left = self._units(runs)
         publish(RoundStarted(tuple(left)))
+        if elsewhere is not None:
+            clock = Clock()
+            for unit in elsewhere(self.path, left):
+                publish(UnitStarted(unit))
+                self._ended(unit, clock.as_dict()["seconds"], publish)
+            return
         told: list[Unit] = []
         while left:
             waiting = []
@@ -147,62 +148,33 @@ class Study:
                     found.append(Unit(tuple(known.pop(key) for key in keys), stacked=True))
             for unit in units([run for run in known.values() if self.result(run) is None]):
                 if unit.stacked:
-                    write_json(self._noted(unit), {"runs": [run.key for run in unit.runs]})
+                    write_json(stack_file(self.path, unit.key), {"runs": [run.key for run in unit.runs]})
                 found.append(unit)
         order = {run.key: number for number, run in enumerate(runs)}
         return sorted(found, key=lambda unit: order[unit.runs[0].key])
-
-    def _noted(self, unit: Unit) -> Path:
-        return self.path / "stacks" / f"{unit.key}.json"
 
     def _settled(self, unit: Unit) -> bool:
         """Whether every run of a unit has a result, or has failed since this process began."""
         return all(self.result(run) is not None or self._failed_lately(run) for run in unit.runs)
 
     def _failed_lately(self, run: PlannedRun) -> bool:
-        file = self.path / "failed" / f"{run.key}.json"
+        file = failure_file(self.path, run.key)
         return file.is_file() and file.stat().st_mtime >= self._began
 
     def _train(self, unit: Unit, publish: Subscriber, say: Say) -> None:
         say(f"{unit.runs[0]}" if len(unit.runs) == 1 else f"{len(unit.runs)} runs together, from {unit.runs[0]}")
         publish(UnitStarted(unit))
         clock = Clock()
-        for run in unit.runs:
-            (self.path / "failed" / f"{run.key}.json").unlink(missing_ok=True)
-        try:
-            outcomes: Mapping[str, Any]
-            if unit.stacked:
-                configs = {run.key: run.config for run in unit.runs}
-                places = {run.key: self.place(run) for run in unit.runs}
-                outcomes = fit_stacked(configs, places, self.path / "stacks" / unit.key, publish)
-            else:
-                [run] = unit.runs
-                outcomes = {run.key: fit(run.config, run_dir=self.place(run), progress=False, subscribers=[publish])}
-        except Exception as error:
-            outcomes = {run.key: error for run in unit.runs if self.result(run) is None}
-        for key, outcome in outcomes.items():
-            if isinstance(outcome, Exception):
-                write_json(self.path / "failed" / f"{key}.json", {"reason": reason(outcome)})
-        self._noted(unit).unlink(missing_ok=True)
+        train_unit(self.path, unit.key, {run.key: run.config for run in unit.runs}, unit.stacked, publish)
+        self._ended(unit, clock.as_dict()["seconds"], publish)
+
+    def _ended(self, unit: Unit, seconds: float, publish: Subscriber) -> None:
+        """Say what has come of a unit, whose last launch took so many seconds."""
         results = {run.key: result for run in unit.runs if (result := self.result(run)) is not None}
         failed = {run.key: why for run in unit.runs if (why := self.failure(run)) is not None}
-        seconds = max((result["cost"]["seconds"] for result in results.values()), default=clock.as_dict()["seconds"])
+        seconds = max((result["cost"]["seconds"] for result in results.values()), default=seconds)
         publish(UnitEnded(unit, seconds, results, failed))
 
-    @contextmanager
-    def locked(self, key: str, wait: bool = False) -> Iterator[bool]:
-        """Hold the lock of a unit, or of whatever else has a key; yield whether it was free, or once it is."""
-        with open(self.path / "locks" / key, "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
-
-
-def reason(error: Exception) -> str:
-    """Why a run failed, in a sentence. The words of other libraries' errors might hold a text."""
-    if isinstance(error, TrunklineError):
-        return str(error)
-    return f"{type(error).__name__}{': out of memory' if 'out of memory' in str(error).lower() else ''}"
+    def locked(self, key: str, wait: bool = False) -> AbstractContextManager[bool]:
+        """As `units.locked`."""
+        return locked(self.path, key, wait)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from trunkline.events import ColumnsInterpreted, Preparing, Publisher, Subscriber
 from trunkline.studies.checks import check
-from trunkline.studies.compare import Study
+from trunkline.studies.compare import Elsewhere, Study
 from trunkline.studies.estimate import Forecast
 from trunkline.studies.facts import write_facts
 from trunkline.studies.floor_runs import train_floors
@@ -93,7 +93,11 @@ def compare(
 
 
 def run(
-    study: Study, console: Console | None, sentences: Sequence[str] = (), subscribers: Iterable[Subscriber] = ()
+    study: Study,
+    console: Console | None,
+    sentences: Sequence[str] = (),
+    subscribers: Iterable[Subscriber] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> Comparison:
     """Check a study, train what it lacks and return what it has found.
 
@@ -102,6 +106,7 @@ def run(
         console: where its progress is shown, if it is.
         sentences: how the columns of its data were interpreted, if they were.
         subscribers: told of what happens.
+        elsewhere: trains units in other processes.
     """
     with _interrupted(study):
         forecast = Forecast()
@@ -122,7 +127,7 @@ def run(
                 if measure(study, forecast, publish):
                     keep_paces(study, forecast.paces)
                 train_floors(study, publish, lambda what: publish(Preparing(what)))
-            study.train(publish)
+            study.train(publish, elsewhere=elsewhere)
             measure_times(study, lambda what: publish(Preparing(what)))
             publish(Preparing("comparing what was found"))
             found = write_facts(study)

@@ -14,6 +14,7 @@ from trunkline.files import cache_dir
 from trunkline.inputs.encoded import Encoded
 from trunkline.model.source import Source
 from trunkline.states.budget import OverBudget
+from trunkline.states.fill import Fill, fill_here
 from trunkline.states.live import Feed
 from trunkline.states.manifest import key_parts, store_key
 from trunkline.states.reuse import JoinedStates, Stored, find_stored, open_states
@@ -71,10 +72,16 @@ class Feeds:
         trunk: the run's; in fp32 where a tuner changes copies of it.
         accelerator: whose main process decides whether stores are built, and builds them.
         publish: told of the building.
+
+    Attributes:
+        fill: what fills the shards of stores that are built.
     """
+
+    fill: Fill
 
     def __init__(self, config: StatesConfig, trunk: Trunk, accelerator: Accelerator, publish: Subscriber) -> None:
         self.config, self.trunk, self.accelerator, self.publish = config, trunk, accelerator, publish
+        self.fill = fill_here
         self._other: Trunk | None = None  # the trunk in another precision
 
     def open(
@@ -194,6 +201,7 @@ class Feeds:
             dtype,
             budget_bytes=self._budget,
             progress=progress,
+            fill=self.fill,
         )
         if first is not None and feed.keys != first:
             self.publish(

@@ -13,6 +13,7 @@ from trunkline.model.approach import approach_of
 from trunkline.model.frozen import FROZEN
 from trunkline.states.budget import needed_bytes
 from trunkline.states.checks import read_manifest
+from trunkline.states.fill import Fill, fill_here
 from trunkline.states.manifest import key_parts, store_key
 from trunkline.states.reuse import find_stored
 from trunkline.states.store import BATCH_TOKENS
@@ -58,8 +59,13 @@ def find_states(config: RunConfig) -> list[SplitStates]:
         return _look(Run(config, quiet))
 
 
-def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitStates]:
+def build_states(config: RunConfig, publish: Subscriber = quiet, fill: Fill = fill_here) -> list[SplitStates]:
     """Compute the layer states that fitting `config` would read, where they are not there yet.
+
+    Args:
+        config: whose states.
+        publish: told how far it is.
+        fill: fills the shards of the stores.
 
     Raises:
         BadInput: the config or the data cannot be used, or the states need more than may be written.
@@ -68,6 +74,7 @@ def build_states(config: RunConfig, publish: Subscriber = quiet) -> list[SplitSt
     stored = config.model_copy(update={"training": config.training.model_copy(update={"states": "store"})})
     with config.naming():
         run = Run(stored, publish)
+    run.feeds.fill = fill
     for finding in run.findings:
         publish(Finding(finding))
     for split in _splits(run):

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from trunkline.data.reading.opened import COMPRESSED, ZIP
 from trunkline.data.reading.tolerant import Tolerant
 from trunkline.data.table import Table
 from trunkline.registry import Registry
+
+
+class Piece(NamedTuple):
+    """Rows of a file that can be read without those before them.
+
+    start, stop (int): where they lie: bytes of a text, from 0, or rows of a table.
+    first (int): the number of its first line or row, from 1.
+    """
+
+    start: int
+    stop: int
+    first: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,10 @@ class Format:
     count (Callable[[Path], int] | None): the number of rows, where that is known without reading them.
     part (Callable[[Path, str, str], Table] | None): path, the name that messages use and that of a part, such as a sheet, to
         its table; None where files have no parts. The source is ``FILE:PART`` then.
+    pieces (Callable[[Path, str, int], Iterator[Piece]] | None): path, the name that messages use and a number of rows to the
+        pieces of a file, each the rows of one of the tolerant `chunks` of that size; BadInput for a file that has to be read
+        from its beginning. None where all have to be.
+    piece (Callable[[Path, str, Piece], Table] | None): reads one of them, as the tolerant `chunks` do.
     """
 
     suffixes: tuple[str, ...]
@@ -37,6 +54,8 @@ class Format:
     tolerant: Callable[[Path, str, int, Tolerant], Iterator[Table]] | None = None
     count: Callable[[Path], int] | None = None
     part: Callable[[Path, str, str], Table] | None = None
+    pieces: Callable[[Path, str, int], Iterator[Piece]] | None = None
+    piece: Callable[[Path, str, Piece], Table] | None = None
 
 
 formats: Registry[Format] = Registry("data format", __name__)

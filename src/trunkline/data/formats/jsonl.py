@@ -12,10 +12,11 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.formats import Format, formats
+from trunkline.data.formats import Format, Piece, formats
 from trunkline.data.formats.annotations import WRONG_TYPE, tool_of, tools
 from trunkline.data.formats.json_columns import rows_within
-from trunkline.data.reading.json_values import Value, json_values
+from trunkline.data.reading.json_values import Value, json_values, layout_of, values_of_lines
+from trunkline.data.reading.lines import byte_lines
 from trunkline.data.reading.notes import Notes
 from trunkline.data.reading.parts import parts
 from trunkline.data.reading.tolerant import Tolerant
@@ -52,10 +53,7 @@ def chunks(path: Path, source: str, size: int, tolerant: Tolerant | None = None)
     reader leaves out lines that are no JSON object, as rows that cannot be read; what is broken in values that are not on lines
     of their own is raised.
     """
-    head: list[Value] = []
-    with suppress(BadInput):  # it is raised again by the part that it is in
-        found = json_values(path, source, tolerant)
-        head.extend(islice((one for one in found if not isinstance(one[1], BadInput)), LOOKED_AT))
+    head = _head(path, source, tolerant)
     if _within(head, path, source) is not None or tool_of([value for _, value in head]) is not None:
         table = read(path, source)
         if tolerant is not None:
@@ -68,6 +66,47 @@ def chunks(path: Path, source: str, size: int, tolerant: Tolerant | None = None)
         values = enumerate((value for _, value in values), start=1)
     for part, _ in parts(_objects(values, source, "line" if numbered else "row", tolerant is not None), size):
         yield _table(part, source, by_row=not numbered)
+
+
+def pieces(path: Path, source: str, size: int) -> Iterator[Piece]:
+    """Yield where each `size` rows of a file with an object a line lie in it, in bytes."""
+    start = byte_lines(path, source)
+    tolerant = Tolerant()
+    head = _head(path, source, tolerant)
+    if layout_of(path, source, tolerant) != "lines" or _within(head, path, source) is not None:
+        raise BadInput(f"{source}: found JSON that is not an object a line, expected JSON lines")
+    if (tool := tool_of([value for _, value in head])) is not None:
+        raise BadInput(f"{source}: found annotations of {tool}, which are read as a whole; expected rows as JSON lines")
+    with open(path, "rb") as file:
+        file.seek(start)
+        stop, first, rows = start, 1, 0
+        for number, line in enumerate(file, start=1):
+            if rows == size:
+                yield Piece(start, stop, first)
+                start, first, rows = stop, number, 0
+            stop += len(line)
+            if line[:1] == b"{" or not line.decode("utf-8", "surrogateescape").isspace():
+                rows += 1
+    if rows:
+        yield Piece(start, stop, first)
+
+
+def piece(path: Path, source: str, one: Piece) -> Table:
+    """Return the rows of a piece; lines that are no JSON object are left out, as rows that cannot be read."""
+    with open(path, "rb") as file:
+        file.seek(one.start)
+        text = file.read(one.stop - one.start).decode("utf-8", "surrogateescape")
+    lines = enumerate((f"{line}\n" for line in text.removesuffix("\n").split("\n")), start=one.first)
+    return _table(_objects(values_of_lines(lines, source, True), source, tolerant=True), source)
+
+
+def _head(path: Path, source: str, tolerant: Tolerant | None) -> list[Value]:
+    """The first values that can be read."""
+    head: list[Value] = []
+    with suppress(BadInput):  # it is raised again by the part that it is in
+        found = json_values(path, source, tolerant)
+        head.extend(islice((one for one in found if not isinstance(one[1], BadInput)), LOOKED_AT))
+    return head
 
 
 def _within(head: Sequence[Value], path: Path, source: str) -> list[Any] | None:
@@ -140,4 +179,6 @@ def is_json(lines: Sequence[str]) -> bool:
     return start.startswith(('{"', '[{"', '["', "[["))
 
 
-formats.register("jsonl")(Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json, tolerant=chunks))
+formats.register("jsonl")(
+    Format((".jsonl", ".ndjson", ".json"), read, chunks, content=is_json, tolerant=chunks, pieces=pieces, piece=piece)
+)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trunkline.data.formats import Format, formats
+from trunkline.data.formats import Format, Piece, formats
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
 
 
 def read(path: Path, source: str) -> Table:
     """Return the table of a Parquet file."""
-    try:
+    with _reading(source):
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a complete one") from None
     refuse_twice(table.column_names, source)
     columns, types = arrow_columns(table)
     return Table(source, columns, types=types)
@@ -30,13 +30,39 @@ def read(path: Path, source: str) -> Table:
 def chunks(path: Path, source: str, size: int) -> Iterator[Table]:
     """Yield the same as tables of at most `size` rows."""
     begin = 1
+    with _reading(source), pq.ParquetFile(path) as file:
+        refuse_twice(file.schema_arrow.names, source)
+        for batch in file.iter_batches(batch_size=size):
+            columns, types = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
+            yield Table(source, columns, rows=range(begin, begin + len(batch)), types=types)
+            begin += len(batch)
+
+
+def pieces(path: Path, source: str, size: int) -> Iterator[Piece]:
+    """Yield which rows each of those tables has."""
+    with _reading(source), pq.ParquetFile(path) as file:
+        refuse_twice(file.schema_arrow.names, source)
+        rows = file.metadata.num_rows
+    for start in range(0, rows, size):
+        yield Piece(start, min(start + size, rows), start + 1)
+
+
+def piece(path: Path, source: str, one: Piece) -> Table:
+    """Return the rows of a piece; of the file only the row groups that they are in are read."""
+    with _reading(source), pq.ParquetFile(path) as file:
+        ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+        groups = range(bisect_right(ends, one.start), bisect_left(ends, one.stop) + 1)
+        before = ends[groups[0] - 1] if groups[0] else 0
+        table = file.read_row_groups(groups).slice(one.start - before, one.stop - one.start)
+    columns, types = arrow_columns(table)
+    return Table(source, columns, rows=range(one.first, one.first + len(table)), types=types)
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """Say in one sentence what Arrow finds wrong with a file."""
     try:
-        with pq.ParquetFile(path) as file:
-            refuse_twice(file.schema_arrow.names, source)
-            for batch in file.iter_batches(batch_size=size):
-                columns, types = arrow_columns(pa.Table.from_batches([batch], file.schema_arrow))
-                yield Table(source, columns, rows=range(begin, begin + len(batch)), types=types)
-                begin += len(batch)
+        yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{source}: not a Parquet file that can be read ({reason}), expected a complete one") from None
@@ -91,4 +117,6 @@ def named_numbers(value: Any, feature: Any) -> Any:
     return value
 
 
-formats.register("parquet")(Format((".parquet", ".pq"), read, chunks, compressed=False, count=count))
+formats.register("parquet")(
+    Format((".parquet", ".pq"), read, chunks, compressed=False, count=count, pieces=pieces, piece=piece)
+)

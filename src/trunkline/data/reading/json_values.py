@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trunkline.data.reading.lines import read_blocks, read_lines
 from trunkline.data.reading.tolerant import Tolerant, not_utf8
@@ -32,24 +32,43 @@ def json_values(path: Path, source: str, tolerant: Tolerant | None = None) -> It
     Raises:
         BadInput: with line and column, what is no JSON.
     """
+    layout = layout_of(path, source, tolerant)
+    if layout == "lines":
+        yield from values_of_lines(read_lines(path, source, tolerant=tolerant), source, tolerant is not None)
+    else:
+        yield from _Stream(path, source).items() if layout == "array" else _Stream(path, source).values()
+
+
+def layout_of(path: Path, source: str, tolerant: Tolerant | None = None) -> Literal["array", "values", "lines"]:
+    """How values stand in a JSON file, told from its beginning: as items of an array, one after the other, or one a line."""
     start = next(read_blocks(path, source, tolerant=tolerant), "").lstrip(_BLANK)
     opening = "".join(start[:10_000].split())[:2]
     if opening[:1] == "[" and opening[1:] in ("", "{", "[", "]"):
-        yield from _Stream(path, source).items()
-    elif opening[:1] == "{" and not _whole(start.partition("\n")[0]) and not (tolerant and _begins_broken(start, path, source)):
-        yield from _Stream(path, source).values()
-    else:
-        for number, line in read_lines(path, source, tolerant=tolerant):
-            if line.isspace():
-                continue
-            where, value = f"{source} line {number}", None
-            try:
-                value = (tolerant and not_utf8(line, where)) or _parse(line, where)
-            except BadInput as error:
-                if tolerant is None:
-                    raise
-                value = error
-            yield number, value
+        return "array"
+    if opening[:1] == "{" and not _whole(start.partition("\n")[0]) and not (tolerant and _begins_broken(start, path, source)):
+        return "values"
+    return "lines"
+
+
+def values_of_lines(lines: Iterable[tuple[int, str]], source: str, tolerant: bool) -> Iterator[Value]:
+    """Yield the value of each line that is not blank.
+
+    Args:
+        lines: numbers and texts.
+        source: how messages name their file.
+        tolerant: the value of a broken line is its error; otherwise it is raised.
+    """
+    for number, line in lines:
+        if line.isspace():
+            continue
+        where, value = f"{source} line {number}", None
+        try:
+            value = (not_utf8(line, where) if tolerant else None) or _parse(line, where)
+        except BadInput as error:
+            if not tolerant:
+                raise
+            value = error
+        yield number, value
 
 
 def _begins_broken(start: str, path: Path, source: str) -> bool:

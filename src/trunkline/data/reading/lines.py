@@ -65,6 +65,24 @@ def reading(path: Path, source: str, *, quotes: bool = False, tolerant: Tolerant
         raise _undecodable(path, source, encoding, newline) from None
 
 
+def byte_lines(path: Path, source: str) -> int:
+    """Return where the first line of a file begins, in bytes, if lines can be read from any place of it.
+
+    Raises:
+        BadInput: it is compressed, in another encoding than UTF-8, or its lines end at carriage returns only.
+    """
+    if path.suffix.lower() in (*COMPRESSED, ZIP):
+        raise BadInput(f"{source}: found a compressed file, expected one that can be read from any place; unpack it")
+    with opened(path, source) as raw:
+        head = raw.read(HEAD)
+    encoding = _encoding(head)
+    if not encoding.startswith("utf-8") or not is_mostly_utf8(head, len(head) == HEAD):
+        raise BadInput(f"{source}: found another encoding than UTF-8, expected UTF-8; {_converted(path, source)}")
+    if _line_end(head.decode("utf-8", "replace"), quotes=False) == "\r":
+        raise BadInput(f"{source}: found lines that end at carriage returns, expected line feeds")
+    return len(codecs.BOM_UTF8) if encoding == "utf-8-sig" else 0
+
+
 def _encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):

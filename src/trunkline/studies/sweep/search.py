@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import StopRun, Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
-from trunkline.studies.compare import reason
 from trunkline.studies.sweep import trials
 from trunkline.studies.sweep.goal import Reporter
 from trunkline.studies.sweep.plan import Plan
 from trunkline.studies.sweep.storage import Storage, pruner, quiet_optuna
 from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
 from trunkline.studies.sweep.winner import Winner, write_best
+from trunkline.studies.units import reason
 from trunkline.training.checkpoint import noted_history
 from trunkline.training.fit import fit
 
@@ -94,6 +94,13 @@ class Sweep:
         self.storage = Storage(section.storage, self.path, config.where, config.base)
         stops = pruner(section.pruner, self.plan.evaluations)
         self.study = self.storage.join(config.name, self.plan.fingerprint, self.plan.goal.direction, stops)
+
+    def next_trial(self) -> TrialEnded | None:
+        """Run one trial, if one is left, and return what is told of its end; None where none came to one."""
+        ended: list[TrialEnded] = []
+        with quiet_optuna(), self.storage.in_use():
+            self._next(lambda event: ended.append(event) if isinstance(event, TrialEnded) else None)
+        return ended[0] if ended else None
 
     def _refuse_other(self) -> None:
         """Raise BadInput where the folder holds something else, or the sweep of another config. Nothing is written."""

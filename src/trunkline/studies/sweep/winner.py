@@ -94,6 +94,15 @@ def write_best(plan: Plan, settings: Mapping[str, Any], path: Path, number: int,
     return path / BEST
 
 
+def best_configs(plan: Plan, study: optuna.Study) -> dict[str, RunConfig]:
+    """By key, the runs in which the best settings are trained again; none where no trial has a score."""
+    ranked = trials.complete(study, best_first=True)
+    if not ranked or (not plan.tested and len(plan.seeds) == 1):
+        return {}
+    configs = (plan.run(plan.space.settings(ranked[0].params), seed) for seed in plan.seeds)
+    return {config.identity()[:20]: config for config in configs}
+
+
 def importances(study: optuna.Study) -> dict[str, float]:
     """By key, its share of what makes good trials good (PED-ANOVA, Watanabe et al. 2023); empty for too few trials."""
     import optuna
