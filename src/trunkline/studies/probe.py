@@ -29,9 +29,9 @@ from trunkline.model.source import Source
 from trunkline.states.live import Feed, LiveStates, ReceiveRows
 from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
-from trunkline.studies.compare import reason
 from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
+from trunkline.studies.units import reason
 from trunkline.studies.work import Work, encoded_of, texts_of
 from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
