@@ -46,9 +46,10 @@ def asked(home, **options):
 
 
 def rows():
-    # the second chunk has a column more, whose name is that of a prediction, and no row that can be read without its error
-    texts = [{"text": text} for text in TEXTS[:3]] + [{"text": 5, "mood": 1}, {"text": None}, {"text": [1]}]
-    return texts + [{"text": text} for text in TEXTS[3:7]]
+    # The first chunk has a column of the name that errors would have; the second has a column of the name of a prediction, and
+    # no row that can be read.
+    texts = [{"text": text, "error": "mine"} for text in TEXTS[:3]] + [{"text": 5, "mood": 1}, {"text": True}, {"text": [1]}]
+    return texts + [{"text": None}, *({"text": text} for text in TEXTS[3:6])]
 
 
 def predicted(home, tmp_path, order, first=lambda folder: None, **options):
@@ -70,7 +71,7 @@ def test_partitions_are_the_file_of_one_process_and_so_is_what_is_said(home, tmp
     one = predict_file(Bundle.open(home / "mood"), tmp_path / "in.jsonl", tmp_path / "one.jsonl")
     files = sorted((tmp_path / "out").glob("part-*"))
     assert len(files) == 4 and b"".join(map(lambda file: file.read_bytes(), files)) == (tmp_path / "one.jsonl").read_bytes()
-    assert (done.rows, done.bad_rows, done.findings) == (one.rows, one.bad_rows, one.findings) and done.bad_rows == 2
+    assert (done.rows, done.bad_rows, done.findings) == (one.rows, one.bad_rows, one.findings) and done.bad_rows == 3
     assert {path.name for path in (tmp_path / "out").iterdir()} == {FINISHED, *(file.name for file in files)}
 
 
