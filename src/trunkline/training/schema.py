@@ -1,6 +1,6 @@
 """The JSON schemas of configs, for editors: made of the same pydantic models that check them, every method's and kind's too.
 
-`make schema` writes them into the package (cli/schemas.py). What depends on the data or the trunk, and what holds between keys,
+`make schema` writes them into the package. What depends on the data or the trunk, and what holds between keys,
 only the check itself knows.
 """
 
