@@ -105,6 +105,6 @@ def test_a_plan_has_its_runs_units_and_needs():
         "1",
         "unknown",
     ] in rows
-    text = [" ".join(row) for row in rows]
+    text = [" ".join(line.split()) for line in printed(plan(planned), 120)]
     assert "time 1 of 5 runs done; about 2 min and what 1 run of unknown time will take, if no run ends early" in text
     assert "on disk 30.0 KB in studies/x; 2.0 MB of new layer states" in text and "memory about 1.2 GB at the peak" in text
