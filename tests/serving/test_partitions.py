@@ -49,7 +49,7 @@ def rows():
     # The first chunk has a column of the name that errors would have; the second has a column of the name of a prediction, and
     # no row that can be read.
     texts = [{"text": text, "error": "mine"} for text in TEXTS[:3]] + [{"text": 5, "mood": 1}, {"text": True}, {"text": [1]}]
-    return texts + [{"text": None}, *({"text": text} for text in TEXTS[3:6])]
+    return [*texts, {"text": None}, *({"text": text} for text in TEXTS[3:6])]
 
 
 def predicted(home, tmp_path, order, first=lambda folder: None, **options):
