@@ -12,7 +12,7 @@ from trunkline.data.sources import read_table
 from trunkline.data.values.tags import tags_to_spans, to_iob2
 from trunkline.model.bundle import Bundle
 from trunkline.tasks.spans import find_spans, right_spans
-from trunkline.training.answered import Answers
+from trunkline.training.answered import KeptAnswers
 
 RESAMPLES = 10_000
 
@@ -45,7 +45,7 @@ def counts(run: Path, test: str, metric: str) -> np.ndarray:
     return np.eye(4)[cells]
 
 
-def counts_of(answers: Answers, metric: str) -> np.ndarray:
+def counts_of(answers: KeptAnswers, metric: str) -> np.ndarray:
     """The same of the answers that a run has kept of its test split."""
     if metric == "f1":
         assert answers.offsets is not None
