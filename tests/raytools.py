@@ -52,6 +52,7 @@ class Machines:
             self.kill(self.nodes[-1])
         while len(self.nodes) < count:
             self.join()
+        self.cluster.wait_for_nodes(timeout=LONG)  # until the head has noticed
         return list(self.nodes)
 
     def kill(self, node: Any) -> None:
@@ -61,7 +62,7 @@ class Machines:
 
 
 def patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray gives a node half a minute to start, which is short where many tests run; this is two minutes."""
+    """Ray gives a node half a minute to start, which is short where many tests run; this is ten minutes."""
 
     def waiting(*arguments: Any) -> Any:
         began = time.monotonic()
@@ -69,7 +70,7 @@ def patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return get_node(*arguments)
             except RuntimeError:
-                if time.monotonic() - began > 120:
+                if time.monotonic() - began > 600:
                     raise
                 time.sleep(1)
 

@@ -52,9 +52,9 @@ def rows():
     return [*texts, {"text": None}, *({"text": text} for text in TEXTS[3:6])]
 
 
-def predicted(home, tmp_path, order, first=lambda folder: None, **options):
+def predicted(home, tmp_path, order, first=lambda folder: None, given=None, **options):
     """What is collected of partitions that are predicted in some order, by a worker each."""
-    write_jsonl(tmp_path / "in.jsonl", rows())
+    write_jsonl(tmp_path / "in.jsonl", given or rows())
     parts = partitions(divided(str(tmp_path / "in.jsonl"), 3))
     folder = Folder(tmp_path / "out", ".jsonl")
     with planned(folder, asked(home, **options), parts):
@@ -73,6 +73,13 @@ def test_partitions_are_the_file_of_one_process_and_so_is_what_is_said(home, tmp
     assert len(files) == 4 and b"".join(map(lambda file: file.read_bytes(), files)) == (tmp_path / "one.jsonl").read_bytes()
     assert (done.rows, done.bad_rows, done.findings) == (one.rows, one.bad_rows, one.findings) and done.bad_rows == 3
     assert {path.name for path in (tmp_path / "out").iterdir()} == {FINISHED, *(file.name for file in files)}
+
+
+def test_the_only_column_is_read_as_the_texts_and_that_is_said(home, tmp_path):
+    given = [{"body": row["text"]} for row in rows() if isinstance(row["text"], str)]
+    done = predicted(home, tmp_path, [1, 0], given=given)
+    one = predict_file(Bundle.open(home / "mood"), tmp_path / "in.jsonl", tmp_path / "one.jsonl")
+    assert done.findings == one.findings == ["column 'body' is read as the texts, as it is the only one."]
 
 
 def test_what_is_done_is_not_done_again_but_for_other_branches(home, tmp_path):

@@ -119,11 +119,11 @@ def test_what_is_wrong_is_said_by_the_command_that_was_started(machines, home):
     machines.of_size(1)
     (home / "bad.jsonl").write_text('{"body": "x"}\n')
     arguments = ["-i", "bad.jsonl", "-o", "bad", "--engine", "ray", "--ray", f"address={machines.address}"]
-    here = ended(command("predict", "mood", "slots", "-i", "bad.jsonl", "-o", "bad.out", cwd=home), 0)
+    here = ended(command("predict", "mood", "slots", "-i", "bad.jsonl", "-o", "bad.one.jsonl", cwd=home), 0)
     there = ended(command("predict", "mood", "slots", *arguments, cwd=home), 0)
     assert [line for line in here.splitlines() if "body" in line] == [line for line in there.splitlines() if "body" in line]
     (home / "worse.jsonl").write_text('{"body": "x", "title": "y"}\n')
     arguments[1], arguments[3] = "worse.jsonl", "worse"
-    here = ended(command("predict", "mood", "slots", "-i", "worse.jsonl", "-o", "worse.out", cwd=home), 2)
+    here = ended(command("predict", "mood", "slots", "-i", "worse.jsonl", "-o", "worse.one.jsonl", cwd=home), 2)
     there = ended(command("predict", "mood", "slots", *arguments, cwd=home), 2)
     assert there.splitlines()[-1] == here.splitlines()[-1]

@@ -64,8 +64,9 @@ def test_a_deployment_answers_as_the_bundle_does(machines, tmp_path):
     try:
         assert process.stdout.readline() == b"ready\n"
         found = ask("a-key-of-a-user")["predictions"]
-        expected = Bundle.open(tmp_path / "mood").predict(TEXTS)
-        assert [one["mood"]["label"] for one in found] == [one["mood"]["label"] for one in expected]
+        expected = [one["t"] for one in Bundle.open(tmp_path / "mood").predict(TEXTS)]
+        assert [one["t"]["label"] for one in found] == [one["label"] for one in expected]
+        assert [one["t"]["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-5)
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask("another-key")
         assert refused.value.code == 401

@@ -37,8 +37,8 @@ class Noticed:
     begun: bool = False  # whether rows have been read
 
     def later(self) -> Noticed:
-        """Return one for rows that come later in a source: they are read as these are, and nothing is counted yet."""
-        return Noticed(only=self.only, columns=self.columns, reads=self.reads, begun=True)
+        """Return one for rows that come later in a source: they are read as these are, and none is counted yet."""
+        return Noticed(only=self.only, columns=self.columns, read=dict(self.read), reads=self.reads, begun=True)
 
     def facts(self) -> dict[str, Any]:
         """Return what was counted as JSON, for `add`."""
