@@ -74,7 +74,7 @@ def main() -> None:
             end = time.perf_counter()
             over.set()
             watching.join()
-            starts.setdefault(f"{count} workers", []).append(seen[0] - began)
+            starts.setdefault(f"start of {count}, in seconds", []).append(seen[0] - began)
             return options.rows / (end - seen[0])
 
         os.environ["RAY_USAGE_STATS_ENABLED"], os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0", "0"
