@@ -44,7 +44,7 @@ from trunkline.training.forward import batch_losses, split_logits, split_scores
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.sections import TrainingSection
-from trunkline.training.signals import StopRequest
+from trunkline.training.signals import StopRequest, agreed
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -177,7 +177,7 @@ class Loop:
 
     def _hear(self, worth_saving: bool = False) -> bool:
         """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = self._agreed(self._stop.made, self._given_up is not None, worth_saving)
+        interrupted, given_up, saving = agreed(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
         if given_up and not interrupted:
             raise self._given_up or StopRun("the run was given up by the main process")
         if saving or interrupted:
@@ -356,10 +356,3 @@ class Loop:
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))
-
-    def _agreed(self, *wishes: bool) -> list[bool]:
-        """For each wish, whether some process has it: signals and clocks are a process's own, and all must do the same."""
-        if self.accelerator.num_processes == 1:
-            return list(wishes)
-        flags = torch.tensor(wishes, dtype=torch.float32, device=self.device)
-        return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]

@@ -18,6 +18,19 @@ Share = float
 Weight = Annotated[float, Field(ge=0)]
 
 
+def share(value: object) -> object:
+    """A share as a number, where `value` is one ("10%" or 0.1); anything else is returned as it is.
+
+    Raises:
+        ValueError: a share that is not between 0 and 1.
+    """
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+        value = float(match[1]) / 100
+    if isinstance(value, float) and not 0 < value < 1:
+        raise ValueError("a share must lie between 0% and 100%")
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -91,11 +104,7 @@ class DataSection(Section):
     @field_validator("validation", "test", "set_aside")
     @classmethod
     def _share(cls, value: object) -> object:
-        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-            value = float(match[1]) / 100
-        if isinstance(value, float) and not 0 < value < 1:
-            raise ValueError("a share must lie between 0% and 100%")
-        return value
+        return share(value)
 
     @field_validator("set_aside")
     @classmethod

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,7 +26,7 @@ from trunkline.model.checking import Origin, at, refuse_extremes, validate_secti
 from trunkline.training.config import naming_trunk, read_values
 from trunkline.training.memory import Memory
 from trunkline.training.paths import folder_or_name
-from trunkline.training.sections import Section, Share, TrunkSection
+from trunkline.training.sections import Section, Share, TrunkSection, share
 
 LayerNumber = Annotated[int, Field(ge=0)]
 
@@ -67,11 +66,7 @@ class TextsSection(Section):
     @field_validator("validation")
     @classmethod
     def _share(cls, value: object) -> object:
-        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-            value = float(match[1]) / 100
-        if isinstance(value, float) and not 0 < value < 1:
-            raise ValueError("a share must lie between 0% and 100%")
-        return value
+        return share(value)
 
 
 class LossSection(Section):

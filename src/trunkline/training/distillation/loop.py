@@ -45,7 +45,7 @@ from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
 from trunkline.training.loop import CHECKPOINT_SECONDS, SAVING_SHARE, Interrupted
-from trunkline.training.signals import StopRequest
+from trunkline.training.signals import StopRequest, agreed
 from trunkline.trunk.load import Trunk
 
 STUDENT = "student"  # what events and checkpoints call it
@@ -264,7 +264,7 @@ class StudentLoop:
 
     def _hear(self, worth_saving: bool = False) -> bool:
         """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = self._agreed(self._stop.made, self._given_up is not None, worth_saving)
+        interrupted, given_up, saving = agreed(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
         if given_up and not interrupted:
             raise self._given_up or StopRun("the distillation was given up by the main process")
         if saving or interrupted:
@@ -284,13 +284,6 @@ class StudentLoop:
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))
-
-    def _agreed(self, *wishes: bool) -> list[bool]:
-        """For each wish, whether some process has it."""
-        if self.accelerator.num_processes == 1:
-            return list(wishes)
-        flags = torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device)
-        return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
 
 
 def _rounded(losses: Iterable[tuple[str, float]]) -> dict[str, float]:
