@@ -21,7 +21,7 @@ from typing import Any
 from trunkline.errors import BadInput, TrunklineError, clipped, unknown_name
 
 KEYS = ("address", "num_cpus", "num_gpus", "resources.NAME")
-LOST = 10  # times that a worker may be lost over one task: machines of the cheap kind are, and a task that kills every one ends
+LOST = 10  # times that a worker may be lost over one task: preemptible machines are, and a task that kills every worker ends
 # Ray's own switch, which it has for systems whose firewalls ask: it then takes the loopback address for that of the machine.
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
