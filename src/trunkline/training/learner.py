@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part, named_weights
 from trunkline.model.source import Source
+from trunkline.training.agreement import sum_gradients
 from trunkline.training.balance import Balance
 from trunkline.training.schedule import factor
 from trunkline.training.sections import TrainingSection
@@ -137,14 +138,7 @@ class Learner:
 
     def join(self, accelerator: Accelerator) -> None:
         """Sum the gradients, and the number of batches that they come from, over all processes."""
-        parameters = self.parameters()
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-        flat = accelerator.reduce(torch.cat([flat, flat.new_tensor([float(self.batches)])]), "sum")
-        self.batches = round(flat[-1].item())
-        if self.batches:
-            for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
-                # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
-                p.grad = part.view_as(p).clone() if part.any() else None
+        self.batches = round(sum_gradients(accelerator, self.parameters(), self.batches))
 
     def clear(self) -> None:
         """Forget the gradients."""

@@ -33,6 +33,7 @@ from trunkline.events import (
 )
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
+from trunkline.training.agreement import anywhere, wait_for_all
 from trunkline.training.auto.halving import Halving
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
@@ -44,7 +45,7 @@ from trunkline.training.forward import batch_losses, split_logits, split_scores
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.sections import TrainingSection
-from trunkline.training.signals import StopRequest, agreed
+from trunkline.training.signals import StopRequest
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -177,7 +178,7 @@ class Loop:
 
     def _hear(self, worth_saving: bool = False) -> bool:
         """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = agreed(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
+        interrupted, given_up, saving = anywhere(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
         if given_up and not interrupted:
             raise self._given_up or StopRun("the run was given up by the main process")
         if saving or interrupted:
@@ -216,6 +217,8 @@ class Loop:
             chunk = batches[position.batch * world : (position.batch + 1) * world]
             mine = self.accelerator.process_index
             losses = self._batch(chunk[mine] if mine < len(chunk) else None)
+            if self.keep_going:
+                self._agree_on_failures()
             self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
             position.count_losses(losses)
             tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
@@ -295,6 +298,14 @@ class Loop:
         learner = next(own for own in self.learners.values() if task in own.parts)
         learner.progress.stopped, learner.progress.failed = True, f"{what}; {remedy}"
 
+    def _agree_on_failures(self) -> None:
+        """Stop the learners whose loss was no number in some process: all processes train the same ones."""
+        there = anywhere(self.accelerator, *(own.progress.failed is not None for own in self.learners.values()))
+        for (name, learner), failed in zip(self.learners.items(), there, strict=True):
+            if failed and learner.progress.failed is None:
+                learner.progress.stopped = True
+                learner.progress.failed = f"the loss of {name} in another process is no number in step {self.position.step + 1}"
+
     def _step(self, progress: float) -> None:
         """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
         for learner in self.active().values():
@@ -352,7 +363,7 @@ class Loop:
         self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
         if self.accelerator.is_main_process:
             save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
-        self.accelerator.wait_for_everyone()
+        wait_for_all(self.accelerator)
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))

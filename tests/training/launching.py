@@ -1,0 +1,45 @@
+"""Two processes of one launch, as a launcher would start them; and the torchrun command itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from pathlib import Path
+
+import torch
+
+
+def one_of_two(rank: int, port: int, work, values: dict, run: Path, stopped: bool) -> None:
+    """What a launcher tells a process by its environment; stderr goes beside the run."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}", "ACCELERATE_USE_CPU": "true"}
+    os.environ["TRUNKLINE_CACHE"] = str(run.parent / "cache")
+    with open(f"{run}.{rank}.err", "w") as err:
+        os.dup2(err.fileno(), 2)
+        try:
+            work(values, str(run), stopped)
+        except BaseException:
+            traceback.print_exc(file=err)
+            os._exit(1)  # not waiting for the other one
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def launch(processes, values: dict, run: Path, stopped: bool = False, *, work) -> None:
+    """Two processes of one launch that train `values`; `stopped`: up to the first step."""
+    port = free_port()
+    both = [
+        processes.Process(target=one_of_two, args=(rank, port, work, values, run, stopped), daemon=True) for rank in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(300)
+    said = [Path(f"{run}.{rank}.err").read_text() for rank in range(2)]
+    assert [process.exitcode for process in both] == [0, 0], "\n".join(said)
