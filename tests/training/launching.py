@@ -31,14 +31,20 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def launch(processes, values: dict, run: Path, stopped: bool = False, *, work) -> None:
-    """Two processes of one launch that train `values`; `stopped`: up to the first step."""
+def start(processes, values: dict, run: Path, stopped: bool = False, *, work) -> list:
+    """Two processes of one launch that call `work(values, run, stopped)`; each writes its stderr to `RUN.RANK.err`."""
     port = free_port()
     both = [
         processes.Process(target=one_of_two, args=(rank, port, work, values, run, stopped), daemon=True) for rank in range(2)
     ]
     for process in both:
         process.start()
+    return both
+
+
+def launch(processes, values: dict, run: Path, stopped: bool = False, *, work) -> None:
+    """As `start`, to the end of both, which have to succeed."""
+    both = start(processes, values, run, stopped, work=work)
     for process in both:
         process.join(300)
     said = [Path(f"{run}.{rank}.err").read_text() for rank in range(2)]

@@ -63,6 +63,9 @@ class FrozenTrunk(nn.Module):
     def trial(self, shape: TrunkShape, lengths: np.ndarray) -> Feed:
         return RandomStates(shape, lengths)
 
+    def recompute(self) -> None:
+        pass  # there is no way back through it
+
     def while_training(self) -> AbstractContextManager[None]:
         return nullcontext()
 

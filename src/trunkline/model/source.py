@@ -76,6 +76,9 @@ class Source(Protocol):
     def trial(self, shape: TrunkShape, lengths: np.ndarray) -> Feed:
         """States of sequences of these lengths, always the same ones: equal sources give equal ones."""
 
+    def recompute(self) -> None:
+        """Keep only the inputs of blocks for the way back, which computes the rest again; BadInput where that cannot be."""
+
     def while_training(self) -> AbstractContextManager[None]:
         """The context of training on it."""
 

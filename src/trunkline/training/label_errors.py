@@ -103,8 +103,8 @@ def find_label_errors(
         say: told, in a sentence, what is trained next.
 
     Raises:
-        BadInput: the config or the data cannot be used, its method changes the trunk, or its tasks have no labels; or there is a
-            launch of several processes.
+        BadInput: the config or the data cannot be used, its method changes the trunk, its tasks have no labels, or there
+            are several processes in this launch.
     """
     refuse_launch("label-errors", "one process")
     for name, value, least in (("folds", folds, 2), ("seeds", seeds, 1)):

@@ -151,6 +151,8 @@ class Run:
         source, parts = self.approach.make(
             lambda: self.trunk, shape, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools
         )
+        if training.gradient_checkpointing:
+            source.recompute()
         self._first_logits(parts)
         balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
         together = self.approach.optimised(parts)

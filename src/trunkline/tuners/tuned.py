@@ -24,6 +24,7 @@ from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.stream import put_hooks, run_layers
 from trunkline.tuners.base import Tuner
+from trunkline.tuners.recomputing import KEY, recompute_blocks
 from trunkline.tuners.upper import Upper, beginning_at, returned_by
 
 
@@ -161,6 +162,13 @@ class TunedTrunk(nn.Module):
         ids = np.random.default_rng(0).integers(0, self.vocabulary, int(lengths.sum()), dtype=np.int32)
         texts = np.arange(len(lengths), dtype=np.int32)
         return TunedStates(self, Encoded(ids, np.append(0, lengths.cumsum()), None, texts, None, None))
+
+    def recompute(self) -> None:
+        """Gradient checkpointing, as `recompute_blocks`."""
+        if not self.tuner.recomputes:
+            method = self.tuner.config.name
+            raise BadInput(found="true", expected=f"false: method {method} gives blocks keys and values from outside", key=KEY)
+        recompute_blocks(self.model, self.taps, self.architecture)
 
     def while_training(self) -> AbstractContextManager[None]:
         """The context of training: memory of the untouched trunk's own weights is free meanwhile."""
