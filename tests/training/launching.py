@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import traceback
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+from tiny import tiny_bert
 
 
 def one_of_two(rank: int, port: int, work, values: dict, run: Path, stopped: bool) -> None:
@@ -49,3 +52,18 @@ def launch(processes, values: dict, run: Path, stopped: bool = False, *, work) -
         process.join(300)
     said = [Path(f"{run}.{rank}.err").read_text() for rank in range(2)]
     assert [process.exitcode for process in both] == [0, 0], "\n".join(said)
+
+
+def sober_trunk(root: Path) -> Path:
+    """A tiny trunk that drops nothing, as the draws of a process are its own."""
+    folder = tiny_bert(root / "sober")
+    described = json.loads((folder / "config.json").read_text())
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(described | none))
+    return folder
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    """All weights of the branches of a run, by task and name."""
+    files = run.glob("branches/*/*.safetensors")
+    return {f"{file.parent.name}/{key}": value for file in files for key, value in load_file(file).items()}

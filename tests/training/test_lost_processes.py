@@ -100,7 +100,8 @@ SCRIPT = """
 import os, sys
 sys.argv[0] = "trunkline"
 open(f"{os.environ['RANK']}.pid", "w").write(str(os.getpid()))
-os.dup2(open(f"{os.environ['RANK']}.err", "w").fileno(), 2)
+err = open(f"{os.environ['RANK']}.err", "w")
+os.dup2(err.fileno(), 2)
 import test_lost_processes
 from trunkline.cli import app
 test_lost_processes.slow_down()

@@ -120,5 +120,5 @@ def test_less_is_kept_for_the_way_back(tiny_trunk_dir):
     [("prefix", {"virtual_tokens": 4}), ("peft", {"method": "PREFIX_TUNING", "parameters": {"num_virtual_tokens": 4}})],
 )
 def test_what_gives_blocks_keys_from_outside_is_refused(name, section, tiny_trunk_dir):
-    with pytest.raises(BadInput, match="found true, expected false: method .* keys and values from outside"):
+    with pytest.raises(BadInput, match=r"found true, expected false: method .* keys and values from outside"):
         tuned(tiny_trunk_dir, name, section, True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ class Loop:
         self.position = Position(environment=self.environment)
         self.clock = Clock() if clock is None else clock
         self.keep_going, self.halving = keep_going, halving
+        self.sharded = any(learner.sharded for learner in learners.values())
         self._stop = StopRequest()
         self._given_up: StopRun | None = None
         self._began = time.monotonic()
@@ -216,7 +218,10 @@ class Loop:
             start = position.batch // training.accumulation * training.accumulation  # first batch of this step
             chunk = batches[position.batch * world : (position.batch + 1) * world]
             mine = self.accelerator.process_index
-            losses = self._batch(chunk[mine] if mine < len(chunk) else None)
+            own = chunk[mine] if mine < len(chunk) else None
+            losses = self._batch(own)
+            if self.sharded and not losses:
+                self._pass_along(own or chunk[0])
             if self.keep_going:
                 self._agree_on_failures()
             self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
@@ -287,6 +292,14 @@ class Loop:
         torch.stack(totals).sum().backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def _pass_along(self, batch: Batch) -> None:
+        """Go through a trunk that is divided as the other processes do, without a loss."""
+        parts, states = self.parts(), list[torch.Tensor]()
+        layers = {layer for part in parts.values() for layer in part.branch.wanted()}
+        with seeded(self.training.seed, "along"):
+            batch.source.train.feed.feed(batch.sequences, layers, lambda layer, rows: states.append(rows.sum()))
+        (torch.stack(states).sum() * 0).backward()
+
     def _fail(self, task: str, what: str) -> None:
         """Stop the learner of a task whose loss is no number; raise that where the others are not to continue."""
         what += f" in step {self.position.step + 1}"
@@ -327,8 +340,11 @@ class Loop:
             learner.train(False)
         metrics: dict[str, dict[str, Any]] = {}
         parts = {name: part for learner in active.values() for name, part in learner.parts.items()}
-        for source in self.sources:
-            metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
+        with ExitStack() as judging:
+            for own in {id(learner.source): learner.source for learner in active.values()}.values():
+                judging.enter_context(own.judging())
+            for source in self.sources:
+                metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
         for name, found in metrics.items():
             if not math.isfinite(found["loss"]):
                 self._fail(name, f"the validation loss of task {name} is {found['loss']}")
@@ -361,8 +377,9 @@ class Loop:
     def _save(self) -> None:
         began = time.monotonic()
         self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
+        main = self.accelerator.is_main_process
+        if main or self.sharded:
+            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost, write=main)
         wait_for_all(self.accelerator)
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)

@@ -139,7 +139,7 @@ class DataSection(Section):
 class TrainingSection(Section):
     """How the weights are found. The same for every method, so that methods can be compared."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("data_seed",)
+    LATER: ClassVar[tuple[str, ...]] = ("data_seed", "shard")
     ANY: ClassVar[tuple[str, ...]] = ("gradient_checkpointing",)  # keys that change how a result is computed, and not it
 
     epochs: int = Field(10, ge=1)
@@ -157,6 +157,8 @@ class TrainingSection(Section):
     patience: int | None = Field(5, ge=1)  # evaluations without a better score before a task stops; None: never
     # Of a trunk that a tuner changes: keep only the inputs of blocks, and compute the rest again on the way back.
     gradient_checkpointing: bool = False
+    # Of a trunk that a tuner changes: divide weights, gradients and moments among the processes of a launch (FSDP).
+    shard: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
     states: Literal["auto", "store", "live"] = "auto"
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"

@@ -4,6 +4,8 @@ then (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv 1
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -27,9 +29,10 @@ def recompute_blocks(model: nn.Module, taps: Taps, architecture: str) -> None:
     Raises:
         BadInput: transformers cannot do that for this model.
     """
-    holder = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
-    able = holder is not None and holder.supports_gradient_checkpointing
-    if not able or not all(isinstance(block, GradientCheckpointingLayer) for block in taps.blocks):
+    holder: Any = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    if not holder.supports_gradient_checkpointing or not all(
+        isinstance(block, GradientCheckpointingLayer) for block in taps.blocks
+    ):
         raise BadInput(found="true", expected=f"false: transformers cannot recompute the blocks of {architecture}", key=KEY)
     if GradientCheckpointingLayer.__call__ is not nn.Module.__call__:
         raise BadInput(
