@@ -6,10 +6,18 @@ import os
 import re
 import textwrap
 
+from trunkline.errors import BadInput
+
 
 def leads() -> bool:
     """Whether this process writes to the terminal, of those that a launcher (torchrun, accelerate) has started together."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def refuse_launch(where: str, instead: str) -> None:
+    """Raise BadInput within a launch of several processes, for what each of them would do by itself."""
+    if (found := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise BadInput(f"{where}: found a launch of {found} processes, expected {instead}")
 
 
 def from_here(sentence: str) -> str:

@@ -224,3 +224,11 @@ def test_an_override_is_named_where_it_is_wrong(values):
         study_given(values, ["training.epochs=none"])
     with pytest.raises(BadInput, match=r"trackers.0.*expected|no_such"):
         trunkline.compare({**values, "trackers": ["no_such"]})
+
+
+def test_a_launch_of_several_processes_is_refused(tmp_path, monkeypatch, tiny_trunk_dir):
+    rows = write_rows(tmp_path / "rows.jsonl", 30)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match=r"^compare: found a launch of 2 processes, expected one process; start the same study"):
+        trunkline.compare(str(rows), overrides=[f"trunk.name={tiny_trunk_dir}"], out=tmp_path / "study", progress=False)
+    assert not (tmp_path / "study").exists()

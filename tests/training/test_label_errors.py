@@ -180,3 +180,9 @@ def test_targets_of_some_texts():
     assert some.values.tolist() == [2, 3, 4, 0, 1] and some.present.tolist() == [True, True, True, True, False]
     assert some.offsets.tolist() == [0, 3, 3, 5] and some.weights.tolist() == [1, 1.5, 2, 0, 0.5]
     assert Targets(np.arange(3), np.ones(3, bool)).of_texts(np.array([2, 0])).values.tolist() == [2, 0]
+
+
+def test_a_launch_of_several_processes_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match=r"^label-errors: found a launch of 2 processes, expected one process$"):
+        find_label_errors({})

@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
+from launching import free_port, launch
 from safetensors.torch import load_file
 from synthetic import config, write_rows
 
@@ -59,42 +58,7 @@ def build_slowly(values: dict, run: str, stopped: bool) -> None:
     fit(values, run_dir=run)
 
 
-def one_of_two(rank: int, port: int, work, values: dict, run: Path, stopped: bool) -> None:
-    """What a launcher tells a process by its environment; stderr goes beside the run."""
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}", "ACCELERATE_USE_CPU": "true"}
-    os.environ["TRUNKLINE_CACHE"] = str(run.parent / "cache")
-    with open(f"{run}.{rank}.err", "w") as err:
-        os.dup2(err.fileno(), 2)
-        try:
-            work(values, str(run), stopped)
-        except BaseException:
-            traceback.print_exc(file=err)
-            os._exit(1)  # not waiting for the other one
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def launch(processes, values: dict, run: Path, stopped: bool = False, work=train) -> None:
-    """Two processes of one launch that train `values`; `stopped`: up to the first step."""
-    port = free_port()
-    both = [
-        processes.Process(target=one_of_two, args=(rank, port, work, values, run, stopped), daemon=True) for rank in range(2)
-    ]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(300)
-    said = [Path(f"{run}.{rank}.err").read_text() for rank in range(2)]
-    assert [process.exitcode for process in both] == [0, 0], "\n".join(said)
-
-
-def launch_by_torchrun(processes, values: dict, run: Path) -> None:
+def launch_by_torchrun(processes, values: dict, run: Path, work=None) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
     script = run.with_suffix(".py")
     script.write_text(
@@ -119,7 +83,7 @@ def test_two_processes_are_one_with_accumulated_batches(states, launch, processe
     rows = write_rows(tmp_path / "rows.jsonl", 150)
     values = config(tiny_trunk_dir, rows, epochs=2, schedule="constant", warmup=0.0, **states)
     values["method"] |= {"dropout": 0.0, "initial": "variability"}
-    launch(processes, values, tmp_path / "two")
+    launch(processes, values, tmp_path / "two", work=train)
     one = fit({**values, "training": {**values["training"], "accumulation": 2}}, run_dir=tmp_path / "one")
     two = json.loads((tmp_path / "two" / "result.json").read_text())
     assert [entry["step"] for entry in two["history"]] == [entry["step"] for entry in one.summary["history"]]
@@ -137,12 +101,12 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(processes, tiny_trunk_dir,
     """A step has a batch for each process, so one alone would read other batches than those that are left."""
     rows = write_rows(tmp_path / "rows.jsonl", 60)
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=2)
-    launch(processes, values, tmp_path / "run", stopped=True)
+    launch(processes, values, tmp_path / "run", stopped=True, work=train)
     state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
     assert state["position"]["step"] == 1
     with pytest.raises(BadInput, match="made by 2 processes, found 1; start as many as before"):
         fit(values, run_dir=tmp_path / "run")
-    launch(processes, values, tmp_path / "run")
+    launch(processes, values, tmp_path / "run", work=train)
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 

@@ -179,3 +179,21 @@ def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir)
     with pytest.raises(BadInput, match="the checkpoint belongs to another config"):  # whoever reads it
         load_checkpoint(tmp_path / "run" / "checkpoint", "another", {})
     assert load_checkpoint(tmp_path / "run" / "checkpoint", state["identity"], {}) is not None
+
+
+@pytest.mark.slow
+def test_a_run_may_be_resumed_with_gradient_checkpointing(tmp_path, tiny_trunk_dir, monkeypatch, one_thread):
+    """It is how the result is computed, and the result is the same to the bit, dropout included."""
+    from trunkline.training import loop
+    from trunkline.training.fit import fit
+
+    made = config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 60), tasks=("mood",), epochs=2)
+    made["method"] = {"name": "full"}
+    recomputed = {**made, "training": {**made["training"], "gradient_checkpointing": True}}
+    fit(made, run_dir=tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.StopRequest, "made", property(lambda self: True, lambda self, value: None), raising=False)
+        with pytest.raises(loop.Interrupted):
+            fit(made, run_dir=tmp_path / "run", progress=False)
+    fit(recomputed, run_dir=tmp_path / "run", progress=False)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from trunkline.cli.common import Debug, Json, below, err, guarded, out, program, tell
 from trunkline.cli.on_ray import Engine, EngineName, RayOptions, resources_of
-from trunkline.errors import BadInput
+from trunkline.terminal import refuse_launch
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,10 +49,7 @@ def sweep(
     trunkline sweep sweep.yaml sweep.trials=50
     trunkline sweep sweep.yaml sweep.storage=postgresql://user@host/trials
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise BadInput(
-            "found a launch of several processes; start trunkline sweep several times instead, which share its trials"
-        )
+    refuse_launch("sweep", "one process; start trunkline sweep several times instead, which share its trials")
     from trunkline.studies.sweep.storage import require_optuna
 
     require_optuna()

@@ -63,6 +63,18 @@ class FrozenTrunk(nn.Module):
     def trial(self, shape: TrunkShape, lengths: np.ndarray) -> Feed:
         return RandomStates(shape, lengths)
 
+    def recompute(self) -> None:
+        pass  # there is no way back through it
+
+    def shard(self) -> None:
+        pass  # of its own it has no weights
+
+    def gather(self) -> None:
+        pass
+
+    def judging(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def while_training(self) -> AbstractContextManager[None]:
         return nullcontext()
 

@@ -76,6 +76,18 @@ class Source(Protocol):
     def trial(self, shape: TrunkShape, lengths: np.ndarray) -> Feed:
         """States of sequences of these lengths, always the same ones: equal sources give equal ones."""
 
+    def recompute(self) -> None:
+        """Keep only the inputs of blocks for the way back, which computes the rest again; BadInput where that cannot be."""
+
+    def shard(self) -> None:
+        """Divide its weights among the processes of the launch until `gather`; BadInput where that cannot be."""
+
+    def gather(self) -> None:
+        """Make it a whole again in every process, with the weights as they are now."""
+
+    def judging(self) -> AbstractContextManager[None]:
+        """The context of passes that are no part of a step: each process makes its own then."""
+
     def while_training(self) -> AbstractContextManager[None]:
         """The context of training on it."""
 

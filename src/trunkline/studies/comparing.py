@@ -27,7 +27,7 @@ from trunkline.studies.progress import StudyProgress
 from trunkline.studies.readings import Readings, refuse_changed
 from trunkline.studies.times import measure_times
 from trunkline.studies.wording import score
-from trunkline.terminal import leads
+from trunkline.terminal import leads, refuse_launch
 from trunkline.training.keywords import overrides_of
 from trunkline.training.loop import Interrupted
 
@@ -107,7 +107,11 @@ def run(
         sentences: how the columns of its data were interpreted, if they were.
         subscribers: told of what happens.
         elsewhere: trains units in other processes.
+
+    Raises:
+        BadInput: in a launch of several processes.
     """
+    refuse_launch("compare", "one process; start the same study several times instead, which share its runs")
     with _interrupted(study):
         forecast = Forecast()
         display = None if console is None else StudyProgress(console, study, forecast)

@@ -21,6 +21,7 @@ from trunkline.saved import SHA256, Weights, check_together, save_weights
 from trunkline.training.cost import Cost
 from trunkline.training.feeds import Noted
 from trunkline.training.learner import Progress
+from trunkline.tuners.sharding import divided, whole
 
 VERSION = 2
 READS = (1, 2)
@@ -70,14 +71,21 @@ class Position:
         return {name: total / count for name, (total, count) in found.items()}
 
 
-def save_checkpoint(path: Path, identity: str, learners: Mapping[str, Learns], position: Position, cost: Cost) -> None:
-    """Write everything needed to resume, atomically, replacing the checkpoint before."""
+def save_checkpoint(
+    path: Path, identity: str, learners: Mapping[str, Learns], position: Position, cost: Cost, *, write: bool = True
+) -> None:
+    """Write everything needed to resume, atomically, replacing the checkpoint before.
+
+    Without `write` it only takes part in putting together what is divided among processes.
+    """
     tensors: dict[str, Tensor] = {}
     for name, learner in learners.items():
         tensors.update({f"{name}/now/{key}": value for key, value in learner.weights(copy=False).items()})
         tensors.update({f"{name}/best/{key}": value for key, value in learner.best.items()})
         for index, moments in learner.optimizer.state_dict()["state"].items():
-            tensors.update({f"{name}/optimizer/{index}/{key}": value.cpu() for key, value in moments.items()})
+            tensors.update({f"{name}/optimizer/{index}/{key}": whole(value).cpu() for key, value in moments.items()})
+    if not write:
+        return
     state = {
         "version": VERSION,
         "identity": identity,
@@ -164,7 +172,7 @@ def _put(learner: Learns, progress: dict[str, Any], tensors: dict[str, Tensor]) 
         weight = parameters[int(index)]
         if value.dtype != torch.float32 or value.shape not in (weight.shape, torch.Size()):
             raise BadInput(f"{TENSORS}: optimizer/{key} has another shape or dtype than in this run; {REMEDY}")
-        moments.setdefault(int(index), {})[moment] = value
+        moments.setdefault(int(index), {})[moment] = divided(value, weight)
     learner.load(parts["now"])
     learner.best = parts["best"]
     groups = learner.optimizer.state_dict()["param_groups"]

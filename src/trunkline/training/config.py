@@ -73,6 +73,8 @@ class RunConfig(Section):
         _leave_out_later(self.data, values["data"])
         _leave_out_later(self.method, values["method"])
         _leave_out_later(self.training, values["training"])
+        for key in self.training.ANY:
+            del values["training"][key]
         if isinstance(head := getattr(self.method, "head", None), BaseModel):  # of a tuner
             _leave_out_later(head, values["method"]["head"])
         for name, task in self.tasks.items():

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import Tensor
 
 from trunkline.branches.examples import Asked, Examples
@@ -21,6 +20,7 @@ from trunkline.inputs.encoded import Encoded, ranges
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.tasks import Criterion
+from trunkline.training.agreement import as_in_main
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import SharedTexts, SplitFeed
 from trunkline.training.supervision import Supervision
@@ -55,7 +55,7 @@ def examine(
             part.branch.examine(found)
         if accelerator.num_processes > 1:
             for value in part.branch.state_dict().values():
-                broadcast(value)  # in place
+                as_in_main(accelerator, value)
 
 
 def special_ids(tokenizer: Any) -> list[int]:

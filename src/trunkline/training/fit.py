@@ -20,6 +20,7 @@ from trunkline.terminal import leads
 from trunkline.trackers import trackers
 from trunkline.trackers.progress import shown_from_python
 from trunkline.training import rundir
+from trunkline.training.agreement import wait_for_all
 from trunkline.training.auto import choosing
 from trunkline.training.clock import Clock
 from trunkline.training.config import RunConfig
@@ -196,7 +197,7 @@ def _fit(
             rundir.tidy(path)
         if main and fresh:
             rundir.clear(path)
-        run.accelerator.wait_for_everyone()
+        wait_for_all(run.accelerator)
         if done := finished(path, run.identity, run.older_identity):
             if main:
                 rundir.drop_checkpoint(path)  # of a run that was killed at its very end
@@ -217,7 +218,7 @@ def _fit(
         except BaseException as error:
             run.publish(RunEnded(path, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"))
             raise
-        run.accelerator.wait_for_everyone()
+        wait_for_all(run.accelerator)
         run.publish(RunEnded(path, "finished", summary))
     return RunResult(path, summary)
 

@@ -18,6 +18,7 @@ from trunkline.model.apply import autocast, collect_logits
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.tasks.answers import Picked
+from trunkline.training.agreement import summed
 from trunkline.training.sampling import Batch, SplitFeed
 from trunkline.trunk.machine import onto
 
@@ -137,7 +138,7 @@ def split_logits(
     logits = {name: logits[name] for name in parts}
     if world == 1:
         return logits
-    rows = {name: accelerator.reduce(onto(value, device), "sum").cpu().numpy() for name, value in logits.items()}
+    rows = {name: summed(accelerator, onto(value, device)).cpu().numpy() for name, value in logits.items()}
     return {name: split.supervision[name].answers.combined(own) for name, own in rows.items()}
 
 

@@ -27,6 +27,7 @@ from trunkline.model.approach import approach_of
 from trunkline.outputs import output_file
 from trunkline.tasks import kinds
 from trunkline.tasks.label_quality import Judged
+from trunkline.terminal import refuse_launch
 from trunkline.training.config import RunConfig
 from trunkline.training.given import Given, config_of
 from trunkline.training.out_of_fold import OutOfFold, predict_out_of_fold
@@ -102,8 +103,10 @@ def find_label_errors(
         say: told, in a sentence, what is trained next.
 
     Raises:
-        BadInput: the config or the data cannot be used, its method changes the trunk, or its tasks have no labels.
+        BadInput: the config or the data cannot be used, its method changes the trunk, its tasks have no labels, or there
+            are several processes in this launch.
     """
+    refuse_launch("label-errors", "one process")
     for name, value, least in (("folds", folds, 2), ("seeds", seeds, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise BadInput(f"{name}: found {value!r}, expected a whole number of at least {least}")

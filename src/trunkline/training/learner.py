@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from trunkline.model.frozen import FROZEN
 from trunkline.model.part import Part, named_weights
 from trunkline.model.source import Source
+from trunkline.training.agreement import sum_gradients
 from trunkline.training.balance import Balance
 from trunkline.training.schedule import factor
 from trunkline.training.sections import TrainingSection
+from trunkline.tuners.sharding import apart, clip_gradients, divided, gradients_of, whole
 
 
 @dataclass
@@ -90,19 +92,24 @@ class Learner:
         """What the optimiser trains."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    @property
+    def sharded(self) -> bool:
+        """Whether some of these are divided among the processes."""
+        return bool(apart(self.parameters())[1])
+
     def size(self) -> int:
         """Number of all weights of its modules, frozen ones included, shared ones once."""
         return sum(p.numel() for p in {id(p): p for module in self.modules() for p in module.parameters()}.values())
 
     def weights(self, copy: bool = True) -> dict[str, Tensor]:
         """All weights of its own on the CPU; `copy`: those that are there already are copied too."""
-        return {name: value.detach().to("cpu", copy=copy) for name, value in self._named().items()}
+        return {name: whole(value.detach()).to("cpu", copy=copy) for name, value in self._named().items()}
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Put `weights` (as `weights()` gave them) into the modules."""
         with torch.no_grad():
             for name, value in self._named().items():
-                value.copy_(weights[name])
+                value.copy_(divided(weights[name], value))
 
     def _named(self) -> dict[str, Tensor]:
         named = {
@@ -120,6 +127,9 @@ class Learner:
         self.load(self.best)
         self.best = {}
         self.optimizer.state.clear()
+        self.source.gather()
+        for part in self.parts.values():
+            self.source.bind(part.branch)
 
     def train(self, mode: bool = True) -> None:
         for module in self.modules():
@@ -133,18 +143,13 @@ class Learner:
     def average(self) -> None:
         """Make the gradients, a sum over batches, their mean: penalties too then count once, however many batches there are."""
         if self.batches > 1:
-            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], self.batches)
+            for gradients in gradients_of(self.parameters()):
+                torch._foreach_div_(gradients, self.batches)
 
     def join(self, accelerator: Accelerator) -> None:
         """Sum the gradients, and the number of batches that they come from, over all processes."""
-        parameters = self.parameters()
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-        flat = accelerator.reduce(torch.cat([flat, flat.new_tensor([float(self.batches)])]), "sum")
-        self.batches = round(flat[-1].item())
-        if self.batches:
-            for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
-                # A layer that is cut off has no gradient anywhere, and must not be moved by momentum or decay.
-                p.grad = part.view_as(p).clone() if part.any() else None
+        ours, _ = apart(self.parameters())  # those that are divided are summed on the way back
+        self.batches = round(sum_gradients(accelerator, ours, self.batches))
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -159,7 +164,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), training.clip_norm)
+            clip = clip_gradients if self.sharded else nn.utils.clip_grad_norm_
+            clip(self.parameters(), training.clip_norm)
         self.optimizer.step()
         self.clear()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from trunkline.events import (
 )
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
+from trunkline.training.agreement import anywhere, wait_for_all
 from trunkline.training.auto.halving import Halving
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
@@ -44,7 +46,7 @@ from trunkline.training.forward import batch_losses, split_logits, split_scores
 from trunkline.training.learner import Learner
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.sections import TrainingSection
-from trunkline.training.signals import StopRequest, agreed
+from trunkline.training.signals import StopRequest
 
 CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
@@ -104,6 +106,7 @@ class Loop:
         self.position = Position(environment=self.environment)
         self.clock = Clock() if clock is None else clock
         self.keep_going, self.halving = keep_going, halving
+        self.sharded = any(learner.sharded for learner in learners.values())
         self._stop = StopRequest()
         self._given_up: StopRun | None = None
         self._began = time.monotonic()
@@ -177,7 +180,7 @@ class Loop:
 
     def _hear(self, worth_saving: bool = False) -> bool:
         """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = agreed(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
+        interrupted, given_up, saving = anywhere(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
         if given_up and not interrupted:
             raise self._given_up or StopRun("the run was given up by the main process")
         if saving or interrupted:
@@ -215,7 +218,12 @@ class Loop:
             start = position.batch // training.accumulation * training.accumulation  # first batch of this step
             chunk = batches[position.batch * world : (position.batch + 1) * world]
             mine = self.accelerator.process_index
-            losses = self._batch(chunk[mine] if mine < len(chunk) else None)
+            own = chunk[mine] if mine < len(chunk) else None
+            losses = self._batch(own)
+            if self.sharded and not losses:
+                self._pass_along(own or chunk[0])
+            if self.keep_going:
+                self._agree_on_failures()
             self.publish(BatchEnded(position.epoch, position.batch + 1, rounds, losses))
             position.count_losses(losses)
             tally["tokens"] += sum(int(batch.source.train.encoded.lengths[batch.sequences].sum()) for batch in chunk)
@@ -284,6 +292,14 @@ class Loop:
         torch.stack(totals).sum().backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def _pass_along(self, batch: Batch) -> None:
+        """Go through a trunk that is divided as the other processes do, without a loss."""
+        parts, states = self.parts(), list[torch.Tensor]()
+        layers = {layer for part in parts.values() for layer in part.branch.wanted()}
+        with seeded(self.training.seed, "along"):
+            batch.source.train.feed.feed(batch.sequences, layers, lambda layer, rows: states.append(rows.sum()))
+        (torch.stack(states).sum() * 0).backward()
+
     def _fail(self, task: str, what: str) -> None:
         """Stop the learner of a task whose loss is no number; raise that where the others are not to continue."""
         what += f" in step {self.position.step + 1}"
@@ -294,6 +310,14 @@ class Loop:
             raise TrunklineError(f"{what}; {kept}; {remedy}")
         learner = next(own for own in self.learners.values() if task in own.parts)
         learner.progress.stopped, learner.progress.failed = True, f"{what}; {remedy}"
+
+    def _agree_on_failures(self) -> None:
+        """Stop the learners whose loss was no number in some process: all processes train the same ones."""
+        there = anywhere(self.accelerator, *(own.progress.failed is not None for own in self.learners.values()))
+        for (name, learner), failed in zip(self.learners.items(), there, strict=True):
+            if failed and learner.progress.failed is None:
+                learner.progress.stopped = True
+                learner.progress.failed = f"the loss of {name} in another process is no number in step {self.position.step + 1}"
 
     def _step(self, progress: float) -> None:
         """Let every active learner that has gradients step; `progress` is the share of the training done before it."""
@@ -316,8 +340,11 @@ class Loop:
             learner.train(False)
         metrics: dict[str, dict[str, Any]] = {}
         parts = {name: part for learner in active.values() for name, part in learner.parts.items()}
-        for source in self.sources:
-            metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
+        with ExitStack() as judging:
+            for own in {id(learner.source): learner.source for learner in active.values()}.values():
+                judging.enter_context(own.judging())
+            for source in self.sources:
+                metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
         for name, found in metrics.items():
             if not math.isfinite(found["loss"]):
                 self._fail(name, f"the validation loss of task {name} is {found['loss']}")
@@ -350,9 +377,10 @@ class Loop:
     def _save(self) -> None:
         began = time.monotonic()
         self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost)
-        self.accelerator.wait_for_everyone()
+        main = self.accelerator.is_main_process
+        if main or self.sharded:
+            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost, write=main)
+        wait_for_all(self.accelerator)
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))

@@ -151,10 +151,30 @@ class Run:
         source, parts = self.approach.make(
             lambda: self.trunk, shape, stage.method, tasks, self.precision, training.seed, onto=onto, pooler=pools
         )
+        if training.gradient_checkpointing:
+            source.recompute()
+        if training.shard and self.accelerator.num_processes > 1:
+            self._shard(source, parts)
         self._first_logits(parts)
         balance = None if training.loss_weights is None else Balance(training.loss_weights, list(tasks))
         together = self.approach.optimised(parts)
         return {"+".join(own): Learner(own, training, device, source, balance) for own in together}, source
+
+    def _shard(self, source: Source, parts: dict[str, Part]) -> None:
+        """Divide a source among the processes, which then make the same passes through it."""
+        top = self.trunk.num_layers
+        if any(max(part.branch.wanted()) < top for part in parts.values()):
+            raise BadInput(found="true", expected=f"false: a head reads no layer up to {top}, the last", key="training.shard")
+        if any(
+            split.supervision(group.tasks)[n].answers.joined
+            for group in self.groups
+            for split in group.splits.values()
+            for n in group.tasks
+        ):
+            raise BadInput(found="true", expected="false where the windows of a text are read together", key="training.shard")
+        source.shard()
+        for part in parts.values():
+            source.bind(part.branch)
 
     def _first_logits(self, parts: dict[str, Part]) -> None:
         """Let fresh heads begin with the logits that their tasks ask for."""

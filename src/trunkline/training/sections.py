@@ -139,7 +139,8 @@ class DataSection(Section):
 class TrainingSection(Section):
     """How the weights are found. The same for every method, so that methods can be compared."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("data_seed",)
+    LATER: ClassVar[tuple[str, ...]] = ("data_seed", "shard")
+    ANY: ClassVar[tuple[str, ...]] = ("gradient_checkpointing",)  # keys that change how a result is computed, and not it
 
     epochs: int = Field(10, ge=1)
     batch_tokens: int | None = Field(None, ge=8)  # padded tokens in a batch; None: by the training rows (fitting_tokens)
@@ -154,6 +155,10 @@ class TrainingSection(Section):
     clip_norm: float | None = Field(1.0, gt=0)
     evaluate_every: Literal["epoch"] | int = "epoch"  # or a number of steps
     patience: int | None = Field(5, ge=1)  # evaluations without a better score before a task stops; None: never
+    # Of a trunk that a tuner changes: keep only the inputs of blocks, and compute the rest again on the way back.
+    gradient_checkpointing: bool = False
+    # Of a trunk that a tuner changes: divide weights, gradients and moments among the processes of a launch (FSDP).
+    shard: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the side branches; auto: as the trunk
     states: Literal["auto", "store", "live"] = "auto"
     states_dtype: Literal["bf16", "fp32", "int8"] = "bf16"

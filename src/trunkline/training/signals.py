@@ -6,9 +6,6 @@ import signal
 import threading
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-
 
 class StopRequest:
     """Within the block SIGINT and SIGTERM only set `made`; a second one raises KeyboardInterrupt at once.
@@ -32,11 +29,3 @@ class StopRequest:
         if self.made:
             raise KeyboardInterrupt
         self.made = True
-
-
-def agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
-    """For each wish, whether some process has it: signals and clocks are a process's own, and all must do the same."""
-    if accelerator.num_processes == 1:
-        return list(wishes)
-    flags = torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)
-    return [count > 0 for count in accelerator.reduce(flags, "sum").tolist()]

@@ -83,6 +83,13 @@ def plan(config: RunConfig, run: Path, groups: list[tuple[str, ...]]) -> list[St
         if not any(weights.get(name, 1) for name in tasks):
             raise BadInput("found 0 for every task, expected at least one positive weight", key="training.loss_weights")
     approach = approach_of(method)
+    for key in ("gradient_checkpointing", "shard"):
+        if getattr(training, key) and not approach.changes_trunk:
+            raise BadInput(
+                found="true",
+                expected=f"false: {method.name} does not change the trunk, so no gradients are computed through it",
+                key=f"training.{key}",
+            )
     if regime not in approach.regimes:
         raise BadInput(f"found {regime}, but {method.name} does not change the trunk; expected separate, or a tuner", key=where)
     if regime == "joint":

@@ -17,6 +17,7 @@ from trunkline.model.part import Part
 from trunkline.model.pass_cost import pass_cost
 from trunkline.model.source import Source
 from trunkline.model.trunk_ref import TrunkRef
+from trunkline.training.agreement import wait_for_all
 from trunkline.training.answered import save_answers
 from trunkline.training.cost import Cost, peak_memory
 from trunkline.training.decision import decision_findings
@@ -192,7 +193,7 @@ class Training:
         give_back_freed_memory()
         cost.seconds = position.seconds + time.monotonic() - after
         record = self.keep(number, judged, source, depths, position.history, cost)
-        self.run.accelerator.wait_for_everyone()
+        wait_for_all(self.run.accelerator)
         return record
 
     def keep(

@@ -43,6 +43,8 @@ class Tuner:
     Config: ClassVar[type[BaseModel]]
     target: ClassVar[str] = "transformers"  # the library that loads what the method has learned
     merges: ClassVar[bool] = True  # whether that can be folded into plain weights
+    recomputes: bool = True  # whether blocks can be computed again on the way back
+    shards: ClassVar[bool] = False  # whether what is trained can be divided among processes, as it holds no module itself
     virtual_tokens: int = 0  # rows that the method puts before each sequence; they are no layer states of the text
     positions: int = 0  # how many of the model's positions the method takes from each text
 

@@ -27,6 +27,7 @@ class Full(Tuner):
     """See the module's docstring. What comes after the blocks (final norm, pooler) is trained with them."""
 
     Config: ClassVar[type[BaseModel]] = FullConfig
+    shards = True
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         top, count = self.config.top, len(taps.blocks)

@@ -44,6 +44,7 @@ class Lora(Tuner):
 
     Config: ClassVar[type[BaseModel]] = LoraConfig
     target = "peft"
+    shards = True
 
     def apply(self, model: PreTrainedModel, architecture: Architecture, taps: Taps) -> Any:
         config = self.config

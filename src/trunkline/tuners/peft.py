@@ -142,6 +142,7 @@ class Peft(Tuner):
         self, model: PreTrainedModel, architecture: Architecture, taps: Taps, parameters: dict[str, Any], where: str
     ) -> Any:
         if self.kind is PeftType.PREFIX_TUNING:
+            self.recomputes = False
             self.peft_config: Any = prefix_config(model, architecture, **parameters)
             return Prefixed(model, architecture, PrefixEncoder(self.peft_config), self.positions)
         if self.kind in (PeftType.PROMPT_TUNING, PeftType.P_TUNING):

@@ -39,6 +39,7 @@ class Prefix(Tuner):
 
     Config: ClassVar[type[BaseModel]] = PrefixConfig
     target = "peft"
+    recomputes = False  # transformers then gives blocks no keys and values from outside
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

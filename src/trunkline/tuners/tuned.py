@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
 from trunkline.trunk.stream import put_hooks, run_layers
 from trunkline.tuners.base import Tuner
+from trunkline.tuners.recomputing import KEY, recompute_blocks
+from trunkline.tuners.sharding import Sharded, apart
 from trunkline.tuners.upper import Upper, beginning_at, returned_by
 
 
@@ -70,6 +72,7 @@ class TunedTrunk(nn.Module):
         self.taps = find_taps(self.model, trunk.stack)
         put_hooks(self.taps)  # before any thread runs it
         self.lowest = self._lowest()
+        self._sharded: Sharded | None = None
 
     @property
     def trunk(self) -> Trunk:
@@ -104,7 +107,8 @@ class TunedTrunk(nn.Module):
         """Groups for the optimiser: matrices decay; biases and norms do not."""
         trained = [p for p in self.own().values() if p.requires_grad]
         groups = (([p for p in trained if p.ndim >= 2], weight_decay), ([p for p in trained if p.ndim < 2], 0.0))
-        return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+        kinds = [(kind, decay) for parameters, decay in groups for kind in apart(parameters)]
+        return [{"params": parameters, "weight_decay": decay} for parameters, decay in kinds if parameters]
 
     @cached_property
     def borrowed(self) -> int:
@@ -162,9 +166,46 @@ class TunedTrunk(nn.Module):
         texts = np.arange(len(lengths), dtype=np.int32)
         return TunedStates(self, Encoded(ids, np.append(0, lengths.cumsum()), None, texts, None, None))
 
-    def while_training(self) -> AbstractContextManager[None]:
+    def recompute(self) -> None:
+        """Gradient checkpointing, as `recompute_blocks`."""
+        if not self.tuner.recomputes:
+            method = self.tuner.config.name
+            raise BadInput(found="true", expected=f"false: method {method} gives blocks keys and values from outside", key=KEY)
+        recompute_blocks(self.model, self.taps, self.architecture)
+
+    def shard(self) -> None:
+        """As of `Sharded`: `model` and `taps` are others until `gather`. Heads have to be bound again after both."""
+        if not self.tuner.shards:
+            method = self.tuner.config.name
+            raise BadInput(
+                found="true", expected=f"false for method {method}; full and lora can be divided", key="training.shard"
+            )
+        self._sharded = Sharded(self.model, self.stack, self.device)
+        self._use(self._sharded.model)
+
+    def gather(self) -> None:
+        if self._sharded is not None:
+            sharded, self._sharded = self._sharded, None
+            self._use(sharded.undivided())
+
+    def _use(self, model: Any) -> None:
+        """Let another model with the same weights stand in the place of this one."""
+        self.model, self.taps = model, find_taps(model, self.stack)
+        if self.pooler:
+            self.pooler = [next(m.pooler for m in model.modules() if getattr(m, "pooler", None) is not None)]
+
+    def judging(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._sharded is None else self._sharded.whole()
+
+    @contextmanager
+    def while_training(self) -> Iterator[None]:
         """The context of training: memory of the untouched trunk's own weights is free meanwhile."""
-        return self.trunk.weights_set_aside(self.parameters())
+        with self.trunk.weights_set_aside(apart(list(self.parameters()))[0]):
+            yield
+        originals, now = dict(self.trunk.model.named_parameters()), dict(self.model.named_parameters())
+        for name, origin in self._origin.items():  # what was divided has memory of its own since it is a whole again
+            if not now[name].requires_grad and now[name].dtype == originals[origin].dtype:
+                now[name].data = originals[origin].data
 
     def release(self, module: nn.Module) -> None:
         """A head stays on the device of this trunk, which it needs."""

@@ -22,6 +22,7 @@ from trunkline.errors import TrunklineError
 from trunkline.events import SearchEnded
 from trunkline.files import read_object, write_json
 from trunkline.model.frozen import FROZEN
+from trunkline.training.agreement import wait_for_all
 from trunkline.training.auto.family import Candidate
 from trunkline.training.auto.halving import ranked
 from trunkline.training.auto.search import Entrant, Search, entrant
@@ -102,7 +103,7 @@ def _searched(run: Run, folder: Path) -> dict[str, Any]:
         if run.accelerator.is_main_process:
             folder.mkdir(exist_ok=True)
             write_json(folder / RECORD, record)
-    run.accelerator.wait_for_everyone()
+    wait_for_all(run.accelerator)
     if run.accelerator.is_main_process:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record

@@ -17,6 +17,7 @@ from trunkline.files import path_of, read_object, write_text
 from trunkline.terminal import leads
 from trunkline.trackers.student_progress import StudentProgress, shown_from_python
 from trunkline.training import rundir
+from trunkline.training.agreement import wait_for_all
 from trunkline.training.clock import Clock
 from trunkline.training.distillation import folder
 from trunkline.training.distillation.config import DistillConfig, load_distillation, resolve_distillation
@@ -114,7 +115,7 @@ def run_distillation(
     with folder.claimed(path) if main else nullcontext():
         if main and fresh:
             folder.clear(path)
-        made.accelerator.wait_for_everyone()
+        wait_for_all(made.accelerator)
         if done := _finished(path, made.identity):
             if main:
                 folder.drop_checkpoint(path)
@@ -131,7 +132,7 @@ def run_distillation(
             else:
                 made.publish(RunEnded(path, "stopped" if isinstance(error, StopRun) else "failed"))
             raise
-        made.accelerator.wait_for_everyone()
+        wait_for_all(made.accelerator)
         made.publish(RunEnded(path, "finished", summary))
     return DistillResult(path, summary)
 

@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from trunkline.training.agreement import sum_gradients
 from trunkline.training.distillation.config import DistillationTraining
 from trunkline.training.distillation.student import Student
 from trunkline.training.learner import Progress
@@ -49,11 +50,8 @@ class StudentLearner:
         """Make the gradients of all processes, of `batches` batches together, their mean in each of them."""
         if accelerator.num_processes == 1:
             return
-        parameters = self.parameters()
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-        flat = accelerator.reduce(flat, "sum") / batches
-        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p).clone() if part.any() else None
+        sum_gradients(accelerator, parameters := self.parameters(), 0)
+        torch._foreach_div_([p.grad for p in parameters if p.grad is not None], batches)
 
     def step(self, progress: float) -> None:
         """One step of the optimiser on the gradients at hand; `progress` is the share of the training already done."""

@@ -35,6 +35,7 @@ from trunkline.events import (
 from trunkline.inputs.batching import Layout, token_batches
 from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed
+from trunkline.training.agreement import anywhere, summed, wait_for_all
 from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from trunkline.training.clock import Clock
 from trunkline.training.cost import Cost, EpochCost
@@ -45,7 +46,7 @@ from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
 from trunkline.training.loop import CHECKPOINT_SECONDS, SAVING_SHARE, Interrupted
-from trunkline.training.signals import StopRequest, agreed
+from trunkline.training.signals import StopRequest
 from trunkline.trunk.load import Trunk
 
 STUDENT = "student"  # what events and checkpoints call it
@@ -237,7 +238,7 @@ class StudentLoop:
                 losses, tokens = self._losses("validation", batch), int(lengths[batch].sum())
                 sums += tokens * torch.tensor([*(float(losses[name]) for name in names), 1.0], dtype=torch.float64)
         if world > 1:
-            sums = self.accelerator.reduce(sums.float().to(self.accelerator.device), "sum").double().cpu()
+            sums = summed(self.accelerator, sums.float().to(self.accelerator.device)).double().cpu()
         means = dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
         return {"loss": sum(term.weight * means[term.name] for term in self.comparison.terms), **means}
 
@@ -264,7 +265,7 @@ class StudentLoop:
 
     def _hear(self, worth_saving: bool = False) -> bool:
         """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = agreed(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
+        interrupted, given_up, saving = anywhere(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
         if given_up and not interrupted:
             raise self._given_up or StopRun("the distillation was given up by the main process")
         if saving or interrupted:
@@ -280,7 +281,7 @@ class StudentLoop:
         self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
         if self.accelerator.is_main_process:
             save_checkpoint(self.checkpoint, self.identity, {STUDENT: self.learner}, self.position, self.cost)
-        self.accelerator.wait_for_everyone()
+        wait_for_all(self.accelerator)
         self._saving = time.monotonic() - began
         self.clock.add("saving", self._saving)
         self.publish(CheckpointSaved(self.checkpoint, self.position.step))
