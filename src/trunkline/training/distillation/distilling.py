@@ -21,8 +21,8 @@ from trunkline.training.clock import Clock
 from trunkline.training.distillation import folder
 from trunkline.training.distillation.config import DistillConfig, load_distillation, resolve_distillation
 from trunkline.training.distillation.distillation import Distillation
-from trunkline.training.loop import Interrupted
 from trunkline.training.overrides import override
+from trunkline.training.resumable import Interrupted
 
 
 @dataclass(frozen=True, repr=False)
