@@ -59,18 +59,18 @@ def claimed(path: Path) -> AbstractContextManager[None]:
     return _OWN.claimed(path)
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, of: str = "run") -> None:
     """Raise BadInput if no folder can have this path, before anything is read."""
     for part in path.parts:
         if (size := len(os.fsencode(part))) > PART_BYTES:
-            raise BadInput(f"the run's folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
+            raise BadInput(f"the {of}'s folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
     try:
         path.stat()
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"the run's folder {str(path)[:80]!r}: cannot be one ({why})") from None
+        raise BadInput(f"the {of}'s folder {str(path)[:80]!r}: cannot be one ({why})") from None
 
 
 def is_run(path: Path) -> bool:

@@ -106,8 +106,10 @@ def run_distillation(
 ) -> DistillResult:
     """As `distill`, of a resolved config, telling `subscribers` alone."""
     path = Path(os.path.abspath(out.expanduser()))
-    rundir.check_path(path)
+    rundir.check_path(path, "student")
     folder.refuse_other(path)
+    if path.exists() and (teacher := Path(config.trunk.name)).is_dir() and teacher.samefile(path):
+        raise BadInput(f"{path}: is the folder of the teacher; expected another one for the student")
     with config.naming():
         made = Distillation(config, Publisher(subscribers), clock)
     main = made.accelerator.is_main_process
