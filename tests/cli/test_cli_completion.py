@@ -51,10 +51,10 @@ def test_bash(shell, home):
     (home / "script").write_text(shell("-c", "trunkline --show-completion; true"))
     for typed, completed in TYPED.items():
         words = typed.split(" ")
-        asked = f"source script; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMPREPLY=()"
+        asked = f"source ./script; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMPREPLY=()"
         given = shell("-c", f'{asked}; _trunkline_completion trunkline; echo "${{COMPREPLY[@]}}"')
         if completed == "some_data.csv":  # names of files are the shell's, as `complete -o default` says
-            assert "default" in shell("-c", "source script; complete -p trunkline")
+            assert "default" in shell("-c", "source ./script; complete -p trunkline")
         else:
             assert completed in given.split(), (typed, given)
 
@@ -64,7 +64,7 @@ def test_bash(shell, home):
 def test_fish(shell, home):
     (home / "script").write_text(shell("-c", "trunkline --show-completion; true"))
     for typed, completed in TYPED.items():
-        given = shell("-c", f"source script; complete -C '{typed}'")
+        given = shell("-c", f"source ./script; complete -C '{typed}'")
         assert completed in [line.split("\t")[0] for line in given.splitlines()], (typed, given)
 
 
