@@ -73,12 +73,19 @@ def tried(python: Path, wheel: Path, folder: Path, demo: bool) -> dict[str, Any]
         done = subprocess.run(
             [own / "trunkline", "demo", "--json"], cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
         )
-        result["demo"] = {name: task["test"] for name, task in json.loads(done.stdout)["tasks"].items()}
+        result["demo"] = {
+            name: {task["monitor"]: task["test"][task["monitor"]]} for name, task in json.loads(done.stdout)["tasks"].items()
+        }
     return result
 
 
 def line(result: dict[str, Any]) -> str:
-    demo = " ".join(f"{name} {next(iter(scores.values())):.4f}" for name, scores in result.get("demo", {}).items()) or "not run"
+    demo = (
+        ", ".join(
+            f"{name} {metric} {score:.4f}" for name, own in result.get("demo", {}).items() for metric, score in own.items()
+        )
+        or "not run"
+    )
     return (
         f"Python {result['python']}: import {result['import_seconds']:.3f} s, --help {result['help_seconds']:.2f} s; "
         f"wheel {result['wheel_bytes'] / 1e6:.1f} MB, package {result['package_bytes'] / 1e6:.1f} MB, "

@@ -87,11 +87,12 @@ def test_a_tutorial_runs_word_for_word(page, tmp_path):
                 run([sys.executable, "-c", text])
             elif text.startswith("trunkline serve"):
                 words = text.replace(SERVED, port).split()
-                servers.append(subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL))
+                with (tmp_path / "server.log").open("ab") as log:
+                    servers.append(subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=log))
                 wait_until_it_answers(port, servers[-1])
             else:
                 run(["bash", "-euc", text.replace(SERVED, port).replace("curl -s ", "curl -sSf ")])
     finally:
         for server in servers:
             server.terminate()
-            assert server.wait(60) in (0, -15)
+            assert server.wait(60) in (0, -15), (tmp_path / "server.log").read_text(encoding="utf-8")[-4000:]

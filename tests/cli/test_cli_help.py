@@ -70,19 +70,6 @@ def test_version_and_no_arguments():
     assert "Usage" in invoke().output
 
 
-def test_an_unknown_option_or_command_is_a_usage_error():
-    assert invoke("fit", "x.csv", "--epochs", "3").exit_code == 2
-    assert invoke("train", "x.csv").exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("given", "hint"), [(["--epochs", "3"], "training.epochs=3"), (["--lr=3e-4"], "training.learning_rate=3e-4")]
-)
-def test_an_option_of_other_programs_is_answered_by_the_key_of_the_config(given, hint):
-    result = invoke("fit", "x.csv", *given)
-    assert result.exit_code == 2 and f"did you mean {hint}?" in " ".join(result.stderr.replace("│", " ").split())
-
-
 def test_every_command_lies_in_a_file_of_its_own():
     folder = Path(trunkline.__file__).parent / "cli"
     # `import` is a word of Python's own, so that its file is import_.py.

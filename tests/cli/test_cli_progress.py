@@ -18,7 +18,8 @@ from trunkline.events import (
     TrainingStarted,
 )
 from trunkline.states.budget import readable
-from trunkline.trackers.progress import FitProgress, duration
+from trunkline.trackers.progress import FitProgress
+from trunkline.trackers.wording import duration
 from trunkline.training.config import load_config
 from trunkline.training.fit import fit
 

@@ -27,7 +27,7 @@ from tiny import WORDS
 from trunkline.errors import BadInput
 from trunkline.sklearn import TextClassifier, TextRegressor, TokenTagger
 from trunkline.states import live
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.trunk import shared
 
 DRAW = random.Random(1)
@@ -447,7 +447,7 @@ def test_held_out_folds_are_read_from_the_store_once_all_their_texts_are_in_it(s
 
 
 def test_a_request_to_stop_ends_a_search_over_parameters_and_promises_no_checkpoint(settings, monkeypatch):
-    monkeypatch.setattr(loop.StopRequest, "__enter__", lambda self: self._ask(signal.SIGINT, None))
+    monkeypatch.setattr(resumable.StopRequest, "__enter__", lambda self: self._ask(signal.SIGINT, None))
     search = GridSearchCV(TextClassifier(**settings), {"learning_rate": [0.01, 0.02]}, cv=2)
     with pytest.raises(KeyboardInterrupt) as error:
         search.fit(TEXTS[:40], LABELS[:40])

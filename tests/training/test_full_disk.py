@@ -13,7 +13,7 @@ from tiny import tiny_tokenizer
 
 from trunkline.events import Evaluated, Resumed
 from trunkline.files import NotWritten, atomic_directory
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
 
 WRITERS = {
@@ -40,7 +40,7 @@ def test_a_run_that_finds_the_disk_full_says_so_and_goes_on_later(place, tiny_tr
     values = config(tiny_trunk_dir, rows, tasks=("mood",), epochs=1, states="live", evaluate_every=1)
     whole = fit(values, run_dir=tmp_path / "whole")
     saves = place == "run/checkpoint"
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9 if saves else -1.0)  # a checkpoint after each evaluation, or none
+    monkeypatch.setattr(resumable, "SAVING_SHARE", 1e9 if saves else -1.0)  # a checkpoint after each evaluation, or none
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     events = []
 

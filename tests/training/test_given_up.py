@@ -12,9 +12,9 @@ from test_processes import free_port, one_of_two
 
 from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, BranchSaved, CheckpointSaved, EpochEnded, Evaluated, Publisher, RunEnded, StopRun
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
-from trunkline.training.loop import Interrupted
+from trunkline.training.resumable import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", [Evaluated, BranchSaved, *(pytest.param(one, marks=SLOW) for one in (BatchEnded, EpochEnded))])
 def test_it_stops_at_once_and_leaves_no_more_than_the_config(kind, tiny_trunk_dir, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)  # a checkpoint after every evaluation
+    monkeypatch.setattr(resumable, "SAVING_SHARE", 1e9)  # a checkpoint after every evaluation
     stopping, others = Stopping(kind, 2 if kind is not BranchSaved else 1), []
     with pytest.raises(StopRun, match="it is not worth it"):
         fit(

@@ -15,8 +15,8 @@ from trunkline.errors import BadInput
 from trunkline.training.fit import RunResult
 from trunkline.training.given import config_of
 from trunkline.training.keywords import overrides_of
-from trunkline.training.loop import Interrupted
 from trunkline.training.prepare import prepare
+from trunkline.training.resumable import Interrupted
 
 RANDOM = random.Random(5)
 ROWS = [row(RANDOM) for _ in range(60)]

@@ -15,7 +15,7 @@ from launching import free_port, launch, start
 from synthetic import config, write_rows
 
 from trunkline.errors import TrunklineError
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.agreement import LostProcess
 from trunkline.training.fit import fit
 from trunkline.training.loop import Loop
@@ -27,7 +27,7 @@ LOST, FAILED = 3, 4
 def slow_down(failing: bool = False) -> None:
     """A checkpoint after every step, and time for a kill between them. `failing`: the process that is not the main one fails in
     the sixth."""
-    loop.CHECKPOINT_SECONDS = 0
+    resumable.CHECKPOINT_SECONDS = 0
     step = Loop._step
 
     def slowly(self, progress: float) -> None:

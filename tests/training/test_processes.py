@@ -18,19 +18,19 @@ from synthetic import config, write_rows
 
 from trunkline.errors import BadInput
 from trunkline.states import fill
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
 from trunkline.trunk import machine
 
 
 def train(values: dict, run: str, stopped: bool) -> None:
     """Processes measure times of their own: here one of them finds a checkpoint due after every step, the other does not."""
-    loop.CHECKPOINT_SECONDS = 0 if os.environ["RANK"] == "1" else 1000
+    resumable.CHECKPOINT_SECONDS = 0 if os.environ["RANK"] == "1" else 1000
     if stopped:
-        loop.StopRequest.made = property(lambda self: True, lambda self, value: None)
+        resumable.StopRequest.made = property(lambda self: True, lambda self, value: None)
     try:
         fit(values, run_dir=run)
-    except loop.Interrupted as error:
+    except resumable.Interrupted as error:
         assert stopped and "interrupted after step" in str(error)
     else:
         assert not stopped

@@ -184,7 +184,7 @@ def test_a_checkpoint_of_other_data_is_refused(values, tmp_path, tiny_trunk_dir)
 @pytest.mark.slow
 def test_a_run_may_be_resumed_with_gradient_checkpointing(tmp_path, tiny_trunk_dir, monkeypatch, one_thread):
     """It is how the result is computed, and the result is the same to the bit, dropout included."""
-    from trunkline.training import loop
+    from trunkline.training import resumable
     from trunkline.training.fit import fit
 
     made = config(tiny_trunk_dir, write_rows(tmp_path / "rows.jsonl", 60), tasks=("mood",), epochs=2)
@@ -192,8 +192,8 @@ def test_a_run_may_be_resumed_with_gradient_checkpointing(tmp_path, tiny_trunk_d
     recomputed = {**made, "training": {**made["training"], "gradient_checkpointing": True}}
     fit(made, run_dir=tmp_path / "whole", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.StopRequest, "made", property(lambda self: True, lambda self, value: None), raising=False)
-        with pytest.raises(loop.Interrupted):
+        patch.setattr(resumable.StopRequest, "made", property(lambda self: True, lambda self, value: None), raising=False)
+        with pytest.raises(resumable.Interrupted):
             fit(made, run_dir=tmp_path / "run", progress=False)
     fit(recomputed, run_dir=tmp_path / "run", progress=False)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

@@ -12,7 +12,7 @@ from synthetic import config, write_rows
 
 from trunkline.errors import BadInput
 from trunkline.model.bundle import Bundle
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
 from trunkline.training.loop import Loop
 
@@ -47,12 +47,12 @@ def train(values: dict, run: str, stopped: bool) -> None:
         return begin(self)
 
     Loop.run = measured
-    loop.CHECKPOINT_SECONDS = 0
+    resumable.CHECKPOINT_SECONDS = 0
     if stopped:
-        loop.StopRequest.made = property(lambda self: True, lambda self, value: None)
+        resumable.StopRequest.made = property(lambda self: True, lambda self, value: None)
     try:
         fit(values, run_dir=run, progress=False)
-    except loop.Interrupted:
+    except resumable.Interrupted:
         assert stopped
 
 

@@ -12,7 +12,7 @@ from synthetic import config, write_rows
 
 from trunkline.data.sources import read_table
 from trunkline.model.bundle import Bundle
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
 
 METHODS = {
@@ -64,7 +64,7 @@ def test_a_stopped_run_ends_with_the_same_bits(method, tiny_trunk_dir, tmp_path,
     class Stopped(BaseException):
         pass
 
-    monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))
+    monkeypatch.setattr(resumable, "SAVING_SHARE", float("inf"))
     attempts = []
     for after in (5, 9999):
         attempts.append([])

@@ -9,9 +9,10 @@ import pytest
 from synthetic import config, write_rows
 
 from trunkline.events import Evaluated, Resumed, StageStarted
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
-from trunkline.training.loop import Interrupted, Loop
+from trunkline.training.loop import Loop
+from trunkline.training.resumable import Interrupted
 from trunkline.training.signals import StopRequest
 
 
@@ -25,7 +26,7 @@ def requests(monkeypatch) -> list[StopRequest]:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(loop, "StopRequest", Told)
+    monkeypatch.setattr(resumable, "StopRequest", Told)
     return made
 
 

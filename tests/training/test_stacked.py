@@ -14,7 +14,7 @@ from trunkline import fit
 from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, Publisher, quiet
 from trunkline.training.config import resolve
-from trunkline.training.loop import Interrupted
+from trunkline.training.resumable import Interrupted
 from trunkline.training.stacked import fit_stacked, stack_key
 
 METHODS = {

@@ -18,7 +18,7 @@ from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.model.facts import branch_facts
 from trunkline.states.live import LiveStates
-from trunkline.training import examples, loop
+from trunkline.training import examples, resumable
 from trunkline.training.config import resolve
 from trunkline.training.examples import gather, special_ids
 from trunkline.training.fit import fit
@@ -147,7 +147,7 @@ def test_what_is_found_is_saved_told_and_resumed(name, tiny_trunk_dir, tmp_path,
         if isinstance(event, EpochEnded):
             raise _Stop
 
-    monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))
+    monkeypatch.setattr(resumable, "SAVING_SHARE", float("inf"))
     with pytest.raises(_Stop):
         fit(values, run_dir=tmp_path / "other", subscribers=[stop])
     assert (tmp_path / "other" / "checkpoint").is_dir()

@@ -19,7 +19,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import StageStarted
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.fit import fit
 from trunkline.training.sampling import shares
 from trunkline.training.stages import Stage
@@ -250,7 +250,9 @@ def test_a_run_that_was_stopped_is_resumed_and_ends_with_the_same_bits(
     class Stopped(BaseException):
         pass
 
-    monkeypatch.setattr(loop, "SAVING_SHARE", float("inf"))  # a checkpoint at each evaluation, however long the last one took
+    monkeypatch.setattr(
+        resumable, "SAVING_SHARE", float("inf")
+    )  # a checkpoint at each evaluation, however long the last one took
     attempts = []
     stops = (5, 6) if method in ("lora", "adapter") else (5,)  # a second one asks the same of the loop, whatever the method
     for after in (*stops, 9999):

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 import trunkline
-from trunkline.cli.common import CommandGroup
 from trunkline.cli.compare import compare
 from trunkline.cli.demo import demo
 from trunkline.cli.distill import distill
@@ -27,6 +26,7 @@ from trunkline.cli.schema import schema
 from trunkline.cli.serve import serve
 from trunkline.cli.states import app as states
 from trunkline.cli.sweep import sweep
+from trunkline.cli.usage import CommandLine
 
 OTHER_NAMES = {
     "train": "fit",
@@ -40,7 +40,7 @@ OTHER_NAMES = {
 }
 
 
-class Commands(CommandGroup):
+class Commands(CommandLine):
     """All commands."""
 
     other_names = OTHER_NAMES

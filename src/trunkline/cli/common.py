@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import io
 import json
@@ -15,14 +14,13 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
-from typer.core import TyperGroup
 
 import trunkline
 from trunkline.errors import BadInput, TrunklineError, ascii_controls
@@ -32,25 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 P = ParamSpec("P")
-
-
-class CommandGroup(TyperGroup):
-    """Commands; to one that there is not, the answer is the nearest that there is.
-
-    other_names (Mapping[str, str]): what other tools call them -> what they are called here.
-    """
-
-    other_names: Mapping[str, str] = {}
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except Exception as error:  # click's UsageError; typer has click in different modules
-            if args and hasattr(error, "message"):
-                known = {**self.other_names, **{name: name for name in self.list_commands(ctx)}}
-                if near := difflib.get_close_matches(args[0], known, n=1):
-                    error.message = f"No such command {args[0]!r}; did you mean {known[near[0]]}?"
-            raise
 
 
 class Empty(StrEnum):
@@ -211,18 +190,18 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
                 else:
                     command(*args, **kwargs)
         except TrunklineError as error:
-            _complain(str(error), debug)
+            complain(str(error), debug)
             raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
         except KeyboardInterrupt as error:
-            _complain(str(error) or "interrupted", debug)
+            complain(str(error) or "interrupted", debug)
             raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except MemoryError:
-            _complain("out of memory; a smaller training.batch_tokens or training.states=live may help", debug)
+            complain("out of memory; a smaller training.batch_tokens or training.states=live may help", debug)
             raise typer.Exit(1) from None
         except Exception as error:
-            _complain(f"{_unexpected(error)}; --debug shows the traceback", debug)
+            complain(f"{_unexpected(error)}; --debug shows the traceback", debug)
             raise typer.Exit(1) from None
 
     return run
@@ -240,7 +219,8 @@ def write_stdout(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _complain(sentence: str, debug: bool) -> None:
+def complain(sentence: str, debug: bool = False) -> None:
+    """Write the sentence of an error to stderr."""
     if debug:
         traceback.print_exc()
     typer.echo(f"trunkline: {ascii_controls(from_here(sentence))}", err=True)

@@ -34,11 +34,8 @@ class FitCommand(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # click's NoSuchOption; typer has click in different modules
-            if type(error).__name__ == "NoSuchOption" and (hint := _hint(getattr(error, "option_name", ""), given)):
-                error.message += f"; did you mean {hint}?"  # type: ignore[attr-defined]
-                error.possibilities = None  # type: ignore[attr-defined]
-            elif near := getattr(error, "possibilities", None):  # click finds --help near to every short word
-                error.possibilities = [one for one in near if one != "--help"]  # type: ignore[attr-defined]
+            if type(error).__name__ == "NoSuchOption":
+                error.key = _hint(getattr(error, "option_name", ""), given)  # type: ignore[attr-defined]
             raise
 
 

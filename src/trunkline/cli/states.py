@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.common import CommandGroup, Debug, Json, err, guarded, out, tell
+from trunkline.cli.common import Debug, Json, err, guarded, out, tell
 from trunkline.cli.on_ray import Engine, EngineName, RayOptions, filling, resources_of
+from trunkline.cli.usage import CommandGroup
 from trunkline.errors import BadInput
 
 if TYPE_CHECKING:

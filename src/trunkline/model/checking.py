@@ -257,6 +257,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str, place:
         found = chosen[0]["input"]
         before = "" if isinstance(found, (dict, list)) else f"found {literal(found)}, "
         return BadInput(f"{before}{chosen[0]['msg'].removeprefix('Value error, ')}", **opening)
+    # A list of another length is a list as expected: of what may be that or something else, it is meant.
+    chosen = [one for one in chosen if "actual_length" in one.get("ctx", {})] or chosen
     return BadInput(found=_found(chosen[0]), expected=" or ".join(dict.fromkeys(map(_expected, chosen))), **opening)
 
 
@@ -302,7 +304,7 @@ def _found(one: Any) -> str:
 
 def _expected(one: Any) -> str:
     kind, message = one["type"], one["msg"].removeprefix("Input should be ")
-    if kind.endswith(("_type", "_parsing", "_from_float")) and (words := _WORDS.get(kind.split("_")[0])):
+    if kind.endswith(("_type", "_parsing", "_parsing_size", "_from_float")) and (words := _WORDS.get(kind.split("_")[0])):
         return words
     if "min_length" in one.get("ctx", {}):
         return f"at least {one['ctx']['min_length']}"

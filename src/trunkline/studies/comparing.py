@@ -29,7 +29,7 @@ from trunkline.studies.times import measure_times
 from trunkline.studies.wording import score
 from trunkline.terminal import leads, refuse_launch
 from trunkline.training.keywords import overrides_of
-from trunkline.training.loop import Interrupted
+from trunkline.training.resumable import Interrupted
 
 
 @dataclass(repr=False)

@@ -28,8 +28,8 @@ from pydantic import Field, field_validator
 
 from trunkline.errors import BadInput, literal
 from trunkline.files import distinct_names, safe_name
-from trunkline.model.checking import Origin, number, read_yaml, refuse_extremes, validate_section
-from trunkline.training.config import RunConfig, resolve
+from trunkline.model.checking import Origin, number, refuse_extremes, validate_section
+from trunkline.training.config import RunConfig, read_file, resolve
 from trunkline.training.overrides import override
 from trunkline.training.sections import Section, TrunkSection
 from trunkline.trunk.load import count_layers
@@ -177,19 +177,8 @@ def load_study(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) ->
     Raises:
         BadInput: no such file, or the first thing that is wrong in it.
     """
-    values = read_file(Path(path), "a study")
+    values = read_file(Path(path), "a YAML config of a study")
     return study_of(override(values, overrides) if isinstance(values, dict) else values, Origin(str(path), overrides))
-
-
-def read_file(path: Path, of: str) -> Any:
-    """What a YAML file says, which is to hold the config `of` something; BadInput where it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; expected a YAML config of {of}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
-    return read_yaml(text, str(path))
 
 
 def study_of(values: Any, where: str = "config") -> StudyConfig:

@@ -40,8 +40,8 @@ from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, forget_peak, peak_memory
 from trunkline.training.feeds import Feeds, Noted
 from trunkline.training.fit import RunResult
-from trunkline.training.loop import Interrupted
 from trunkline.training.prepare import Prepared, Split
+from trunkline.training.resumable import Interrupted
 from trunkline.training.run import Run
 from trunkline.training.sampling import draw_batches
 from trunkline.training.stacked import RunMember, member_of, stack_key, train_members

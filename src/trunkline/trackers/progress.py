@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from functools import singledispatchmethod
 from types import TracebackType
@@ -33,9 +32,9 @@ from trunkline.events import (
     TrainingStarted,
     metric_name,
 )
-from trunkline.terminal import from_here, wrapped
-from trunkline.trackers.bars import RunBar, progress_bars
-from trunkline.trackers.wording import counted, described, duration, told_finalists, told_round, told_search
+from trunkline.terminal import from_here
+from trunkline.trackers.lines import ProgressLines, stderr_of_python
+from trunkline.trackers.wording import counted, described, told_finalists, told_round, told_search
 
 MOST_TASKS, MOST_SENTENCES = 8, 30  # tasks that are shown one by one; columns and findings
 CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
@@ -43,7 +42,7 @@ CHOSEN = ("tuned", "per_label")  # thresholds that are chosen on validation
 
 def shown_from_python() -> FitProgress:
     """The progress of a fit that a program has called: on stderr, as plain lines where that is no terminal (a notebook)."""
-    return FitProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False), fresh="fresh=True")
+    return FitProgress(stderr_of_python(), fresh="fresh=True")
 
 
 def _tails(sentences: Iterable[str]) -> set[str]:
@@ -62,43 +61,31 @@ class FitProgress:
 
     def __init__(self, console: Console, told: Iterable[str] = (), fresh: str = "--fresh") -> None:
         self._told = _tails(told)
-        self.console, self.bars, self.fresh = console, progress_bars(console), fresh
-        self._bar = RunBar(self.bars)
+        self.fresh, self.lines = fresh, ProgressLines(console, fresh)
+        self.line = self.lines.line
         self._monitors: dict[str, str] = {}
         self._positive: dict[str, str | None] = {}
-        self._epochs, self._seconds, self._measured = 0, 0.0, 0
+        self._epochs = 0
         self._evaluation: Evaluated | None = None
-        self._began = 0.0  # when the states of a split were begun
         self._findings = self._stored = 0
         self._last, self._patience = 0, 0
         self._staged = False
 
     def __enter__(self) -> FitProgress:
-        self.bars.start()
-        self._bar.show("starting")
+        self.lines.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bars.stop()
+        self.lines.__exit__(kind, error, trace)
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
-        self._bar(event)
+        self.lines.bar(event)
         self._tell(event)
 
     @singledispatchmethod
     def _tell(self, event: Event) -> None:
         """Write what there is to say of `event`; of those that have no method below, nothing."""
-
-    def line(self, text: str, indent: int = 2) -> None:
-        """Write a paragraph above the bars."""
-        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
-            self.console.print(part, markup=False, soft_wrap=True)
-
-    def _begins(self, what: str) -> None:
-        """Write that a step begins, where no bar shows it."""
-        if not self.console.is_terminal:
-            self.line(what)
 
     @_tell.register
     def _(self, event: Finding) -> None:
@@ -118,7 +105,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: Preparing) -> None:
-        self._begins(event.what)
+        self.lines.begins(event.what)
 
     @_tell.register
     def _(self, event: RunStarted) -> None:
@@ -156,12 +143,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: StatesProgress) -> None:
-        what = f"layer states of {event.split}"
-        if event.done == 0:
-            self._began = time.monotonic()
-            self._begins(f"computing {what}: {event.total:,} tokens")
-        if event.done == event.total:
-            self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")
+        self.lines.states(event)
 
     @_tell.register
     def _(self, event: StatesStored) -> None:
@@ -185,7 +167,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: Resumed) -> None:
-        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
+        self.lines.resumed(event)
 
     @_tell.register
     def _(self, event: AlreadyFinished) -> None:
@@ -193,7 +175,8 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: TrainingStarted) -> None:
-        self._epochs, self._seconds, self._measured = event.epochs, 0.0, 0
+        self.lines.training_starts()
+        self._epochs = event.epochs
         about = "about " if event.varying else ""
         total = f" ({about}{event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
         epochs, early, self._patience = counted(event.epochs, "epoch"), "", event.patience or 0
@@ -217,8 +200,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: TimeEstimated) -> None:
-        if not self._measured:  # else an epoch has ended, and its line says more
-            self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
+        self.lines.estimated(event)
 
     @_tell.register
     def _(self, event: BatchEnded) -> None:
@@ -231,11 +213,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: EpochEnded) -> None:
-        count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
-        self._seconds, self._measured = self._seconds + event.seconds + event.evaluation_seconds, self._measured + 1
-        left = (event.epochs - event.epoch) * self._seconds / self._measured
-        ahead = f"  about {duration(left)} left" if left >= 1 else ""
-        self.line(f"{count}  {event.seconds:6.1f} s  {self._scores()}{ahead}".replace("  ", "\u00a0 "), indent=len(count) + 2)
+        self.lines.epoch(event, self._scores())
         self._evaluation, self._last = None, event.epoch
 
     def _flush(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import singledispatchmethod
 from types import TracebackType
 
@@ -21,14 +20,14 @@ from trunkline.events import (
     TimeEstimated,
     TrainingStarted,
 )
-from trunkline.terminal import from_here, wrapped
-from trunkline.trackers.bars import RunBar, progress_bars
-from trunkline.trackers.wording import counted, duration
+from trunkline.terminal import from_here
+from trunkline.trackers.lines import ProgressLines, stderr_of_python
+from trunkline.trackers.wording import counted
 
 
 def shown_from_python() -> StudentProgress:
     """The progress of a distillation that a program has called."""
-    return StudentProgress(Console(stderr=True, highlight=False, emoji=False, force_jupyter=False), fresh="fresh=True")
+    return StudentProgress(stderr_of_python(), fresh="fresh=True")
 
 
 class StudentProgress:
@@ -40,28 +39,21 @@ class StudentProgress:
     """
 
     def __init__(self, console: Console, fresh: str = "--fresh") -> None:
-        self.console, self.fresh, self.bars = console, fresh, progress_bars(console)
-        self._bar = RunBar(self.bars)
+        self.fresh, self.lines = fresh, ProgressLines(console, fresh)
+        self.line = self.lines.line
         self._losses: dict[str, float] = {}
-        self._began, self._seconds, self._measured = 0.0, 0.0, 0
 
     def __enter__(self) -> StudentProgress:
-        self.bars.start()
-        self._bar.show("starting")
+        self.lines.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bars.stop()
+        self.lines.__exit__(kind, error, trace)
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
-        self._bar(event)
+        self.lines.bar(event)
         self._tell(event)
-
-    def line(self, text: str, indent: int = 2) -> None:
-        """Write a paragraph above the bars."""
-        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
-            self.console.print(part, markup=False, soft_wrap=True)
 
     @singledispatchmethod
     def _tell(self, event: Event) -> None:
@@ -69,8 +61,7 @@ class StudentProgress:
 
     @_tell.register
     def _(self, event: Preparing) -> None:
-        if not self.console.is_terminal:  # where no bar shows it
-            self.line(event.what)
+        self.lines.begins(event.what)
 
     @_tell.register
     def _(self, event: Finding) -> None:
@@ -82,17 +73,11 @@ class StudentProgress:
 
     @_tell.register
     def _(self, event: StatesProgress) -> None:
-        what = f"layer states of {event.split}"
-        if event.done == 0:
-            self._began = time.monotonic()
-            if not self.console.is_terminal:
-                self.line(f"computing {what}: {event.total:,} tokens")
-        if event.done == event.total:
-            self.line(f"{what}: {event.total:,} tokens computed in {time.monotonic() - self._began:.1f} s and stored")
+        self.lines.states(event)
 
     @_tell.register
     def _(self, event: Resumed) -> None:
-        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
+        self.lines.resumed(event)
 
     @_tell.register
     def _(self, event: AlreadyFinished) -> None:
@@ -105,8 +90,7 @@ class StudentProgress:
 
     @_tell.register
     def _(self, event: TimeEstimated) -> None:
-        if not self._measured:  # else an epoch has ended, and its line says more
-            self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
+        self.lines.estimated(event)
 
     @_tell.register
     def _(self, event: Evaluated) -> None:
@@ -116,11 +100,7 @@ class StudentProgress:
 
     @_tell.register
     def _(self, event: EpochEnded) -> None:
-        self._seconds, self._measured = self._seconds + event.seconds + event.evaluation_seconds, self._measured + 1
-        left = (event.epochs - event.epoch) * self._seconds / self._measured
-        ahead = f"  about {duration(left)} left" if left >= 1 else ""
-        count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
-        self.line(f"{count}  {event.seconds:6.1f} s  {self._shown()}{ahead}".replace("  ", "\u00a0 "), indent=len(count) + 2)
+        self.lines.epoch(event, self._shown())
 
     def _shown(self) -> str:
         parts = [f"{name} {value:.5f}" for name, value in self._losses.items()]

@@ -213,14 +213,21 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
 def read_values(path: Path, overrides: Sequence[str] = ()) -> Any:
     """What a YAML file says once `key.sub=value` overrides are applied, not yet checked; BadInput where it cannot be read."""
+    values = read_file(path, "a YAML config")
+    return override(values, tuple(overrides)) if isinstance(values, dict) else values
+
+
+def read_file(path: Path, expected: str) -> Any:
+    """What a YAML file says; BadInput, with what was `expected`, where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; expected a YAML config") from None
+        raise BadInput(f"{path}: no such file; expected {expected}") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path}: is a folder; expected {expected}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
-    values = read_yaml(text, str(path))
-    return override(values, tuple(overrides)) if isinstance(values, dict) else values
+    return read_yaml(text, str(path))
 
 
 def presets() -> dict[str, Path]:

@@ -27,8 +27,8 @@ from trunkline.training.config import RunConfig
 from trunkline.training.cost import forget_peak
 from trunkline.training.given import config_of
 from trunkline.training.keywords import refuse_more
-from trunkline.training.loop import Interrupted
 from trunkline.training.result import auto_sentence, decision_sentence, depth_sentence, read_result, tuned_sentence
+from trunkline.training.resumable import Interrupted
 from trunkline.training.run import Run
 from trunkline.training.train import Training
 

@@ -18,45 +18,29 @@ import torch
 from accelerate import Accelerator
 
 from trunkline.allocator import give_back_freed_memory
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import TrunklineError
 from trunkline.events import (
     BatchEnded,
-    CheckpointSaved,
     EpochEnded,
     Evaluated,
-    Event,
-    Finding,
-    Resumed,
-    StopRun,
     Subscriber,
     TimeEstimated,
     TrainingStarted,
 )
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
-from trunkline.training.agreement import anywhere, wait_for_all
+from trunkline.training.agreement import anywhere
 from trunkline.training.auto.halving import Halving
-from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from trunkline.training.checkpoint import Position
 from trunkline.training.clock import Clock
 from trunkline.training.cost import Cost, EpochCost
-from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
 from trunkline.training.forward import batch_losses, split_logits, split_scores
 from trunkline.training.learner import Learner
+from trunkline.training.resumable import REMEDY, Resumable
 from trunkline.training.sampling import Batch, SharedTexts, SplitFeed, draw_batches
 from trunkline.training.sections import TrainingSection
-from trunkline.training.signals import StopRequest
-
-CHECKPOINT_SECONDS = 300  # at most this much work is lost to a kill, however long an epoch is
-SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints of evaluations (a whole trunk takes a second to write)
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and has saved a checkpoint; the same command resumes it.
-
-    It is no Exception: what runs many fits and goes on after one that fails, as a search over parameters, stops too.
-    """
 
 
 class Loop:
@@ -97,20 +81,22 @@ class Loop:
     ) -> None:
         self.learners, self.sources, self.training = learners, sources, training
         self.precision, self.accelerator, self.device = precision, accelerator, accelerator.device
-        self.checkpoint, self.identity, self.cost, self._tell = checkpoint, identity, cost, publish
-        noted = states or {}
-        self.environment = environment(accelerator) | {
-            "states": {place: one.states for place, one in noted.items()},
-            "stores": {place: one.stores for place, one in noted.items()},
-        }
-        self.position = Position(environment=self.environment)
-        self.clock = Clock() if clock is None else clock
-        self.keep_going, self.halving = keep_going, halving
+        self.cost, self.clock = cost, Clock() if clock is None else clock
         self.sharded = any(learner.sharded for learner in learners.values())
-        self._stop = StopRequest()
-        self._given_up: StopRun | None = None
-        self._began = time.monotonic()
-        self._saving = 0.0  # seconds that the last checkpoint took
+        self.resumable = Resumable(
+            learners,
+            "run",
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            publish=publish,
+            noted=states or {},
+            clock=self.clock,
+            divided=self.sharded,
+        )
+        self.publish = self.resumable.publish
+        self.position = Position(environment=self.resumable.environment)
+        self.keep_going, self.halving = keep_going, halving
         self._estimate = Estimate(0, 0.0)
 
     def run(self) -> tuple[Position, Cost]:
@@ -122,17 +108,13 @@ class Loop:
             StopRun: a subscriber has raised it.
             TrunklineError: the loss of a task is no longer a number; the last good checkpoint stays.
         """
-        if found := load_checkpoint(self.checkpoint, self.identity, self.learners):
+        if found := self.resumable.resume():
             self.position, self.cost = found
-            self._compare(self.position.environment)
-            self.clock.resume(self.position.clock)
-            self.publish(Resumed(self.position.epoch, self.position.step))
         self._announce()
-        self._began = time.monotonic() - self.position.seconds
-        with self._stop:
+        with self.resumable.running(self.position):
             while self.position.epoch < self.training.epochs and self.active():
                 self.epoch()
-        self._hear()  # what was asked since the last look, of which nobody else will hear
+        self.resumable.look(self.position, self.cost)  # what was asked since the last look, of which nobody else will hear
         for learner in self.learners.values():
             if learner.progress.failed is None:
                 learner.settle()
@@ -140,7 +122,7 @@ class Loop:
         self.cost.steps_to_best = {
             name: learner.progress.best_step for learner in self.learners.values() for name in learner.parts
         }
-        self.position.seconds = time.monotonic() - self._began
+        self.position.seconds = self.resumable.seconds()
         return self.position, self.cost
 
     def _announce(self) -> None:
@@ -157,39 +139,6 @@ class Loop:
         self._estimate = Estimate(left, judged / max(trained, 1))
         varying = many > 1 and training.batch_tokens is not None
         self.publish(TrainingStarted(steps, many, training.stops_after(steps), varying))
-
-    def _compare(self, before: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another number of processes, and say what else has changed since."""
-        found, world = before.get("processes", 1), self.environment["processes"]
-        if before and found != world:
-            by = f"{found} {'process' if found == 1 else 'processes'}"
-            raise BadInput(
-                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
-                "start as many as before, or train again with --fresh (fresh=True in Python)"
-            )
-        if changed := changes(before, self.environment):
-            self.publish(Finding(changed))
-        self.position.environment = self.environment
-
-    def publish(self, event: Event) -> None:
-        """Tell an event. That a subscriber has given the run up is heard between two steps, by all processes at once."""
-        try:
-            self._tell(event)
-        except StopRun as asked:
-            self._given_up = self._given_up or asked
-
-    def _hear(self, worth_saving: bool = False) -> bool:
-        """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = anywhere(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
-        if given_up and not interrupted:
-            raise self._given_up or StopRun("the run was given up by the main process")
-        if saving or interrupted:
-            self._save()
-        if interrupted:
-            raise Interrupted(
-                f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
-            )
-        return saving
 
     def active(self) -> dict[str, Learner]:
         """The learners that have not stopped."""
@@ -254,10 +203,7 @@ class Loop:
             if last or done:
                 self._close_epoch(tally)
             if stepped:
-                since = time.monotonic() - saved
-                worth = (due and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS
-                if self._hear(worth):
-                    saved = time.monotonic()
+                saved = self.resumable.after_step(position, self.cost, saved, judged=due)
             if last or done:
                 return
 
@@ -303,13 +249,10 @@ class Loop:
     def _fail(self, task: str, what: str) -> None:
         """Stop the learner of a task whose loss is no number; raise that where the others are not to continue."""
         what += f" in step {self.position.step + 1}"
-        remedy = "a lower training.learning_rate or training.precision=fp32 usually helps"
         if not self.keep_going:
-            there = self.checkpoint.exists()
-            kept = f"the last good checkpoint is in {self.checkpoint}" if there else "no checkpoint was made yet"
-            raise TrunklineError(f"{what}; {kept}; {remedy}")
+            raise TrunklineError(f"{what}; {self.resumable.last_good()}; {REMEDY}")
         learner = next(own for own in self.learners.values() if task in own.parts)
-        learner.progress.stopped, learner.progress.failed = True, f"{what}; {remedy}"
+        learner.progress.stopped, learner.progress.failed = True, f"{what}; {REMEDY}"
 
     def _agree_on_failures(self) -> None:
         """Stop the learners whose loss was no number in some process: all processes train the same ones."""
@@ -373,14 +316,3 @@ class Loop:
     def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
         """Logits of tasks on a split, each process doing its share."""
         return split_logits(parts, split, accelerator=self.accelerator, precision=self.precision)
-
-    def _save(self) -> None:
-        began = time.monotonic()
-        self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
-        main = self.accelerator.is_main_process
-        if main or self.sharded:
-            save_checkpoint(self.checkpoint, self.identity, self.learners, self.position, self.cost, write=main)
-        wait_for_all(self.accelerator)
-        self._saving = time.monotonic() - began
-        self.clock.add("saving", self._saving)
-        self.publish(CheckpointSaved(self.checkpoint, self.position.step))

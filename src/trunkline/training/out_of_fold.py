@@ -23,9 +23,9 @@ from trunkline.tasks import Targets, Task
 from trunkline.training.config import RunConfig
 from trunkline.training.folds import deal_folds
 from trunkline.training.forward import split_logits
-from trunkline.training.loop import Interrupted
 from trunkline.training.pooled import pooled_split
 from trunkline.training.prepare import Prepared, Split, corpus_reader, encode_splits, row_weights, text_columns
+from trunkline.training.resumable import Interrupted
 from trunkline.training.run import Run, of_its_own
 from trunkline.training.stages import Stage
 

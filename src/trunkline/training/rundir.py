@@ -16,19 +16,18 @@ or of a stage under another name looks like a run's own, so what may be deleted 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput
 from trunkline.files import (
     PART_BYTES,
     put_back_unmarked,
@@ -36,13 +35,12 @@ from trunkline.files import (
     recover_directory,
     sweep,
     temporary_name,
-    write_errors,
-    write_json,
 )
 from trunkline.trackers.tracked import forget
+from trunkline.training.own_folder import LOCK, OwnFolder
 from trunkline.training.stages import may_be_stage
 
-MARK, LOCK, CONFIG, RESULT, SEARCH = "run.json", ".lock", "config.yaml", "result.json", "search"
+MARK, CONFIG, RESULT, SEARCH = "run.json", "config.yaml", "result.json", "search"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a run: checkpoint, stages and branches here are its own"}
 _BRANCH: dict[str, Any] = {"branch.json": None, "weights.safetensors": None}
 _CHECKPOINT: dict[str, Any] = {"state.json": None, "tensors.safetensors": None}
@@ -56,44 +54,23 @@ _FOLDERS: dict[str, Any] = {
 }
 
 
-@contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Hold the directory of a run for this process alone while the block runs; make and mark it if it is new.
-
-    Raises:
-        BadInput: it holds other things than a run; nothing in it was touched.
-        TrunklineError: another process holds it.
-    """
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"{path}: is a file; expected a new or empty folder, or that of a run")
-    if not is_run(path) and (other := next(_unknown(path), None)):
-        raise BadInput(
-            f"{path}: is not a Trunkline run, but contains {other.name!r}; expected a new or empty folder, or that of a run"
-        )
-    with write_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-    with open(path / LOCK, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrunklineError(f"{path}: another process is training this run") from None
-        if not (path / MARK).exists():
-            write_json(path / MARK, _MARKED)
-        yield
+def claimed(path: Path) -> AbstractContextManager[None]:
+    """Hold the directory of a run for this process alone while the block runs, as `OwnFolder.claimed`."""
+    return _OWN.claimed(path)
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, of: str = "run") -> None:
     """Raise BadInput if no folder can have this path, before anything is read."""
     for part in path.parts:
         if (size := len(os.fsencode(part))) > PART_BYTES:
-            raise BadInput(f"the run's folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
+            raise BadInput(f"the {of}'s folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
     try:
         path.stat()
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"the run's folder {str(path)[:80]!r}: cannot be one ({why})") from None
+        raise BadInput(f"the {of}'s folder {str(path)[:80]!r}: cannot be one ({why})") from None
 
 
 def is_run(path: Path) -> bool:
@@ -131,22 +108,13 @@ def tidy(path: Path) -> None:
 
 def check(path: Path, identity: str) -> None:
     """Raise BadInput unless a run of this identity may be resumed in `path`: before anything in it is changed."""
-    for file in _states(path):
-        try:
-            found = read_object(file).get("identity")
-        except BadInput as error:
-            raise BadInput(f"{error}; --fresh (fresh=True in Python) trains again") from None
-        if found != identity:
-            raise another_run(path)
+    _OWN.check_identity(path, _states(path), identity)
     _refuse_unexpected(path)
 
 
 def another_run(path: Path) -> BadInput:
     """The error for a directory with another run in it."""
-    return BadInput(
-        f"{path}: contains a run with another config, other data or another trunk; give another directory, "
-        "or use --fresh (fresh=True in Python)"
-    )
+    return _OWN.another(path)
 
 
 def clear(path: Path) -> None:
@@ -177,14 +145,6 @@ def drop_checkpoint(path: Path) -> None:
 def missing_branch(folder: Path) -> bool:
     """Whether a branch that was saved in `folder` is not there whole any more."""
     return not all((folder / name).is_file() for name in _BRANCH)
-
-
-def _unknown(path: Path) -> Iterator[Path]:
-    """What lies in a folder that is no run and is not to become one."""
-    for entry in sorted(path.iterdir()) if path.is_dir() else ():
-        begun = entry.name == LOCK or re.fullmatch(rf"\.{MARK}\.trunkline-[0-9a-f]+\.tmp", entry.name)
-        if not begun or not entry.is_file() or (entry.name == LOCK and entry.stat().st_size):
-            yield entry
 
 
 def _refuse_unexpected(path: Path) -> None:
@@ -274,3 +234,13 @@ def _config(path: Path) -> dict[Any, Any]:
 
 def _has_identity(found: Mapping[str, Any]) -> bool:
     return isinstance(identity := found.get("identity"), str) and re.fullmatch("[0-9a-f]{64}", identity) is not None
+
+
+_OWN = OwnFolder(
+    what="run",
+    mark=MARK,
+    marked=_MARKED,
+    named="a Trunkline run",
+    other="a run with another config, other data or another trunk; give another directory",
+    is_own=is_run,
+)

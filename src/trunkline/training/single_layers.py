@@ -24,10 +24,10 @@ from trunkline.model.frozen import FROZEN
 from trunkline.training.auto.choosing import chosen
 from trunkline.training.config import RunConfig, load_config
 from trunkline.training.judging import judge
-from trunkline.training.loop import Interrupted
 from trunkline.training.members import Member, loop_of, opened
 from trunkline.training.prepare import Prepared, prepare, split_digest
 from trunkline.training.result import read_result
+from trunkline.training.resumable import Interrupted
 from trunkline.training.run import Run
 from trunkline.training.stages import Stage
 

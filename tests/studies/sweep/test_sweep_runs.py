@@ -17,7 +17,7 @@ from trunkline.errors import TrunklineError
 from trunkline.events import AlreadyFinished, BatchEnded, CheckpointSaved
 from trunkline.studies.sweep import search
 from trunkline.studies.sweep.search import Sweep
-from trunkline.training import loop
+from trunkline.training import resumable
 from trunkline.training.config import load_config
 from trunkline.training.fit import fit
 
@@ -73,7 +73,7 @@ def test_nothing_of_a_test_file_changes_what_is_searched_and_found(given, sweep_
 
 
 def test_pruned_runs_leave_nothing_that_takes_space(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)  # a checkpoint after every evaluation
+    monkeypatch.setattr(resumable, "SAVING_SHARE", 1e9)  # a checkpoint after every evaluation
     monkeypatch.setattr(search, "pruner", lambda *_: optuna.pruners.ThresholdPruner(lower=1.1, n_warmup_steps=2))
     given["training"]["epochs"] = 4
     given["sweep"]["pruner"] = "median"
@@ -127,7 +127,7 @@ class Killing:
 
 
 def _search(given, path, publish) -> None:
-    loop.SAVING_SHARE = 1e9
+    resumable.SAVING_SHARE = 1e9
     Sweep(planned(given), path).search(publish)
 
 

@@ -25,7 +25,7 @@ from trunkline.training.config import resolve
 from trunkline.training.depths import fit_depths
 from trunkline.training.feeds import Feeds
 from trunkline.training.label_errors import find_label_errors
-from trunkline.training.loop import Interrupted
+from trunkline.training.resumable import Interrupted
 
 
 @pytest.fixture(scope="module")

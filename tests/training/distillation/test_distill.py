@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pandas as pd
 import pytest
@@ -161,6 +162,10 @@ def test_a_subscriber_stops_it(given, tmp_path):
         ("student.layer=2", "override 'student.layer=2': student.layer: unknown name 'layer'; did you mean 'layers'?"),
         ("student.layers=[3,1]", "student.layers: expected numbers of blocks in rising order"),
         ("student.layers=9", "student.layers: found 9, expected at most 3"),
+        ("student.layers=[1,1]", "student.layers: expected numbers of blocks in rising order, each once"),
+        ("student.layers=[]", "student.layers: found 0 of them, expected at least 1"),
+        ("student.hidden_size=1e30", "student.hidden_size: found 1e+30, expected a whole number"),
+        ("data.train=[]", "data.train: found 0 of them, expected at least 1"),
         ("losses={}", "losses: expected one of mse, cosine and relation at least"),
         ("losses.mse.layers=some", "losses.mse.layers: found 'some', expected 'all' or 'last' or a mapping"),
         ("losses.mse.weight=0", "losses.mse.weight: found 0, expected a number greater than 0"),
@@ -178,3 +183,35 @@ def test_bad_input_is_one_sentence_before_anything_is_written(given, tmp_path, o
         distill(given, out=tmp_path / "student", overrides=override, progress=False)
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize("texts", [[], ["", "  ", None]], ids=["no row", "no text"])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_data_without_a_text_are_refused_before_anything_is_written(given, tmp_path, texts, split):
+    given["data"][split] = {"text": texts}
+    with pytest.raises(BadInput, match="expected at least one"):
+        distill(given, out=tmp_path / "student", progress=False)
+    assert not (tmp_path / "student").exists()
+
+
+def test_the_folder_of_the_teacher_is_not_written_to(done, given, tmp_path):
+    """With `fresh` the teacher, a student itself, would be deleted."""
+    teacher = shutil.copytree(done.path, tmp_path / "teacher")
+    before = {path.name: path.read_bytes() for path in teacher.iterdir()}
+    (tmp_path / "linked").symlink_to(teacher)
+    given |= {"trunk": {**given["trunk"], "name": str(teacher)}, "student": {"layers": 1}}
+    for out in (teacher, tmp_path / "linked"):
+        with pytest.raises(BadInput, match="is the folder of the teacher; expected another one for the student"):
+            distill(given, out=out, fresh=True, progress=False)
+    assert {path.name: path.read_bytes() for path in teacher.iterdir()} == before
+
+
+def test_a_path_that_can_be_no_folder_is_called_that_of_the_student(given, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"^the student's folder .*: cannot be one"):
+        distill(given, out=tmp_path / "file" / "student", progress=False)
+
+
+def test_a_folder_in_the_place_of_a_config_is_called_one(tmp_path):
+    with pytest.raises(BadInput, match=r"is a folder; expected a YAML config$"):
+        distill(tmp_path, out=tmp_path / "student", progress=False)

@@ -23,7 +23,8 @@ from pydantic import Field
 
 from trunkline.errors import BadInput, literal
 from trunkline.model.checking import Origin, refuse_extremes, validate_section
-from trunkline.studies.config import Seed, Seeds, read_file
+from trunkline.studies.config import Seed, Seeds
+from trunkline.training.config import read_file
 from trunkline.training.overrides import override
 from trunkline.training.sections import Section, Weight
 
@@ -71,7 +72,7 @@ def load_sweep(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) ->
     path = Path(path)
     storage = next((text.removeprefix(STORAGE) for text in reversed(overrides) if text.startswith(STORAGE)), None)
     overrides = [text for text in overrides if not text.startswith(STORAGE)]
-    values = read_file(path, "a sweep")
+    values = read_file(path, "a YAML config of a sweep")
     try:
         if isinstance(values, dict):
             values = override(values, overrides)

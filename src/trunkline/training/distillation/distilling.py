@@ -22,8 +22,8 @@ from trunkline.training.clock import Clock
 from trunkline.training.distillation import folder
 from trunkline.training.distillation.config import DistillConfig, load_distillation, resolve_distillation
 from trunkline.training.distillation.distillation import Distillation
-from trunkline.training.loop import Interrupted
 from trunkline.training.overrides import override
+from trunkline.training.resumable import Interrupted
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,8 +107,10 @@ def run_distillation(
 ) -> DistillResult:
     """As `distill`, of a resolved config, telling `subscribers` alone."""
     path = Path(os.path.abspath(out.expanduser()))
-    rundir.check_path(path)
+    rundir.check_path(path, "student")
     folder.refuse_other(path)
+    if path.exists() and (teacher := Path(config.trunk.name)).is_dir() and teacher.samefile(path):
+        raise BadInput(f"{path}: is the folder of the teacher; expected another one for the student")
     with config.naming():
         made = Distillation(config, Publisher(subscribers), clock)
     main = made.accelerator.is_main_process

@@ -13,9 +13,7 @@ without result.json, whose next launch resumes the checkpoint and writes the sam
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -23,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput
 from trunkline.files import (
     read_object,
     recover_directory,
@@ -34,8 +32,9 @@ from trunkline.files import (
     write_errors,
     write_json,
 )
+from trunkline.training.own_folder import OwnFolder
 
-MARK, LOCK, CONFIG, RESULT, CHECKPOINT = "distillation.json", ".lock", "distillation.yaml", "result.json", "checkpoint"
+MARK, CONFIG, RESULT, CHECKPOINT = "distillation.json", "distillation.yaml", "result.json", "checkpoint"
 _WRITTEN_BY = {"schema": 1, "written_by": "trunkline", "holds": "a trunk that was distilled from another"}
 _INSIDE = {"state.json", "tensors.safetensors"}  # of the checkpoint
 
@@ -48,16 +47,7 @@ def claimed(path: Path) -> Iterator[None]:
         BadInput: it holds other things than what a distillation has written; nothing in it was touched.
         TrunklineError: another process holds it.
     """
-    refuse_other(path)
-    with write_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-    with open(path / LOCK, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrunklineError(f"{path}: another process is training this student") from None
-        if not (path / MARK).exists():
-            write_json(path / MARK, {**_WRITTEN_BY, "files": {}})
+    with _OWN.claimed(path):
         recover_directory(path / CHECKPOINT)
         sweep(path)
         yield
@@ -65,17 +55,7 @@ def claimed(path: Path) -> Iterator[None]:
 
 def refuse_other(path: Path) -> None:
     """Raise BadInput if `path` is neither a new or empty folder nor that of a student. Nothing is written."""
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"{path}: is a file; expected a new or empty folder, or that of a student")
-    if is_student(path):
-        return
-    for entry in sorted(path.iterdir()) if path.is_dir() else ():
-        begun = entry.name == LOCK or re.fullmatch(rf"\.{re.escape(MARK)}\.trunkline-[0-9a-f]+\.tmp", entry.name)
-        if not begun or not entry.is_file() or (entry.name == LOCK and entry.stat().st_size):
-            raise BadInput(
-                f"{path}: is not a folder that `trunkline distill` has written, but contains {entry.name!r}; expected a new or "
-                "empty folder, or that of a student"
-            )
+    _OWN.refuse_other(path)
 
 
 def is_student(path: Path) -> bool:
@@ -98,22 +78,13 @@ def refuse_unexpected(path: Path) -> None:
 
 def check(path: Path, identity: str) -> None:
     """Raise BadInput unless a distillation of this identity may be resumed in `path`: before anything in it is changed."""
-    if (state := path / CHECKPOINT / "state.json").is_file():
-        try:
-            found = read_object(state).get("identity")
-        except BadInput as error:
-            raise BadInput(f"{error}; --fresh (fresh=True in Python) trains again") from None
-        if found != identity:
-            raise another(path)
+    _OWN.check_identity(path, filter(Path.is_file, [path / CHECKPOINT / "state.json"]), identity)
     refuse_unexpected(path)
 
 
 def another(path: Path) -> BadInput:
     """The error for a folder with another student in it."""
-    return BadInput(
-        f"{path}: contains a student of another config, other data or another teacher; give another folder, or use --fresh "
-        "(fresh=True in Python)"
-    )
+    return _OWN.another(path)
 
 
 def clear(path: Path) -> None:
@@ -187,3 +158,13 @@ def _files(path: Path) -> dict[str, str]:
     return {
         name: str(digest) for name, digest in found.items() if os.path.basename(name) == name and name not in ("", ".", "..")
     }
+
+
+_OWN = OwnFolder(
+    what="student",
+    mark=MARK,
+    marked={**_WRITTEN_BY, "files": {}},
+    named="a folder that `trunkline distill` has written",
+    other="a student of another config, other data or another teacher; give another folder",
+    is_own=is_student,
+)

@@ -11,42 +11,27 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import (
-    BatchEnded,
-    CheckpointSaved,
-    EpochEnded,
-    Evaluated,
-    Event,
-    Finding,
-    Resumed,
-    StopRun,
-    Subscriber,
-    TimeEstimated,
-    TrainingStarted,
-)
+from trunkline.errors import TrunklineError
+from trunkline.events import BatchEnded, EpochEnded, Evaluated, Subscriber, TimeEstimated, TrainingStarted
 from trunkline.inputs.batching import Layout, token_batches
 from trunkline.inputs.encoded import Encoded
 from trunkline.states.live import Feed
-from trunkline.training.agreement import anywhere, summed, wait_for_all
-from trunkline.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from trunkline.training.agreement import summed
+from trunkline.training.checkpoint import Position
 from trunkline.training.clock import Clock
 from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.distillation.config import DistillationTraining
 from trunkline.training.distillation.learner import StudentLearner
 from trunkline.training.distillation.losses import Comparison
-from trunkline.training.environment import changes, environment
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
-from trunkline.training.loop import CHECKPOINT_SECONDS, SAVING_SHARE, Interrupted
-from trunkline.training.signals import StopRequest
+from trunkline.training.resumable import REMEDY, Resumable
 from trunkline.trunk.load import Trunk
 
 STUDENT = "student"  # what events and checkpoints call it
@@ -92,15 +77,19 @@ class StudentLoop:
     ) -> None:
         self.learner, self.comparison, self.trunk, self.splits = learner, comparison, trunk, splits
         self.training, self.precision, self.accelerator = training, precision, accelerator
-        self.checkpoint, self.identity, self.cost, self._tell, self.clock = checkpoint, identity, cost, publish, clock
-        self.environment = environment(accelerator) | {
-            "states": {name: split.noted.states for name, split in splits.items()},
-            "stores": {name: split.noted.stores for name, split in splits.items()},
-        }
-        self.position = Position(environment=self.environment)
-        self._stop = StopRequest()
-        self._given_up: StopRun | None = None
-        self._began, self._saving = time.monotonic(), 0.0
+        self.cost, self.clock = cost, clock
+        self.resumable = Resumable(
+            {STUDENT: learner},
+            "distillation",
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            identity=identity,
+            publish=publish,
+            noted={name: split.noted for name, split in splits.items()},
+            clock=clock,
+        )
+        self.publish = self.resumable.publish
+        self.position = Position(environment=self.resumable.environment)
         self._estimate = Estimate(0, 0.0)
 
     def run(self) -> tuple[Position, Cost]:
@@ -112,20 +101,16 @@ class StudentLoop:
             StopRun: a subscriber has raised it.
             TrunklineError: a loss is no longer a number; the last good checkpoint stays.
         """
-        if found := load_checkpoint(self.checkpoint, self.identity, {STUDENT: self.learner}):
+        if found := self.resumable.resume():
             self.position, self.cost = found
-            self._compare(self.position.environment)
-            self.clock.resume(self.position.clock)
-            self.publish(Resumed(self.position.epoch, self.position.step))
-        self._began = time.monotonic() - self.position.seconds
         self._announce()
-        with self._stop:
+        with self.resumable.running(self.position):
             if not self.position.history:
                 self._judge(0)
             while self.position.epoch < self.training.epochs:
                 self._epoch()
-        self._hear()
-        self.position.seconds = time.monotonic() - self._began
+        self.resumable.look(self.position, self.cost)
+        self.position.seconds = self.resumable.seconds()
         return self.position, self.cost
 
     def batches(self, epoch: int) -> list[np.ndarray]:
@@ -133,30 +118,11 @@ class StudentLoop:
         lengths = self.splits["train"].encoded.lengths
         return token_batches(lengths, tokens=self.training.batch_tokens, seed=self.training.seed, epoch=epoch)
 
-    def publish(self, event: Event) -> None:
-        """Tell an event. That a subscriber has given up is heard between two steps, by all processes at once."""
-        try:
-            self._tell(event)
-        except StopRun as asked:
-            self._given_up = self._given_up or asked
-
     def _announce(self) -> None:
         rounds = math.ceil(len(self.batches(0)) / self.accelerator.num_processes)
         judged = self.splits["validation"].encoded.lengths.sum() / self.splits["train"].encoded.lengths.sum()
         self._estimate = Estimate(rounds * (self.training.epochs - self.position.epoch) - self.position.batch, float(judged))
         self.publish(TrainingStarted(rounds, self.training.epochs, varying=self.training.epochs > 1))
-
-    def _compare(self, before: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another number of processes, and say what else has changed since."""
-        if (found := before.get("processes", 1)) != (world := self.environment["processes"]):
-            by = f"{found} {'process' if found == 1 else 'processes'}"
-            raise BadInput(
-                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
-                "start as many as before, or train again with --fresh (fresh=True in Python)"
-            )
-        if changed := changes(before, self.environment):
-            self.publish(Finding(changed))
-        self.position.environment = self.environment
 
     def _epoch(self) -> None:
         """Train to the end of the epoch under way, and measure the losses on validation."""
@@ -183,9 +149,7 @@ class StudentLoop:
                 self.publish(TimeEstimated(estimate))
             if last := position.batch == rounds:
                 self._close_epoch(tally)
-            since = time.monotonic() - saved
-            if self._hear((last and since * SAVING_SHARE >= self._saving) or since > CHECKPOINT_SECONDS):
-                saved = time.monotonic()
+            saved = self.resumable.after_step(position, self.cost, saved, judged=last)
             if last:
                 return
 
@@ -203,15 +167,8 @@ class StudentLoop:
         losses = self._losses("train", sequences)
         total = self.comparison.total(losses)
         if not torch.isfinite(total):
-            there = (
-                f"the last good checkpoint is in {self.checkpoint}"
-                if self.checkpoint.exists()
-                else "no checkpoint was made yet"
-            )
-            raise TrunklineError(
-                f"the loss is {total.item()} in step {self.position.step + 1}; {there}; "
-                "a lower training.learning_rate or training.precision=fp32 usually helps"
-            )
+            what = f"the loss is {total.item()} in step {self.position.step + 1}"
+            raise TrunklineError(f"{what}; {self.resumable.last_good()}; {REMEDY}")
         total.backward()
         return {name: loss.detach() for name, loss in {"loss": total, **losses}.items()}
 
@@ -262,29 +219,6 @@ class StudentLoop:
         shown = {"validation": found, "best": False, "train_loss": trained.get("loss")}
         self.publish(Evaluated(self.position.step, epoch, {STUDENT: shown}, {STUDENT: self.learner.last_rate}))
         return took
-
-    def _hear(self, worth_saving: bool = False) -> bool:
-        """Save where that is worth it, and stop where that was asked of some process; return whether a checkpoint was saved."""
-        interrupted, given_up, saving = anywhere(self.accelerator, self._stop.made, self._given_up is not None, worth_saving)
-        if given_up and not interrupted:
-            raise self._given_up or StopRun("the distillation was given up by the main process")
-        if saving or interrupted:
-            self._save()
-        if interrupted:
-            raise Interrupted(
-                f"interrupted after step {self.position.step}; a checkpoint was saved; rerun the same command to resume"
-            )
-        return saving
-
-    def _save(self) -> None:
-        began = time.monotonic()
-        self.position.seconds, self.position.clock = began - self._began, self.clock.as_dict()
-        if self.accelerator.is_main_process:
-            save_checkpoint(self.checkpoint, self.identity, {STUDENT: self.learner}, self.position, self.cost)
-        wait_for_all(self.accelerator)
-        self._saving = time.monotonic() - began
-        self.clock.add("saving", self._saving)
-        self.publish(CheckpointSaved(self.checkpoint, self.position.step))
 
 
 def _rounded(losses: Iterable[tuple[str, float]]) -> dict[str, float]:

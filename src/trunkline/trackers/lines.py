@@ -1,0 +1,82 @@
+"""What fits and distillations write alike to stderr: bars where that is a terminal, and paragraphs above them."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+
+from trunkline.events import EpochEnded, Resumed, StatesProgress, TimeEstimated
+from trunkline.terminal import wrapped
+from trunkline.trackers.bars import RunBar, progress_bars
+from trunkline.trackers.wording import duration
+
+
+def stderr_of_python() -> Console:
+    """The console of a call that a program has made: plain lines where stderr is no terminal (a notebook)."""
+    return Console(stderr=True, highlight=False, emoji=False, force_jupyter=False)
+
+
+class ProgressLines:
+    """The bars and lines of one training.
+
+    Args:
+        console: where to write.
+        fresh: how a user says that it is to be trained again.
+    """
+
+    def __init__(self, console: Console, fresh: str) -> None:
+        self.console, self.fresh, self.bars = console, fresh, progress_bars(console)
+        self.bar = RunBar(self.bars)
+        self._states_began, self._seconds, self._epochs = 0.0, 0.0, 0
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        self.bar.show("starting")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def line(self, text: str, indent: int = 2) -> None:
+        """Write a paragraph above the bars."""
+        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
+            self.console.print(part, markup=False, soft_wrap=True)
+
+    def begins(self, what: str) -> None:
+        """Write that a step begins, where no bar shows it."""
+        if not self.console.is_terminal:
+            self.line(what)
+
+    def states(self, event: StatesProgress) -> None:
+        """Write where the computing of layer states begins and ends."""
+        what = f"layer states of {event.split}"
+        if event.done == 0:
+            self._states_began = time.monotonic()
+            self.begins(f"computing {what}: {event.total:,} tokens")
+        if event.done == event.total:
+            took = time.monotonic() - self._states_began
+            self.line(f"{what}: {event.total:,} tokens computed in {took:.1f} s and stored")
+
+    def resumed(self, event: Resumed) -> None:
+        """Write where a training is resumed."""
+        self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
+
+    def training_starts(self) -> None:
+        """Measure the time of epochs anew, as another stage has others."""
+        self._seconds, self._epochs = 0.0, 0
+
+    def estimated(self, event: TimeEstimated) -> None:
+        """Write how long all epochs take, unless one has ended: its line says more."""
+        if not self._epochs:
+            self.line(f"all epochs take about {duration(event.seconds)}, by the speed of the first steps")
+
+    def epoch(self, event: EpochEnded, found: str) -> None:
+        """Write the line of an epoch: its time, what was `found`, and the time that is left."""
+        self._seconds, self._epochs = self._seconds + event.seconds + event.evaluation_seconds, self._epochs + 1
+        left = (event.epochs - event.epoch) * self._seconds / self._epochs
+        ahead = f"  about {duration(left)} left" if left >= 1 else ""
+        count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
+        self.line(f"{count}  {event.seconds:6.1f} s  {found}{ahead}".replace("  ", "\u00a0 "), indent=len(count) + 2)
