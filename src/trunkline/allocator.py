@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+KERNELS = 128  # of one batch, forward and backward, and some more
 KEPT = 1 << 28  # bytes: larger tensors are still mapped, and given back when freed
 
 
@@ -35,6 +36,16 @@ def share_one_arena() -> None:
         return
     if mallopt := _from_glibc("mallopt"):
         mallopt(M_ARENA_MAX, 1)
+
+
+def keep_few_kernels() -> None:
+    """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than its 1,024, from its first on.
+
+    Each takes some 100 kB, and batches of varying lengths have other shapes nearly every time: several hundred megabytes in the
+    first epochs of a tuner in bf16, for products a few percent faster at most. The environment may say otherwise.
+    """
+    if not any(f"{prefix}_PRIMITIVE_CACHE_CAPACITY" in os.environ for prefix in ("ONEDNN", "DNNL")):
+        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(KERNELS)
 
 
 def give_back_freed_memory() -> None:
