@@ -39,7 +39,7 @@ def share_one_arena() -> None:
 
 
 def keep_few_kernels() -> None:
-    """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than its 1,024, from its first on.
+    """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than 1,024; before its first.
 
     Each takes some 100 kB, and batches of varying lengths have other shapes nearly every time: several hundred megabytes in the
     first epochs of a tuner in bf16, for products a few percent faster at most. The environment may say otherwise.

@@ -16,6 +16,7 @@ from trunkline.studies.plan import Unit, units
 from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
 from trunkline.studies.readings import Readings, refuse_changed
+from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.cost import forget_peak, held_memory
 from trunkline.training.prepare import Prepared
@@ -73,6 +74,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     forecast = Forecast(rows=rows_of(check(study.plan, readings)))
     study.refuse_other()
     refuse_changed(study, readings)
+    refuse_changed_trunks(study)
     del readings
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))
