@@ -41,8 +41,9 @@ def share_one_arena() -> None:
 def keep_few_kernels() -> None:
     """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than 1,024; before its first.
 
-    Each takes some 100 kB, and batches of varying lengths have other shapes nearly every time: several hundred megabytes in the
-    first epochs of a tuner in bf16, for products a few percent faster at most. The environment may say otherwise.
+    Batches of varying lengths have other shapes nearly every time. In a small stack of linear layers in bf16, 150 of them left
+    217 MiB more with 1,024 than with 128, and were computed 4 % faster the first time and 9 % when they came again, once
+    measured on a busy machine. The environment may say otherwise.
     """
     if not any(f"{prefix}_PRIMITIVE_CACHE_CAPACITY" in os.environ for prefix in ("ONEDNN", "DNNL")):
         os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(KERNELS)
