@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+KERNELS = 128  # of one batch, forward and backward, and some more
 KEPT = 1 << 28  # bytes: larger tensors are still mapped, and given back when freed
 
 
@@ -35,6 +36,17 @@ def share_one_arena() -> None:
         return
     if mallopt := _from_glibc("mallopt"):
         mallopt(M_ARENA_MAX, 1)
+
+
+def keep_few_kernels() -> None:
+    """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than 1,024; before its first.
+
+    Batches of varying lengths have other shapes nearly every time. In a small stack of linear layers in bf16, 150 of them left
+    217 MiB more with 1,024 than with 128, and were computed 4 % faster the first time and 9 % when they came again, once
+    measured on a busy machine. The environment may say otherwise.
+    """
+    if not any(f"{prefix}_PRIMITIVE_CACHE_CAPACITY" in os.environ for prefix in ("ONEDNN", "DNNL")):
+        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(KERNELS)
 
 
 def give_back_freed_memory() -> None:

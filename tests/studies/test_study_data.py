@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 from synthetic import write_rows
 
 import trunkline.training.memory
@@ -18,6 +19,8 @@ from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts
 from trunkline.studies.forecasting import rehearse
 from trunkline.studies.plan import Plan
+from trunkline.studies.readings import Readings, note_data, refuse_changed
+from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.training.prepare import prepare
 
 
@@ -160,3 +163,51 @@ def test_each_source_is_read_once_for_all_sizes_and_seeds(finished, monkeypatch)
     found = check(plan)
     assert {size: len(groups[0].splits["train"].corpus) for size, groups in found.items()} == {"30": 30, "all": 64}
     assert sorted(name.rpartition("/")[2] for name in read) == ["rows.jsonl", "test.jsonl"]
+
+
+def test_data_that_changed_before_any_run_was_finished_are_refused_in_words_of_a_study(finished, data, tmp_path):
+    _, before = finished
+    study = Study(before.plan, tmp_path / "study")
+    study.claim()
+    note_data(study, Readings())
+    kept = (data / "test.jsonl").read_bytes()
+    relabelled(data / "test.jsonl", 4)
+    refuse_changed(study, Readings())  # nothing was begun
+    (study.path / "stacks" / "some").mkdir()
+    with pytest.raises(BadInput, match=r"test.jsonl: is not what runs in .* were begun on \(found as many rows, .*--out\)$"):
+        run(study, None)
+    (data / "test.jsonl").write_bytes(kept)
+    refuse_changed(study, Readings())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [("model.safetensors", "other weights"), ("config.json", "other settings of the model"), ("tokenizer.json", "tokenizer")],
+)
+def test_a_folder_that_holds_another_trunk_under_the_same_name_is_refused(tmp_path, finished, tiny_trunk_dir, changed, said):
+    folder, _ = finished
+    trunk = shutil.copytree(tiny_trunk_dir, tmp_path / "trunk")
+    study = Study(planned(trunk, folder, study={"seeds": 1, "floors": False}), tmp_path / "study")
+    study.train()
+    refuse_changed_trunks(study)
+    file = trunk / changed
+    if file.suffix == ".safetensors":
+        tensors = load_file(file)
+        name = min(tensors)
+        save_file({**tensors, name: tensors[name] + 1}, file, metadata={"format": "pt"})
+    else:
+        values = json.loads(file.read_text())
+        if changed == "config.json":
+            values["layer_norm_eps"] = 1e-3
+        else:
+            vocabulary = values["model"]["vocab"]
+            last, other = sorted(vocabulary, key=vocabulary.get)[-2:]
+            vocabulary[last], vocabulary[other] = vocabulary[other], vocabulary[last]
+        file.write_text(json.dumps(values))
+    kept = files(study.path)
+    for again in (lambda: run(study, None), lambda: rehearse(study)):
+        with pytest.raises(BadInput) as caught:
+            again()
+        assert f"{trunk}: is not the trunk that runs in {study.path} were trained on (found " in str(caught.value)
+        assert said in str(caught.value) and str(caught.value).endswith("or another folder (--out)")
+    assert files(study.path) == kept

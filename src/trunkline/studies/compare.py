@@ -6,6 +6,7 @@
     DIR/stacks/KEY.json      runs that are being trained together, which are resumed together, as rounding depends on that
     DIR/stacks/KEY/          their checkpoint
     DIR/failed/KEY.json      why a run has no result
+    DIR/data.json            rows and digests of the splits that runs are trained on (readings.py)
     DIR/locks/               held by the process that trains something
 
 A run that fails is noted and left out; another launch tries it again.

@@ -24,8 +24,9 @@ from trunkline.studies.forecasting import Keeper, ahead, measure, rows_of
 from trunkline.studies.given import study_given
 from trunkline.studies.kept_estimates import compared, keep_paces, paces_of
 from trunkline.studies.progress import StudyProgress
-from trunkline.studies.readings import Readings, refuse_changed
+from trunkline.studies.readings import Readings, note_data, refuse_changed
 from trunkline.studies.times import measure_times
+from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.wording import score
 from trunkline.terminal import leads, refuse_launch
 from trunkline.training.keywords import overrides_of
@@ -124,9 +125,12 @@ def run(
             if left:
                 forecast.rows.update(rows_of(check(study.plan, readings)))
             refuse_changed(study, readings)
-            del readings
+            refuse_changed_trunks(study)
             if left:
                 study.claim()
+                note_data(study, readings)
+            del readings
+            if left:
                 forecast.paces.update(paces_of(study))
                 if measure(study, forecast, publish):
                     keep_paces(study, forecast.paces)

@@ -41,7 +41,7 @@ class Pace:
         layers: whose states are stored; none where the trunk runs in every epoch.
         bytes: that the states of a token take on disk.
         disk: bytes that each run keeps.
-        memory: bytes at the peak, of the process or on the GPU.
+        memory: bytes at the peak, of the process or on the GPU, beside what units of other kinds leave behind.
     """
 
     trunk: str

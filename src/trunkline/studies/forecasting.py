@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trunkline.errors import TrunklineError
@@ -15,8 +16,11 @@ from trunkline.studies.plan import Unit, units
 from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
 from trunkline.studies.readings import Readings, refuse_changed
+from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
+from trunkline.training.cost import forget_peak, held_memory
 from trunkline.training.prepare import Prepared
+from trunkline.trunk.machine import pick_device
 
 
 def ahead(study: Study) -> list[Unit]:
@@ -34,15 +38,23 @@ def measure(study: Study, forecast: Forecast, publish: Subscriber = quiet) -> bo
         kind, rows = kind_of(unit), forecast.rows[unit.runs[0].cell.size]
         if kind not in forecast.paces and (kind not in kinds or rows > forecast.rows[kinds[kind].runs[0].cell.size]):
             kinds[kind] = unit
-    probe = Probe()
+    probe, before = Probe(), dict[str, int]()
     for number, (kind, unit) in enumerate(kinds.items(), 1):
         methods = listing([run.cell.method for run in unit.runs], 1)
         publish(Preparing(f"measuring a few batches of {methods} ({number} of {len(kinds)})"))
+        forget_peak()
+        before[kind] = held_memory(pick_device(unit.runs[0].config.trunk.device))
         try:
             forecast.paces[kind] = probe.measure(unit)
         except TrunklineError as error:
             forecast.failed[kind] = str(error)
             publish(Finding(not_estimated(names(unit.runs).values(), forecast.failed[kind])))
+    del probe
+    forget_peak()
+    for kind in before.keys() & forecast.paces.keys():  # each is trained in a process in which all have left something behind
+        pace = forecast.paces[kind]
+        now = held_memory(pick_device(kinds[kind].runs[0].config.trunk.device))
+        forecast.paces[kind] = replace(pace, memory=pace.memory + max(0, now - before[kind]))
     return bool(kinds)
 
 
@@ -62,6 +74,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     forecast = Forecast(rows=rows_of(check(study.plan, readings)))
     study.refuse_other()
     refuse_changed(study, readings)
+    refuse_changed_trunks(study)
     del readings
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))

@@ -43,12 +43,12 @@ from trunkline.training.fit import RunResult
 from trunkline.training.prepare import Prepared, Split
 from trunkline.training.resumable import Interrupted
 from trunkline.training.run import Run
-from trunkline.training.sampling import draw_batches
+from trunkline.training.sampling import Batch, draw_batches
 from trunkline.training.stacked import RunMember, member_of, stack_key, train_members
 from trunkline.training.train import Training
 
-BATCHES = 2  # of an epoch
-TEXTS, TOKENS = 128, 2048  # of validation and of test, at most; TEXTS of long texts are fewer
+BATCHES = 2  # of an epoch: the first one, and the one that needs most memory
+TEXTS, TOKENS = 512, 4096  # of validation and of test, at most: a whole batch of judging (model/apply.py)
 
 
 class Probe:
@@ -168,7 +168,7 @@ def _on_few(run: Run) -> Run:
     """A run on a few rows of each split, in batches as they are in the study."""
     groups = []
     for group in run.groups:
-        batches = draw_batches([texts_of(group, group.tasks)], run.config.training, 0)[:BATCHES]
+        batches = _first_and_largest(draw_batches([texts_of(group, group.tasks)], run.config.training, 0))
         texts = np.unique(encoded_of(group.splits["train"]).text_of[np.concatenate([batch.sequences for batch in batches])])
         splits = {"train": _selected(group, "train", texts)}
         for name in group.splits.keys() - {"train"}:
@@ -181,6 +181,16 @@ def _on_few(run: Run) -> Run:
     small = run.on(groups, run.config.training.seed)
     small.config = small.config.model_copy(update={"training": _brief(small.config)})
     return small
+
+
+def _first_and_largest(batches: list[Batch]) -> list[Batch]:
+    """BATCHES of them; the largest is that with most tokens, padding included."""
+
+    def padded(batch: Batch) -> int:
+        lengths = batch.source.train.encoded.lengths[batch.sequences]
+        return len(lengths) * int(lengths.max())
+
+    return [*batches[: BATCHES - 1], *sorted(batches[BATCHES - 1 :], key=padded)[-1:]]
 
 
 def _selected(group: Prepared, name: str, texts: np.ndarray) -> Split:

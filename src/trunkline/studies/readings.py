@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed
-from trunkline.files import read_object
+from trunkline.files import read_object, write_json
 from trunkline.studies.compare import Study
 from trunkline.studies.floor_runs import KEPT, floor_places
 from trunkline.studies.outcomes import Outcome
+from trunkline.studies.plan import PlannedRun
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared, named_splits, prepare, split_digest
+
+NOTED = "data.json"  # of the study's folder: by run, the rows and digests of the splits that the first round is trained on
 
 
 class Readings:
@@ -36,6 +39,17 @@ def _drawn_by(config: RunConfig) -> int | None:
     """The seed that draws the training rows of a config; None where all of them are trained on."""
     sections = [config.data, *(task.data for task in config.tasks.values() if task.data is not None)]
     return config.training.seed if any(section.rows is not None for section in sections) else None
+
+
+def note_data(study: Study, readings: Readings) -> None:
+    """Keep what the first round is trained on, for a study that is stopped before any of its runs is finished."""
+    noted = {}
+    for run in study.plan.searches():
+        with run.config.naming():
+            splits = named_splits(readings.of(run.config))
+        rows = {name: len(split.corpus.texts) for name, split in splits.items()}
+        noted[run.key] = {"rows": rows, "digests": {name: split_digest(split) for name, split in splits.items()}}
+    write_json(study.path / NOTED, noted)
 
 
 class _Change(NamedTuple):
@@ -70,10 +84,21 @@ def _changes(study: Study, readings: Readings) -> Iterator[_Change]:
     for run in [*plan.searches(), *plan.repeats(study.chosen())]:
         if (result := study.result(run)) is not None:
             yield from _differing(run.config, result, f"runs in {study.path} were trained on", readings)
+        elif _begun(study, run) and (noted := _noted(study).get(run.key)) is not None:
+            yield from _differing(run.config, noted, f"runs in {study.path} were begun on", readings)
     for _, _, config, place in floor_places(study):
         if (place / KEPT).is_file():
             kept = read_object(place / KEPT)
             yield from _differing(config, kept, f"simple baselines in {study.path} were fitted on", readings)
+
+
+def _begun(study: Study, run: PlannedRun) -> bool:
+    """Whether a run, or the stack that it may be in, has left something to be resumed."""
+    return study.place(run).exists() or any(one.is_dir() for one in (study.path / "stacks").glob("*"))
+
+
+def _noted(study: Study) -> dict[str, Any]:
+    return read_object(study.path / NOTED) if (study.path / NOTED).is_file() else {}
 
 
 def _differing(config: RunConfig, before: Mapping[str, Any], said: str, readings: Readings) -> Iterator[_Change]:

@@ -101,13 +101,24 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def held_memory(device: torch.device) -> int:
+    """Memory of this process now in bytes, counted as `peak_memory` counts it; 0 where only a peak is known of it."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status("VmRSS") if sys.platform == "linux" else 0
+
+
 def peak_memory(device: torch.device) -> int:
     """Peak memory of this process since `forget_peak` in bytes: allocated on the GPU for a CUDA device, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":  # ru_maxrss would count the parent's peak from before exec
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        return _status("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status(key: str) -> int:
+    """Bytes that Linux notes of this process."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:")]
+    return int(line.split()[1]) * 1024

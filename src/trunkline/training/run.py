@@ -11,7 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from trunkline.allocator import keep_freed_memory
+from trunkline.allocator import keep_few_kernels, keep_freed_memory
 from trunkline.branches import TrunkShape
 from trunkline.branches.auto import AutoConfig
 from trunkline.branches.heads import begin_at
@@ -257,6 +257,7 @@ def of_its_own(task: Task) -> Task:
 
 def open_trunk(config: RunConfig, accelerator: Accelerator) -> Trunk:
     """Load the config's trunk on the device that this process is to use, in the precision that its method needs."""
+    keep_few_kernels()  # before anything is computed
     section = config.trunk
     device = str(accelerator.device) if section.device == "auto" else section.device
     if section.backend not in ("auto", "torch") and approach_of(config.method).changes_trunk:

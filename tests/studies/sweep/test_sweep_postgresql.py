@@ -122,7 +122,9 @@ def test_a_sweep_of_a_server_is_found_again_and_another_one_refused(url):
     assert [trial.value for trial in again.trials] == [0.5]
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT study_name FROM studies").fetchall() == [("mine",)]
-    with pytest.raises(BadInput, match="found a sweep 'mine' of another space, another config or other data") as caught:
+    with pytest.raises(
+        BadInput, match="found a sweep 'mine' of another space, another config, another trunk or other data"
+    ) as caught:
         made.join("mine", "two", "maximize", None)
     assert not any(secret in made.name + str(caught.value) for secret in (PASSWORD, QUOTED, "anna"))
 

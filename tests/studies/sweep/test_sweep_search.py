@@ -173,9 +173,13 @@ def test_another_space_or_config_is_another_sweep_in_folder_and_storage(given, k
     for change in changes:
         other = json.loads(json.dumps(given))
         change(other)
-        with pytest.raises(BadInput, match=r"first: contains a sweep of another space, another config or other data"):
+        with pytest.raises(
+            BadInput, match=r"first: contains a sweep of another space, another config, another trunk or other data"
+        ):
             Sweep(planned(other), tmp_path / "first")
-        with pytest.raises(BadInput, match=r"found a sweep 'sweep' of another space, another config or other data in sqlite"):
+        with pytest.raises(
+            BadInput, match=r"found a sweep 'sweep' of another space, another config, another trunk or other data in sqlite"
+        ):
             Sweep(planned(other), tmp_path / "second")
         os.system(f"rm -r {tmp_path / 'second'}")
     assert Sweep(planned(given, "other"), tmp_path / "third").search().facts["trials"]["total"] == 4

@@ -113,8 +113,8 @@ class Sweep:
                 raise BadInput(f"{path}: is not a sweep, but contains {other.name!r}; expected {expected}")
         if (path / MARK).is_file() and read_object(path / MARK).get("fingerprint") != self.plan.fingerprint:
             raise BadInput(
-                f"{path}: contains a sweep of another space, another config or other data; expected another folder, or "
-                "the same config"
+                f"{path}: contains a sweep of another space, another config, another trunk or other data; "
+                "expected another folder, or the same config"
             )
 
     def _claim(self) -> None:

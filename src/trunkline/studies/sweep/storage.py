@@ -89,7 +89,11 @@ class Storage:
                 study.set_user_attr(ATTRIBUTE, fingerprint)
             found = study.user_attrs.get(ATTRIBUTE)
         if found != fingerprint:
-            whose = "that Trunkline has not made" if found is None else "of another space, another config or other data"
+            whose = (
+                "that Trunkline has not made"
+                if found is None
+                else "of another space, another config, another trunk or other data"
+            )
             raise BadInput(
                 f"{self.where}: found a sweep {name!r} {whose} in {self.name}, expected another storage, or a config file with "
                 "another name"
