@@ -41,8 +41,8 @@ def share_one_arena() -> None:
 def keep_few_kernels() -> None:
     """Let oneDNN keep KERNELS of the kernels that it makes for each shape of a product, rather than 1,024; before its first.
 
-    Batches of varying lengths have other shapes nearly every time: what is kept is hardly used again. A fit by LoRA in bf16 took 1,080
-    MB with 128 and 1,232 with 1,024, in the same time (benchmarks/LOG.md). The environment may say otherwise.
+    Batches of varying lengths have other shapes nearly every time: what is kept is hardly used again. A fit by LoRA in bf16
+    took 1,080 MB with 128 and 1,232 with 1,024, in the same time (benchmarks/LOG.md). The environment may say otherwise.
     """
     if not any(f"{prefix}_PRIMITIVE_CACHE_CAPACITY" in os.environ for prefix in ("ONEDNN", "DNNL")):
         os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(KERNELS)
