@@ -78,7 +78,7 @@ def test_a_command_of_another_name_is_answered_by_the_one_that_there_is():
     ):
         result = invoke(*given.split())
         given = given.split()[-1]
-        assert result.exit_code == 2 and f"No such command '{given}'; did you mean {meant}?" in " ".join(result.stderr.split())
+        assert result.exit_code == 2 and f"unknown command '{given}'; did you mean {meant}?" in " ".join(result.stderr.split())
 
 
 def test_rows_that_moved_to_another_file_and_split_are_not_computed_again(config, tmp_path):

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from synthetic import config, write_rows
-from test_processes import free_port, one_of_two
+from launching import free_port, one_of_two
 
 from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, BranchSaved, CheckpointSaved, EpochEnded, Evaluated, Publisher, RunEnded, StopRun
