@@ -7,8 +7,8 @@ import os
 import signal
 
 import pytest
-from synthetic import config, write_rows
 from launching import free_port, one_of_two
+from synthetic import config, write_rows
 
 from trunkline.errors import TrunklineError
 from trunkline.events import BatchEnded, BranchSaved, CheckpointSaved, EpochEnded, Evaluated, Publisher, RunEnded, StopRun
