@@ -26,7 +26,7 @@ METHODS = {
     "adapter": {"reduction": 2},
     "houlsby": {"name": "adapter", "variant": "houlsby", "reduction": 2},
 }
-CANNOT = {"albert"}  # whose blocks transformers has no gradient checkpointing for
+CANNOT = {"albert", "albert-groups", "mpnet"}  # whose blocks transformers has no gradient checkpointing for
 
 
 def tuned(folder, name: str, section: dict, recomputed: bool, stack: str = "encoder") -> TunedTrunk:
