@@ -49,6 +49,11 @@ def test_baselines_read_once_what_is_stored_and_fit_as_many_rows_as_there_are(le
     assert seconds_of_floors(left, {"a": pace}, ROWS) == pytest.approx(3 * opened + 2 * fitted / 200 + 0.01 * passed)
 
 
+def test_what_one_trunk_has_stored_is_of_no_use_to_another():
+    left = [work("all"), work("all", trunk="b")]
+    assert seconds_of_floors(left, {"a": PACE, "b": PACE}, ROWS) == pytest.approx(2 * (3 + 10 + 0.01 * 14_000))
+
+
 @pytest.fixture
 def wait(monkeypatch):
     time = [100.0]
