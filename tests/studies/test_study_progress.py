@@ -213,6 +213,7 @@ def test_what_was_done_before_is_part_of_the_bar_and_none_of_the_time_left(study
     assert display.left == "6 of 11 runs done, about 5 min left"  # two units, and one of the second round
     assert display.bars.tasks[0].completed == pytest.approx(6 / 11)
     display(UnitStarted(first))
+    display(StatesProgress("train", 0, 10))
     display(StatesProgress("train", 5, 10))  # half of what is before training
     assert display.bars.tasks[0].completed == pytest.approx(6 / 11 + 5 / 11 * 5 / 300)
     assert len(searches) == 3
