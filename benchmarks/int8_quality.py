@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from answered import drawn_again, scores
 from common import finish, parser, result
-from counted import counts, resampled, score
 from shapes import shared_data
 
 from trunkline import fit
+from trunkline.studies.statistics import Answers
+from trunkline.training.answered import load_answers
 
 SIDES: dict[str, dict[str, Any]] = {
     "fp32": {"dtype": "fp32"},
     "int8": {"backend": "openvino", "dtype": "int8"},
 }
-TESTS = {
-    "emotion": (lambda: str(shared_data("emotion", "test.jsonl.gz")), "accuracy"),
-    "snips": (lambda: "snips:test", "f1"),
-}
+METRICS = {"emotion": "accuracy", "snips": "f1"}
 METHOD = {"name": "adalayers", "dim": 128, "alpha": 16}
 
 
@@ -63,18 +62,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRUNKLINE_CACHE"] = f"{folder}/cache"
         for data in options.data:
-            test, metric = TESTS[data]
-            found: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
+            found: dict[str, list[Answers]] = {side: [] for side in SIDES}
             for seed in range(options.repeats):
                 for side, trunk in SIDES.items():
                     place = Path(folder) / f"{data}-{side}-{seed}"
                     fit(config_of(data, trunk, seed), run_dir=place)
-                    found[side].append(counts(place, test(), metric))
-                    reached = score(found[side][-1].sum(0), metric)
+                    found[side].append(Answers.of(load_answers(place, "task"), METRICS[data]))
+                    [reached] = scores(found[side][-1:])
                     print(f"{data}, {side}, seed {seed}: {reached:.4f}", file=sys.stderr, flush=True)
-            drawn = resampled(list(found.values()), metric)
-            low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975])
-            each = {side: [float(score(one.sum(0), metric)) for one in seeds] for side, seeds in found.items()}
+            drawn = drawn_again(found)
+            low, high = np.quantile(drawn["int8"] - drawn["fp32"], [0.025, 0.975])
+            each = {side: scores(seeds) for side, seeds in found.items()}
             loss = 100 * (statistics.mean(each["fp32"]) - statistics.mean(each["int8"]))
             losses.append(loss)
             for side, values in each.items():

@@ -27,14 +27,15 @@ from typing import Any
 
 import numpy as np
 import yaml
+from answered import drawn_again, predicted, scores
 from common import finish, parser, result
-from counted import counts, counts_of, resampled, score
 from shapes import shared_data
 
 from trunkline import fit
 from trunkline.branches import methods
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
+from trunkline.studies.statistics import Answers
 from trunkline.training.answered import load_answers
 from trunkline.training.config import RunConfig, resolve
 from trunkline.training.ensembling import make_ensemble
@@ -53,7 +54,7 @@ class Row:
 
     rate: float | None = None
     validation: list[float] = field(default_factory=list)
-    counts: list[np.ndarray] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
     seconds: float = 0.0
     parameters: int = 0
     branches: list[Path] = field(default_factory=list)
@@ -99,7 +100,7 @@ def trained(runs: Mapping[str, RunConfig], folder: Path) -> dict[str, RunResult]
 def add(row: Row, result: RunResult, metric: str) -> None:
     [(name, task)] = result.tasks.items()
     row.validation.append(task["validation"][task["monitor"]])
-    row.counts.append(counts_of(load_answers(result.path, name), metric))
+    row.answers.append(Answers.of(load_answers(result.path, name), metric))
     row.parameters = result.cost["added_parameters"][name]
     row.branches.append(result.path / "branches" / name)
 
@@ -112,7 +113,7 @@ def table(data: str, seeds: int, rates: list[float], runs: Path) -> tuple[list[d
 
     def say(name: str, seed: int) -> None:
         row = rows[name]
-        reached = score(row.counts[-1].sum(0), metric)
+        [reached] = scores(row.answers[-1:])
         print(
             f"{data}, seed {seed}, {name}: validation {row.validation[-1]:.4f}, test {reached:.4f}, rate {row.rate}",
             file=sys.stderr,
@@ -126,8 +127,8 @@ def table(data: str, seeds: int, rates: list[float], runs: Path) -> tuple[list[d
         found = trained(configs, runs / data / f"seed-{seed}")
         for name, own in tried.items():
             results = {rate: found[planned[name, rate]] for rate in own}
-            scores = {rate: next(iter(one.tasks.values())) for rate, one in results.items()}
-            rate = max(results, key=lambda rate, own=scores: own[rate]["validation"][own[rate]["monitor"]])
+            judged = {rate: next(iter(one.tasks.values())) for rate, one in results.items()}
+            rate = max(results, key=lambda rate, own=judged: own[rate]["validation"][own[rate]["monitor"]])
             rows[name].rate = rate
             add(rows[name], results[rate], metric)
             say(name, seed)
@@ -137,7 +138,7 @@ def table(data: str, seeds: int, rates: list[float], runs: Path) -> tuple[list[d
         made = make_ensemble([member.branches[-1] for member in members], place, weights="validation")
         assert made.score is not None
         row.validation.append(made.score)
-        row.counts.append(counts(place, test, metric))
+        row.answers.append(predicted(place, test, members[-1].answers[-1]))
         row.parameters = sum(member.parameters for member in members)
         say("ensemble", seed)
         shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(MEMBERS, made.shares, strict=True))
@@ -145,7 +146,7 @@ def table(data: str, seeds: int, rates: list[float], runs: Path) -> tuple[list[d
     for name, method in methods_of.items():
         rows[name].seconds = epoch_seconds(config, method, rows[name].rate or rates[0])
     rows["ensemble"].seconds = sum(rows[name].seconds for name in MEMBERS)
-    return lines(data, rows, metric)
+    return lines(data, rows)
 
 
 def epoch_seconds(config: dict[str, Any], method: dict[str, Any], rate: float) -> float:
@@ -155,15 +156,15 @@ def epoch_seconds(config: dict[str, Any], method: dict[str, Any], rate: float) -
         return fit(alone, run_dir=Path(folder) / "run", progress=False).cost["epochs"][0]["seconds"]
 
 
-def lines(data: str, rows: dict[str, Row], metric: str) -> tuple[list[dict[str, Any]], float]:
+def lines(data: str, rows: dict[str, Row]) -> tuple[list[dict[str, Any]], float]:
     singles = [name for name in rows if name.startswith("layer ")]
     best = max(singles, key=lambda name: statistics.mean(rows[name].validation))
-    drawn = dict(zip(rows, resampled([row.counts for row in rows.values()], metric), strict=True))
-    scores = {name: [float(score(one.sum(0), metric)) for one in row.counts] for name, row in rows.items()}
-    reached = {name: statistics.mean(own) for name, own in scores.items()}
+    drawn = drawn_again({name: row.answers for name, row in rows.items()})
+    tested = {name: scores(row.answers) for name, row in rows.items()}
+    reached = {name: statistics.mean(own) for name, own in tested.items()}
     found, lower = [], 0.0
     for name, row in rows.items():
-        own = scores[name]
+        own = tested[name]
         difference = drawn[name] - drawn[best]
         if name == "adalayers":
             lower = 100 * float(np.quantile(difference, 0.025))

@@ -92,7 +92,7 @@ def test_a_plan_has_its_runs_units_and_needs():
         "units": [{"runs": ["probe, seed 0", "probe, seed 1", "layer"], **one, "seeds": [0, 1], "seconds": 95.0},
                   {"runs": ["lora, seed 0"], **one, "size": "1000", "seeds": [0], "seconds": None}],
         "runs": 5, "done": 1, "seconds": 95.0, "disk_bytes": {"states": 2_000_000, "runs": 30_000}, "memory_bytes": 1.2e9,
-        "path": "studies/x",
+        "path": "studies/x", "floors": {"seconds": 0.0, "not_estimated": None}, "timing": {"seconds": 0.0, "unknown": 0},
     }  # fmt: skip
     rows = [line.split() for line in printed(plan(planned), 80)]
     assert ["probe", "all", "2", "3", "4"] in rows and ["lora", "1000", "1", "1", "1"] in rows
@@ -108,3 +108,7 @@ def test_a_plan_has_its_runs_units_and_needs():
     text = [" ".join(line.split()) for line in printed(plan(planned), 120)]
     assert "time 1 of 5 runs done; about 2 min and what 1 run of unknown time will take, if no run ends early" in text
     assert "on disk 30.0 KB in studies/x; 2.0 MB of new layer states" in text and "memory about 1.2 GB at the peak" in text
+    planned["floors"]["seconds"], planned["timing"]["seconds"] = 12.0, 300.0
+    text = [" ".join(line.split()) for line in printed(plan(planned), 180)]
+    [time] = [line for line in text if line.startswith("time ")]
+    assert time.endswith("if no run ends early; of that 12 s for simple baselines and 5 min for timing predictions")

@@ -36,7 +36,7 @@ def pace_of(unit, **changes):
     made = Pace(
         trunk=trunk_of(first), size=first.cell.size, stacked=unit.stacked, runs=len(unit.runs), rows=1000, epochs=5,
         load=1.0, read=2.0, passing=0.01, training=0.03, scoring=0.02, rest=4.0, tokens=10_000, judged=5_000, last=1_500,
-        stored=11_000, found=0, tested=500, layers=(1, 2), bytes=100, disk=700, memory=9_000,
+        timed=300, stored=11_000, found=0, tested=500, layers=(1, 2), bytes=100, disk=700, memory=9_000,
     )  # fmt: skip
     return replace(made, **changes)
 

@@ -196,3 +196,85 @@ def test_the_best_is_the_lowest_where_less_is_better():
     }
     assert best_of(found, {"a": "probe", "b": "lora", "c": "full"}) == "stars mae 0.2500 (lora)"
     assert best_of({"c": found["c"]}, {"c": "full"}) == "stars mae -"
+
+
+def finishing(study, monkeypatch):
+    """A set of keys of runs: those that are finished."""
+    done = set()
+    monkeypatch.setattr(study, "result", lambda run: result(0.5) if run.key in done else None)
+    return done
+
+
+def test_what_was_done_before_is_part_of_the_bar_and_none_of_the_time_left(study, wait, monkeypatch):
+    stack, first, second = searches = units(study.plan.searches())
+    finishing(study, monkeypatch).update(run.key for run in stack.runs)
+    display = shown(study, terminal=True)
+    display(RoundStarted((first, second)))
+    assert display.left == "6 of 11 runs done, about 5 min left"  # two units, and one of the second round
+    assert display.bars.tasks[0].completed == pytest.approx(6 / 11)
+    display(UnitStarted(first))
+    display(StatesProgress("train", 0, 10))
+    display(StatesProgress("train", 5, 10))  # half of what is before training
+    assert display.bars.tasks[0].completed == pytest.approx(6 / 11 + 5 / 11 * 5 / 300)
+    assert len(searches) == 3
+
+
+def test_units_that_other_processes_have_finished_are_no_longer_ahead(study, wait, monkeypatch):
+    done = finishing(study, monkeypatch)
+    stack, first, second = units(study.plan.searches())
+    display = shown(study)
+    display(RoundStarted((stack, first, second)))
+    done.update(run.key for run in stack.runs)
+    display(UnitStarted(first))
+    assert display.left == "6 of 11 runs done, about 5 min left"
+
+
+def test_a_run_that_failed_and_then_did_not_is_counted_no_more(study, wait):
+    [_, first, _] = units(study.plan.searches())
+    key = first.runs[0].key
+    display = shown(study)
+    display(UnitStarted(first))
+    display(UnitEnded(first, 1.0, {}, {key: f"{Path.cwd() / 'rows.jsonl'}: no such file"}))
+    assert "failed: lora, learning_rate 0.001, seed 0: rows.jsonl: no such file" in written(display)
+    assert display.left.endswith(", 1 failed")
+    display(UnitStarted(first))
+    display(UnitEnded(first, 1.0, {key: result(0.5)}, {}))
+    assert "failed" not in display.left
+
+
+def test_a_long_unit_has_a_line_a_minute_since_the_last_one(study, wait):
+    display = shown(study)
+    [_, first, _] = units(study.plan.searches())
+    wait(100)
+    display(UnitStarted(first))
+    display(RunStarted(Path("r"), "1", {}, (), {}, ("a", "b")))
+    display(StageStarted("a", ("mood",), 5))
+    display(StageStarted("b", ("mood",), 5))
+    display(EpochEnded(1, 3, 1.0, 1.0, 5))  # the unit has just begun
+    wait(60)
+    display(EpochEnded(2, 3, 1.0, 1.0, 5))
+    wait(59)
+    display(EpochEnded(3, 3, 1.0, 1.0, 5))
+    assert [line for line in written(display).splitlines() if "epoch" in line] == [
+        "  stage 2 of 2, epoch 2 of 3; 0 of 11 runs done"
+    ]
+
+
+def test_only_so_many_findings_and_tasks_are_told(study, wait):
+    display = shown(study)
+    for number in range(40):
+        display(Finding(f"finding {number}"))
+    assert len(written(display).splitlines()) == 30
+    tasks = {name: {"monitor": "accuracy", "validation": {"accuracy": 0.5}} for name in "abcdef"}
+    said = best_of({"x": {"tasks": tasks}}, {"x": "probe"})
+    assert said.startswith("a accuracy 0.5000") and said.endswith("d accuracy 0.5000, and 2 more")
+
+
+def test_runs_of_several_sizes_are_told_apart():
+    values = {
+        "data": {"train": "rows.jsonl", "test": "10%"},
+        "tasks": {"mood": {"kind": "sequence", "label": "label"}},
+        "methods": {"probe": None},
+        "study": {"seeds": 1, "sizes": [10, "all"]},
+    }
+    assert list(names(Plan(study_of(values)).searches()).values()) == ["probe, size 10", "probe, size all"]

@@ -118,12 +118,15 @@ def _show(summary: dict[str, Any], path: Path) -> None:
 
 def _show_plan(planned: dict[str, Any]) -> None:
     from trunkline.cli.show_study import plan
+    from trunkline.studies.floor_estimates import floors_not_estimated
     from trunkline.studies.forecasting import not_estimated
 
     console = out()
     for part in plan(planned):
         console.print(part)
     failed = {not_estimated(unit["runs"], unit["not_estimated"]): None for unit in planned["units"] if unit["not_estimated"]}
+    if why := planned["floors"]["not_estimated"]:
+        failed[floors_not_estimated(why)] = None
     for finding in [*planned["findings"], *failed]:
         tell(f"note: {finding}")
     tell("nothing was trained; without --dry-run the same command does")

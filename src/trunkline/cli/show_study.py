@@ -136,9 +136,13 @@ def plan(planned: Mapping[str, Any]) -> Iterator[RenderableType]:
     done = f"{planned['done']:,} of {counted(planned['runs'], 'run')} done; " if planned["done"] else ""
     unknown = sum(len(unit["runs"]) for unit in planned["units"] if unit["seconds"] is None)
     beside = f" and what {counted(unknown, 'run')} of unknown time will take" if unknown else ""
+    floors, timing = planned["floors"], planned["timing"]
+    parts = {"simple baselines": floors["seconds"], "timing predictions": timing["seconds"]}
+    shares = [f"{duration(seconds)} for {what}" for what, seconds in parts.items() if seconds]
+    within = f"; of that {' and '.join(shares)}" if shares else ""
     yield show.facts(
         {
-            "time": f"{done}about {duration(planned['seconds'])}{beside}, if no run ends early",
+            "time": f"{done}about {duration(planned['seconds'])}{beside}, if no run ends early{within}",
             "memory": f"about {readable(planned['memory_bytes'])} at the peak",
             "on disk": f"{readable(disk['runs'])} in {planned['path']}; {readable(disk['states'])} of new layer states",
         }

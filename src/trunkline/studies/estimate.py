@@ -38,6 +38,7 @@ class Pace:
         stored: of texts whose states are stored, and
         found: of those, how many are stored already.
         tested: of test texts, which the trunk reads besides where others' states are stored.
+        timed: of test texts that predictions are timed on.
         layers: whose states are stored; none where the trunk runs in every epoch.
         bytes: that the states of a token take on disk.
         disk: bytes that each run keeps.
@@ -62,6 +63,7 @@ class Pace:
     stored: int
     found: int
     tested: int
+    timed: int
     layers: tuple[int, ...]
     bytes: int
     disk: int
@@ -116,11 +118,13 @@ class Forecast:
         paces: by kind (`kind_of`), as measured.
         rows: of the training data, by size.
         failed: why a kind could not be measured.
+        stored: by trunk, a layer and the tokens whose states will be stored before the first unit is trained.
     """
 
     paces: dict[str, Pace] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    stored: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def pace(self, unit: Unit) -> Pace | None:
         """What is known of a unit, or of the nearest one; None where nothing is, or where this one could not be measured."""
@@ -159,7 +163,7 @@ class Forecast:
 
     def _in_turn(self, units: Sequence[Unit]) -> list[tuple[Unit, Pace, int]]:
         """Those units that something is known of, and the tokens whose states each is the first to store."""
-        there: list[tuple[str, frozenset[int], int]] = []  # trunk, layers, tokens
+        there = [(trunk, frozenset([layer]), tokens) for trunk, (layer, tokens) in self.stored.items()]
         found = []
         for unit in units:
             if (pace := self.pace(unit)) is None:

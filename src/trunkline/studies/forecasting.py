@@ -11,11 +11,13 @@ from trunkline.events import Event, Finding, Preparing, Subscriber, quiet
 from trunkline.studies.checks import check
 from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Estimate, Forecast, kind_of
+from trunkline.studies.floor_estimates import floors_ahead, forecast_floors
 from trunkline.studies.kept_estimates import keep_taken, paces_of
 from trunkline.studies.plan import Unit, units
 from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
 from trunkline.studies.readings import Readings, refuse_changed
+from trunkline.studies.timing_estimates import forecast_times
 from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.cost import forget_peak, held_memory
@@ -79,7 +81,9 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))
     measure(study, forecast, publish)
-    left = ahead(study)
+    floors = forecast_floors(floors_ahead(study), forecast.rows, publish)
+    forecast.stored = floors.stored
+    left, timing = ahead(study), forecast_times(study, forecast)
     estimates, need = forecast.estimates(left), forecast.need(left)
     return {
         "path": str(study.path),
@@ -93,7 +97,9 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
         "runs": study.plan.total(),
         "done": study.done(),
         "units": [_unit(unit, estimates.get(unit.key), forecast.failed.get(kind_of(unit))) for unit in left],
-        "seconds": round(sum(one.seconds for one in estimates.values()), 2),
+        "seconds": round(sum(one.seconds for one in estimates.values()) + floors.seconds + timing.seconds, 2),
+        "floors": {"seconds": round(floors.seconds, 2), "not_estimated": floors.failed},
+        "timing": {"seconds": round(timing.seconds, 2), "unknown": timing.unknown},
         "disk_bytes": {"states": need.states, "runs": need.runs},
         "memory_bytes": need.memory,
         "findings": study.plan.findings,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -28,7 +29,10 @@ _MARK = {"schema": 1, "written_by": "trunkline", "holds": "what was estimated of
 def paces_of(study: Study) -> dict[str, Pace]:
     """By kind, what was measured on this machine by an earlier launch."""
     found = _read(study)
-    return {kind: Pace.from_dict(one) for kind, one in found["paces"].items()} if found.get("machine") == _machine() else {}
+    if found.get("machine") != _machine():
+        return {}
+    known = {field.name for field in fields(Pace)}  # an older version measured other things
+    return {kind: Pace.from_dict(one) for kind, one in found["paces"].items() if one.keys() == known}
 
 
 def keep_paces(study: Study, paces: Mapping[str, Pace]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from trunkline.branches.auto import AutoConfig
@@ -31,6 +32,7 @@ from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
 from trunkline.studies.estimate import Pace, trunk_of
 from trunkline.studies.plan import Unit
+from trunkline.studies.times import TEXTS as TIMED
 from trunkline.studies.units import reason
 from trunkline.studies.work import Work, encoded_of, texts_of
 from trunkline.training import clock
@@ -38,7 +40,7 @@ from trunkline.training.auto.budget import SEARCH
 from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, forget_peak, peak_memory
-from trunkline.training.feeds import Feeds, Noted
+from trunkline.training.feeds import Feeds, Noted, StatesConfig
 from trunkline.training.fit import RunResult
 from trunkline.training.prepare import Prepared, Split
 from trunkline.training.resumable import Interrupted
@@ -46,6 +48,7 @@ from trunkline.training.run import Run
 from trunkline.training.sampling import Batch, draw_batches
 from trunkline.training.stacked import RunMember, member_of, stack_key, train_members
 from trunkline.training.train import Training
+from trunkline.trunk.load import Trunk
 
 BATCHES = 2  # of an epoch: the first one, and the one that needs most memory
 TEXTS, TOKENS = 512, 4096  # of validation and of test, at most: a whole batch of judging (model/apply.py)
@@ -103,7 +106,7 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     kept = tuple(source.stored(layers)) if stores else ()
     run.first = ({}, FROZEN)  # what is trained belongs to `small` alone, which lets go of it in time
     del source
-    small.feeds = held = _Held(small, stores)
+    small.feeds = held = Held(small.config, small.trunk, small.accelerator, stores)
     began = clock.now()
     cost, disk = _trained(small, members, folder)
     took += clock.now() - began
@@ -132,11 +135,18 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
         stored=stored,
         found=stored - sum(found) if stores else 0,
         tested=work.tested if stores else 0,
+        timed=_timed(run),
         layers=kept,
         bytes=bytes_per_token(run.trunk.hidden_size, run.config.training.states_dtype) * len(kept),
         disk=disk,
         memory=peak_memory(run.accelerator.device),
     )
+
+
+def _timed(run: Run) -> int:
+    """The tokens of the texts that predictions are timed on once the study is trained (times.py)."""
+    encoded = encoded_of(run.groups[0].splits["test"])
+    return int(encoded.lengths[encoded.text_of < TIMED].sum())
 
 
 def _members(unit: Unit, small: Run, folder: Path) -> list[RunMember]:
@@ -206,17 +216,17 @@ def _selected(group: Prepared, name: str, texts: np.ndarray) -> Split:
     return Split(name, split.corpus.select(texts.tolist()), targets, encoded_of(split).of_texts(texts))
 
 
-class _Held(Feeds):
-    """Keeps layer states in memory.
+class Held(Feeds):
+    """Keeps layer states in memory, if it `stores` them.
 
     Attributes:
         seconds: that computing them took.
         passing: seconds a token of that, once the trunk was warm.
     """
 
-    def __init__(self, run: Run, stores: bool) -> None:
-        super().__init__(run.config, run.trunk, run.accelerator, quiet)
-        self.run, self.stores = run, stores
+    def __init__(self, config: StatesConfig, trunk: Trunk, accelerator: Accelerator, stores: bool) -> None:
+        super().__init__(config, trunk, accelerator, quiet)
+        self.stores = stores
         self.seconds, self._timed, self._tokens = 0.0, 0.0, 0
 
     @property
@@ -228,12 +238,12 @@ class _Held(Feeds):
     ) -> tuple[Feed, Noted]:
         encoded, kept = encoded_of(split), source.stored(layers)
         if not self.stores or not kept:
-            return source.states(self.run.trunk, encoded), Noted("live", [])
+            return source.states(self.trunk, encoded), Noted("live", [])
         began = clock.now()
-        states = _HeldStates(self.run, encoded, kept)
+        states = _HeldStates(self.trunk, encoded, kept, self.config.training.states_dtype)
         self.seconds += clock.now() - began
         self._timed, self._tokens = self._timed + states.seconds, self._tokens + states.tokens
-        return source.states(self.run.trunk, encoded, states), Noted("store", [])
+        return source.states(self.trunk, encoded, states), Noted("store", [])
 
 
 class _HeldStates:
@@ -243,10 +253,10 @@ class _HeldStates:
         seconds, tokens: of the pass, without its first batch where it has several.
     """
 
-    def __init__(self, run: Run, encoded: Encoded, layers: Collection[int]) -> None:
-        self.layers, self.hidden_size, self.lengths = tuple(sorted(layers)), run.trunk.hidden_size, np.asarray(encoded.lengths)
-        live, order = LiveStates(run.trunk, encoded), np.argsort(self.lengths, kind="stable")
-        kept = torch.float32 if run.config.training.states_dtype == "fp32" else DTYPES["bf16"]
+    def __init__(self, trunk: Trunk, encoded: Encoded, layers: Collection[int], dtype: str) -> None:
+        self.layers, self.hidden_size, self.lengths = tuple(sorted(layers)), trunk.hidden_size, np.asarray(encoded.lengths)
+        live, order = LiveStates(trunk, encoded), np.argsort(self.lengths, kind="stable")
+        kept = torch.float32 if dtype == "fp32" else DTYPES["bf16"]
         parts: dict[int, list[Tensor]] = {layer: [] for layer in self.layers}
         self.seconds, self.tokens = 0.0, 0
         for number, batch in enumerate(_batches(order, self.lengths)):

@@ -62,12 +62,13 @@ class Embeddings:
         config: resolved. Its method is left aside, as the trunk is read as it is.
         groups: all that `prepare` has made of the config.
         publish: told of what is stored.
+        feeds: where to read from, if the trunk is there and has read the texts.
     """
 
-    def __init__(self, config: RunConfig, groups: list[Prepared], publish: Subscriber) -> None:
+    def __init__(self, config: RunConfig, groups: list[Prepared], publish: Subscriber, feeds: Feeds | None = None) -> None:
         frozen = methods.get("probe").Config(name="probe")
         self._config, self._groups, self._publish = config.model_copy(update={"method": frozen}), groups, publish
-        self._feeds: Feeds | None = None
+        self._feeds = feeds
         self._pooled: dict[int, np.ndarray] = {}
 
     def of(self, task: Task, split: Split) -> np.ndarray:
@@ -83,13 +84,18 @@ class Embeddings:
         np.add.at(sums, texts, own * weights[:, None])
         return (sums / np.bincount(texts, weights)[:, None]).astype(np.float32)
 
+    @property
+    def feeds(self) -> Feeds:
+        """With the trunk, which has read all texts."""
+        if self._feeds is None:
+            self._feeds = self._opened()
+        return self._feeds
+
     def _sequences(self, split: Split) -> np.ndarray:
         """A vector for each sequence."""
         if id(split) not in self._pooled:
-            if self._feeds is None:
-                self._feeds = self._opened()
-            layer = self._feeds.trunk.num_layers
-            feed, _ = self._feeds.open(split, FROZEN, [layer], Cost())
+            layer = self.feeds.trunk.num_layers
+            feed, _ = self.feeds.open(split, FROZEN, [layer], Cost())
             states = PooledStates(feed, [layer], "mean")
             self._pooled[id(split)] = states.of(np.arange(len(states.lengths)))(layer).numpy()
         return self._pooled[id(split)]

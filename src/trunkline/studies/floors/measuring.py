@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from trunkline.events import Preparing, Subscriber, quiet
-from trunkline.studies.floors.base import Measured, Subject, floors
+from trunkline.studies.floors.base import Floor, Measured, Subject, floors
 from trunkline.studies.floors.embedding import Embeddings
+from trunkline.training import clock
 from trunkline.training.answered import KeptAnswers
 from trunkline.training.config import RunConfig
-from trunkline.training.prepare import named_splits, prepare, split_digest
+from trunkline.training.prepare import Prepared, named_splits, prepare, split_digest
 from trunkline.training.run import of_its_own
 
 
@@ -77,24 +77,43 @@ def measure_floors(config: RunConfig, *, names: Collection[str] | None = None, p
         BadInput: no such floor; the data or the trunk cannot be used.
     """
     chosen = [floors.get(name) for name in (floors.names() if names is None else names)]
-    results: list[FloorResult] = []
-    omitted: list[Omitted] = []
     with config.naming():
         groups = prepare(config)
-        embeddings = Embeddings(config, groups, publish)
-        places = {name: group for group in groups for name in group.tasks}
-        for name in config.tasks:
-            group, task = places[name], places[name].tasks[name]
-            for floor in chosen:
-                if (reason := floor.unsuited(group, task)) is not None:
-                    omitted.append(Omitted(floor.name, name, f"{floor.name} does not apply to {name!r}, as {reason}."))
-                    continue
-                title = floor.title(task)
-                publish(Preparing(f"measuring a floor of {name}: {title}"))
-                begin = time.perf_counter()
-                measured = floor.measure(Subject(of_its_own(task), group, partial(embeddings.of, task)))
-                seconds = time.perf_counter() - begin
-                results.append(FloorResult(floor.name, title, name, task.monitor, measured, seconds))
+        results, omitted = floors_of(groups, list(config.tasks), Embeddings(config, groups, publish), chosen, publish)
     splits = named_splits(groups)
     rows = {name: len(split.corpus.texts) for name, split in splits.items()}
     return Floors(results, omitted, rows, {name: split_digest(split) for name, split in splits.items()})
+
+
+def floors_of(
+    groups: Sequence[Prepared],
+    tasks: Sequence[str],
+    embeddings: Embeddings,
+    chosen: Sequence[type[Floor]],
+    publish: Subscriber = quiet,
+) -> tuple[list[FloorResult], list[Omitted]]:
+    """The floors of tasks on these splits, and those that do not apply.
+
+    Args:
+        groups: with the splits of each task.
+        tasks: in order.
+        embeddings: of the texts of `groups`.
+        chosen: floors, in order.
+        publish: told of what is done next.
+    """
+    results: list[FloorResult] = []
+    omitted: list[Omitted] = []
+    places = {name: group for group in groups for name in group.tasks}
+    for name in tasks:
+        group, task = places[name], places[name].tasks[name]
+        for floor in chosen:
+            if (reason := floor.unsuited(group, task)) is not None:
+                omitted.append(Omitted(floor.name, name, f"{floor.name} does not apply to {name!r}, as {reason}."))
+                continue
+            title = floor.title(task)
+            publish(Preparing(f"measuring a floor of {name}: {title}"))
+            begin = clock.now()
+            measured = floor.measure(Subject(of_its_own(task), group, partial(embeddings.of, task)))
+            seconds = clock.now() - begin
+            results.append(FloorResult(floor.name, title, name, task.monitor, measured, seconds))
+    return results, omitted
