@@ -177,6 +177,17 @@ def test_merged_keys_may_be_given_again(tmp_path):
     assert load_config(file).tasks["other"].label == "mood"
 
 
+def test_aliases_that_stand_for_more_than_fits_anywhere_are_refused_at_once(tmp_path):
+    file = tmp_path / "run.yaml"
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
+    file.write_text("\n".join(lines))
+    with pytest.raises(BadInput, match=r"run.yaml line 6: found aliases that repeat more than 100,000 values, expected fewer"):
+        load_config(file)
+    file.write_text("data: {train: snips}\ntasks: &all\n  intent: *all\n")
+    with pytest.raises(BadInput, match=r"run.yaml line 3: found \*all within &all, expected it outside"):
+        load_config(file)
+
+
 @pytest.mark.parametrize("kind", [BadInput, TrunklineError])
 @pytest.mark.parametrize(
     ("said", "expected"),

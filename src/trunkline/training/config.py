@@ -22,7 +22,8 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
-from trunkline.model.checking import Origin, at, named_section, read_yaml, refuse_extremes, validate_section
+from trunkline.model.checking import Origin, at, named_section, refuse_extremes, validate_section
+from trunkline.model.config_yaml import read_yaml
 from trunkline.training.hints import refuse_misplaced
 from trunkline.training.memory import Memory
 from trunkline.training.overrides import MEASURES, override
