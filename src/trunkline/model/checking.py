@@ -198,6 +198,8 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
     keys: list[str] = []
     annotation: Any = model
     for part in location:
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         members = [one for one in get_args(annotation) if one is not NoneType]
         if get_origin(annotation) in (Union, UnionType) and len(members) == 1:  # a section that may be left out
             (annotation,) = members
@@ -206,7 +208,8 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
         elif part != "[key]":
             keys.append(clipped(part))
             fields = getattr(annotation, "model_fields", {})
-            annotation = fields[part].annotation if part in fields else None
+            inner = get_args(annotation)[-1] if get_origin(annotation) in (dict, list) else None
+            annotation = fields[part].annotation if part in fields else inner
     return tuple(keys)
 
 
