@@ -167,6 +167,7 @@ def test_a_folder_of_something_else_is_left_alone(tiny_trunk_dir, rows, tmp_path
     [
         ({"trunks": ["minilm"]}, "trunks: given together with trunk"),
         ({"method": "lora"}, "method"),
+        ({"sweep": {"space": {}}}, "sweep: found the config of a sweep, expected that of a study; trunkline sweep takes it"),
         ({"study": {"sizes": ["all", "all"]}}, "found 'all' twice"),
         ({"study": {"seeds": 0}}, "study.seeds"),
         ({"study": {"margin": 0}}, "study.margin"),

@@ -188,6 +188,22 @@ def test_aliases_that_stand_for_more_than_fits_anywhere_are_refused_at_once(tmp_
         load_config(file)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "what", "command"),
+    [
+        ("methods", {"probe": None}, "study", "compare"),
+        ("study", {"seeds": 1}, "study", "compare"),
+        ("sweep", {"space": {"learning_rate": [0.1]}}, "sweep", "sweep"),
+    ],
+)
+def test_the_config_of_a_study_or_a_sweep_is_sent_to_its_command(key, value, what, command, tmp_path):
+    file, tasks = tmp_path / "mine.yaml", {"intent": {"kind": "sequence", "label": "label"}}
+    file.write_text(json.dumps({"data": {"train": "snips"}, "tasks": tasks, key: value}))
+    said = f"mine.yaml: {key}: found the config of a {what}, expected that of a run; trunkline {command} takes it$"
+    with pytest.raises(BadInput, match=said):
+        load_config(file)
+
+
 @pytest.mark.parametrize("kind", [BadInput, TrunklineError])
 @pytest.mark.parametrize(
     ("said", "expected"),

@@ -181,6 +181,8 @@ def study_of(values: Any, where: str = "config") -> StudyConfig:
     if not isinstance(values, dict):
         raise BadInput(where=where, found=literal(values), expected="a mapping with the keys data, tasks and methods")
     refuse_extremes(values, where, "")
+    if "sweep" in values:
+        raise BadInput(f"{where}: sweep: found the config of a sweep, expected that of a study; trunkline sweep takes it")
     if "method" in values and "methods" not in values:
         raise BadInput(f"{where}: method: found the config of one run, expected methods, as a study compares several")
     made: StudyConfig = validate_section(StudyConfig, values, where, "")
