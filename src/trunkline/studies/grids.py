@@ -60,7 +60,8 @@ def seeds_of(given: int | list[int], first: object, where: str) -> tuple[int, ..
     """
     if isinstance(given, list):
         return tuple(given)
-    first = int(first) if isinstance(number(first), float) and float(first).is_integer() else first
+    if isinstance(spelled := number(first), float) and spelled.is_integer():  # 1e3
+        first = int(spelled)
     if not isinstance(first, int) or isinstance(first, bool) or not 0 <= first < 2**32:
         raise BadInput(f"{where}: training.seed: found {literal(first)}, expected a whole number from 0 to {2**32 - 1}")
     if first + given > 2**32:
