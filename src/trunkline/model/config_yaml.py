@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         if alias is None:
             self._sizes[node] = 1 + sum(self._sizes[inner] for inner in _inner(node))
             return node
