@@ -22,6 +22,7 @@ from trunkline.studies.estimate import Pace, kind_of
 from trunkline.studies.forecasting import rehearse
 from trunkline.studies.given import study_given
 from trunkline.studies.plan import units
+from trunkline.studies.report.results import read_results
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 
 
@@ -149,6 +150,20 @@ def test_a_study_that_is_stopped_says_what_is_kept(handler, values, tmp_path):
 
     with pytest.raises(KeyboardInterrupt, match=r"0 of 4 runs are done and kept in [^;]*; the same command resumes$"):
         trunkline.compare(values, out=tmp_path / "s", progress=False, subscribers=[killed])
+
+
+def test_a_study_that_was_stopped_can_be_reported(values, tmp_path):
+    def stop(event):
+        if isinstance(event, UnitStarted) and event.unit.runs[0].seed == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trunkline.compare(values, out=tmp_path / "s", progress=False, subscribers=[stop])
+    found = read_results(tmp_path / "s")
+    assert not found.finished and [cell.method for cell in found.cells if "mood" in cell.tasks] == [
+        cell.method for cell in found.cells
+    ]
+    assert all(len(cell.tasks["mood"].by_seed) == 1 for cell in found.cells)
 
 
 def test_a_rehearsal_plans_everything_and_writes_nothing(values, tmp_path, monkeypatch):

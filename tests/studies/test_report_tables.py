@@ -373,6 +373,12 @@ def test_damaged_facts_are_one_sentence(change, message, tmp_path):
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
+def test_a_study_with_nothing_finished_says_so(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(BadInput, match="none of this study is finished yet, so there is nothing to show; trunkline compare"):
+        read_results(tmp_path)
+
+
 def test_a_folder_without_facts_is_no_study(tmp_path):
     with pytest.raises(BadInput, match=r"results.json: no such file; expected the folder of a study"):
         read_results(tmp_path)

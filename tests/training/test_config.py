@@ -177,6 +177,33 @@ def test_merged_keys_may_be_given_again(tmp_path):
     assert load_config(file).tasks["other"].label == "mood"
 
 
+def test_aliases_that_stand_for_more_than_fits_anywhere_are_refused_at_once(tmp_path):
+    file = tmp_path / "run.yaml"
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
+    file.write_text("\n".join(lines))
+    with pytest.raises(BadInput, match=r"run.yaml line 6: found aliases that repeat more than 100,000 values, expected fewer"):
+        load_config(file)
+    file.write_text("data: {train: snips}\ntasks: &all\n  intent: *all\n")
+    with pytest.raises(BadInput, match=r"run.yaml line 3: found \*all within &all, expected it outside"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what", "command"),
+    [
+        ("methods", {"probe": None}, "study", "compare"),
+        ("study", {"seeds": 1}, "study", "compare"),
+        ("sweep", {"space": {"learning_rate": [0.1]}}, "sweep", "sweep"),
+    ],
+)
+def test_the_config_of_a_study_or_a_sweep_is_sent_to_its_command(key, value, what, command, tmp_path):
+    file, tasks = tmp_path / "mine.yaml", {"intent": {"kind": "sequence", "label": "label"}}
+    file.write_text(json.dumps({"data": {"train": "snips"}, "tasks": tasks, key: value}))
+    said = f"mine.yaml: {key}: found the config of a {what}, expected that of a run; trunkline {command} takes it$"
+    with pytest.raises(BadInput, match=said):
+        load_config(file)
+
+
 @pytest.mark.parametrize("kind", [BadInput, TrunklineError])
 @pytest.mark.parametrize(
     ("said", "expected"),

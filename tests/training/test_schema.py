@@ -14,7 +14,8 @@ from trunkline.branches import methods
 from trunkline.cli.schema import FILES as OF_KIND
 from trunkline.cli.schemas import SCHEMAS
 from trunkline.errors import BadInput
-from trunkline.model.checking import _numbers, read_yaml
+from trunkline.model.checking import _numbers
+from trunkline.model.config_yaml import read_yaml
 from trunkline.studies.config import study_of
 from trunkline.studies.plan import Plan
 from trunkline.studies.sweep.config import sweep_of

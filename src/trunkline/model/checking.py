@@ -1,4 +1,4 @@
-"""Sections of a config read and checked: YAML in which no key is given twice, and one sentence for what is wrong with it.
+"""Sections of a config checked, and one sentence for what is wrong with them.
 
 A sentence says where (the file or the override, and the key), what was found and what was expected.
 """
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from trunkline.errors import BadInput, clipped, literal, unknown_name
@@ -51,74 +50,6 @@ class Origin(str):
 def at(where: str, key: str) -> dict[str, Any]:
     """Return where `key` was given, and the key, as errors take them."""
     return {"where": where.of(key) if isinstance(where, Origin) else where, "key": key}
-
-
-class _GivenTwice(yaml.MarkedYAMLError):
-    pass
-
-
-# Keys under which labels or names of columns stand: what is written there is a string as it is written, not a truth value (no),
-# a number (01, 1.0), a date or a null (NA is none, ~ is).
-SPELLED = frozenset("label_list positive class_weights missing label labels text text_pair tokens tags spans target".split())
-_STRING = "tag:yaml.org,2002:str"
-
-
-class _Loader(yaml.SafeLoader):
-    """Keeps labels as they are spelled, and refuses a key that a mapping has twice: PyYAML would silently take the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        first: dict[tuple[str, str], yaml.ScalarNode] = {}
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in SPELLED:
-                keep_spelling(value)
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if (before := first.setdefault((key.tag, key.value), key)) is not key:
-                line = before.start_mark.line + 1
-                problem = f"found the key {key.value!r} twice (first in line {line}), expected each key once"
-                raise _GivenTwice(problem=problem, problem_mark=key.start_mark)
-        return node
-
-
-def keep_spelling(node: yaml.Node) -> None:
-    """Make a string, as it is spelled, of a plain scalar, of each in a list, and of the keys of a mapping; null stays unset."""
-    if isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            if isinstance(one, yaml.ScalarNode) and one.value:
-                one.tag = _STRING
-    elif isinstance(node, yaml.MappingNode):
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                key.tag = _STRING
-    elif isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
-        node.tag = _STRING
-
-
-def read_yaml(text: str, where: str, key: str = "") -> Any:
-    """Return what YAML `text` says; BadInput opened by `where` and the line if it is not YAML or gives a key twice.
-
-    Args:
-        text: a config, or the value of one of its keys.
-        where: opens messages.
-        key: whose value it is, if not a whole config.
-    """
-    try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is not None and key.rpartition(".")[2] in SPELLED:
-                keep_spelling(node)
-            return None if node is None else loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except (ValueError, RecursionError) as error:  # no such date, thousands of digits; thousands of brackets
-        raise BadInput(f"not YAML that can be read ({type(error).__name__})", where=where) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark and "\n" in text else ""
-        problem = getattr(error, "problem", None) or "not valid"
-        raise BadInput(f"{where}{line}: {'' if isinstance(error, _GivenTwice) else 'not YAML: '}{problem}") from None
 
 
 def refuse_extremes(values: Any, where: str, place: str, depth: int = 0) -> None:
@@ -267,6 +198,8 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
     keys: list[str] = []
     annotation: Any = model
     for part in location:
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         members = [one for one in get_args(annotation) if one is not NoneType]
         if get_origin(annotation) in (Union, UnionType) and len(members) == 1:  # a section that may be left out
             (annotation,) = members
@@ -275,7 +208,8 @@ def _path(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, ...]:
         elif part != "[key]":
             keys.append(clipped(part))
             fields = getattr(annotation, "model_fields", {})
-            annotation = fields[part].annotation if part in fields else None
+            inner = get_args(annotation)[-1] if get_origin(annotation) in (dict, list) else None
+            annotation = fields[part].annotation if part in fields else inner
     return tuple(keys)
 
 

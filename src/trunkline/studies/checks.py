@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +14,9 @@ from trunkline.branches import Output, TrunkShape, methods
 from trunkline.branches.auto import AutoConfig
 from trunkline.errors import BadInput
 from trunkline.model.approach import approach_of
-from trunkline.studies.plan import Plan
+from trunkline.model.checking import at
+from trunkline.studies.config import ALL
+from trunkline.studies.plan import Plan, PlannedRun
 from trunkline.studies.readings import Readings
 from trunkline.tasks import kinds
 from trunkline.trackers import trackers
@@ -41,12 +45,23 @@ def check(plan: Plan, readings: Readings | None = None) -> dict[str, list[Prepar
     shapes: dict[str, TrunkShape] = {}
     for run in plan.searches():
         config = run.config
-        with config.naming():
+        with _naming_size(plan, run), config.naming():
             groups = readings.of(config)
             sizes.setdefault(run.cell.size, groups)
             if not approach_of(config.method).changes_trunk and not isinstance(config.method, AutoConfig):
                 fits(config, shape_of(config, shapes))
     return sizes
+
+
+@contextmanager
+def _naming_size(plan: Plan, run: PlannedRun) -> Iterator[None]:
+    """Let an error about `data.rows`, where a size of the study has set that, name the size."""
+    try:
+        yield
+    except BadInput as error:
+        if error.key != "data.rows" or run.cell.size == ALL:
+            raise
+        raise BadInput(error.problem, found=error.found, expected=error.expected, **at(plan.where, "study.sizes")) from None
 
 
 def check_trackers(config: RunConfig, where: str) -> None:

@@ -17,7 +17,7 @@ It is the config of a run with `methods` in the place of `method`, and a section
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +28,13 @@ from pydantic import Field, field_validator
 
 from trunkline.errors import BadInput, literal
 from trunkline.files import distinct_names, safe_name
-from trunkline.model.checking import Origin, number, refuse_extremes, validate_section
+from trunkline.model.checking import Origin, refuse_extremes, validate_section
+from trunkline.studies.grids import Seeds, combinations, each_once, seeds_of
 from trunkline.training.config import RunConfig, read_file, resolve
 from trunkline.training.overrides import override
-from trunkline.training.sections import Section, TrunkSection
+from trunkline.training.sections import Regime, Section, TrunkSection
 from trunkline.trunk.load import count_layers
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)]
 Grid = dict[str, Annotated[list[Any], Field(min_length=1)]]
 ALL = "all"
 
@@ -49,9 +48,9 @@ class MethodEntry(Section):
     tune: Grid | None = None  # instead of that of the study
     # Makes one method of each combination. `every`, of method.layer: each layer that the trunk has.
     each: dict[str, Annotated[list[Any], Field(min_length=1)] | Literal["every"]] = Field({})
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] | None = (
-        None  # instead of those of the study
-    )
+    seeds: Seeds | None = None  # instead of those of the study
+
+    _once = field_validator("seeds")(each_once)
 
 
 class StudySection(Section):
@@ -60,17 +59,11 @@ class StudySection(Section):
     seeds: Seeds = 3  # how many, from training.seed on
     tune: Grid = Field({})  # values of keys; each method takes those that are best on validation, with the first seed
     sizes: list[int | str] = Field([ALL], min_length=1)  # of the training data: rows, "8 per class", "all"
-    regimes: list[str] = Field([])  # of training.regime; none: that of the training section
+    regimes: list[Regime] = Field([])  # of training.regime; none: that of the training section
     floors: bool = True  # whether simple baselines are compared, too
     margin: float = Field(0.5, gt=0)  # points of a metric within which two methods count as equivalent
 
-    @field_validator("sizes", "regimes")
-    @classmethod
-    def _once(cls, value: list[Any]) -> list[Any]:
-        for one in value:
-            if value.count(one) > 1:
-                raise ValueError(f"found {one} twice, expected each once")
-        return value
+    _once = field_validator("seeds", "sizes", "regimes")(each_once)
 
 
 class StudyConfig(Section):
@@ -149,11 +142,13 @@ def cells(
     for trunk, size, regime in itertools.product(trunks, config.study.sizes, regimes):
         for name, entry in config.methods.items():
             safe_name(name, f"{where}: methods")
-            for chosen in _combinations(_spelled_out(entry.each, trunk, f"{where}: methods.{name}.each")):
+            each = f"{where}: methods.{name}.each"
+            for chosen in combinations(_spelled_out(entry.each, trunk, each), each):
                 values = _values(config, name, entry, trunk, (rows or {}).get(str(size), size), regime)
                 for key, value in chosen:
                     put(values, key, value, where)
                 values["training"]["data_seed"] = first
+                tuned = "study.tune" if entry.tune is None else f"methods.{name}.tune"
                 tune = config.study.tune if entry.tune is None else entry.tune
                 found.append(
                     Cell(
@@ -161,8 +156,8 @@ def cells(
                         _trunk_name(trunk),
                         str(size),
                         regime or config.training.get("regime", "separate"),
-                        tuple(_combinations(tune)),
-                        _seeds(config.study.seeds if entry.seeds is None else entry.seeds, first),
+                        tuple(combinations(tune, f"{where}: {tuned}")),
+                        seeds_of(config.study.seeds if entry.seeds is None else entry.seeds, first, where),
                         values,
                         Origin(f"{where}: methods.{name}", where.overrides if isinstance(where, Origin) else ()),
                         base,
@@ -186,6 +181,8 @@ def study_of(values: Any, where: str = "config") -> StudyConfig:
     if not isinstance(values, dict):
         raise BadInput(where=where, found=literal(values), expected="a mapping with the keys data, tasks and methods")
     refuse_extremes(values, where, "")
+    if "sweep" in values:
+        raise BadInput(f"{where}: sweep: found the config of a sweep, expected that of a study; trunkline sweep takes it")
     if "method" in values and "methods" not in values:
         raise BadInput(f"{where}: method: found the config of one run, expected methods, as a study compares several")
     made: StudyConfig = validate_section(StudyConfig, values, where, "")
@@ -252,11 +249,6 @@ def _spelled_out(each: Mapping[str, list[Any] | Literal["every"]], trunk: Any, w
     return found
 
 
-def _combinations(grid: Mapping[str, list[Any]]) -> Iterator[tuple[tuple[str, Any], ...]]:
-    for values in itertools.product(*grid.values()):
-        yield tuple(zip(grid, map(number, values), strict=True))
-
-
 def _called(name: str, chosen: tuple[tuple[str, Any], ...]) -> str:
     return " ".join([name, *(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in chosen)])
 
@@ -268,7 +260,3 @@ def _short(value: Any) -> str:
 def _trunk_name(trunk: Any) -> str:
     name = trunk.get("name", "minilm") if isinstance(trunk, Mapping) else trunk
     return str(name)
-
-
-def _seeds(given: int | list[int], first: int) -> tuple[int, ...]:
-    return tuple(given) if isinstance(given, list) else tuple(range(first, first + given))

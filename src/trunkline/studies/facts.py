@@ -18,7 +18,7 @@ from accelerate import Accelerator
 import trunkline
 from trunkline.errors import BadInput
 from trunkline.files import write_json
-from trunkline.studies.compare import Study
+from trunkline.studies.compare import MARK, Study
 from trunkline.studies.floor_runs import floor_outcomes
 from trunkline.studies.machines import machines
 from trunkline.studies.outcomes import Outcome, Repeat, outcomes
@@ -109,6 +109,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     from trunkline.files import read_object
 
     file = folder / RESULTS
+    if not file.exists() and (folder / MARK).is_file():
+        raise BadInput(
+            f"{folder}: none of this study is finished yet, so there is nothing to show; trunkline compare resumes it"
+        )
     if not file.is_file():
         raise BadInput(f"{file}: no such file; expected the folder of a study (trunkline compare makes one)")
     found = read_object(file)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from trunkline.errors import BadInput, literal
+from trunkline.model.checking import at
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared, prepare
 from trunkline.training.subset import Draw, draw_rows, parse
@@ -48,14 +49,14 @@ def read_sizes(value: object, where: str = "", key: str = "sizes") -> list[Size]
     """
     given = value if isinstance(value, list) else [value]
     if not given:
-        raise BadInput(found="none", expected=EXPECTED, where=where, key=key)
+        raise BadInput(found="none", expected=EXPECTED, **at(where, key))
     sizes: list[Size] = []
     for one in given:
         size = _read_size(one)
         if size is None:
-            raise BadInput(found=literal(one), expected=EXPECTED, where=where, key=key)
+            raise BadInput(found=literal(one), expected=EXPECTED, **at(where, key))
         if size in sizes:
-            raise BadInput(found=f"{size} twice", expected="each size once", where=where, key=key)
+            raise BadInput(found=f"{size} twice", expected="each size once", **at(where, key))
         sizes.append(size)
     return sizes
 

@@ -22,8 +22,9 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
 from trunkline.files import distinct_names, safe_name
 from trunkline.model.approach import approach_of
-from trunkline.model.checking import Origin, at, named_section, read_yaml, refuse_extremes, validate_section
-from trunkline.training.hints import refuse_misplaced
+from trunkline.model.checking import Origin, at, named_section, refuse_extremes, validate_section
+from trunkline.model.config_yaml import read_yaml
+from trunkline.training.hints import refuse_misplaced, refuse_other_config
 from trunkline.training.memory import Memory
 from trunkline.training.overrides import MEASURES, override
 from trunkline.training.paths import locate_paths
@@ -208,7 +209,9 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     Paths in the file are relative to the file; paths in overrides are relative to the working directory.
     """
     path = Path(path)
-    return resolve(read_values(path, overrides), str(path), path.parent, overrides)
+    values = read_values(path, overrides)
+    refuse_other_config(values, Origin(str(path), overrides))
+    return resolve(values, str(path), path.parent, overrides)
 
 
 def read_values(path: Path, overrides: Sequence[str] = ()) -> Any:

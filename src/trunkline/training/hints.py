@@ -46,8 +46,18 @@ OTHER_NAMES = {
     "data.rows": "max_train_samples nrows n_rows limit",
 }
 _MEANT = {name: key for key, names in OTHER_NAMES.items() for name in names.split()}
+# Keys that only other configs have: whose they are, and the command that takes them.
+_ELSEWHERE = {"methods": ("study", "compare"), "study": ("study", "compare"), "sweep": ("sweep", "sweep")}
 # Options of other command lines that are not keys here.
 _OPTIONS = {"output": "--run-dir", "output_dir": "--run-dir", "out": "--run-dir", "overwrite": "--fresh", "force": "--fresh"}
+
+
+def refuse_other_config(values: object, where: str) -> None:
+    """Raise BadInput for the config of a study or of a sweep, and name the command that takes it."""
+    for key, (what, command) in _ELSEWHERE.items():
+        if isinstance(values, dict) and key in values:
+            said = f"found the config of a {what}, expected that of a run; trunkline {command} takes it"
+            raise BadInput(said, **at(where, key))
 
 
 def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[RunConfig]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.errors import BadInput, unknown_name
-from trunkline.model.checking import DEEPEST, number, read_yaml
+from trunkline.model.checking import DEEPEST, number
+from trunkline.model.config_yaml import read_yaml
 
 MEASURES = {"batch_tokens": "batch_size", "batch_size": "batch_tokens"}  # of a batch: one or the other
 

@@ -16,6 +16,7 @@ from trunkline.trunk.backends import backends
 
 Share = float
 Weight = Annotated[float, Field(ge=0)]
+Regime = Literal["separate", "joint", "sequential", "fusion"]
 
 
 def share(value: object) -> object:
@@ -167,7 +168,7 @@ class TrainingSection(Section):
     # Of the shares that are drawn for validation and test, and of the order of batches. None: `seed`.
     data_seed: int | None = Field(None, ge=0, lt=2**32)
     # How tasks share a trunk that a tuner changes. Side branches do not change theirs, so they are always separate.
-    regime: Literal["separate", "joint", "sequential", "fusion"] = "separate"
+    regime: Regime = "separate"
     mixing: Literal["rows", "proportional", "sqrt", "temperature", "uniform"] = (
         "rows"  # joint: all tasks of a row, or one a batch
     )

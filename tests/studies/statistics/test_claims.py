@@ -65,6 +65,18 @@ def test_the_four_answers():
     assert claims(runs, 0.0, pairs=[("2", "base")])[0].answer == "undecided"
 
 
+@pytest.mark.parametrize("rows", range(1, 9))
+def test_few_rows_show_no_more_than_a_sign_test_of_them(rows):
+    """Rows drawn again from a few that are all alike are alike: the bootstrap alone would call one row certain."""
+    runs = resample({"all": [rights(np.ones(rows, bool))], "none": [rights(np.zeros(rows, bool))]})
+    exact = stats.binomtest(rows, rows).pvalue
+    found = difference(runs["all"], runs["none"])
+    assert found.p == pytest.approx(exact, rel=1e-3)
+    claim, same = claims(runs, 0.5, pairs=[("all", "none"), ("all", "all")])
+    assert (claim.answer == "better") == (2 * exact <= 0.05) and (claim.answer, same.answer) != ("worse", "better")
+    assert same.answer != "equivalent" or rows > 5
+
+
 def test_equivalence_is_the_interval_of_90_percent_within_the_margin():
     runs = means([0.1])
     found = difference(runs["0"], runs["base"])

@@ -30,6 +30,7 @@ class Difference:
         low, high: its interval of `level`.
         drawn: what the difference may be on other rows and with other seeds, sorted.
         rows_error: its standard error over rows alone.
+        rows: how many test rows; of token tasks, texts.
     """
 
     points: float
@@ -38,6 +39,7 @@ class Difference:
     level: float
     drawn: np.ndarray
     rows_error: float
+    rows: int
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of the null hypothesis that the difference is `bound` or less; small: it is more."""
@@ -48,8 +50,12 @@ class Difference:
         return self._p(len(self.drawn) - int(np.searchsorted(self.drawn, bound - _EQUAL, side="left")))
 
     def _p(self, beyond: int) -> float:
-        """(b + 1) / (R + 1), which is never 0 (Davison and Hinkley 1997, equation 4.11)."""
-        return (beyond + 1) / (len(self.drawn) + 1)
+        """(b + 1) / (R + 1), which is never 0 (Davison and Hinkley 1997, equation 4.11); nor less than n rows can show.
+
+        Where nothing makes a difference, all n rows are on the same side with probability 1 / 2^n (the sign test). Rows drawn
+        again from so few that are all alike are alike, too, so the bootstrap would call one row certain.
+        """
+        return max((beyond + 1) / (len(self.drawn) + 1), 0.5**self.rows)
 
     @property
     def p(self) -> float:
@@ -89,7 +95,7 @@ def difference(first: Resampled, second: Resampled, *, level: float = LEVEL) -> 
     by_rows = scale * (first.resampled.mean(axis=0) - second.resampled.mean(axis=0))
     least, most = first.answers.range
     low, high = percentiles(drawn, level, (scale * (least - most), scale * (most - least)))
-    return Difference(scale * (first.mean - second.mean), low, high, level, drawn, float(np.nanstd(by_rows)))
+    return Difference(scale * (first.mean - second.mean), low, high, level, drawn, float(np.nanstd(by_rows)), first.rows)
 
 
 def randomisation(first: Sequence[Answers], second: Sequence[Answers], *, resamples: int = RESAMPLES, seed: int = 0) -> float:

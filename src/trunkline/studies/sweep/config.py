@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from trunkline.errors import BadInput, literal
 from trunkline.model.checking import Origin, refuse_extremes, validate_section
-from trunkline.studies.config import Seed, Seeds
+from trunkline.studies.grids import Seed, Seeds, each_once
 from trunkline.training.config import read_file
 from trunkline.training.overrides import override
 from trunkline.training.sections import Section, Weight
@@ -43,6 +43,8 @@ class SweepSection(Section):
     seed: Seed = 0  # of the sampler
     weights: dict[str, Weight] = Field({})  # of each task's monitored metric in the mean; 1 where a task is not named
     seeds: Seeds = 1  # with which the best trial is trained again and judged on test: how many from training.seed on, or which
+
+    _once = field_validator("seeds")(each_once)
 
 
 @dataclass(frozen=True, eq=False)

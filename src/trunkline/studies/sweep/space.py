@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trunkline.errors import BadInput, literal, unknown_name
 from trunkline.model.checking import number
 from trunkline.studies.config import path_of_key
+from trunkline.studies.grids import FIXED
 from trunkline.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -24,11 +24,6 @@ Label = str | int | float | bool | None  # what Optuna knows of a choice
 
 RANGE = ("low", "high", "log", "step")
 MOST = 10_000  # combinations of a grid
-# What all trials are judged by, and what is repeated at the end, must be the same for all.
-_FIXED = re.compile(
-    r"(data|training|tasks(\.[^.]+)?)|data\.(validation|test|set_aside)|tasks\.[^.]+\.(kind|metric|data)(\..+)?|"
-    r"training\.(data_)?seed|(trackers|preset|training\.(trackers|preset))(\..+)?"
-)
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,7 @@ class Space:
 
     def _read(self, key: str, value: Any) -> Parameter:
         path, place = path_of_key(key), f"{self.where}.{key}"
-        if _FIXED.fullmatch(path):
+        if FIXED.fullmatch(path):
             raise BadInput(f"{place}: cannot be searched, as all trials are judged alike and the best is repeated over seeds")
         if isinstance(value, list):
             return _choices(path, value, place)
