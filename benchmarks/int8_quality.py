@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from answered import drawn_again, scores
 from common import finish, parser, result
+from scored import drawn_again, scores
 from shapes import shared_data
 
 from trunkline import fit

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from answered import drawn_again, predicted, scores
 from common import finish, parser, result
+from scored import drawn_again, predicted, scores
 from shapes import shared_data
 
 from trunkline import fit

@@ -47,6 +47,13 @@ def test_a_misplaced_key_is_told_where_it_belongs_and_the_hint_works(given, mean
     resolve(override(GOOD, [meant]), overrides=[meant])
 
 
+@pytest.mark.parametrize("given", ["lr=\ufbc3", "lr=a\u202eb"])
+def test_a_hint_shows_no_character_that_a_terminal_would_not(given):
+    with pytest.raises(BadInput, match="did you mean training") as error:
+        resolve(override(GOOD, [given]), overrides=[given])
+    assert str(error.value).isprintable()
+
+
 def test_in_a_file_the_hint_is_the_key(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({**GOOD, "epochs": 3}))
     with pytest.raises(BadInput, match=r"run.yaml: epochs: unknown name 'epochs'; did you mean 'training.epochs'\?"):

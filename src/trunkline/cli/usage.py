@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from trunkline.cli.common import complain
-from trunkline.errors import BadInput, listed, literal
+from trunkline.errors import BadInput, clipped, listed, literal
 
 # As pydantic calls them.
 _BOUNDS = {"ge": "of at least {}", "gt": "of more than {}", "le": "of at most {}", "lt": "of less than {}"}
@@ -84,7 +84,8 @@ def _bad_input(error: Exception) -> BadInput | None:
         option, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None) or []
         hint = getattr(error, "key", None) or " or ".join(one for one in sorted(near) if one != "--help")
         return BadInput(
-            f"unknown option {option}; " + (f"did you mean {hint}?" if hint else f"{manual} which there are"), where=command
+            f"unknown option {clipped(option)}; " + (f"did you mean {hint}?" if hint else f"{manual} which there are"),
+            where=command,
         )
     if "BadOptionUsage" in kinds:
         option, lacks = getattr(error, "option_name", ""), "requires" in message

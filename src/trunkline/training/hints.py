@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from trunkline.branches import methods
-from trunkline.errors import BadInput, literal
+from trunkline.errors import BadInput, ascii_controls, literal
 from trunkline.model.checking import Origin, at
 from trunkline.tasks import kinds
 
@@ -83,7 +83,7 @@ def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[RunConfi
 def _typed(meant: str, place: str, where: str) -> str:
     """A key as it is to be given: with its value if it was given in an override."""
     given, _, value = (where.override(place) or "").partition("=") if isinstance(where, Origin) else ("", "", "")
-    return f"{meant}={value}" if given == place else repr(meant)
+    return ascii_controls(f"{meant}={value}" if given == place else repr(meant))
 
 
 def _meant(key: str, section: str, values: Mapping[str, Any], model: type[RunConfig]) -> str | None:
