@@ -83,10 +83,8 @@ def _bad_input(error: Exception) -> BadInput | None:
     if "NoSuchOption" in kinds:
         option, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None) or []
         hint = getattr(error, "key", None) or " or ".join(one for one in sorted(near) if one != "--help")
-        return BadInput(
-            f"unknown option {clipped(option)}; " + (f"did you mean {hint}?" if hint else f"{manual} which there are"),
-            where=command,
-        )
+        hint = f"did you mean {hint}?" if hint else f"{manual} which there are"
+        return BadInput(f"unknown option {clipped(option)}; {hint}", where=command)
     if "BadOptionUsage" in kinds:
         option, lacks = getattr(error, "option_name", ""), "requires" in message
         return BadInput(where=option, found="no value" if lacks else "a value", expected="one" if lacks else "none")
