@@ -192,7 +192,7 @@ def test_a_clip_has_an_embedding_and_no_words(tmp_path):
         "tasks": {"sound": {"kind": "sequence", "label": "sound"}},
         "training": {"states": "live"},
     }
-    results, omitted = measure_floors(resolve(values))
-    scores = {one.floor: one.measured.metrics["test"]["accuracy"] for one in results}
+    found = measure_floors(resolve(values))
+    scores = {one.floor: one.measured.metrics["test"]["accuracy"] for one in found.results}
     assert scores.keys() == {"embedding", "majority"} and scores["embedding"] > scores["majority"]
-    assert "tfidf does not apply to 'sound', as audio clips have no words." in [one.said for one in omitted]
+    assert "tfidf does not apply to 'sound', as audio clips have no words." in [one.said for one in found.omitted]
