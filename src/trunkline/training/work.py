@@ -56,6 +56,8 @@ def step_seconds(part: Part, name: str, batch: Batch, device: torch.device, prec
     Reading layer states is no part of it.
     """
     part = replace(part, branch=copy.deepcopy(part.branch).train(), criterion=copy.deepcopy(part.criterion).train())
+    with seeded("work", name), torch.no_grad():  # the first step in a process makes tables that later ones find
+        batch_losses(batch, {name: part}, device=device, precision=precision)
     with seeded("work", name), Work() as work:
         losses = batch_losses(batch, {name: part}, device=device, precision=precision)
         for loss in losses.values():
