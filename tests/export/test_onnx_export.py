@@ -21,7 +21,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.export.onnx import export_onnx
 from trunkline.export.onnx.checking import other_texts
 from trunkline.export.onnx.predict import Graph, made_one
-from trunkline.export.onnx.quantising import calibration, quantise
+from trunkline.export.onnx.quantising import calibration, quantise, without_copies
 from trunkline.export.onnx.together import open_together
 from trunkline.model.bundle import Bundle
 
@@ -131,6 +131,38 @@ def test_what_is_written_tells_labels_and_no_paths(exported, zoo):
     outputs = {one.name: len(one.type.tensor_type.shape.dim) for one in onnx.load(exported / "model.onnx").graph.output}
     assert outputs == {name: 3 if name in ("slots", "chained") else 2 for name in METHODS}
     assert "## `mood`: task" in (exported / "README.md").read_text()
+
+
+def test_nodes_read_weights_themselves_and_not_copies_of_them():
+    from onnx import helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    def kind(name):
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2])
+
+    wired = [
+        ("Identity", ["w"], "once"),
+        ("Identity", ["once"], "twice"),
+        ("MatMul", ["x", "twice"], "first"),
+        ("Identity", ["first"], "same"),  # of what is computed: it stays
+        ("MatMul", ["same", "once"], "y"),
+        ("Identity", ["w"], "answer"),  # an answer of the graph keeps its name
+    ]
+    nodes = [helper.make_node(op, inputs, [output]) for op, inputs, output in wired]
+    weight = np.array([[1.0, 2.0], [3.0, 5.0]], dtype=np.float32)
+    answers = [kind("y"), kind("answer")]
+    graph = helper.make_graph(nodes, "copies", [kind("x")], answers, [numpy_helper.from_array(weight, "w")])
+    model = helper.make_model(graph)
+    text = {"x": np.array([[1.0, -1.0], [0.5, 2.0]], dtype=np.float32)}
+    before = ReferenceEvaluator(model).run(None, text)
+    kept = without_copies(list(model.graph.node), model.graph)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    assert [(one.op_type, *one.input) for one in kept] == [
+        ("MatMul", "x", "w"), ("Identity", "first"), ("MatMul", "same", "w"), ("Identity", "w")
+    ]  # fmt: skip
+    for found, expected in zip(ReferenceEvaluator(model).run(None, text), before, strict=True):
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.slow
