@@ -181,6 +181,23 @@ def test_a_rehearsal_plans_everything_and_writes_nothing(values, tmp_path, monke
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "machine.json"] == []
 
 
+def test_a_rehearsal_says_what_is_found_in_the_data(values, tmp_path, capsys):
+    """What a run would say of its splits, and of texts that are too long for its trunk, each once for all sizes."""
+    rows = [json.loads(line) for line in Path(values["data"]["train"]).read_text().splitlines()]
+    rows += rows[:3] + [{**rows[0], "text": f"{number} " + "word " * 2_000} for number in range(20)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    given = study_given({**values, "data": {**values["data"], "train": str(data)}}, ["study.sizes=[40, all]"])
+    found = rehearse(Study(given.plan, tmp_path / "study"))["findings"]
+    assert len(found) == len(set(found))
+    result = trunkline.fit({key: values[key] for key in ("trunk", "tasks")} | {
+        "data": {**values["data"], "train": str(data)}, "method": "probe", "training": {"epochs": 1, "batch_tokens": 128}
+    }, run_dir=tmp_path / "run", progress=False)  # fmt: skip
+    assert any("twice" in said or "more than once" in said or "duplicate" in said for said in found), found
+    own = [said for said in result.findings if "longer" in said or "cut" in said]
+    assert own and set(own) <= set(found)
+
+
 def test_what_another_process_trains_is_told(finished, values, tmp_path):
     """A lock is held by a descriptor of its own, also within one process."""
     study, seen = Study(study_given(values, []).plan, tmp_path / "s"), []

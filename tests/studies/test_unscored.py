@@ -72,7 +72,12 @@ def cell_of(test, validation=0.5, no_interval=""):
 def test_methods_are_named_once_by_reason():
     constant, fine = of_numbers("pearson", [1, 2, 3], [5, 5, 5]), of_numbers("pearson", [1, 2, 3], [1, 2, 2])
     every = [outcome(name) for name in ("mean", "probe", "lora", "mean")]
-    cells = [cell_of(None), cell_of(0.5, no_interval="no interval of 3 test rows, fewer than 6"), cell_of(0.5, None), cell_of(None)]
+    cells = [
+        cell_of(None),
+        cell_of(0.5, no_interval="no interval of 3 test rows, fewer than 6"),
+        cell_of(0.5, None),
+        cell_of(None),
+    ]
     said = unscored(every, cells, lambda repeat, task: constant if repeat.path.name == "mean" else fine)
     assert said == [
         "price: pearson of mean has no value on test, as it answers the same number to all test rows",
@@ -100,7 +105,9 @@ def test_a_report_says_so_beside_the_score():
 
 
 def test_a_study_with_one_test_row(tiny_trunk_dir, tmp_path):
-    rows, test = (write_rows(tmp_path / f"{name}.jsonl", count, seed) for name, count, seed in (("rows", 60, 0), ("test", 1, 9)))
+    rows, test = (
+        write_rows(tmp_path / f"{name}.jsonl", count, seed) for name, count, seed in (("rows", 60, 0), ("test", 1, 9))
+    )
     study = {
         "trunk": {"name": str(tiny_trunk_dir), "dtype": "fp32", "device": "cpu"},
         "data": {"train": str(rows), "validation": "20%", "test": str(test)},

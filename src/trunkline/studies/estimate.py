@@ -119,12 +119,14 @@ class Forecast:
         rows: of the training data, by size.
         failed: why a kind could not be measured.
         stored: by trunk, a layer and the tokens whose states will be stored before the first unit is trained.
+        findings: what was noticed in the data while measuring.
     """
 
     paces: dict[str, Pace] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     stored: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    findings: Sequence[str] = ()
 
     def pace(self, unit: Unit) -> Pace | None:
         """What is known of a unit, or of the nearest one; None where nothing is, or where this one could not be measured."""

@@ -55,10 +55,15 @@ TEXTS, TOKENS = 512, 4096  # of validation and of test, at most: a whole batch o
 
 
 class Probe:
-    """Measures units, one after the other; those that read the same texts share the reading."""
+    """Measures units, one after the other; those that read the same texts share the reading.
+
+    Attributes:
+        findings: what was noticed in the data, texts that are too long for the trunk included; each once.
+    """
 
     def __init__(self) -> None:
         self._read: tuple[str, Run] | None = None
+        self.findings: dict[str, None] = {}
 
     def measure(self, unit: Unit) -> Pace:
         """Train a unit on a few rows.
@@ -87,6 +92,7 @@ class Probe:
         if key is None or self._read is None or self._read[0] != key:
             self._read = None
             self._read = (key or "", Run(config, quiet))
+            self.findings |= dict.fromkeys(self._read[1].findings)
         return self._read[1]
 
 
