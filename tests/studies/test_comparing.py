@@ -94,6 +94,7 @@ def test_a_few_batches_show_how_much_there_is_to_do(finished):
     assert (pace.stored, pace.found) == (sum(tokens.values()), 0)
     assert (pace.judged, pace.last) == (3 * tokens["validation"], tokens["validation"] + pace.tested)
     assert (pace.rows, pace.runs, pace.epochs, pace.layers) == (48, 2, 3, (1, 3))  # the probe reads the last layer
+    assert {json.loads(method)["name"]: share for method, share in pace.depths.items()} == {"probe": 1, "single_layer": 1 / 3}
     assert pace.bytes * pace.stored == result["cost"]["states_bytes"]
     sizes = [directory_bytes(found.path / "runs" / run.key) for run in unit.runs]
     assert pace.disk == pytest.approx(statistics.mean(sizes), rel=0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_a_study_with_one_test_row(tiny_trunk_dir, tmp_path):
     assert "mood: no interval of 1 test row, fewer than 6" in found.findings
     assert all(cell["tasks"]["mood"]["interval"] is None for cell in found.summary["cells"])
     assert read_facts(tmp_path / "study")["cells"][0]["tasks"]["mood"]["no_interval"]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))
+    console = Console(width=120, record=True, file=io.StringIO())
     for part in tables(found.summary):
         console.print(part)
     assert "[" not in console.export_text()

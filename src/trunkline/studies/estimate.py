@@ -43,6 +43,7 @@ class Pace:
         bytes: that the states of a token take on disk.
         disk: bytes that each run keeps.
         memory: bytes at the peak, of the process or on the GPU, beside what units of other kinds leave behind.
+        depths: by method (`method_of`), the share of the unit's pass after which it has read all that it needs; 1 by default.
     """
 
     trunk: str
@@ -68,6 +69,7 @@ class Pace:
     bytes: int
     disk: int
     memory: int
+    depths: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pace:
@@ -192,6 +194,11 @@ def kind_of(unit: Unit) -> str:
 def trunk_of(run: PlannedRun) -> str:
     """The `trunk:` section of a run, as JSON."""
     return json.dumps(run.config.as_dict()["trunk"], sort_keys=True)
+
+
+def method_of(run: PlannedRun) -> str:
+    """The `method:` section of a run, as JSON."""
+    return json.dumps(run.config.as_dict()["method"], sort_keys=True)
 
 
 def _trained(run: PlannedRun) -> str:

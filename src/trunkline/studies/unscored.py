@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from trunkline.errors import listed
@@ -26,7 +27,7 @@ def unscored(
     for one, cell in zip(every, cells, strict=True):
         for task, found in cell["tasks"].items():
             methods.setdefault(task, set()).add(one.cell.method)
-            for what, why in _reasons(found, [lambda repeat=repeat: answers(repeat, task) for repeat in one.repeats]):
+            for what, why in _reasons(found, [partial(answers, repeat, task) for repeat in one.repeats]):
                 said.setdefault((task, what, why), {})[one.cell.method] = None
     sentences = []
     for (task, what, why), named in said.items():

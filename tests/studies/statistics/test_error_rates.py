@@ -230,7 +230,7 @@ def test_what_differs_by_the_margin_is_called_equivalent_in_5_percent_at_most(ot
 @pytest.mark.parametrize("rows", [20, 300, 600])
 @pytest.mark.parametrize("beside", [0.0, 0.002, 0.01])
 def test_shares_that_differ_by_the_margin_are_called_equivalent_in_5_percent_at_most(rows, beside):
-    """Few rows differ, in many tries none: the bootstrap alone finds these equivalent. `beside`: where the other is right alone."""
+    """Few rows differ, in many tries none, which the bootstrap alone calls equivalent. `beside`: only the other is right."""
     draw, margin = np.random.default_rng(0), 0.005
 
     def make():
