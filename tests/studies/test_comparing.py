@@ -253,6 +253,16 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(given, overrides, mess
     assert "\n" not in str(caught.value) and not Path("studies").exists()
 
 
+def test_names_that_no_file_can_have_are_refused(values, tmp_path):
+    for name, of in (("y" * 300, "the study's folder 'y{40}'...: found a name of 300"), ("z/" * 2500, "found a path of")):
+        with pytest.raises(BadInput, match=of):
+            trunkline.compare(values, out=tmp_path / name, progress=False)
+    for suffix in ("yaml", "csv"):
+        with pytest.raises(BadInput, match="^'x{40}'...: found a name of 30[45] bytes, expected at most 255$"):
+            trunkline.compare(f"{'x' * 300}.{suffix}", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_override_is_named_where_it_is_wrong(values):
     with pytest.raises(BadInput, match=r"override 'training.epochs=none': training.epochs: found 'none'"):
         study_given(values, ["training.epochs=none"])

@@ -22,7 +22,7 @@ from typing import Any
 
 from trunkline.errors import BadInput
 from trunkline.events import Subscriber, quiet
-from trunkline.files import read_object, write_errors, write_json
+from trunkline.files import read_object, refuse_long, write_errors, write_json
 from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
@@ -43,9 +43,13 @@ class Study:
     Args:
         plan: what to train.
         path: the folder; made and marked by `train`.
+
+    Raises:
+        BadInput: no folder can have this path.
     """
 
     def __init__(self, plan: Plan, path: Path) -> None:
+        refuse_long(path, "the study's folder")
         self.plan, self.path = plan, path
         self._began = time.time()
 
