@@ -258,7 +258,7 @@ def test_names_that_no_file_can_have_are_refused(values, tmp_path):
         with pytest.raises(BadInput, match=of):
             trunkline.compare(values, out=tmp_path / name, progress=False)
     for suffix in ("yaml", "csv"):
-        with pytest.raises(BadInput, match="^'x{40}'...: found a name of 30[45] bytes, expected at most 255$"):
+        with pytest.raises(BadInput, match=r"^'x{40}'...: found a name of 30[45] bytes, expected at most 255$"):
             trunkline.compare(f"{'x' * 300}.{suffix}", progress=False)
     assert not list(tmp_path.iterdir())
 
