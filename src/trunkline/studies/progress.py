@@ -36,8 +36,9 @@ from trunkline.studies.time_left import TimeLeft
 from trunkline.studies.timing_estimates import forecast_times
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.tasks.base import LOWER_IS_BETTER
-from trunkline.terminal import from_here, wrapped
+from trunkline.terminal import from_here
 from trunkline.trackers.bars import RunBar, progress_bars
+from trunkline.trackers.lines import paragraph
 from trunkline.trackers.wording import counted, duration
 from trunkline.training import clock
 
@@ -75,8 +76,7 @@ class StudyProgress:
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
-        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
-            self.console.print(part, markup=False, soft_wrap=True)
+        paragraph(self.console, text, indent)
         self._told = clock.now()
 
     @property
