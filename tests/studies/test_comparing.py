@@ -257,6 +257,8 @@ def test_names_that_no_file_can_have_are_refused(values, tmp_path):
     for name, of in (("y" * 300, "the study's folder 'y{40}'...: found a name of 300"), ("z/" * 2500, "found a path of")):
         with pytest.raises(BadInput, match=of):
             trunkline.compare(values, out=tmp_path / name, progress=False)
+    with pytest.raises(BadInput, match=r"^the study's folder .*: cannot be one \("):
+        trunkline.compare(values, out=tmp_path / "a\0b", progress=False)
     for suffix in ("yaml", "csv"):
         with pytest.raises(BadInput, match=r"^'x{40}'...: found a name of 30[45] bytes, expected at most 255$"):
             trunkline.compare(f"{'x' * 300}.{suffix}", progress=False)

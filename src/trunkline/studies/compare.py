@@ -22,12 +22,13 @@ from typing import Any
 
 from trunkline.errors import BadInput
 from trunkline.events import Subscriber, quiet
-from trunkline.files import read_object, refuse_long, write_errors, write_json
+from trunkline.files import read_object, write_errors, write_json
 from trunkline.studies.config import Cell
 from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.studies.units import failure_file, locked, place_of, result_of, stack_file, train_unit
 from trunkline.training.clock import Clock
+from trunkline.training.rundir import check_path
 
 MARK = "study.json"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a study: runs, floors, stacks, failed and locks here are its own"}
@@ -49,7 +50,7 @@ class Study:
     """
 
     def __init__(self, plan: Plan, path: Path) -> None:
-        refuse_long(path, "the study's folder")
+        check_path(path, "study")
         self.plan, self.path = plan, path
         self._began = time.time()
 
