@@ -21,7 +21,7 @@ from typing import Any, Literal
 from trunkline.errors import BadInput, TrunklineError
 
 JSON_BYTES = 1 << 28  # the longest JSON file that is read into memory
-PART_BYTES = 255  # of a file's name, as most file systems have it
+PART_BYTES, PATH_BYTES = 255, 4095  # of a file's name, as most file systems have it, and of a whole path
 NAME_BYTES = 200  # of a safe name: file systems take 255, and a stage or a temporary file adds something to it
 
 
@@ -48,6 +48,16 @@ def safe_name(name: object, where: str) -> str:
     if len(name.encode()) > NAME_BYTES:
         raise BadInput(f"{where}: found a name of {len(name.encode())} bytes, expected at most {NAME_BYTES}")
     return name
+
+
+def refuse_long(path: Path, where: str = "") -> None:
+    """Raise BadInput for a path that no file can have; `where` opens the message."""
+    opening = f"{where} " if where else ""
+    for part in path.parts:
+        if (size := len(os.fsencode(part))) > PART_BYTES:
+            raise BadInput(f"{opening}{part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
+    if (size := len(os.fsencode(path))) > PATH_BYTES:
+        raise BadInput(f"{opening}{str(path)[:40]!r}...: found a path of {size} bytes, expected at most {PATH_BYTES}")
 
 
 def distinct_names(names: Iterable[str], where: str) -> None:

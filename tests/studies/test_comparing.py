@@ -94,6 +94,7 @@ def test_a_few_batches_show_how_much_there_is_to_do(finished):
     assert (pace.stored, pace.found) == (sum(tokens.values()), 0)
     assert (pace.judged, pace.last) == (3 * tokens["validation"], tokens["validation"] + pace.tested)
     assert (pace.rows, pace.runs, pace.epochs, pace.layers) == (48, 2, 3, (1, 3))  # the probe reads the last layer
+    assert {json.loads(method)["name"]: share for method, share in pace.depths.items()} == {"probe": 1, "single_layer": 1 / 3}
     assert pace.bytes * pace.stored == result["cost"]["states_bytes"]
     sizes = [directory_bytes(found.path / "runs" / run.key) for run in unit.runs]
     assert pace.disk == pytest.approx(statistics.mean(sizes), rel=0.2)
@@ -181,6 +182,23 @@ def test_a_rehearsal_plans_everything_and_writes_nothing(values, tmp_path, monke
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "machine.json"] == []
 
 
+def test_a_rehearsal_says_what_is_found_in_the_data(values, tmp_path, capsys):
+    """What a run would say of its splits, and of texts that are too long for its trunk, each once for all sizes."""
+    rows = [json.loads(line) for line in Path(values["data"]["train"]).read_text().splitlines()]
+    rows += rows[:3] + [{**rows[0], "text": f"{number} " + "word " * 2_000} for number in range(20)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    given = study_given({**values, "data": {**values["data"], "train": str(data)}}, ["study.sizes=[40, all]"])
+    found = rehearse(Study(given.plan, tmp_path / "study"))["findings"]
+    assert len(found) == len(set(found))
+    result = trunkline.fit({key: values[key] for key in ("trunk", "tasks")} | {
+        "data": {**values["data"], "train": str(data)}, "method": "probe", "training": {"epochs": 1, "batch_tokens": 128}
+    }, run_dir=tmp_path / "run", progress=False)  # fmt: skip
+    assert any("twice" in said or "more than once" in said or "duplicate" in said for said in found), found
+    own = [said for said in result.findings if "longer" in said or "cut" in said]
+    assert own and set(own) <= set(found)
+
+
 def test_what_another_process_trains_is_told(finished, values, tmp_path):
     """A lock is held by a descriptor of its own, also within one process."""
     study, seen = Study(study_given(values, []).plan, tmp_path / "s"), []
@@ -233,6 +251,18 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(given, overrides, mess
     with pytest.raises(BadInput, match=message) as caught:
         trunkline.compare(given, overrides=overrides)
     assert "\n" not in str(caught.value) and not Path("studies").exists()
+
+
+def test_names_that_no_file_can_have_are_refused(values, tmp_path):
+    for name, of in (("y" * 300, "the study's folder 'y{40}'...: found a name of 300"), ("z/" * 2500, "found a path of")):
+        with pytest.raises(BadInput, match=of):
+            trunkline.compare(values, out=tmp_path / name, progress=False)
+    with pytest.raises(BadInput, match=r"^the study's folder .*: cannot be one \("):
+        trunkline.compare(values, out=tmp_path / "a\0b", progress=False)
+    for suffix in ("yaml", "csv"):
+        with pytest.raises(BadInput, match=r"^'x{40}'...: found a name of 30[45] bytes, expected at most 255$"):
+            trunkline.compare(f"{'x' * 300}.{suffix}", progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_override_is_named_where_it_is_wrong(values):

@@ -11,7 +11,7 @@ from trunkline.files import write_json
 from trunkline.states.live import LiveStates
 from trunkline.studies import floor_estimates, forecasting, probe
 from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Forecast, kind_of, trunk_of
+from trunkline.studies.estimate import Forecast, kind_of, method_of, trunk_of
 from trunkline.studies.floor_estimates import FloorPace, FloorWork, floors_ahead, forecast_floors, seconds_of_floors
 from trunkline.studies.floors.embedding import Embeddings
 from trunkline.studies.plan import units
@@ -179,6 +179,19 @@ def test_predictions_are_timed_by_the_measured_pass_as_often_as_it_is_repeated(t
     found = forecast_times(study, failed)
     assert (found.seconds, found.unknown) == (pytest.approx(timed()[0]), 1)
     assert forecast_times(study, Forecast()).unknown == 3 and forecast_times(study, Forecast()).seconds == 0.0
+
+
+def test_what_reads_lower_layers_takes_a_part_of_the_pass(tmp_path):
+    """By hand: probe and scalar_mix as above, the first with a quarter of the pass, the second with half of it."""
+    study = Study(planned(study={"seeds": 2, "tune": {"learning_rate": [0.1, 0.2]}}), tmp_path / "study")
+    [stacked, *_] = units(study.plan.searches())
+    methods = {run.cell.method: method_of(run) for run in stacked.runs}
+    depths = {methods["probe"]: 0.25, methods["scalar_mix"]: 0.5}
+    found = forecast_times(study, Forecast({kind_of(stacked): pace_of(stacked, depths=depths)}, {"all": 1000}, {"x": ""}))
+    one, other = (1.0 + 4 * (0.01 * share + 0.02 / 4) * 300 for share in (0.25, 0.5))
+    both = 1.0 + 4 * (0.01 * 0.5 + 2 * 0.02 / 4) * 300
+    lora = 1.0 + 4 * (0.01 + 0.02 / 4) * 300  # nothing is known of it but the nearest unit
+    assert found.seconds == pytest.approx(2.0 + one + other + both + (lora if not found.unknown else 0.0))
 
 
 def test_without_stored_states_each_side_takes_the_pass_that_scoring_holds(tmp_path):

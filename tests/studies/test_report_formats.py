@@ -246,3 +246,16 @@ def test_pdflatex_compiles_whatever_names_there_are(tmp_path):
     command = [program, "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize(
+    "more", [{"sizes": ("all",)}, {}, {"trunks": ("minilm", "mpnet")}], ids=["one table", "sizes", "trunks"]
+)
+def test_no_heading_is_there_twice(more, tmp_path):
+    made = page(Results.model_validate(facts(labels=("joy", "anger", "fear"), **more)), tmp_path)
+    lines = markdown(made.heading, made.facts, made.sections).splitlines()
+    in_markdown = [line.lstrip("# ") for line in lines if re.match("#+ ", line)]
+    in_html = [text for _, text in re.findall(r"<(h[1-6])>(.*?)</\1>", made.files()["index.html"].decode())]
+    for headings in (in_markdown, in_html):
+        assert {"Quality", "Cost", "Data"} <= set(headings)
+        assert sorted(headings) == sorted(set(headings))

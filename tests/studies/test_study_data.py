@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -12,6 +16,7 @@ from synthetic import write_rows
 import trunkline.training.memory
 from trunkline.data.sources import read_table
 from trunkline.errors import BadInput
+from trunkline.events import BatchEnded
 from trunkline.studies.checks import check
 from trunkline.studies.compare import Study
 from trunkline.studies.comparing import run
@@ -21,6 +26,7 @@ from trunkline.studies.forecasting import rehearse
 from trunkline.studies.plan import Plan
 from trunkline.studies.readings import Readings, note_data, refuse_changed
 from trunkline.studies.trunks import refuse_changed_trunks
+from trunkline.studies.units import reason
 from trunkline.training.prepare import prepare
 
 
@@ -211,3 +217,36 @@ def test_a_folder_that_holds_another_trunk_under_the_same_name_is_refused(tmp_pa
         assert f"{trunk}: is not the trunk that runs in {study.path} were trained on (found " in str(caught.value)
         assert said in str(caught.value) and str(caught.value).endswith("or another folder (--out)")
     assert files(study.path) == kept
+
+
+def test_a_trunk_that_changed_before_any_run_was_finished_is_told_in_words_of_a_study(
+    signalled, finished, tiny_trunk_dir, tmp_path
+):
+    """`compare` has no --fresh."""
+    folder, _ = finished
+    trunk = shutil.copytree(tiny_trunk_dir, tmp_path / "trunk")
+    study = Study(planned(trunk, folder, study={"seeds": 1, "floors": False}), tmp_path / "study")
+
+    def stop(event):
+        if isinstance(event, BatchEnded):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        study.train(stop)
+    file = trunk / "model.safetensors"
+    tensors = load_file(file)
+    name = min(tensors)
+    save_file({**tensors, name: tensors[name] + 1}, file, metadata={"format": "pt"})
+    study.train()
+    why = {study.failure(run) for run in study.plan.searches()} - {None}
+    assert why and all("another trunk; train in another folder (--out)" in one and "fresh" not in one for one in why)
+
+
+def test_no_failure_of_a_run_in_a_study_names_an_option_of_fit():
+    package = Path(trunkline.__file__).parent
+    sources = [file.read_text() for file in package.rglob("*.py")]
+    sources = [re.sub(r'"\s*\n\s*f?"', "", text) for text in sources]  # strings of several lines
+    said = [line for text in sources for line in text.splitlines() if "(fresh=True in Python)" in line]
+    assert len(said) >= 6
+    for sentence in said:
+        assert "fresh" not in reason(BadInput(sentence)), sentence

@@ -22,11 +22,13 @@ from trunkline.events import (
     StatesStored,
     TrainingStarted,
 )
+from trunkline.studies import progress
 from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
 from trunkline.studies.estimate import Estimate, Forecast
 from trunkline.studies.plan import Plan, units
 from trunkline.studies.progress import StudyProgress, best_of, listing, names
+from trunkline.studies.timing_estimates import TimingForecast
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.trackers.wording import duration
 from trunkline.training import clock
@@ -124,6 +126,19 @@ def test_a_study_is_told_unit_by_unit_without_control_characters(study, wait):
         "  took 2 min; on validation mood accuracy 0.2500; 0 of 11 runs done, 1 failed",
         "another process trains lora, learning_rate 0.01, seed 0; waiting for it",
     ]
+
+
+def test_the_time_left_has_the_timing_of_predictions_that_follows(study, wait, monkeypatch):
+    monkeypatch.setattr(progress, "forecast_times", lambda study, forecast: TimingForecast(200.0, 0))
+    display = shown(study)
+    stack, _, _ = searches = units(study.plan.searches())
+    display(RoundStarted(tuple(searches)))
+    assert display.left == f"0 of 11 runs done, about {duration(400 + 200)} left"
+    display(UnitStarted(stack))
+    display(UnitEnded(stack, 205.0, {stack.runs[0].key: result(0.5)}, {}))  # 2 x as estimated, with the prior
+    assert display.left == f"0 of 11 runs done, about {duration(2 * 500)} left"
+    display(RoundStarted(()))
+    assert display.left == f"0 of 11 runs done, about {duration(2 * 200)} left"
 
 
 def test_the_time_left_is_that_of_all_rounds_as_it_turns_out(study, wait):

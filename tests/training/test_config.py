@@ -8,6 +8,7 @@ import yaml
 from trunkline.branches import methods
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.training.config import load_config, resolve
+from trunkline.training.fit import fit
 from trunkline.training.overrides import override
 
 GOOD = {
@@ -199,9 +200,32 @@ def test_aliases_that_stand_for_more_than_fits_anywhere_are_refused_at_once(tmp_
 def test_the_config_of_a_study_or_a_sweep_is_sent_to_its_command(key, value, what, command, tmp_path):
     file, tasks = tmp_path / "mine.yaml", {"intent": {"kind": "sequence", "label": "label"}}
     file.write_text(json.dumps({"data": {"train": "snips"}, "tasks": tasks, key: value}))
-    said = f"mine.yaml: {key}: found the config of a {what}, expected that of a run; trunkline {command} takes it$"
-    with pytest.raises(BadInput, match=said):
+    takes = "trunkline compare or, in Python, trunkline.compare" if command == "compare" else f"trunkline {command}"
+    said = f"{key}: found the config of a {what}, expected that of a run; {takes} takes it$"
+    with pytest.raises(BadInput, match=f"mine.yaml: {said}"):
         load_config(file)
+    with pytest.raises(BadInput, match=f"^config: {said}"):
+        fit({"data": {"train": "snips"}, "tasks": tasks, key: value})
+
+
+def test_a_config_that_cannot_be_read_is_told_as_it_is(tmp_path):
+    """One sentence, with what was found and expected, whatever the reason."""
+    there, gone, loop, latin = (tmp_path / f"{name}.yaml" for name in ("there", "gone", "loop", "latin"))
+    there.symlink_to(gone)
+    loop.symlink_to(loop)
+    latin.write_bytes(b"trunk: \xe9")
+    long = tmp_path / f"{'x' * 300}.yaml"
+    for path, said in (
+        (there, f"{there}: found a link to {gone}, which does not exist; expected a YAML config"),
+        (gone, f"{gone}: no such file; expected a YAML config"),
+        (loop, f"{loop}: cannot be read (Too many levels of symbolic links); expected a YAML config"),
+        (latin, f"{latin}: cannot be read as UTF-8 text (UnicodeDecodeError)"),
+        (long, f"'{'x' * 40}'...: found a name of 305 bytes, expected at most 255"),
+        (Path("y/" * 2500) / "c.yaml", f"'{'y/' * 20}'...: found a path of 5006 bytes, expected at most 4095"),
+    ):
+        with pytest.raises(BadInput) as found:
+            load_config(path)
+        assert str(found.value) == said
 
 
 @pytest.mark.parametrize("kind", [BadInput, TrunklineError])

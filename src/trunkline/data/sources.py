@@ -20,6 +20,7 @@ from trunkline.data.sentences import in_sentences, is_token_per_row
 from trunkline.data.table import Table, concatenate, with_rows
 from trunkline.data.values.spans import with_spans
 from trunkline.errors import BadInput, listed, unknown_name
+from trunkline.files import refuse_long
 
 EMBEDDED = Path(__file__).parent / "embedded"  # a folder a set, a <split>.jsonl.gz a split, and its licence
 HEAD = 2000  # rows from which it is told whether each is a token
@@ -147,6 +148,7 @@ def _unreadable(source: str, error: OSError) -> BadInput:
 def _read(source: str, base: Path, format: str | None) -> Table:
     refuse_mark(source)
     path = base / Path(source).expanduser()
+    refuse_long(path)
     name, _, split = source.partition(":")
     if name not in embedded_names() and path.is_file():
         return _file(path, source, format)

@@ -13,7 +13,7 @@ import matplotlib
 
 from trunkline.data.writing.separated import Separated
 from trunkline.errors import BadInput
-from trunkline.files import read_object
+from trunkline.files import read_object, refuse_long
 from trunkline.pages.page import page
 from trunkline.pages.section import Picture, Section, Table
 from trunkline.pictures.figure import DPI
@@ -62,6 +62,7 @@ def folder_to_write(path: Path, command: str, record: str) -> Path:
     Raises:
         BadInput: otherwise.
     """
+    refuse_long(path, "the folder")
     full = path.expanduser().resolve()
     parent = next(folder for folder in full.parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):

@@ -116,7 +116,19 @@ def _laid_table(table: Table, title: str) -> dict[str, Any]:
     heads = [Cell(name, number=one) for name, one in zip(table.columns, numeric, strict=True)]
     laid = _laid_rows(heads, rows)
     more = max(len(table.rows) - table.shown, 0)
-    return {**laid, "label": table.caption or title, "caption": table.caption, "name": table.name, "more": more, "legend": ()}
+    return {
+        **laid,
+        "label": table.caption or title,
+        "caption": heading_below(table.caption, title),
+        "name": table.name,
+        "more": more,
+        "legend": (),
+    }
+
+
+def heading_below(caption: str, title: str) -> str:
+    """The heading of a table in a section: none where it would be that of the section again."""
+    return "" if caption == title else caption
 
 
 def said_once(section: Section) -> list[tuple[Sequence[str], str]]:
@@ -134,7 +146,7 @@ def _laid_grid(grid: Grid, title: str, legend: Sequence[str], name: str) -> dict
         Cell(name, number=bool(cells) and all(cell.number for cell in cells))
         for name, cells in zip(grid.columns, columns, strict=True)
     ]
-    about = {"label": grid.caption or title, "caption": grid.caption, "name": name, "legend": legend}
+    about = {"label": grid.caption or title, "caption": heading_below(grid.caption, title), "name": name, "legend": legend}
     return {**_laid_rows(heads, grid.rows), **about, "kind": "grid", "more": 0}
 
 

@@ -28,6 +28,7 @@ from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.studies.units import failure_file, locked, place_of, result_of, stack_file, train_unit
 from trunkline.training.clock import Clock
+from trunkline.training.rundir import check_path
 
 MARK = "study.json"
 _MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a study: runs, floors, stacks, failed and locks here are its own"}
@@ -43,9 +44,13 @@ class Study:
     Args:
         plan: what to train.
         path: the folder; made and marked by `train`.
+
+    Raises:
+        BadInput: no folder can have this path.
     """
 
     def __init__(self, plan: Plan, path: Path) -> None:
+        check_path(path, "study")
         self.plan, self.path = plan, path
         self._began = time.time()
 

@@ -43,6 +43,7 @@ class Pace:
         bytes: that the states of a token take on disk.
         disk: bytes that each run keeps.
         memory: bytes at the peak, of the process or on the GPU, beside what units of other kinds leave behind.
+        depths: by method (`method_of`), the share of the unit's pass after which it has read all that it needs; 1 by default.
     """
 
     trunk: str
@@ -68,6 +69,7 @@ class Pace:
     bytes: int
     disk: int
     memory: int
+    depths: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pace:
@@ -119,12 +121,14 @@ class Forecast:
         rows: of the training data, by size.
         failed: why a kind could not be measured.
         stored: by trunk, a layer and the tokens whose states will be stored before the first unit is trained.
+        findings: what was noticed in the data while measuring.
     """
 
     paces: dict[str, Pace] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     stored: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    findings: Sequence[str] = ()
 
     def pace(self, unit: Unit) -> Pace | None:
         """What is known of a unit, or of the nearest one; None where nothing is, or where this one could not be measured."""
@@ -190,6 +194,11 @@ def kind_of(unit: Unit) -> str:
 def trunk_of(run: PlannedRun) -> str:
     """The `trunk:` section of a run, as JSON."""
     return json.dumps(run.config.as_dict()["trunk"], sort_keys=True)
+
+
+def method_of(run: PlannedRun) -> str:
+    """The `method:` section of a run, as JSON."""
+    return json.dumps(run.config.as_dict()["method"], sort_keys=True)
 
 
 def _trained(run: PlannedRun) -> str:

@@ -26,6 +26,7 @@ from trunkline.studies.prices import break_even_of, cost_of, front_of
 from trunkline.studies.readings import mixed_data
 from trunkline.studies.statistics import Answers, Claim, Resampled, claims_together, estimate, resample, resamples_for
 from trunkline.studies.times import read_times
+from trunkline.studies.unscored import unscored
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.answered import load_answers
 from trunkline.training.environment import environment
@@ -93,7 +94,7 @@ def facts(study: Study) -> dict[str, Any]:
         "fronts": {name: front_of(cells, name, task["metric"], _sizes(found)) for name, task in _tasks(found).items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found, times),
-        "findings": [*study.plan.findings, *mixed_data(study, found)],
+        "findings": [*study.plan.findings, *mixed_data(study, found), *unscored(every, cells, _answers)],
     }
 
 
@@ -202,6 +203,7 @@ def _cell(one: Outcome, tables: Sequence[_Table], folder: Path, times: Mapping[s
             "test": found.mean,
             "deviation": found.spread,
             "interval": None if found.low is None else [found.low, found.high],
+            "no_interval": found.no_interval,
             "covers": found.covers,
             "by_seed": [
                 {

@@ -51,6 +51,7 @@ def measure(study: Study, forecast: Forecast, publish: Subscriber = quiet) -> bo
         except TrunklineError as error:
             forecast.failed[kind] = str(error)
             publish(Finding(not_estimated(names(unit.runs).values(), forecast.failed[kind])))
+    forecast.findings = tuple(probe.findings)
     del probe
     forget_peak()
     for kind in before.keys() & forecast.paces.keys():  # each is trained in a process in which all have left something behind
@@ -73,11 +74,13 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     """
     publish(Preparing("reading the data"))
     readings = Readings()
-    forecast = Forecast(rows=rows_of(check(study.plan, readings)))
+    sizes = check(study.plan, readings)
+    forecast = Forecast(rows=rows_of(sizes))
+    noticed = [said for groups in sizes.values() for one in groups for said in one.findings]
     study.refuse_other()
     refuse_changed(study, readings)
     refuse_changed_trunks(study)
-    del readings
+    del readings, sizes
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))
     measure(study, forecast, publish)
@@ -102,7 +105,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
         "timing": {"seconds": round(timing.seconds, 2), "unknown": timing.unknown},
         "disk_bytes": {"states": need.states, "runs": need.runs},
         "memory_bytes": need.memory,
-        "findings": study.plan.findings,
+        "findings": list(dict.fromkeys([*study.plan.findings, *noticed, *forecast.findings])),
     }  # fmt: skip
 
 

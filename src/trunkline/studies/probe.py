@@ -30,7 +30,7 @@ from trunkline.model.source import Source
 from trunkline.states.live import Feed, LiveStates, ReceiveRows
 from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
-from trunkline.studies.estimate import Pace, trunk_of
+from trunkline.studies.estimate import Pace, method_of, trunk_of
 from trunkline.studies.plan import Unit
 from trunkline.studies.times import TEXTS as TIMED
 from trunkline.studies.units import reason
@@ -55,10 +55,15 @@ TEXTS, TOKENS = 512, 4096  # of validation and of test, at most: a whole batch o
 
 
 class Probe:
-    """Measures units, one after the other; those that read the same texts share the reading."""
+    """Measures units, one after the other; those that read the same texts share the reading.
+
+    Attributes:
+        findings: what was noticed in the data, texts that are too long for the trunk included; each once.
+    """
 
     def __init__(self) -> None:
         self._read: tuple[str, Run] | None = None
+        self.findings: dict[str, None] = {}
 
     def measure(self, unit: Unit) -> Pace:
         """Train a unit on a few rows.
@@ -87,6 +92,7 @@ class Probe:
         if key is None or self._read is None or self._read[0] != key:
             self._read = None
             self._read = (key or "", Run(config, quiet))
+            self.findings |= dict.fromkeys(self._read[1].findings)
         return self._read[1]
 
 
@@ -98,6 +104,10 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
     began = clock.now()
     members = _members(unit, small, folder) if unit.stacked else []
     layers = sorted({layer for member in members for layer in member.run.layers} or run.layers)
+    depths = {
+        method_of(run): max(member.run.layers, default=0) / max(1, *layers)
+        for run, member in zip(unit.runs, members, strict=bool(members))
+    }
     took = clock.now() - began
     splits = [group.splits[name] for group in run.groups for name in ("train", "validation")]
     lacking = [run.feeds.lacking(split, source, layers) for split in splits]
@@ -140,6 +150,7 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
         bytes=bytes_per_token(run.trunk.hidden_size, run.config.training.states_dtype) * len(kept),
         disk=disk,
         memory=peak_memory(run.accelerator.device),
+        depths=depths,
     )
 
 

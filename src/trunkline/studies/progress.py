@@ -33,10 +33,12 @@ from trunkline.studies.compare import Study
 from trunkline.studies.estimate import Forecast
 from trunkline.studies.plan import PlannedRun, Unit, units
 from trunkline.studies.time_left import TimeLeft
+from trunkline.studies.timing_estimates import forecast_times
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.tasks.base import LOWER_IS_BETTER
-from trunkline.terminal import from_here, wrapped
+from trunkline.terminal import from_here
 from trunkline.trackers.bars import RunBar, progress_bars
+from trunkline.trackers.lines import paragraph
 from trunkline.trackers.wording import counted, duration
 from trunkline.training import clock
 
@@ -74,8 +76,7 @@ class StudyProgress:
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
-        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
-            self.console.print(part, markup=False, soft_wrap=True)
+        paragraph(self.console, text, indent)
         self._told = clock.now()
 
     @property
@@ -125,7 +126,8 @@ class StudyProgress:
             later = self.study.plan.repeats(dict.fromkeys(self.study.plan.cells, 0))
             ahead += units([run for run in later if self.study.result(run) is None])
         self._ahead = ahead
-        self._left.plan(ahead, self.forecast.estimates(ahead))
+        timing = forecast_times(self.study, self.forecast).seconds  # simple baselines are over by then
+        self._left.plan(ahead, self.forecast.estimates(ahead), timing)
 
     @_tell.register
     def _(self, event: UnitStarted) -> None:

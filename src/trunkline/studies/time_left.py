@@ -23,9 +23,11 @@ class TimeLeft:
         self._planned: dict[str, tuple[str, Estimate]] = {}  # by unit, its methods and what is estimated
         self._took: list[tuple[str, float, float]] = []  # methods, seconds estimated and taken
         self._under_way: tuple[str, float, float] | None = None  # unit, when it began, share that is done
+        self._beside = 0.0  # what follows the units, as it was estimated
 
-    def plan(self, units: Iterable[Unit], estimates: Mapping[str, Estimate]) -> None:
-        """Take note of all that is still to be trained, in place of what was before."""
+    def plan(self, units: Iterable[Unit], estimates: Mapping[str, Estimate], beside: float = 0.0) -> None:
+        """Take note of all that is still to be trained, and of the seconds of what follows, in place of what was before."""
+        self._beside = beside
         self._planned = {unit.key: (_methods(unit), estimates[unit.key]) for unit in units if unit.key in estimates}
 
     def begin(self, unit: Unit) -> None:
@@ -55,7 +57,7 @@ class TimeLeft:
     def done(self) -> float:
         """The share of all time that is over, by the estimates alone."""
         over = sum(estimated for _, estimated, _ in self._took)
-        ahead = sum(estimate.seconds for _, estimate in self._planned.values())
+        ahead = self._beside + sum(estimate.seconds for _, estimate in self._planned.values())
         if self._under_way is not None and self._under_way[0] in self._planned:
             now = self._planned[self._under_way[0]][1].seconds * self._under_way[2]
             over, ahead = over + now, ahead - now
@@ -69,7 +71,7 @@ class TimeLeft:
             if self._under_way is not None and key == self._under_way[0]:
                 ahead -= self._under_way[2]
             left += self._factor(methods) * estimate.seconds * ahead
-        return left
+        return left + self._factor("") * self._beside
 
     def _factor(self, methods: str) -> float:
         seen = list(self._took)

@@ -2,8 +2,9 @@
 
     seconds = read + for each side: load + (1 + ROUNDS) x (passing + scoring) x tokens timed
 
-A side is a method, by itself, and all side branches of one trunk together, which share a pass of it. Scoring is a run's share
-of that of the unit it was measured in; where no states are stored, it holds the pass, which each side then takes whole.
+A side is a method, by itself, and all side branches of one trunk together, which share a pass of it. The pass ends with the
+deepest layer that is read. Scoring is a run's share of that of the unit it was measured in; where no states are stored, it
+holds the pass, which each side then takes whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from trunkline.model.approach import approach_of
 from trunkline.studies.compare import Study
 from trunkline.studies.config import Cell
-from trunkline.studies.estimate import Forecast, Pace
+from trunkline.studies.estimate import Forecast, Pace, method_of
 from trunkline.studies.plan import PlannedRun, units
 from trunkline.studies.times import ROUNDS, read_times
 
@@ -39,15 +40,18 @@ def forecast_times(study: Study, forecast: Forecast) -> TimingForecast:
     first = study.plan.cells[0].trunk
     frozen = {cell for cell, run in sides.items() if not approach_of(run.config.method).changes_trunk}
     shared = [pace for cell, pace in paces.items() if cell in frozen and cell.trunk == first]
-    seconds = max(pace.read for pace in paces.values()) + sum(seconds_of_side([pace]) for pace in paces.values())
-    return TimingForecast(seconds + (seconds_of_side(shared) if len(shared) > 1 else 0.0), len(sides) - len(paces))
+    depths = {cell: pace.depths.get(method_of(sides[cell]), 1.0) for cell, pace in paces.items()}
+    seconds = max(pace.read for pace in paces.values())
+    seconds += sum(seconds_of_side([pace], depths[cell]) for cell, pace in paces.items())
+    deepest = max((depths[cell] for cell in paces if cell in frozen and cell.trunk == first), default=1.0)
+    return TimingForecast(seconds + (seconds_of_side(shared, deepest) if len(shared) > 1 else 0.0), len(sides) - len(paces))
 
 
-def seconds_of_side(paces: list[Pace]) -> float:
-    """What it takes to time methods on one trunk, all in one pass of it."""
+def seconds_of_side(paces: list[Pace], depth: float = 1.0) -> float:
+    """What it takes to time methods on one trunk, all in one pass of it, of which they need the share `depth`."""
     own = [pace.scoring / pace.runs if pace.layers else pace.scoring for pace in paces]
     scoring = sum(own) if all(pace.layers for pace in paces) else max(own)
-    passing = max(pace.passing for pace in paces)
+    passing = depth * max(pace.passing for pace in paces)
     return max(pace.load for pace in paces) + (1 + ROUNDS) * (passing + scoring) * paces[0].timed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,8 +82,14 @@ def locked(study: Path, key: str, wait: bool = False) -> Iterator[bool]:
         yield True
 
 
+# What `fit` says may be done, and a study cannot.
+_FRESH = re.compile(
+    r"((use|train again with) |`trunkline fit )?--fresh`? \(fresh=True in Python\)( to train again| trains again)?"
+)
+
+
 def reason(error: Exception) -> str:
     """Why a run failed, in a sentence. The words of other libraries' errors might hold a text."""
     if isinstance(error, TrunklineError):
-        return str(error)
+        return _FRESH.sub("train in another folder (--out)", str(error))
     return f"{type(error).__name__}{': out of memory' if 'out of memory' in str(error).lower() else ''}"

@@ -1,4 +1,4 @@
-"""What fits and distillations write alike to stderr: bars where that is a terminal, and paragraphs above them."""
+"""What fits, studies and distillations write alike to stderr: bars where that is a terminal, and paragraphs above them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from trunkline.trackers.wording import duration
 def stderr_of_python() -> Console:
     """The console of a call that a program has made: plain lines where stderr is no terminal (a notebook)."""
     return Console(stderr=True, highlight=False, emoji=False, force_jupyter=False)
+
+
+def paragraph(console: Console, text: str, indent: int = 2) -> None:
+    """Write a paragraph above what bars the console has: broken between words on a terminal, one line elsewhere."""
+    for part in wrapped(text.rstrip(), console.width if console.is_terminal else None, indent):
+        console.print(part, markup=False, soft_wrap=True)
 
 
 class ProgressLines:
@@ -42,8 +48,7 @@ class ProgressLines:
 
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
-        for part in wrapped(text.rstrip(), self.console.width if self.console.is_terminal else None, indent):
-            self.console.print(part, markup=False, soft_wrap=True)
+        paragraph(self.console, text, indent)
 
     def begins(self, what: str) -> None:
         """Write that a step begins, where no bar shows it."""

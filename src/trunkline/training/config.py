@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator
 from trunkline import branches, tasks, trackers
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, TrunklineError, literal, unknown_name
-from trunkline.files import distinct_names, safe_name
+from trunkline.files import distinct_names, refuse_long, safe_name
 from trunkline.model.approach import approach_of
 from trunkline.model.checking import Origin, at, named_section, refuse_extremes, validate_section
 from trunkline.model.config_yaml import read_yaml
@@ -178,6 +178,7 @@ def resolve(
     memory = Memory()
     values = memory.take_from(values, where)
     refuse_extremes(values, where, "")
+    refuse_other_config(values, where)
     values = _with_preset(values, where)
     refuse_misplaced(values, where, RunConfig)
     config = validate_section(RunConfig, values, where, "")
@@ -210,7 +211,6 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """
     path = Path(path)
     values = read_values(path, overrides)
-    refuse_other_config(values, Origin(str(path), overrides))
     return resolve(values, str(path), path.parent, overrides)
 
 
@@ -222,13 +222,18 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> Any:
 
 def read_file(path: Path, expected: str) -> Any:
     """What a YAML file says; BadInput, with what was `expected`, where it cannot be read."""
+    refuse_long(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if path.is_symlink():
+            raise BadInput(f"{path}: found a link to {path.readlink()}, which does not exist; expected {expected}") from None
         raise BadInput(f"{path}: no such file; expected {expected}") from None
     except IsADirectoryError:
         raise BadInput(f"{path}: is a folder; expected {expected}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
+    except UnicodeDecodeError as error:
         raise BadInput(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
     return read_yaml(text, str(path))
 

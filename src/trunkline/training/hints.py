@@ -53,10 +53,11 @@ _OPTIONS = {"output": "--run-dir", "output_dir": "--run-dir", "out": "--run-dir"
 
 
 def refuse_other_config(values: object, where: str) -> None:
-    """Raise BadInput for the config of a study or of a sweep, and name the command that takes it."""
+    """Raise BadInput for the config of a study or of a sweep, and name the command that takes it, or the function of Python."""
     for key, (what, command) in _ELSEWHERE.items():
         if isinstance(values, dict) and key in values:
-            said = f"found the config of a {what}, expected that of a run; trunkline {command} takes it"
+            takes = {"compare": "trunkline compare or, in Python, trunkline.compare"}.get(command, f"trunkline {command}")
+            said = f"found the config of a {what}, expected that of a run; {takes} takes it"
             raise BadInput(said, **at(where, key))
 
 

@@ -29,10 +29,10 @@ import yaml
 
 from trunkline.errors import BadInput
 from trunkline.files import (
-    PART_BYTES,
     put_back_unmarked,
     read_object,
     recover_directory,
+    refuse_long,
     sweep,
     temporary_name,
 )
@@ -61,9 +61,7 @@ def claimed(path: Path) -> AbstractContextManager[None]:
 
 def check_path(path: Path, of: str = "run") -> None:
     """Raise BadInput if no folder can have this path, before anything is read."""
-    for part in path.parts:
-        if (size := len(os.fsencode(part))) > PART_BYTES:
-            raise BadInput(f"the {of}'s folder {part[:40]!r}...: found a name of {size} bytes, expected at most {PART_BYTES}")
+    refuse_long(path, f"the {of}'s folder")
     try:
         path.stat()
     except FileNotFoundError:

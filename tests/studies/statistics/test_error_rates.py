@@ -225,3 +225,22 @@ def test_what_differs_by_the_margin_is_called_equivalent_in_5_percent_at_most(ot
         any(one.answer == "equivalent" for one in claims(methods, margin, pairs=pairs)) for methods in tries(draw, make)
     )
     assert at_most(wrong, 0.05) if others else in_binomial_interval(wrong, 0.05)
+
+
+@pytest.mark.parametrize("rows", [20, 300, 600])
+@pytest.mark.parametrize("beside", [0.0, 0.002, 0.01])
+def test_shares_that_differ_by_the_margin_are_called_equivalent_in_5_percent_at_most(rows, beside):
+    """Few rows differ, in many tries none, which the bootstrap alone calls equivalent. `beside`: only the other is right."""
+    draw, margin = np.random.default_rng(0), 0.005
+
+    def make():
+        side = draw.choice(3, rows, p=[1 - margin - 2 * beside, margin + beside, beside])
+        return {"a": [rights(side != 2)], "b": [rights(side != 1)]}
+
+    wrong, alone = 0, 0
+    for methods in tries(draw, make):
+        found = difference(methods["a"], methods["b"])
+        wrong += claims(methods, 100 * margin)[0].answer == "equivalent"
+        alone += max(found.p_below(-100 * margin), found.p_above(100 * margin)) <= 0.05
+    print(f"of the bootstrap alone: {alone / TRIES:.1%}")
+    assert at_most(wrong, 0.05)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from trunkline.pages.page import said_once
+from trunkline.pages.page import heading_below, said_once
 from trunkline.pages.rendering import Raw, plain, printable
 from trunkline.pages.section import Cell, Grid, Picture, Section, Table
 
@@ -37,15 +37,16 @@ def _laid(section: Section) -> dict[str, object]:
         "title": section.title,
         "note": section.note,
         "sentences": section.sentences,
-        "grids": [_laid_grid(grid, *said) for grid, said in zip(section.grids, said_once(section), strict=True)] + tables,
+        "grids": [_laid_grid(grid, section.title, *said) for grid, said in zip(section.grids, said_once(section), strict=True)]
+        + tables,
         "pictures": [_laid_picture(picture) for picture in section.pictures],
     }
 
 
-def _laid_grid(grid: Grid, legend: Sequence[str], name: str) -> dict[str, object]:
+def _laid_grid(grid: Grid, title: str, legend: Sequence[str], name: str) -> dict[str, object]:
     numeric = [all(row[place].number for row in grid.rows) for place in range(len(grid.columns))]
     return {
-        "caption": grid.caption,
+        "caption": heading_below(grid.caption, title),
         "columns": grid.columns,
         "lines": [Raw("---:" if one else ":---") for one in numeric],
         "rows": [[_cell(cell) for cell in row] for row in grid.rows],

@@ -105,7 +105,7 @@ def data(results: Results) -> Section:
         tables.append(Table("data", ("split", "rows", "digest"), rows, shown=len(rows)))
     if found.by_size:
         sizes = [(size, rows) for size, rows in found.by_size.items()]
-        tables.append(Table("sizes", ("size", "training rows"), sizes, "Training sizes", shown=len(sizes)))
+        tables.append(Table("sizes", ("size", "training rows"), sizes, "Rows of the training sizes", shown=len(sizes)))
     if not tables:
         return Section(title, note="no fingerprints are known")
     note = "A digest is the SHA-256 of the texts and labels of a split, in their order."

@@ -98,9 +98,10 @@ def _quality(results: Results, one: Slice, whole: Table) -> Grid:
 
 def _score(cell: CellFacts, found: Found | None, best: bool, mark: str, words: str) -> Cell:
     if found is None or found.test is None:
-        return Cell(numbers.NONE, number=True, below="failed" if cell.failed and not cell.tasks else "")
+        below = "failed" if cell.failed and not cell.tasks else "no value" if found is not None else ""
+        return Cell(numbers.NONE, number=True, below=below)
     text = numbers.score(found.test) + ("" if found.deviation is None else f" ± {numbers.score(found.deviation)}")
-    lines = [line for line in (numbers.between(found.interval), words) if line]
+    lines = [line for line in (numbers.between(found.interval) or found.no_interval, words) if line]
     return Cell(text, number=True, strong=best, mark=mark, below="\n".join(lines))
 
 

@@ -58,6 +58,7 @@ class Found(_Facts):
     test: float | None = None
     deviation: float | None = None
     interval: Interval = None
+    no_interval: str = ""  # why there is none
     by_seed: list[Seed] = []
     by_label: dict[str, dict[str, Number]] = {}
     confusion: dict[str, dict[str, int]] = {}

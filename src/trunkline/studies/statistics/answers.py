@@ -129,6 +129,14 @@ class Answers:
         return RANGES.get(self.metric, (0.0, 1.0))
 
     @property
+    def largest(self) -> float:
+        """What a row may change the score by, times the number of rows: 1; of mse and mae, the largest error of a row."""
+        if self.metric not in ERRORS:
+            return 1.0
+        error = float(np.abs(self.predicted - self.true)[self.present].max())
+        return error**2 if self.metric == "mse" else error
+
+    @property
     def proportion(self) -> bool:
         """Whether the score is a share of rows (of token tasks, words) that are right."""
         return self.metric == "accuracy"

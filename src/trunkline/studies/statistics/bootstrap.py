@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trunkline.errors import BadInput
+from trunkline.studies.statistics.few_rows import least_rows, unseen_share
 from trunkline.studies.statistics.resampling import Resampled, means_elsewhere
 
 LEVEL = 0.95
+EQUAL = 1e-12  # scores that are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,12 @@ class Estimate:
     Attributes:
         mean: over its runs; None where the metric is undefined for one of them.
         spread: standard deviation of the runs' scores (with S - 1); None of one run.
-        low, high: of the interval; None where more than a few of the drawn sets of rows had no value.
+        low, high: of the interval; None where there is none.
         level: of the interval.
         runs: how many.
         rows: how many test rows; of token tasks, texts.
+        no_interval: why there is none, in words: too few rows, all rows right, or more than a few of the drawn sets of rows
+            had no value.
     """
 
     mean: float | None
@@ -36,6 +40,7 @@ class Estimate:
     level: float
     runs: int
     rows: int
+    no_interval: str = ""
 
     @property
     def covers(self) -> str:
@@ -58,9 +63,26 @@ def estimate(resampled: Resampled, *, level: float = LEVEL) -> Estimate:
     """
     check_level(level)
     runs, drawn = len(resampled.observed), means_elsewhere([resampled])
-    low, high = (None, None) if drawn is None else percentiles(drawn, level, resampled.answers.range)
     spread = float(resampled.observed.std(ddof=1)) if runs > 1 else np.nan
-    return Estimate(_or_none(resampled.mean), _or_none(spread), low, high, level, runs, resampled.rows)
+    low, high, why = _interval(resampled, drawn, level)
+    return Estimate(_or_none(resampled.mean), _or_none(spread), low, high, level, runs, resampled.rows, why)
+
+
+def _interval(resampled: Resampled, drawn: np.ndarray | None, level: float) -> tuple[float | None, float | None, str]:
+    """The ends of an interval, or why there is none."""
+    answers, rows, mean = resampled.answers, resampled.rows, resampled.mean
+    if drawn is None:
+        return None, None, f"no interval, as {answers.metric} has no value for some of the rows drawn again"
+    if rows < (least := least_rows(level)):
+        return None, None, f"no interval of {rows} test row{'s' if rows > 1 else ''}, fewer than {least}"
+    best = answers.range[1 if answers.greater_is_better else 0]
+    if np.ptp(drawn) <= EQUAL:  # nothing is known of rows that were not seen
+        if answers.proportion and mean in answers.range:
+            share = unseen_share(rows, level)
+            return (1 - share, 1.0, "") if mean == 1 else (0.0, share, "")
+        if mean == best:
+            return None, None, "no interval, as all test rows are right"
+    return *percentiles(drawn, level, answers.range), ""
 
 
 def percentiles(drawn: np.ndarray, level: float, limits: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:

@@ -4,7 +4,8 @@ Of the difference d of two methods in points, and a margin m of what is too litt
 
 - there is no difference, d = 0, two-sided, by the paired bootstrap (`Difference.p`);
 - there is one that matters, |d| >= m, by two one-sided tests (TOST: Schuirmann 1987), each by the same bootstrap: p is the
-  larger of the p-values of d <= -m and of d >= m. At 5 % this asks whether the interval of 90 % lies within -m and m.
+  larger of the p-values of d <= -m and of d >= m. At 5 % this asks whether the interval of 90 % lies within -m and m. Where
+  few rows differ, of which the bootstrap knows too little, it is that of an exact binomial bound (few_rows.py).
 
 Both p-values are corrected by Holm over all claims that are made together, each kind for itself. With alpha = 1 - level:
 
@@ -50,7 +51,7 @@ class Claim:
     Attributes:
         answer: what `first` is.
         points: by how many points it is better (of mse and mae in units of the target); negative: worse.
-        low, high: the interval of that, of the level asked for, not corrected.
+        low, high: the interval of that, of the level asked for, not corrected; None of too few rows.
         p_difference, p_equivalence: corrected by Holm over all claims.
         effect: None where it has no value.
         effect_name: "h" or "d_z".
@@ -119,7 +120,7 @@ def claims_together(
     found = [difference(methods[first], methods[second], level=level) for methods, (first, second) in asked]
     # an undefined difference is a claim too: it counts as one that shows nothing
     different = holm([1.0 if one is None else one.p for one in found])
-    equivalent = holm([1.0 if one is None else max(one.p_below(-margin), one.p_above(margin)) for one in found])
+    equivalent = holm([1.0 if one is None else one.p_equivalence(margin) for one in found])
     made = iter(
         [
             _claim(methods, pair, one, (p, q), margin, 1 - level)

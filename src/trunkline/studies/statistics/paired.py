@@ -13,12 +13,12 @@ import numpy as np
 
 from trunkline.errors import BadInput
 from trunkline.studies.statistics.answers import Answers, check_same_rows
-from trunkline.studies.statistics.bootstrap import LEVEL, check_level, percentiles
+from trunkline.studies.statistics.bootstrap import EQUAL, LEVEL, check_level, percentiles
 from trunkline.studies.statistics.counts import counted
+from trunkline.studies.statistics.few_rows import least_rows, p_of_margin, unseen_share
 from trunkline.studies.statistics.resampling import RESAMPLES, Resampled, means_elsewhere, negated
 
 _BLOCK = 4_000_000  # numbers that are drawn at a time: 32 MB
-_EQUAL = 1e-12  # differences that are equal but for rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,27 +27,31 @@ class Difference:
 
     Attributes:
         points: the difference of their means over runs.
-        low, high: its interval of `level`.
+        low, high: its interval of `level`; None of fewer rows than `least_rows`.
         drawn: what the difference may be on other rows and with other seeds, sorted.
         rows_error: its standard error over rows alone.
         rows: how many test rows; of token tasks, texts.
+        whole: by how much two methods differ whose answers to every row do: 100 points; of mse and mae, the largest error.
+        by_answers: whether a row counts as right or wrong, or in part; not where the metric is of numbers.
     """
 
     points: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     level: float
     drawn: np.ndarray
     rows_error: float
     rows: int
+    whole: float
+    by_answers: bool
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of the null hypothesis that the difference is `bound` or less; small: it is more."""
-        return self._p(int(np.searchsorted(self.drawn, bound + _EQUAL, side="right")))
+        return self._p(int(np.searchsorted(self.drawn, bound + EQUAL, side="right")))
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value of the null hypothesis that the difference is `bound` or more; small: it is less."""
-        return self._p(len(self.drawn) - int(np.searchsorted(self.drawn, bound - _EQUAL, side="left")))
+        return self._p(len(self.drawn) - int(np.searchsorted(self.drawn, bound - EQUAL, side="left")))
 
     def _p(self, beyond: int) -> float:
         """(b + 1) / (R + 1), which is never 0 (Davison and Hinkley 1997, equation 4.11); nor less than n rows can show.
@@ -56,6 +60,20 @@ class Difference:
         again from so few that are all alike are alike, too, so the bootstrap would call one row certain.
         """
         return max((beyond + 1) / (len(self.drawn) + 1), 0.5**self.rows)
+
+    def p_equivalence(self, margin: float) -> float:
+        """p-value of the null hypothesis that the difference is `margin` or more, whichever is ahead; small: it is less.
+
+        The larger of two one-sided p-values of the bootstrap, and no smaller than is possible where few rows differ
+        (`p_of_margin`; of metrics of numbers, where none does). Scores that are no shares of rows count as such, with as many
+        rows that differ as have their standard error.
+        """
+        found = max(self.p_below(-margin), self.p_above(margin))
+        if margin <= 0 or self.whole <= 0 or (self.rows_error and not self.by_answers):
+            return found
+        net = self.points / self.whole * self.rows
+        differing = (self.rows_error / self.whole * self.rows) ** 2 + net**2 / self.rows
+        return max(found, *(p_of_margin(side, differing, self.rows, margin / self.whole) for side in (net, -net)))
 
     @property
     def p(self) -> float:
@@ -93,9 +111,17 @@ def difference(first: Resampled, second: Resampled, *, level: float = LEVEL) -> 
     scale = first.answers.points
     drawn = scale * np.sort(drawn)
     by_rows = scale * (first.resampled.mean(axis=0) - second.resampled.mean(axis=0))
+    points, rows, whole = scale * (first.mean - second.mean), first.rows, scale * first.answers.largest
     least, most = first.answers.range
-    low, high = percentiles(drawn, level, (scale * (least - most), scale * (most - least)))
-    return Difference(scale * (first.mean - second.mean), low, high, level, drawn, float(np.nanstd(by_rows)), first.rows)
+    low: float | None = None
+    high: float | None = None
+    by_answers = first.answers.kind != "regression" and first.answers.metric != "average_precision"
+    if rows >= least_rows(level):
+        alike = np.ptp(drawn) <= EQUAL and (by_answers or points == 0)
+        more = (whole + abs(points)) * unseen_share(rows, level) if alike else 0.0
+        limits = (scale * (least - most), scale * (most - least))
+        low, high = percentiles(np.concatenate([drawn - more, drawn + more]) if more else drawn, level, limits)
+    return Difference(points, low, high, level, drawn, float(np.nanstd(by_rows)), rows, whole, by_answers)
 
 
 def randomisation(first: Sequence[Answers], second: Sequence[Answers], *, resamples: int = RESAMPLES, seed: int = 0) -> float:
@@ -136,5 +162,5 @@ def randomisation(first: Sequence[Answers], second: Sequence[Answers], *, resamp
     for begin in range(0, resamples, size):
         swap = rng.integers(2, size=(rows, min(size, resamples - begin))).astype(float)
         exchanged = [np.subtract(*one.swapped(other, swap)) for one, other in pairs]
-        as_large += int((np.abs(np.mean(exchanged, axis=0)) >= observed - _EQUAL).sum())
+        as_large += int((np.abs(np.mean(exchanged, axis=0)) >= observed - EQUAL).sum())
     return (as_large + 1) / (resamples + 1)

@@ -29,6 +29,7 @@ from trunkline.studies.sweep.winner import Winner, write_best
 from trunkline.studies.units import reason
 from trunkline.training.checkpoint import noted_history
 from trunkline.training.fit import fit
+from trunkline.training.rundir import check_path
 
 if TYPE_CHECKING:
     import optuna
@@ -105,6 +106,7 @@ class Sweep:
     def _refuse_other(self) -> None:
         """Raise BadInput where the folder holds something else, or the sweep of another config. Nothing is written."""
         path = self.path
+        check_path(path, "sweep")
         if path.exists() and not (path / MARK).is_file():
             if not path.is_dir():
                 raise BadInput(f"{path}: is a file; expected a new or empty folder, or that of a sweep")
