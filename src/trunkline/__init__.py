@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; tests/test_pr
     from trunkline.model.attached import attach as attach
     from trunkline.model.branch import load_branch as load_branch
     from trunkline.model.bundle import Bundle as Bundle
-    from trunkline.studies.comparing import compare as compare
+    from trunkline.studies.compare import compare as compare
     from trunkline.training.distillation.distilling import distill as distill
     from trunkline.training.fit import fit as fit
     from trunkline.training.label_errors import find_label_errors as find_label_errors
@@ -37,7 +37,7 @@ _PUBLIC = {
     "Bundle": "trunkline.model.bundle",
     "TrunklineError": "trunkline.errors",
     "attach": "trunkline.model.attached",
-    "compare": "trunkline.studies.comparing",
+    "compare": "trunkline.studies.compare",
     "distill": "trunkline.training.distillation.distilling",
     "find_label_errors": "trunkline.training.label_errors",
     "fit": "trunkline.training.fit",

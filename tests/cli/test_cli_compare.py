@@ -109,7 +109,7 @@ def test_bad_input_is_one_sentence_before_anything_runs(arguments, message, stud
 def test_a_folder_that_cannot_be_written_is_one_sentence(study, monkeypatch):
     folder, overrides, _ = study
     monkeypatch.chdir(folder)
-    assert fails(1, "compare", "moods.yaml", *overrides, "--out", "rows.jsonl/study").endswith("(Not a directory)")
+    assert fails(2, "compare", "moods.yaml", *overrides, "--out", "rows.jsonl/study").endswith("(Not a directory)")
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ from synthetic import write_rows
 
 from trunkline.errors import BadInput
 from trunkline.files import write_json
-from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts, read_facts, write_facts
 from trunkline.studies.floor_runs import train_floors
 from trunkline.studies.plan import Plan
+from trunkline.studies.study import Study
 from trunkline.studies.times import measure_times, read_times
 from trunkline.training.answered import load_answers
 

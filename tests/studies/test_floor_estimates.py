@@ -9,13 +9,14 @@ from test_study_estimate import pace_of, planned
 from trunkline.events import Finding
 from trunkline.files import write_json
 from trunkline.states.live import LiveStates
-from trunkline.studies import floor_estimates, forecasting, probe
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Forecast, kind_of, method_of, trunk_of
-from trunkline.studies.floor_estimates import FloorPace, FloorWork, floors_ahead, forecast_floors, seconds_of_floors
+from trunkline.studies.estimates import floors as floor_estimates
+from trunkline.studies.estimates import forecasting, probe
+from trunkline.studies.estimates.floors import FloorPace, FloorWork, floors_ahead, forecast_floors, seconds_of_floors
+from trunkline.studies.estimates.pace import Forecast, kind_of, method_of, trunk_of
+from trunkline.studies.estimates.timing import forecast_times, seconds_of_side
 from trunkline.studies.floors.embedding import Embeddings
 from trunkline.studies.plan import units
-from trunkline.studies.timing_estimates import forecast_times, seconds_of_side
+from trunkline.studies.study import Study
 from trunkline.training import clock
 from trunkline.training.config import resolve
 from trunkline.training.prepare import prepare

@@ -12,11 +12,11 @@ from tiny import tiny_bert
 
 from trunkline.cluster import Connected, raise_error
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
 from trunkline.studies.on_ray import RayUnits, train_on_worker
 from trunkline.studies.outcomes import outcomes
 from trunkline.studies.plan import Plan
+from trunkline.studies.study import Study
 from trunkline.studies.unit_events import UnitEnded
 
 

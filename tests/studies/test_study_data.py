@@ -18,13 +18,13 @@ from trunkline.data.sources import read_table
 from trunkline.errors import BadInput
 from trunkline.events import BatchEnded
 from trunkline.studies.checks import check
-from trunkline.studies.compare import Study
-from trunkline.studies.comparing import run
+from trunkline.studies.compare import run
 from trunkline.studies.config import study_of
+from trunkline.studies.estimates.forecasting import rehearse
 from trunkline.studies.facts import facts
-from trunkline.studies.forecasting import rehearse
 from trunkline.studies.plan import Plan
 from trunkline.studies.readings import Readings, note_data, refuse_changed
+from trunkline.studies.study import Study
 from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.units import reason
 from trunkline.training.prepare import prepare

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.studies.config import study_of
-from trunkline.studies.estimate import Estimate, Forecast, Pace, kind_of, trunk_of
+from trunkline.studies.estimates.pace import Estimate, Forecast, Pace, kind_of, trunk_of
+from trunkline.studies.estimates.time_left import PRIOR, TimeLeft
 from trunkline.studies.plan import Plan, units
-from trunkline.studies.time_left import PRIOR, TimeLeft
 from trunkline.training import clock
 
 

@@ -9,9 +9,9 @@ import torch
 from test_study_estimate import pace_of, planned
 
 from trunkline import allocator
-from trunkline.studies import forecasting, probe
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Forecast, kind_of
+from trunkline.studies.estimates import forecasting, probe
+from trunkline.studies.estimates.pace import Forecast, kind_of
+from trunkline.studies.study import Study
 from trunkline.training.cost import held_memory, peak_memory
 
 

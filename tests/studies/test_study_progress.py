@@ -23,12 +23,12 @@ from trunkline.events import (
     TrainingStarted,
 )
 from trunkline.studies import progress
-from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
-from trunkline.studies.estimate import Estimate, Forecast
+from trunkline.studies.estimates.pace import Estimate, Forecast
+from trunkline.studies.estimates.timing import TimingForecast
 from trunkline.studies.plan import Plan, units
 from trunkline.studies.progress import StudyProgress, best_of, listing, names
-from trunkline.studies.timing_estimates import TimingForecast
+from trunkline.studies.study import Study
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.trackers.wording import duration
 from trunkline.training import clock

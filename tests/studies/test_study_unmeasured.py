@@ -10,12 +10,12 @@ from synthetic import write_rows
 
 from trunkline.cli.show_study import plan as shown
 from trunkline.events import Finding
-from trunkline.studies import probe
-from trunkline.studies.compare import Study
 from trunkline.studies.config import study_of
-from trunkline.studies.estimate import Forecast
-from trunkline.studies.forecasting import ahead, measure, not_estimated, rehearse
+from trunkline.studies.estimates import probe
+from trunkline.studies.estimates.forecasting import ahead, measure, not_estimated, rehearse
+from trunkline.studies.estimates.pace import Forecast
 from trunkline.studies.plan import Plan
+from trunkline.studies.study import Study
 
 SECRET = "the text of a user"
 

@@ -12,7 +12,7 @@ from studyfacts import facts
 from synthetic import write_rows
 
 from trunkline.cli.show_study import tables
-from trunkline.studies.comparing import compare
+from trunkline.studies.compare import compare
 from trunkline.studies.config import Cell
 from trunkline.studies.facts import read_facts
 from trunkline.studies.outcomes import Outcome, Repeat

@@ -54,10 +54,10 @@ def compare(
     """
     resources = resources_of(engine, ray)
     tell(f"compare {source}: loading libraries")
-    from trunkline.studies.compare import Study
-    from trunkline.studies.comparing import run
-    from trunkline.studies.forecasting import rehearse
+    from trunkline.studies.compare import run
+    from trunkline.studies.estimates.forecasting import rehearse
     from trunkline.studies.given import study_given
+    from trunkline.studies.study import Study
     from trunkline.training.hints import refuse_sources
 
     refuse_sources(source, overrides or [])
@@ -101,7 +101,7 @@ def _preparing(quietly: bool) -> Iterator[Subscriber]:
 def _show(summary: dict[str, Any], path: Path) -> None:
     """Print a table for each task, and below them what failed and what is to be noticed."""
     from trunkline.cli.show_study import best_runs, tables
-    from trunkline.studies.kept_estimates import sentence
+    from trunkline.studies.estimates.kept import sentence
 
     console = out()
     for part in tables(summary):
@@ -118,8 +118,8 @@ def _show(summary: dict[str, Any], path: Path) -> None:
 
 def _show_plan(planned: dict[str, Any]) -> None:
     from trunkline.cli.show_study import plan
-    from trunkline.studies.floor_estimates import floors_not_estimated
-    from trunkline.studies.forecasting import not_estimated
+    from trunkline.studies.estimates.floors import floors_not_estimated
+    from trunkline.studies.estimates.forecasting import not_estimated
 
     console = out()
     for part in plan(planned):

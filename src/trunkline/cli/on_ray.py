@@ -17,7 +17,7 @@ from trunkline.errors import BadInput
 if TYPE_CHECKING:
     from trunkline.cluster import Resources
     from trunkline.states.fill import Fill
-    from trunkline.studies.compare import Elsewhere
+    from trunkline.studies.study import Elsewhere
 
 
 class EngineName(StrEnum):

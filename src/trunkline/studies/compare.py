@@ -1,186 +1,178 @@
-"""Training a study, run by run: resumed where it was stopped, by any number of processes at once.
-
-    DIR/study.json           the mark: the folder is a study's
-    DIR/runs/KEY/            runs, as `fit` leaves them; KEY is a digest of the config, so an enlarged study finds them again
-    DIR/floors/KEY/          simple baselines (floors/)
-    DIR/stacks/KEY.json      runs that are being trained together, which are resumed together, as rounding depends on that
-    DIR/stacks/KEY/          their checkpoint
-    DIR/failed/KEY.json      why a run has no result
-    DIR/data.json            rows and digests of the splits that runs are trained on (readings.py)
-    DIR/locks/               held by the process that trains something
-
-A run that fails is noted and left out; another launch tries it again.
-"""
+"""`trunkline.compare`: a study from its config to what it has found. The same call again resumes it, or returns that."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput
-from trunkline.events import Subscriber, quiet
-from trunkline.files import read_object, write_errors, write_json
-from trunkline.studies.config import Cell
-from trunkline.studies.plan import Plan, PlannedRun, Unit, choose, units
-from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
-from trunkline.studies.units import failure_file, locked, place_of, result_of, stack_file, train_unit
-from trunkline.training.clock import Clock
-from trunkline.training.rundir import check_path
+from rich.console import Console
 
-MARK = "study.json"
-_MARKED = {"schema": 1, "written_by": "trunkline", "holds": "a study: runs, floors, stacks, failed and locks here are its own"}
-WAIT = 1.0  # seconds between looks at what another process trains
+from trunkline.events import ColumnsInterpreted, Event, Preparing, Publisher, Subscriber
+from trunkline.studies.checks import check
+from trunkline.studies.estimates.forecasting import Keeper, ahead, measure, rows_of
+from trunkline.studies.estimates.kept import compared, keep_paces, paces_of
+from trunkline.studies.estimates.pace import Forecast
+from trunkline.studies.facts import write_facts
+from trunkline.studies.floor_runs import train_floors
+from trunkline.studies.given import study_given
+from trunkline.studies.progress import StudyProgress
+from trunkline.studies.readings import Readings, note_data, refuse_changed
+from trunkline.studies.study import Elsewhere, Study
+from trunkline.studies.times import measure_times
+from trunkline.studies.trunks import refuse_changed_trunks
+from trunkline.studies.unit_events import UnitEnded
+from trunkline.studies.wording import score
+from trunkline.terminal import leads, refuse_launch
+from trunkline.training.keywords import overrides_of
+from trunkline.training.resumable import Interrupted
 
-Say = Callable[[str], None]
-Elsewhere = Callable[[Path, Sequence[Unit]], Iterator[Unit]]  # the folder of a study and units to units that are over
+
+@dataclass(repr=False)
+class Comparison:
+    """What a study has found: `summary` is what `--json` prints, `path` the study's folder."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    @property
+    def findings(self) -> list[str]:
+        """What is to be noticed, a sentence each."""
+        return list(self.summary["findings"])
+
+    def __repr__(self) -> str:
+        """The folder, then by task a line for each method: its test score, and the settings that were chosen."""
+        lines = [f"Comparison({str(self.path)!r})" + ("" if self.summary["finished"] else ", not finished")]
+        for name, task in self.summary["tasks"].items():
+            lines.append(f"  {name} ({task['metric']} on test)")
+            cells = [cell for cell in self.summary["cells"] if name in cell["tasks"]]
+            several = {key for key in ("trunk", "size", "regime") if len({cell[key] for cell in self.summary["cells"]}) > 1}
+            called = [", ".join([cell["method"], *(f"{key} {cell[key]}" for key in sorted(several))]) for cell in cells]
+            width = max(map(len, called), default=0)
+            for cell, label in zip(cells, called, strict=True):
+                chosen = ", ".join(f"{key} {value}" for key, value in (cell["settings"] or {}).items())
+                lines.append(f"    {label:{width}}  {score(cell['tasks'][name])}  {chosen}".rstrip())
+        return "\n".join([*lines, *(f"  note: {finding}" for finding in self.findings)])
 
 
-class Study:
-    """A plan with its folder.
+def compare(
+    study: str | PathLike[str] | Mapping[str, Any],
+    *,
+    out: str | PathLike[str] | None = None,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    progress: bool = True,
+    subscribers: Iterable[Subscriber] = (),
+) -> Comparison:
+    """Train and compare all methods of a study; return what was found.
+
+    The same call again resumes a study that was stopped, trains what was added to its config, or returns what it found.
 
     Args:
-        plan: what to train.
-        path: the folder; made and marked by `train`.
+        study: a YAML file, or the same as a mapping. Or a file with data, an embedded name or a hub id, whose columns are
+            found by themselves: then probe, adalayers and lora are compared.
+        out: where to keep the study; by default `studies/` and the name of the config or of the data ("study" for a mapping).
+        overrides: changes to the config: `["study.seeds=1"]`, or as a mapping `{"study.seeds": 1}`.
+        progress: write what happens to stderr, with bars where that is a terminal.
+        subscribers: told of what happens in the study (studies/unit_events.py) and its runs (trunkline.events).
 
     Raises:
-        BadInput: no folder can have this path.
+        BadInput: the config, the data or the folder cannot be used; nothing was trained.
+        KeyboardInterrupt: stopped by SIGINT (Ctrl-C) or SIGTERM; what is finished is kept, what was under way has a checkpoint.
+    """
+    given = study_given(study, overrides_of(overrides))
+    own = Study(given.plan, Path("studies") / given.name if out is None else Path(out))
+    console = Console(stderr=True, highlight=False, emoji=False, force_jupyter=False) if progress and leads() else None
+    found = run(own, console, given.sentences, subscribers)
+    if console is not None:
+        console.print(repr(found), markup=False, soft_wrap=True)
+    return found
+
+
+def run(
+    study: Study,
+    console: Console | None,
+    sentences: Sequence[str] = (),
+    subscribers: Iterable[Subscriber] = (),
+    elsewhere: Elsewhere | None = None,
+) -> Comparison:
+    """Check a study, train what it lacks and return what it has found.
+
+    Args:
+        study: to be trained.
+        console: where its progress is shown, if it is.
+        sentences: how the columns of its data were interpreted, if they were.
+        subscribers: told of what happens.
+        elsewhere: trains units in other processes.
+
+    Raises:
+        BadInput: in a launch of several processes.
+    """
+    refuse_launch("compare", "one process; start the same study several times instead, which share its runs")
+    with _interrupted(study):
+        forecast = Forecast()
+        display = None if console is None else StudyProgress(console, study, forecast)
+        with nullcontext() if display is None else display:
+            publish = Publisher([*([] if display is None else [display]), Keeper(study, forecast), _Found(study), *subscribers])
+            if sentences:
+                publish(ColumnsInterpreted(tuple(sentences)))
+            publish(Preparing("reading the data"))
+            readings, left = Readings(), ahead(study)
+            if left:
+                forecast.rows.update(rows_of(check(study.plan, readings)))
+            refuse_changed(study, readings)
+            refuse_changed_trunks(study)
+            if left:
+                study.claim()
+                note_data(study, readings)
+            del readings
+            if left:
+                forecast.paces.update(paces_of(study))
+                if measure(study, forecast, publish):
+                    keep_paces(study, forecast.paces)
+                train_floors(study, publish, lambda what: publish(Preparing(what)))
+            study.train(publish, elsewhere=elsewhere)
+            measure_times(study, lambda what: publish(Preparing(what)))
+            publish(Preparing("comparing what was found"))
+            found = write_facts(study)
+        return Comparison(Path(os.path.abspath(study.path)), {**found, "estimate": compared(study)})
+
+
+class _Found:
+    """A subscriber that keeps what a study has found so far, so that one that is under way or was killed can be reported.
+
+    Not after every unit: comparing takes a twentieth of the time at most.
     """
 
-    def __init__(self, plan: Plan, path: Path) -> None:
-        check_path(path, "study")
-        self.plan, self.path = plan, path
-        self._began = time.time()
+    def __init__(self, study: Study) -> None:
+        self.study, self.next = study, 0.0
 
-    def train(self, publish: Subscriber = quiet, say: Say = lambda sentence: None, elsewhere: Elsewhere | None = None) -> None:
-        """Train what has no result yet.
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, UnitEnded) and (began := time.monotonic()) >= self.next:
+            write_facts(self.study)
+            ended = time.monotonic()
+            self.next = ended + 19 * (ended - began)
 
-        Args:
-            publish: told of what happens in the study (unit_events.py) and in its runs.
-            say: told in a sentence what is trained next.
-            elsewhere: trains units in other processes, whose runs' own events are not told then.
 
-        Raises:
-            BadInput: the folder holds other things than a study, or cannot be written.
-            KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint was saved.
-        """
-        self.claim()
-        self._round(self.plan.searches(), publish, say, elsewhere)
-        self._round(self.plan.repeats(self.chosen()), publish, say, elsewhere)
-
-    def result(self, run: PlannedRun) -> dict[str, Any] | None:
-        """result.json of a run; None where it is not finished, or its branches are gone."""
-        return result_of(self.path, run.key)
-
-    def failure(self, run: PlannedRun) -> str | None:
-        """Why a run has no result; None where it has, or was not tried."""
-        file = failure_file(self.path, run.key)
-        return str(read_object(file)["reason"]) if file.is_file() else None
-
-    def done(self) -> int:
-        """How many runs have a result."""
-        repeats = self.plan.repeats(self.chosen())
-        return sum(self.result(run) is not None for run in [*self.plan.searches(), *repeats])
-
-    def place(self, run: PlannedRun) -> Path:
-        return place_of(self.path, run.key)
-
-    def chosen(self) -> dict[Cell, int]:
-        """Of every cell whose first round has a result, the candidate that is best on validation."""
-        found = {}
-        for cell in self.plan.cells:
-            runs = [self.plan.run(cell, choice, cell.seeds[0]) for choice in range(len(cell.candidates))]
-            tasks = {run.choice: result["tasks"] for run in runs if (result := self.result(run)) is not None}
-            if (choice := choose(tasks)) is not None:
-                found[cell] = choice
-        return found
-
-    def refuse_other(self) -> None:
-        """Raise BadInput where the folder is that of something else. Nothing is written."""
-        if self.path.exists() and not (self.path / MARK).is_file():
-            if not self.path.is_dir():
-                raise BadInput(f"{self.path}: is a file; expected a new or empty folder, or that of a study")
-            if other := next(iter(sorted(self.path.iterdir())), None):
-                expected = "a new or empty folder, or that of a study"
-                raise BadInput(f"{self.path}: is not a study, but contains {other.name!r}; expected {expected}")
-
-    def claim(self) -> None:
-        """Make the folder, and mark it. BadInput where it holds other things, or cannot be written."""
-        self.refuse_other()
-        with write_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / MARK).exists():
-                write_json(self.path / MARK, _MARKED)
-            for name in ("runs", "failed", "stacks", "locks"):
-                (self.path / name).mkdir(exist_ok=True)
-
-    def _round(self, runs: Sequence[PlannedRun], publish: Subscriber, say: Say, elsewhere: Elsewhere | None) -> None:
-        """Train all units of a round; what another process trains is waited for."""
-        left = self._units(runs)
-        publish(RoundStarted(tuple(left)))
-        if elsewhere is not None:
-            clock = Clock()
-            for unit in elsewhere(self.path, left):
-                publish(UnitStarted(unit))
-                self._ended(unit, clock.as_dict()["seconds"], publish)
-            return
-        told: list[Unit] = []
-        while left:
-            waiting = []
-            for unit in left:
-                if self._settled(unit):
-                    continue
-                with self.locked(unit.key) as free:
-                    if not free:
-                        waiting.append(unit)
-                    elif not self._settled(unit):
-                        self._train(unit, publish, say)
-            left = waiting
-            if left and left != told:
-                publish(UnitsElsewhere(tuple(left)))
-                told = left
-            if left:
-                time.sleep(WAIT)
-
-    def _units(self, runs: Sequence[PlannedRun]) -> list[Unit]:
-        """The units of a round: those that are under way, and what is made of the other runs that have no result."""
-        with self.locked("plan", wait=True):
-            known = {run.key: run for run in runs}
-            found = []
-            for file in sorted((self.path / "stacks").glob("*.json")):
-                if (keys := read_object(file)["runs"]) and known.keys() >= set(keys):
-                    found.append(Unit(tuple(known.pop(key) for key in keys), stacked=True))
-            for unit in units([run for run in known.values() if self.result(run) is None]):
-                if unit.stacked:
-                    write_json(stack_file(self.path, unit.key), {"runs": [run.key for run in unit.runs]})
-                found.append(unit)
-        order = {run.key: number for number, run in enumerate(runs)}
-        return sorted(found, key=lambda unit: order[unit.runs[0].key])
-
-    def _settled(self, unit: Unit) -> bool:
-        """Whether every run of a unit has a result, or has failed since this process began."""
-        return all(self.result(run) is not None or self._failed_lately(run) for run in unit.runs)
-
-    def _failed_lately(self, run: PlannedRun) -> bool:
-        file = failure_file(self.path, run.key)
-        return file.is_file() and file.stat().st_mtime >= self._began
-
-    def _train(self, unit: Unit, publish: Subscriber, say: Say) -> None:
-        say(f"{unit.runs[0]}" if len(unit.runs) == 1 else f"{len(unit.runs)} runs together, from {unit.runs[0]}")
-        publish(UnitStarted(unit))
-        clock = Clock()
-        train_unit(self.path, unit.key, {run.key: run.config for run in unit.runs}, unit.stacked, publish)
-        self._ended(unit, clock.as_dict()["seconds"], publish)
-
-    def _ended(self, unit: Unit, seconds: float, publish: Subscriber) -> None:
-        """Say what has come of a unit, whose last launch took so many seconds."""
-        results = {run.key: result for run in unit.runs if (result := self.result(run)) is not None}
-        failed = {run.key: why for run in unit.runs if (why := self.failure(run)) is not None}
-        seconds = max((result["cost"]["seconds"] for result in results.values()), default=seconds)
-        publish(UnitEnded(unit, seconds, results, failed))
-
-    def locked(self, key: str, wait: bool = False) -> AbstractContextManager[bool]:
-        """As `units.locked`."""
-        return locked(self.path, key, wait)
+@contextmanager
+def _interrupted(study: Study) -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does, and an interruption say what is kept."""
+    before: Any = None
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = f"{study.done():,} of {study.plan.total():,} runs are done and kept in {study.path}"
+        saved = "; what was under way has a checkpoint" if isinstance(error, Interrupted) else ""
+        raise KeyboardInterrupt(f"interrupted: {kept}{saved}; the same command resumes") from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

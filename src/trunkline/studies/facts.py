@@ -18,13 +18,13 @@ from accelerate import Accelerator
 import trunkline
 from trunkline.errors import BadInput
 from trunkline.files import write_json
-from trunkline.studies.compare import MARK, Study
 from trunkline.studies.floor_runs import floor_outcomes
 from trunkline.studies.machines import machines
 from trunkline.studies.outcomes import Outcome, Repeat, outcomes
 from trunkline.studies.prices import break_even_of, cost_of, front_of
 from trunkline.studies.readings import mixed_data
 from trunkline.studies.statistics import Answers, Claim, Resampled, claims_together, estimate, resample, resamples_for
+from trunkline.studies.study import MARK, Study
 from trunkline.studies.times import read_times
 from trunkline.studies.unscored import unscored
 from trunkline.tasks.base import LOWER_IS_BETTER

@@ -15,10 +15,10 @@ from typing import Any
 
 from trunkline.events import Subscriber, quiet
 from trunkline.files import read_object, write_json
-from trunkline.studies.compare import Say, Study
 from trunkline.studies.config import ALL, Cell
 from trunkline.studies.floors.measuring import measure_floors
 from trunkline.studies.outcomes import Outcome, Repeat
+from trunkline.studies.study import Say, Study
 from trunkline.studies.units import reason
 from trunkline.training.answered import save_answers
 from trunkline.training.config import RunConfig

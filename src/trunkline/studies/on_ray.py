@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RayUnits:
-    """Trains the units of a study on workers; an `Elsewhere` of compare.py.
+    """Trains the units of a study on workers; an `Elsewhere` of study.py.
 
     Args:
         cluster: whose workers.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.model.approach import approach_of
-from trunkline.studies.compare import Study
 from trunkline.studies.config import Cell
+from trunkline.studies.study import Study
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from trunkline.events import (
     metric_name,
 )
 from trunkline.states.budget import readable
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Forecast
+from trunkline.studies.estimates.pace import Forecast
+from trunkline.studies.estimates.time_left import TimeLeft
+from trunkline.studies.estimates.timing import forecast_times
 from trunkline.studies.plan import PlannedRun, Unit, units
-from trunkline.studies.time_left import TimeLeft
-from trunkline.studies.timing_estimates import forecast_times
+from trunkline.studies.study import Study
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.terminal import from_here

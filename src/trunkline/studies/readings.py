@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from trunkline.data.table import Table
 from trunkline.errors import BadInput, listed
 from trunkline.files import read_object, write_json
-from trunkline.studies.compare import Study
 from trunkline.studies.floor_runs import KEPT, floor_places
 from trunkline.studies.outcomes import Outcome
 from trunkline.studies.plan import PlannedRun
+from trunkline.studies.study import Study
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared, named_splits, prepare, split_digest
 

@@ -17,8 +17,8 @@ from accelerate import Accelerator
 
 from trunkline.files import read_object, write_json
 from trunkline.model.bundle import Bundle
-from trunkline.studies.compare import Say, Study
 from trunkline.studies.outcomes import Outcome, outcomes
+from trunkline.studies.study import Say, Study
 from trunkline.training.environment import environment
 from trunkline.training.prepare import prepare
 

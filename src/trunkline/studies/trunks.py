@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from trunkline.errors import BadInput
 from trunkline.files import read_object
 from trunkline.model.approach import approach_of
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import trunk_of
+from trunkline.studies.estimates.pace import trunk_of
 from trunkline.studies.plan import PlannedRun
+from trunkline.studies.study import Study
 from trunkline.training.run import open_trunk
 from trunkline.trunk.aliases import ALIASES
 

@@ -178,7 +178,6 @@ def resolve(
     memory = Memory()
     values = memory.take_from(values, where)
     refuse_extremes(values, where, "")
-    refuse_other_config(values, where)
     values = _with_preset(values, where)
     refuse_misplaced(values, where, RunConfig)
     config = validate_section(RunConfig, values, where, "")
@@ -211,6 +210,7 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """
     path = Path(path)
     values = read_values(path, overrides)
+    refuse_other_config(values, Origin(str(path), overrides))
     return resolve(values, str(path), path.parent, overrides)
 
 

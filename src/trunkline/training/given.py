@@ -17,6 +17,7 @@ from trunkline.data.table import Table
 from trunkline.errors import BadInput, shown
 from trunkline.training.config import RunConfig, load_config, resolve
 from trunkline.training.guessed import METHOD, config_for, missing_in, run_name
+from trunkline.training.hints import refuse_other_config
 from trunkline.training.keywords import AS_MAPPING, column_name, column_names, overrides_of, refuse_texts
 from trunkline.training.overrides import override
 
@@ -65,7 +66,9 @@ def config_of(given: Any, overrides: Any = (), **keywords: Any) -> Given:
         raise BadInput(f"fit: found an empty mapping, expected a config or data; {AS_MAPPING}")
     if isinstance(given, Mapping) and not is_data(given) and not is_splits(given) and not _has_columns(given):
         _refuse(keywords, "a config")
-        return Given(resolve(override(dict(given), overrides), overrides=overrides))
+        values = override(dict(given), overrides)
+        refuse_other_config(values, "config")
+        return Given(resolve(values, overrides=overrides))
     refuse_texts(given, keywords.get("label"))
     if is_path:
         table = read_table(str(given), format=keywords.get("form"))

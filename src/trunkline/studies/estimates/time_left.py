@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from trunkline.studies.estimate import Estimate
+from trunkline.studies.estimates.pace import Estimate
 from trunkline.studies.plan import Unit
 from trunkline.training import clock
 

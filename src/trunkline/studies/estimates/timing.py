@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trunkline.model.approach import approach_of
-from trunkline.studies.compare import Study
 from trunkline.studies.config import Cell
-from trunkline.studies.estimate import Forecast, Pace, method_of
+from trunkline.studies.estimates.pace import Forecast, Pace, method_of
 from trunkline.studies.plan import PlannedRun, units
+from trunkline.studies.study import Study
 from trunkline.studies.times import ROUNDS, read_times
 
 

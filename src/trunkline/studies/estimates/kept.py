@@ -16,9 +16,9 @@ import torch
 
 from trunkline.errors import TrunklineError
 from trunkline.files import read_object, write_json
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Estimate, Pace
+from trunkline.studies.estimates.pace import Estimate, Pace
 from trunkline.studies.plan import Unit
+from trunkline.studies.study import Study
 from trunkline.trackers.wording import duration
 from trunkline.trunk.machine import machine_key, pick_device
 

@@ -30,11 +30,11 @@ from trunkline.model.source import Source
 from trunkline.states.live import Feed, LiveStates, ReceiveRows
 from trunkline.states.manifest import DTYPES, bytes_per_token
 from trunkline.states.store import BATCH_TOKENS
-from trunkline.studies.estimate import Pace, method_of, trunk_of
+from trunkline.studies.estimates.pace import Pace, method_of, trunk_of
+from trunkline.studies.estimates.work import Work, encoded_of, texts_of
 from trunkline.studies.plan import Unit
 from trunkline.studies.times import TEXTS as TIMED
 from trunkline.studies.units import reason
-from trunkline.studies.work import Work, encoded_of, texts_of
 from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
 from trunkline.training.auto.family import plain

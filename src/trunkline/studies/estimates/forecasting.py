@@ -9,15 +9,15 @@ from typing import Any
 from trunkline.errors import TrunklineError
 from trunkline.events import Event, Finding, Preparing, Subscriber, quiet
 from trunkline.studies.checks import check
-from trunkline.studies.compare import Study
-from trunkline.studies.estimate import Estimate, Forecast, kind_of
-from trunkline.studies.floor_estimates import floors_ahead, forecast_floors
-from trunkline.studies.kept_estimates import keep_taken, paces_of
+from trunkline.studies.estimates.floors import floors_ahead, forecast_floors
+from trunkline.studies.estimates.kept import keep_taken, paces_of
+from trunkline.studies.estimates.pace import Estimate, Forecast, kind_of
+from trunkline.studies.estimates.probe import Probe
+from trunkline.studies.estimates.timing import forecast_times
 from trunkline.studies.plan import Unit, units
-from trunkline.studies.probe import Probe
 from trunkline.studies.progress import listing, names
 from trunkline.studies.readings import Readings, refuse_changed
-from trunkline.studies.timing_estimates import forecast_times
+from trunkline.studies.study import Study
 from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.cost import forget_peak, held_memory

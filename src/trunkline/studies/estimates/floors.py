@@ -15,16 +15,16 @@ import numpy as np
 
 from trunkline.events import Finding, Preparing, Subscriber, quiet
 from trunkline.model.frozen import FROZEN
-from trunkline.studies.compare import Study
 from trunkline.studies.config import ALL
-from trunkline.studies.estimate import trunk_of
+from trunkline.studies.estimates.pace import trunk_of
+from trunkline.studies.estimates.probe import Held
+from trunkline.studies.estimates.work import encoded_of
 from trunkline.studies.floor_runs import KEPT, floor_places
 from trunkline.studies.floors.base import floors
 from trunkline.studies.floors.embedding import Embedding, Embeddings
 from trunkline.studies.floors.measuring import floors_of
-from trunkline.studies.probe import Held
+from trunkline.studies.study import Study
 from trunkline.studies.units import reason
-from trunkline.studies.work import encoded_of
 from trunkline.training import clock
 from trunkline.training.config import RunConfig
 from trunkline.training.prepare import Prepared, Split, prepare
