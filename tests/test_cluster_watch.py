@@ -62,3 +62,10 @@ def test_a_head_that_does_not_answer_for_a_while_is_told_of_once(head):
     assert said == []
     cluster._watch_head(address, said.append, Looks(*[None] * 20))
     assert len(said) == 1 and address in said[0] and said[0].endswith(cluster.KEPT)
+
+
+def test_a_head_that_answers_again_in_time_is_not_told_of(monkeypatch):
+    answers, said = iter([False] * 4 + [True] + [False] * 4), []
+    monkeypatch.setattr(cluster, "answers", lambda address: next(answers))
+    cluster._watch_head("127.0.0.1:1", said.append, Looks(*[None] * 9))
+    assert said == []
