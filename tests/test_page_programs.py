@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FOUND = [(page, number, text) for page in PAGES for number, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))]
 # By page and number: a program that needs nothing but embedded data, or but numbers -> what it has to print.
-RUN = {("README.md", 0): r"0\.\d+\n\[\{'intent': \{'label': 'PlayMusic'", ("docs/statistics.md", 1): r"\d"}
+RUN = {("docs/overview.md", 0): r"0\.\d+\n\[\{'intent': \{'label': 'PlayMusic'", ("docs/statistics.md", 1): r"\d"}
 
 
 def name(page: Path, number: int) -> str:

@@ -23,6 +23,7 @@ from trunkline.training.config import resolve
 from trunkline.training.distillation.config import resolve_distillation
 
 ROOT = Path(__file__).resolve().parent.parent
+OVERVIEW = ROOT / "docs" / "overview.md"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 
 
@@ -80,8 +81,8 @@ def test_commands_parse(page, command):
 
 def test_the_config_of_the_demo_is_the_one_that_is_shown():
     demo = yaml.safe_load((ROOT / "src/trunkline/cli/demo.yaml").read_text())
-    shown = [yaml.safe_load(text) for page, text in CONFIGS if page.name in ("README.md", "config.md") and "snips" in text]
-    assert shown == [demo, demo]
+    shown = [yaml.safe_load(text) for page, text in CONFIGS if page.name == "config.md" and "snips" in text]
+    assert shown == [demo]
 
 
 @pytest.fixture
@@ -96,21 +97,21 @@ def small_data(tmp_path) -> Path:
     return path
 
 
-def test_the_python_of_the_readme_runs(tiny_trunk_dir, small_data, tmp_path, monkeypatch, capsys):
+def test_the_python_of_the_overview_runs(tiny_trunk_dir, small_data, tmp_path, monkeypatch, capsys):
     """Word for word, but for a tiny trunk, a small file and small batches."""
-    (code,) = blocks(ROOT / "README.md", "python")
+    (code,) = blocks(OVERVIEW, "python")
     real, seen = trunkline.fit, {}
 
     def fit(config, **options):
         seen["config"] = config
-        resolve(config)  # as it stands in the README
+        resolve(config)  # as it stands there
         small = {"data": {"train": str(small_data), "test": str(small_data)}, "trunk": str(tiny_trunk_dir)}
         training = {**config["training"], "batch_tokens": 64, "learning_rate": 0.01}  # steps enough on so few rows
         return real({**config, **small, "training": training}, **options)
 
     monkeypatch.setattr(trunkline, "fit", fit)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, OVERVIEW.name, "exec"), {})
     accuracy, predictions = capsys.readouterr().out.splitlines()
     assert float(accuracy) > 0.9
     assert "BookRestaurant" in predictions and "PlayMusic" in predictions
@@ -119,9 +120,9 @@ def test_the_python_of_the_readme_runs(tiny_trunk_dir, small_data, tmp_path, mon
 
 @pytest.mark.slow
 @pytest.mark.minilm
-def test_the_python_of_the_readme_runs_word_for_word(tmp_path, monkeypatch, capsys):
-    (code,) = blocks(ROOT / "README.md", "python")
+def test_the_python_of_the_overview_runs_word_for_word(tmp_path, monkeypatch, capsys):
+    (code,) = blocks(OVERVIEW, "python")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, OVERVIEW.name, "exec"), {})
     accuracy, _ = capsys.readouterr().out.splitlines()
     assert float(accuracy) > 0.9

@@ -10,6 +10,9 @@ import importlib.util
 import logging
 import math
 import os
+import socket
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +25,9 @@ from trunkline.errors import BadInput, TrunklineError, clipped, unknown_name
 
 KEYS = ("address", "num_cpus", "num_gpus", "resources.NAME")
 LOST = 10  # times that a worker may be lost over one task: preemptible machines are, and a task that kills every worker ends
+LOOK = 2.0  # seconds between two looks at what is left of the cluster
+SILENT = 10.0  # seconds after which a head that does not answer is told of
+KEPT = "what is done is kept, and the same command resumes"
 # Ray's own switch, which it has for systems whose firewalls ask: it then takes the loopback address for that of the machine.
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -143,7 +149,7 @@ class Connected:
                     try:
                         found = ray.get(ref)
                     except ray.exceptions.RayError as error:
-                        raise TrunklineError(f"Ray has given up ({type(error).__name__}); the same command resumes") from None
+                        raise TrunklineError(f"Ray has given up ({type(error).__name__}); {KEPT}") from None
                     raise_error(found)
                     yield number, found
         finally:
@@ -162,7 +168,8 @@ def connected(asked: Resources, say: Callable[[str], None] = lambda sentence: No
 
     Args:
         asked: which, and what each worker is given.
-        say: told in a sentence where no machine has what a worker needs yet.
+        say: told in a sentence where no machine has what a worker needs yet or any longer, and where the cluster is lost: Ray
+            ends the process about a minute after its head has gone, with exit code 1, and raises nothing.
 
     Raises:
         BadInput: Ray is not installed, or the machine, alone, has not what a worker needs.
@@ -171,6 +178,7 @@ def connected(asked: Resources, say: Callable[[str], None] = lambda sentence: No
     require_ray()
     alone = asked.address is None and not os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its C++ writes to the terminal, a line for each lost task
     if alone:
         os.environ.setdefault(_LOOPBACK, "0")
     import ray
@@ -192,10 +200,64 @@ def connected(asked: Resources, say: Callable[[str], None] = lambda sentence: No
             if alone and ours:
                 raise BadInput(f"--ray: found {' '.join(wanted)}, expected no more than this machine has")
             say(f"no machine of the cluster has {' '.join(wanted)}; waiting for one that joins")
-        yield found
+        with _watched(found, say):
+            yield found
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _watched(cluster: Connected, say: Callable[[str], None]) -> Iterator[None]:
+    """Tell when no machine is left that has room for a worker, and when the head does not answer any longer."""
+    import ray
+
+    over = threading.Event()
+    head = ray.get_runtime_context().gcs_address
+    # Apart, as asking for the machines may wait for a head that is lost, until the process ends.
+    watching = [
+        threading.Thread(target=_watch_machines, args=(cluster, say, over), daemon=True),
+        threading.Thread(target=_watch_head, args=(head, say, over), daemon=True),
+    ]
+    for thread in watching:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in watching:
+            thread.join(1.0)  # one that waits for a lost head is left alone
+
+
+def _watch_machines(cluster: Connected, say: Callable[[str], None], over: threading.Event) -> None:
+    before = cluster.places()
+    while not over.wait(LOOK):
+        now = cluster.places()
+        if before and not now:
+            say(f"all machines with room for a worker are lost; waiting for one that joins; {KEPT}")
+        before = now
+
+
+def _watch_head(address: str, say: Callable[[str], None], over: threading.Event) -> None:
+    silent = 0.0
+    while not over.wait(LOOK):
+        began = time.monotonic()
+        if answers(address):
+            silent = 0.0
+            continue
+        told, silent = silent >= SILENT, silent + LOOK + time.monotonic() - began
+        if silent >= SILENT and not told:
+            say(f"the Ray cluster at {address} is lost: its head does not answer; Ray ends this process soon; {KEPT}")
+
+
+def answers(address: str) -> bool:
+    """Whether something takes connections at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SILENT).close()
+    except OSError:
+        return False
+    return True
 
 
 def _start(address: str | None) -> None:

@@ -26,7 +26,7 @@ from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter, AdapterConfig
 from trunkline.tuners.adapters.heads import read_head
 from trunkline.tuners.fusion import Fusion, FusionConfig
-from trunkline.tuners.tuned import TunedStates
+from trunkline.tuners.states import TunedStates
 
 METHODS = {
     "full": {"name": "full"},

@@ -23,7 +23,7 @@ from trunkline.model.apply import autocast
 from trunkline.trunk.load import Trunk, load_trunk
 from trunkline.tuners import TunedTrunk
 from trunkline.tuners.plain import PlainHead
-from trunkline.tuners.tuned import TunedStates
+from trunkline.tuners.states import TunedStates
 
 TEXTS = ["the film was good", "a", "i feel so happy today"]
 LABELS = ["sad", "glad", "calm"]

@@ -21,8 +21,8 @@ from trunkline.tuners.adapter import Adapter, AdapterConfig
 from trunkline.tuners.adapters.files import import_bin, read_adapter
 from trunkline.tuners.adapters.heads import read_head, write_head
 from trunkline.tuners.adapters.weights import Home
+from trunkline.tuners.copied import private_copy
 from trunkline.tuners.fusion import Fusion, FusionConfig
-from trunkline.tuners.tuned import private_copy
 
 HERE = Path(__file__).parent / "reference"
 TOLD = json.loads((HERE / "told.json").read_text())

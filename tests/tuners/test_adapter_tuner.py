@@ -21,7 +21,7 @@ from trunkline.tuners import TunedTrunk
 from trunkline.tuners.adapter import Adapter, AdapterConfig
 from trunkline.tuners.adapters import bottleneck
 from trunkline.tuners.adapters.places import PLACES
-from trunkline.tuners.tuned import private_copy
+from trunkline.tuners.copied import private_copy
 
 VARIANTS = ("pfeiffer", "houlsby", "parallel")
 

@@ -16,7 +16,7 @@ from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners import TunedTrunk
 from trunkline.tuners.plain import PlainHead
-from trunkline.tuners.tuned import TunedStates
+from trunkline.tuners.states import TunedStates
 
 TEXTS = ["the film was good", "a", "i feel so happy today"]
 

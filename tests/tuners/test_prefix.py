@@ -12,7 +12,8 @@ from tunertools import apply, frozen, ids, randomise, states, trained
 from trunkline.errors import BadInput
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners.prefix import TAKES_PAST, Prefix, PrefixConfig
-from trunkline.tuners.tuned import TunedStates, TunedTrunk
+from trunkline.tuners.states import TunedStates
+from trunkline.tuners.tuned import TunedTrunk
 
 TAKING = [name for name, member in MODELS.items() if member.model_class.config_class.model_type in TAKES_PAST]
 

@@ -13,7 +13,8 @@ from trunkline.errors import BadInput
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.trunk.load import load_trunk
 from trunkline.tuners.prompt import Prompt, PromptConfig
-from trunkline.tuners.tuned import TunedStates, TunedTrunk
+from trunkline.tuners.states import TunedStates
+from trunkline.tuners.tuned import TunedTrunk
 
 
 @pytest.mark.parametrize("name", MODELS)

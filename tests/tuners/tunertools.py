@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trunkline.branches.fold import methods
 from trunkline.trunk.architectures import ARCHITECTURES, find_taps
 from trunkline.tuners import Tuner
-from trunkline.tuners.tuned import private_copy
+from trunkline.tuners.copied import private_copy
 
 
 def frozen(name: str, **config: Any) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trunkline.errors import BadInput
 from trunkline.files import atomic_directory, read_object, recover_directory
 from trunkline.saved import SHA256, Weights, check_together, save_weights
-from trunkline.training.cost import Cost
+from trunkline.training.cost import Cost, EpochCost
 from trunkline.training.feeds import Noted
 from trunkline.training.learner import Progress
 from trunkline.tuners.sharding import divided, whole
@@ -69,6 +69,17 @@ class Position:
         """By task, the mean loss of the batches noted since the last call; those of this process, where there are several."""
         found, self.losses = self.losses, {}
         return {name: total / count for name, (total, count) in found.items()}
+
+    def opened_epoch(self) -> dict[str, float]:
+        """What the epoch under way has taken so far, to be added to."""
+        self.open_epoch = self.open_epoch or {"seconds": 0.0, "evaluation_seconds": 0.0, "tokens": 0}
+        return self.open_epoch
+
+    def close_epoch(self) -> EpochCost:
+        """Stand at the beginning of the next epoch; return what this one has taken."""
+        tally = self.open_epoch
+        self.epoch, self.batch, self.open_epoch = self.epoch + 1, 0, {}
+        return EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
 
 
 def save_checkpoint(

@@ -192,6 +192,26 @@ class Learner:
         own.stopped = self.training.patience is not None and own.since_best >= self.training.patience
         return False
 
+    def noted(
+        self, metrics: Mapping[str, dict[str, Any]], losses: Mapping[str, float], better: bool
+    ) -> dict[str, dict[str, Any]]:
+        """What the history has of an evaluation, by task: scores without those of single labels, and the share of each layer.
+
+        Args:
+            metrics: on validation, by task.
+            losses: by task, the mean of the batches since the evaluation before.
+            better: whether the scores are the best so far.
+        """
+        return {
+            name: {
+                "validation": {key: value for key, value in metrics[name].items() if not isinstance(value, dict)},
+                "best": better,
+                "train_loss": losses.get(name),
+                "layers": {str(layer): round(weight, 6) for layer, weight in part.branch.layer_weights().items()},
+            }
+            for name, part in self.parts.items()
+        }
+
     def _signs(self) -> list[int]:
         """By task, 1 or -1: more or less of its monitored metric is better."""
         return [1 if part.task.higher_is_better else -1 for part in self.parts.values()]

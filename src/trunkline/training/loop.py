@@ -19,21 +19,14 @@ from accelerate import Accelerator
 
 from trunkline.allocator import give_back_freed_memory
 from trunkline.errors import TrunklineError
-from trunkline.events import (
-    BatchEnded,
-    EpochEnded,
-    Evaluated,
-    Subscriber,
-    TimeEstimated,
-    TrainingStarted,
-)
+from trunkline.events import BatchEnded, EpochEnded, Evaluated, Subscriber, TimeEstimated, TrainingStarted
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.training.agreement import anywhere
 from trunkline.training.auto.halving import Halving
 from trunkline.training.checkpoint import Position
 from trunkline.training.clock import Clock
-from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.cost import Cost
 from trunkline.training.estimate import Estimate
 from trunkline.training.feeds import Noted
 from trunkline.training.forward import batch_losses, split_logits, split_scores
@@ -157,9 +150,7 @@ class Loop:
         position, training, world = self.position, self.training, self.accelerator.num_processes
         batches = self.batches(position.epoch)
         rounds = math.ceil(len(batches) / world)  # a round: one batch for each process
-        tally = position.open_epoch or {"seconds": 0.0, "evaluation_seconds": 0.0, "tokens": 0}
-        position.open_epoch = tally
-        saved = time.monotonic()
+        tally, saved = position.opened_epoch(), time.monotonic()
         for learner in self.learners.values():
             learner.train()
         while position.batch < rounds:
@@ -201,19 +192,17 @@ class Loop:
                 self.clock.add("judging", took)
             done = not self.active()
             if last or done:
-                self._close_epoch(tally)
+                self._close_epoch()
             if stepped:
                 saved = self.resumable.after_step(position, self.cost, saved, judged=due)
             if last or done:
                 return
 
-    def _close_epoch(self, tally: dict[str, float]) -> None:
-        position = self.position
-        spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
+    def _close_epoch(self) -> None:
+        spent = self.position.close_epoch()
         self.cost.epochs.append(spent)
         spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
-        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
-        position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
+        self.publish(EpochEnded(self.position.epoch, self.training.epochs, *spans, step=self.position.step))
 
     def _batch(self, batch: Batch | None) -> dict[str, torch.Tensor]:
         """Add one batch's gradients to what is there; return its losses by task."""
@@ -298,14 +287,7 @@ class Loop:
         losses = self.position.mean_losses()
         for learner in active.values():
             better = learner.judge({name: metrics[name] for name in learner.parts}, self.position.step)
-            for name, part in learner.parts.items():
-                weights = part.branch.layer_weights()
-                entry["tasks"][name] = {
-                    "validation": {key: value for key, value in metrics[name].items() if not isinstance(value, dict)},
-                    "best": better,
-                    "train_loss": losses.get(name),
-                    "layers": {str(layer): round(weight, 6) for layer, weight in weights.items()},
-                }
+            entry["tasks"] |= learner.noted(metrics, losses, better)
             learner.train()
         self.position.history.append(entry)
         if self.halving is not None:

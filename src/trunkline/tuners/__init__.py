@@ -6,7 +6,8 @@ head, which is a side branch, reads the copy's layer states as it would read the
 
 from trunkline.branches.fold import methods
 from trunkline.tuners.base import Tuner, TunerConfig
-from trunkline.tuners.tuned import TunedStates, TunedTrunk
+from trunkline.tuners.states import TunedStates
+from trunkline.tuners.tuned import TunedTrunk
 
 methods.add_package(__name__)  # `method:` of a config names tuners like side branches
 

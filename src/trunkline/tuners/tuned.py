@@ -5,7 +5,6 @@ It has the attributes of a `Trunk` that a pass needs, and it is a source of laye
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -16,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.branches import SideBranch, TrunkShape
-from trunkline.branches.dropout import Dropout
 from trunkline.errors import BadInput
 from trunkline.inputs.encoded import Encoded
-from trunkline.states.live import Feed, ReceiveRows
+from trunkline.states.live import Feed
 from trunkline.trunk.architectures import find_taps
 from trunkline.trunk.load import Trunk
-from trunkline.trunk.stream import put_hooks, run_layers
+from trunkline.trunk.stream import put_hooks
 from trunkline.tuners.base import Tuner
+from trunkline.tuners.copied import narrow, private_copy, quicken
 from trunkline.tuners.recomputing import KEY, recompute_blocks
 from trunkline.tuners.sharding import Sharded, apart
+from trunkline.tuners.states import TunedStates
 from trunkline.tuners.upper import Upper, beginning_at, returned_by
 
 
@@ -67,8 +67,8 @@ class TunedTrunk(nn.Module):
             if parameter.requires_grad:  # trained in float32, and no longer shared with the trunk
                 parameter.data = parameter.data.to(torch.float32, copy=True)
         if precision == "bf16":
-            _narrow(self.model, self.pooler)
-        _quicken(self.model)
+            narrow(self.model, self.pooler)
+        quicken(self.model)
         self.taps = find_taps(self.model, trunk.stack)
         put_hooks(self.taps)  # before any thread runs it
         self.lowest = self._lowest()
@@ -263,96 +263,3 @@ class TunedTrunk(nn.Module):
                 place.setdefault(id(p), len(self.taps.blocks))
         changed = [place.get(id(p), 0) for p in self.own().values()]
         return min(changed, default=len(self.taps.blocks))
-
-
-class TunedStates:
-    """A feed that runs a tuned trunk, with gradients where the caller's mode has them.
-
-    Args:
-        tuned: the changed trunk.
-        encoded (Encoded): the corpus; `feed` takes its sequence numbers.
-        lower: a feed of the unchanged trunk with state `tuned.lowest`: the blocks below it are then not run at all.
-    """
-
-    def __init__(self, tuned: TunedTrunk, encoded: Encoded, lower: Feed | None = None) -> None:
-        self.tuned, self._encoded, self._lower = tuned, encoded, lower
-        self.lengths = np.asarray(encoded.lengths)
-        longest, taken = tuned.trunk.longest_input, tuned.tuner.positions
-        if longest and taken and self.lengths.max(initial=0) + taken > longest:
-            raise BadInput(
-                f"texts of {self.lengths.max()} tokens and {taken} virtual ones found, expected at most "
-                f"{longest} together, the positions of {tuned.trunk.name}; set trunk.max_length to {longest - taken}",
-                key="trunk.max_length",
-            )
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that can be asked for, rising."""
-        return tuple(range(0 if self._lower is None else self.tuned.lowest + 1, self.tuned.num_layers + 1))
-
-    @property
-    def hidden_size(self) -> int:
-        """K."""
-        return self.tuned.hidden_size
-
-    def feed(self, sequences: np.ndarray, layers: Collection[int], receive: ReceiveRows) -> None:
-        """Run one pass over `sequences` (B,); `receive` is called while it runs, with the real tokens' rows (N, K)."""
-        sequences = np.asarray(sequences)
-        lengths = self.lengths[sequences]
-        bf16 = self.tuned.precision == "bf16"
-        # On a CPU bf16 kernels are made for one number of rows each, in milliseconds and a megabyte: let there be few.
-        inputs = self.tuned.collate(self._encoded, sequences, 8 if bf16 and self.tuned.device.type == "cpu" else 1)
-        mask = inputs["attention_mask"]
-        padded = bool((lengths != mask.shape[1]).any())
-        real = mask.flatten().nonzero().squeeze(1) if padded else None
-        before = self.tuned.tuner.virtual_tokens
-
-        def pack(layer: int, state: Tensor) -> None:
-            rows = state[:, state.shape[1] - mask.shape[1] :] if before else state
-            rows = rows.reshape(-1, rows.shape[-1])
-            receive(layer, rows if real is None else torch.index_select(rows, 0, real))
-
-        with self.tuned.computing():
-            if self._lower is None:
-                run_layers(self.tuned, inputs, layers, pack, frozen=False)
-                return
-            given: list[Tensor] = []
-            self._lower.feed(sequences, (self.tuned.lowest,), lambda layer, rows: given.append(rows))
-            rows = given[0].to(mask.device, torch.bfloat16 if bf16 else torch.float32)
-            if real is not None:
-                rows = rows.new_zeros(mask.numel(), rows.shape[1]).index_copy_(0, real, rows)
-            run_layers(self.tuned.beginning_at(rows.view(*mask.shape, -1)), inputs, layers, pack, frozen=False)
-
-
-def private_copy(model: Any) -> Any:
-    """A copy of a model's modules whose parameters are new objects over the same tensors; none requires gradients."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
-    memo |= {id(buffer): buffer for buffer in model.buffers()}
-    return copy.deepcopy(model, memo)
-
-
-def _narrow(model: nn.Module, exempt: list[nn.Module]) -> None:
-    """Hold what is not trained in bf16, as a trunk in bf16 does; tables that a model computes for itself stay float32.
-
-    So does the pooler (in `exempt`), which is small and is stored with the branch, and a norm of which a part is trained: its
-    kernels want both parts alike.
-    """
-    wide = {id(p) for module in exempt for p in module.parameters()}
-    module: Any
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if any(p.requires_grad for p in own) and all(p.ndim < 2 for p in own):
-            wide |= {id(p) for p in own}
-        if hasattr(module, "cast_input_dtype_enabled"):  # peft's layers would widen what autocast then narrows again
-            module.cast_input_dtype_enabled = False
-    for parameter in model.parameters():
-        if not parameter.requires_grad and parameter.is_floating_point() and id(parameter) not in wide:
-            parameter.data = parameter.data.bfloat16()
-
-
-def _quicken(model: nn.Module) -> None:
-    """Draw dropout masks in the cheaper way that the heads do: on a CPU they cost more than the norms otherwise."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p).train(child.training))

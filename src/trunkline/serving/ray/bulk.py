@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trunkline.cluster import Connected, Resources, connected, raise_error
+from trunkline.cluster import KEPT, Connected, Resources, connected, raise_error
 from trunkline.data.pieces import divided
 from trunkline.data.writing import writers
 from trunkline.errors import BadInput, TrunklineError, unknown_name
@@ -127,8 +127,7 @@ def _found(cluster: Connected, folder: Folder, count: int) -> Generator[tuple[in
             for row in found.iter_rows():
                 yield int(row["partition"]), json.loads(row["found"])
         except ray.exceptions.RayError as error:
-            told = f"Ray has given up ({type(error).__name__}); what is done is kept, and the same command resumes"
-            raise TrunklineError(f"{folder.path}: {told}") from None
+            raise TrunklineError(f"{folder.path}: Ray has given up ({type(error).__name__}); {KEPT}") from None
 
 
 def _collected(

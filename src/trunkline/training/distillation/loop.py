@@ -25,7 +25,7 @@ from trunkline.states.live import Feed
 from trunkline.training.agreement import summed
 from trunkline.training.checkpoint import Position
 from trunkline.training.clock import Clock
-from trunkline.training.cost import Cost, EpochCost
+from trunkline.training.cost import Cost
 from trunkline.training.distillation.config import DistillationTraining
 from trunkline.training.distillation.learner import StudentLearner
 from trunkline.training.distillation.losses import Comparison
@@ -129,8 +129,7 @@ class StudentLoop:
         position, world, rank = self.position, self.accelerator.num_processes, self.accelerator.process_index
         batches = self.batches(position.epoch)
         rounds = math.ceil(len(batches) / world)  # a round: one batch for each process
-        tally = position.open_epoch or {"seconds": 0.0, "evaluation_seconds": 0.0, "tokens": 0}
-        position.open_epoch, saved = tally, time.monotonic()
+        tally, saved = position.opened_epoch(), time.monotonic()
         lengths = self.splits["train"].encoded.lengths
         while position.batch < rounds:
             began = time.monotonic()
@@ -154,13 +153,11 @@ class StudentLoop:
                 return
 
     def _close_epoch(self, tally: dict[str, float]) -> None:
-        position = self.position
-        tally["evaluation_seconds"] += self._judge(position.epoch + 1)
-        spent = EpochCost(tally["seconds"], tally["evaluation_seconds"], int(tally["tokens"]))
+        tally["evaluation_seconds"] += self._judge(self.position.epoch + 1)
+        spent = self.position.close_epoch()
         self.cost.epochs.append(spent)
         spans = (spent.seconds, spent.evaluation_seconds, spent.tokens)
-        self.publish(EpochEnded(position.epoch + 1, self.training.epochs, *spans, step=position.step))
-        position.epoch, position.batch, position.open_epoch = position.epoch + 1, 0, {}
+        self.publish(EpochEnded(self.position.epoch, self.training.epochs, *spans, step=self.position.step))
 
     def _batch(self, sequences: np.ndarray) -> dict[str, Tensor]:
         """Compute the gradients of one batch; return its losses, their weighted sum as `loss`."""
