@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import write_rows
 
 from trunkline.errors import BadInput
@@ -16,7 +20,7 @@ from trunkline.studies.facts import facts, read_facts, write_facts
 from trunkline.studies.floor_runs import train_floors
 from trunkline.studies.plan import Plan
 from trunkline.studies.study import Study
-from trunkline.studies.times import measure_times, read_times
+from trunkline.studies.times import TEXTS, TOKENS, measure_times, read_times, timed_texts
 from trunkline.training.answered import load_answers
 
 
@@ -192,6 +196,16 @@ def test_times_of_predictions_are_measured_once_and_say_from_when_on_sharing_pay
     tuned = min(times["one"][run.removeprefix("runs/")] for run, cell in cells.items() if cell["method"] == "bitfit")
     cheaper = [tasks for tasks in range(1, 10**4) if alone + (tasks - 1) * each < tasks * tuned]
     assert found["break_even"]["tasks_by_time"] == (cheaper[0] if each < tuned else None)
+
+
+@given(st.integers(1, 400), st.sampled_from((16, 512)), st.randoms(use_true_random=False))
+def test_predictions_are_timed_on_the_first_texts_that_are_not_too_long_together(count, longest, draw):
+    texts = [[draw.randint(1, longest) for _ in range(draw.randint(1, 3))] for _ in range(count)]
+    windows = [(number, length) for number, lengths in enumerate(texts) for length in lengths]
+    encoded = SimpleNamespace(text_of=np.array([one for one, _ in windows]), lengths=np.array([one for _, one in windows]))
+    found, tokens = timed_texts(encoded), [sum(lengths) for lengths in texts]
+    assert 1 <= found <= min(TEXTS, len(texts)) and (found == 1 or sum(tokens[:found]) <= TOKENS)
+    assert found in (TEXTS, len(texts)) or sum(tokens[: found + 1]) > TOKENS
 
 
 def test_facts_of_a_study_that_has_only_begun(tiny_trunk_dir, study, tmp_path):

@@ -2,8 +2,8 @@
 
     DIR/times.json    seconds by run, measured once the study is trained, and again when it has other methods
 
-The texts are those of the test split, at most TEXTS. The sides take turns in every round, the first of which does not count;
-what is kept are medians.
+The texts are the first of the test split, at most TEXTS, and of at most TOKENS tokens together. The sides take turns in every
+round, the first of which does not count; what is kept are medians.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 
 from trunkline.files import read_object, write_json
+from trunkline.inputs.encoded import Encoded
 from trunkline.model.bundle import Bundle
 from trunkline.studies.outcomes import Outcome, outcomes
 from trunkline.studies.study import Say, Study
 from trunkline.training.environment import environment
 from trunkline.training.prepare import prepare
+from trunkline.trunk.load import Trunk
 
-KEPT, TEXTS, ROUNDS = "times.json", 256, 3
+KEPT, TEXTS, TOKENS, ROUNDS = "times.json", 256, 16_384, 3
 
 
 def measure_times(study: Study, say: Say = lambda sentence: None) -> None:
@@ -38,11 +41,12 @@ def measure_times(study: Study, say: Say = lambda sentence: None) -> None:
             return
         say("how long predictions take")
         shared = [name for name, one in sides.items() if not one.changes_trunk and one.cell.trunk == _first_trunk(sides)]
-        texts, units, pairs = _texts(study)
+        inputs: dict[str, Any] = {}
 
         def predicting(names: Sequence[str]) -> Callable[[], Any]:
             bundle = Bundle.open([sides[name].repeats[0].path for name in names])
-            return lambda: bundle.predict(texts, pairs, units=units)
+            inputs.update(inputs or _inputs(study, bundle.trunk))
+            return lambda: bundle.predict(**inputs)
 
         asked: dict[tuple[str, ...], Callable[[], Any]] = {(name,): predicting([name]) for name in sides}
         if len(shared) > 1:
@@ -51,7 +55,7 @@ def measure_times(study: Study, say: Say = lambda sentence: None) -> None:
         one = {name: taken[name,] for name in sides}
         together = {"runs": shared, "seconds": taken[tuple(shared)]} if len(shared) > 1 else None
         here = environment(Accelerator(cpu=study.plan.searches()[0].config.trunk.device == "cpu"))
-        write_json(study.path / KEPT, {"texts": len(texts), "one": one, "together": together, "environment": here})
+        write_json(study.path / KEPT, {"texts": len(inputs["texts"]), "one": one, "together": together, "environment": here})
 
 
 def read_times(study: Study) -> dict[str, Any]:
@@ -81,9 +85,18 @@ def _first_trunk(sides: Mapping[str, Outcome]) -> str:
     return next(iter(sides.values())).cell.trunk
 
 
-def _texts(study: Study) -> tuple[Any, Any, Any]:
+def _inputs(study: Study, trunk: Trunk) -> dict[str, Any]:
     """Texts of the test split, their words where tasks have such, and second texts where there are pairs."""
-    [group, *_] = prepare(study.plan.searches()[0].config)
+    config = study.plan.searches()[0].config
+    [group, *_] = prepare(config)
     corpus = group.splits["test"].corpus
-    units = None if corpus.units is None else corpus.units[:TEXTS]
-    return corpus.texts[:TEXTS], units, None if corpus.pairs is None else corpus.pairs[:TEXTS]
+    found: dict[str, Any] = {"texts": corpus.texts, "pairs": corpus.pairs, "units": corpus.units}
+    found = {name: values if values is None else values[:TEXTS] for name, values in found.items()}
+    most = timed_texts(trunk.encode(**found, max_length=config.trunk.max_length))
+    return {name: values if values is None else values[:most] for name, values in found.items()}
+
+
+def timed_texts(encoded: Encoded) -> int:
+    """How many texts of the test split are timed."""
+    tokens = np.cumsum(np.bincount(encoded.text_of, encoded.lengths))
+    return min(TEXTS, max(1, int(np.searchsorted(tokens, TOKENS, side="right"))))

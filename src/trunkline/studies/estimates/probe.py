@@ -33,7 +33,7 @@ from trunkline.states.store import BATCH_TOKENS
 from trunkline.studies.estimates.pace import Pace, method_of, trunk_of
 from trunkline.studies.estimates.work import Work, encoded_of, texts_of
 from trunkline.studies.plan import Unit
-from trunkline.studies.times import TEXTS as TIMED
+from trunkline.studies.times import timed_texts
 from trunkline.studies.units import reason
 from trunkline.training import clock
 from trunkline.training.auto.budget import SEARCH
@@ -157,7 +157,7 @@ def _measured(unit: Unit, run: Run, folder: Path) -> Pace:
 def _timed(run: Run) -> int:
     """The tokens of the texts that predictions are timed on once the study is trained (times.py)."""
     encoded = encoded_of(run.groups[0].splits["test"])
-    return int(encoded.lengths[encoded.text_of < TIMED].sum())
+    return int(encoded.lengths[encoded.text_of < timed_texts(encoded)].sum())
 
 
 def _members(unit: Unit, small: Run, folder: Path) -> list[RunMember]:
