@@ -49,6 +49,16 @@ def test_a_cluster_that_never_had_room_is_not_lost():
     assert said == []
 
 
+def test_a_head_that_is_lost_while_machines_are_asked_for_ends_the_watch_of_machines():
+    there, said = Places(), []
+
+    def lost() -> int:
+        raise RuntimeError("no head")
+
+    cluster._watch_machines(there, said.append, Looks(lambda: setattr(there, "places", lost), None))
+    assert said == []
+
+
 @pytest.fixture
 def head() -> Iterator[tuple[socket.socket, str]]:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -232,7 +232,10 @@ def _watched(cluster: Connected, say: Callable[[str], None]) -> Iterator[None]:
 def _watch_machines(cluster: Connected, say: Callable[[str], None], over: threading.Event) -> None:
     before = cluster.places()
     while not over.wait(LOOK):
-        now = cluster.places()
+        try:
+            now = cluster.places()
+        except Exception:  # Ray's errors of a lost head have no common type; the other thread tells of that
+            return
         if before and not now:
             say(f"all machines with room for a worker are lost; waiting for one that joins; {KEPT}")
         before = now
