@@ -31,6 +31,7 @@ from trunkline.studies.trunks import refuse_changed_trunks
 from trunkline.studies.unit_events import UnitEnded
 from trunkline.studies.wording import score
 from trunkline.terminal import leads, refuse_launch
+from trunkline.trackers.lines import stderr_of_python
 from trunkline.training.keywords import overrides_of
 from trunkline.training.resumable import Interrupted
 
@@ -88,7 +89,7 @@ def compare(
     """
     given = study_given(study, overrides_of(overrides))
     own = Study(given.plan, Path("studies") / given.name if out is None else Path(out))
-    console = Console(stderr=True, highlight=False, emoji=False, force_jupyter=False) if progress and leads() else None
+    console = stderr_of_python() if progress and leads() else None
     found = run(own, console, given.sentences, subscribers)
     if console is not None:
         console.print(repr(found), markup=False, soft_wrap=True)
