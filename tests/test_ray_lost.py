@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
@@ -16,6 +17,7 @@ from raytools import LONG, command, ended, machines, until
 from tiny import WORDS, tiny_bert
 
 from trunkline.model.branch import save_branch
+from trunkline.states.manifest import states_name
 from trunkline.trunk.load import load_trunk
 
 pytestmark = pytest.mark.slow
@@ -30,20 +32,81 @@ training: {epochs: 3, batch_tokens: 256}
 methods: {probe: null, lora: {method: {name: lora, r: 4}}, bitfit: null}
 study: {seeds: 2, floors: false}
 """
+SWEEP = """
+trunk: {name: trunk, dtype: fp32, device: cpu}
+data: {train: rows.jsonl, validation: 20%, test: 20%}
+tasks: {mood: {kind: sequence, label: mood}}
+method: {name: lora, r: 4}
+training: {epochs: 3, batch_tokens: 256}
+sweep: {space: {learning_rate: {low: 1e-3, high: 1e-1, log: true}}, sampler: random, trials: 6, seeds: 2}
+"""
+STATES = """
+trunk: {name: trunk, dtype: fp32, device: cpu}
+data: {train: rows.jsonl, validation: 20%}
+tasks: {mood: {kind: sequence, label: mood}}
+training: {states_dtype: fp32}
+"""
+SMALL = "import trunkline.states.manifest; trunkline.states.manifest.SHARD_BYTES = 1 << 15"
 
 
-def prepare_predict(home: Path) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Work:
+    """A command that uses a cluster.
+
+    Attributes:
+        asked: its arguments but for what it writes, which is `into`, or the folder of caches where that is None.
+        done: of a folder in which it works, the files that are whole, and what tells one from another command's.
+        first: code that runs before it.
+    """
+
+    asked: tuple[str, ...]
+    into: str | None
+    done: Callable[[Path], Iterator[Path]]
+    first: str = ""
+
+    def start(self, home: Path, name: str, *engine: str) -> subprocess.Popen:
+        """Write into `name`."""
+        code = f"import os; os.environ['TRUNKLINE_CACHE'] = {str(home / name)!r}; {self.first}"
+        return command(*self.asked, *([] if self.into is None else [self.into, name]), *engine, cwd=home, first=code)
+
+    def written(self, folder: Path) -> dict[str, int]:
+        """When each file was written that is whole."""
+        return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in self.done(folder)}
+
+
+def prepare_predict(home: Path) -> Work:
     draw = random.Random(0)
     texts = [{"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9)))} for _ in range(20_000)]
     (home / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     save_branch(make(load_trunk(home / "trunk", dtype="fp32", device="cpu"), "sequence"), home / "mood")
-    return "predict", "mood", "-i", "texts.jsonl", "-o"
+    return Work(("predict", "mood", "-i", "texts.jsonl"), "-o", lambda folder: folder.glob("part-*.jsonl"))
 
 
-def prepare_compare(home: Path) -> tuple[str, ...]:
+def prepare_states(home: Path) -> Work:
+    write_jsonl(home / "rows.jsonl", made_up(8_000))
+    (home / "rows.yaml").write_text(STATES)
+    return Work(("states", "build", "rows.yaml"), None, shards, SMALL)
+
+
+def shards(cache: Path) -> Iterator[Path]:
+    """The files that manifests list."""
+    for manifest in cache.glob("states/*/store.json"):
+        for layer, entries in json.loads(manifest.read_text())["layers"].items():
+            yield from (manifest.parent / states_name(int(layer), number) for number, one in enumerate(entries) if one)
+
+
+def prepare_compare(home: Path) -> Work:
+    return runs(home, "compare", STUDY)
+
+
+def prepare_sweep(home: Path) -> Work:
+    return runs(home, "sweep", SWEEP)
+
+
+def runs(home: Path, name: str, config: str) -> Work:
     write_jsonl(home / "rows.jsonl", made_up(400))
-    (home / "study.yaml").write_text(STUDY)
-    return "compare", "study.yaml", "--out"
+    (home / "config.yaml").write_text(config)
+    return Work((name, "config.yaml"), "--out", lambda folder: folder.glob("runs/*/result.json"))
 
 
 def stopped(process: subprocess.Popen, lines: list[str], reading: Thread) -> str:
@@ -54,20 +117,13 @@ def stopped(process: subprocess.Popen, lines: list[str], reading: Thread) -> str
     return "".join(lines)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "files", "whole"), [(prepare_predict, "part-*.jsonl", 5), (prepare_compare, "runs/*/result.json", 6)]
-)
-def test_a_cluster_that_is_lost_is_told_of_and_another_one_resumes(
-    tmp_path: Path, prepare: Callable[[Path], tuple[str, ...]], files: str, whole: int
-) -> None:
+@pytest.mark.parametrize("prepare", [prepare_predict, prepare_states, prepare_compare, prepare_sweep])
+def test_a_cluster_that_is_lost_is_told_of_and_another_one_resumes(tmp_path: Path, prepare: Callable[[Path], Work]) -> None:
     tiny_bert(tmp_path / "trunk")
-    asked = prepare(tmp_path)
-
-    def written() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in (tmp_path / "many").glob(files)}
+    work, many = prepare(tmp_path), tmp_path / "many"
 
     def start(address: str) -> subprocess.Popen:
-        return command(*asked, "many", "--engine", "ray", "--ray", f"address={address}", cwd=tmp_path)
+        return work.start(tmp_path, "many", "--engine", "ray", "--ray", f"address={address}")
 
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -76,18 +132,24 @@ def test_a_cluster_that_is_lost_is_told_of_and_another_one_resumes(
         process, lines = start(first.address), list[str]()
         reading = Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
         reading.start()
-        until(written, process)
+        until(lambda: work.written(many), process)
         first.kill(node)
         until(lambda: WAITS in "".join(lines), process)
-        before = written()
+        before = work.written(many)
         first.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
         said = stopped(process, lines, reading)
     assert said.count(WAITS) == 1 and said.count(LOST) == 1 and lines[-1].endswith(f"{LOST}\n") and "Traceback" not in said
-    assert 0 < len(before) < whole
     with machines(tmp_path / "second") as second:
         second.of_size(1)
         ended(start(second.address))
-    assert len(written()) == whole and before.items() <= written().items()
-    if whole == 5:
-        ended(command(*asked, "one.jsonl", cwd=tmp_path))
-        assert b"".join(path.read_bytes() for path in sorted(written())) == (tmp_path / "one.jsonl").read_bytes()
+    after = work.written(many)
+    assert 0 < len(before) < len(after) and before.items() <= after.items()
+    if prepare is prepare_predict:
+        ended(command(*work.asked, "-o", "one.jsonl", cwd=tmp_path))
+        assert b"".join((many / name).read_bytes() for name in sorted(after)) == (tmp_path / "one.jsonl").read_bytes()
+        return
+    ended(work.start(tmp_path, "one"))
+    one = work.written(tmp_path / "one")
+    assert one.keys() == after.keys()
+    if prepare is prepare_states:
+        assert all((many / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in one)
