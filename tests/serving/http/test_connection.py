@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from trunkline.serving.http.connection import HEAD_BYTES, PIPELINED, Connection
+from trunkline.serving.http.connection import PIPELINED, Connection
 from trunkline.serving.http.flow import WRITE_SECONDS
+from trunkline.serving.http.head import HEAD_BYTES
 from trunkline.serving.http.open_files import OpenFiles, raise_limit
 from trunkline.serving.http.rest import REST_BYTES
 
@@ -53,7 +54,7 @@ class Transport(asyncio.Transport):
         self.reading = True
 
 
-def talk(session, *, reads=True, refused=None):
+def talk(session, *, reads=True, refused=None, ending=lambda: False):
     """Run `session(connection, transport, asked, answer)` against an app that answers when `answer` is set; first it reads the
     body, unless it is not to. The statuses of what the connection refuses itself are added to `refused`.
     """
@@ -80,7 +81,7 @@ def talk(session, *, reads=True, refused=None):
         config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
         config.load()
         count = lambda status, seconds: (refused if refused is not None else []).append(status)  # noqa: E731
-        connection, transport = Connection(config, ServerState(), {}, refused=count), Transport()
+        connection, transport = Connection(config, ServerState(), {}, refused=count, ending=ending), Transport()
         connection.connection_made(transport)
         try:
             await session(connection, transport, asked, answer)
@@ -135,20 +136,20 @@ def test_the_time_of_a_head_stops_while_requests_wait_and_starts_anew_once_there
     async def session(connection, transport, asked, answer):
         connection.data_received(HEAD % 0 + b"\r\n" + HEAD % 1 + b"\r\n" + HEAD % 2)
         await settle()
-        assert not transport.reading and connection._head_timer is None
+        assert not transport.reading and connection._head.timer is None
         answer.set()
         await settle()
         assert answers(transport) == [200, 200] and transport.reading
-        assert connection._head_timer is not None and connection.timeout_keep_alive_task is None
+        assert connection._head.timer is not None and connection.timeout_keep_alive_task is None
         connection.data_received(b"\r\n")
-        assert connection._head_timer is None
+        assert connection._head.timer is None
         await settle()
         assert answers(transport) == [200] * 3 and connection.timeout_keep_alive_task is not None
         answer.clear()
         connection.data_received(HEAD % 3 + b"\r\n" + HEAD % 4 + b"\r\nno http\r\n\r\n")
         answer.set()
         await settle()
-        assert answers(transport) == [200] * 5 + [400] and connection._head_timer is None
+        assert answers(transport) == [200] * 5 + [400] and connection._head.timer is None
 
     talk(session)
 
@@ -215,7 +216,7 @@ def test_the_rest_of_a_body_whose_request_has_its_answer_is_read_away(closing):
         for _ in range(20):
             connection.data_received(b"a" * 10_000)
             await settle()
-            assert connection._head_timer is None  # no head is waited for in the middle of a body
+            assert connection._head.timer is None  # no head is waited for in the middle of a body
         assert (connection.timeout_keep_alive_task is None) == closing
         connection.data_received(HEAD % 1 + b"\r\n")
         await settle()
@@ -351,6 +352,73 @@ def test_the_limit_of_a_head_does_not_depend_on_how_it_comes(before, pieces):
             assert answers(transport) == [200] * bool(before) + [status]
 
         talk(session)
+
+
+def test_the_last_answer_says_so_and_what_was_pipelined_before_it_is_answered():
+    async def session(connection, transport, asked, answer):
+        connection.data_received(HEAD % 0 + b"\r\n" + HEAD % 1 + b"\r\n")
+        await settle()
+        connection.end_behind_answer()
+        connection.data_received(HEAD % 2 + b"\r\n")  # too late: the answer before it says that the connection is closed
+        answer.set()
+        await settle()
+        assert answers(transport) == [200, 200] and transport.ended
+        assert transport.written.count(b"connection: close") == 1 and b"close" in transport.written.rpartition(b"HTTP/1.1")[2]
+
+    assert [path for path, _, _ in talk(session)] == ["/0", "/1"]
+
+    async def between(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(HEAD % 0 + b"\r\n")
+        await settle()
+        ends.append(True)
+        connection.end_behind_answer()
+        assert connection.idle and not transport.closed
+        connection.data_received(HEAD % 1 + b"\r\n")
+        await settle()
+        assert answers(transport) == [200, 200] and transport.closed
+        assert transport.written.count(b"connection: close") == 1
+
+    ends = []
+    talk(between, ending=lambda: bool(ends))
+
+
+def test_a_connection_of_a_server_that_ends_is_closed_behind_an_answer_unless_nothing_has_come():
+    async def idle(connection, transport, asked, answer):
+        assert connection.idle
+        connection.shutdown()
+        assert transport.closed and not transport.written
+
+    async def begun(connection, transport, asked, answer):
+        answer.set()
+        for data in (HEAD % 0 + b"\r\n" + HEAD % 1, b"X: b"):  # a request, and some of the next one
+            connection.data_received(data)
+            await settle()
+        assert answers(transport) == [200] and not connection.idle
+        connection.shutdown()
+        assert answers(transport) == [200, 503] and transport.ended and not transport.closed
+
+    async def running(connection, transport, asked, answer):
+        connection.data_received(HEAD % 0 + b"\r\n")
+        await settle()
+        connection.shutdown()
+        assert not connection.idle and not transport.written
+        answer.set()
+        await settle()
+        assert answers(transport) == [200] and b"connection: close" in transport.written and transport.closed
+
+    async def unread(connection, transport, asked, answer):
+        answer.set()
+        connection.data_received(LATE + b"\r\n")
+        await settle()
+        assert answers(transport) == [200] and not connection.idle and not transport.ended
+        connection.shutdown()
+        assert transport.ended and not transport.closed  # otherwise the client, which sends, loses its answer
+
+    refused = []
+    for session, reads in ((idle, True), (begun, True), (running, True), (unread, False)):
+        talk(session, reads=reads, refused=refused)
+    assert refused == [503]
 
 
 class Clock:

@@ -44,12 +44,12 @@ def test_the_example_has_a_second_text_where_none_reads_texts_alone(columns, key
     assert list(example(SimpleNamespace(text_pair=column) for column in columns)) == keys
 
 
-def run_server(folder, branch):
+def run_server(folder, branch, head_seconds=0.2):
     """In a process of its own: the command, with its output in files, and a trunk that is slow where it is asked to be."""
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), number)
     from trunkline.serving import engine
-    from trunkline.serving.http import connection
+    from trunkline.serving.http import head
     from trunkline.serving.http import run as running
     from trunkline.trunk import speeds
 
@@ -60,7 +60,7 @@ def run_server(folder, branch):
             time.sleep(LONG)
         return run(texts, *rest)
 
-    engine.run_batch, connection.HEAD_SECONDS, running.CLOSING = slow, 0.2, 1.0
+    engine.run_batch, head.HEAD_SECONDS, running.CLOSING = slow, head_seconds, 1.0
     speeds.compiles = lambda: False  # nothing is measured
     sys.argv = ["trunkline", "serve", str(branch), "--port", "0", "--json"]
     from trunkline.cli import main
@@ -68,10 +68,32 @@ def run_server(folder, branch):
     main()
 
 
+def run_held_server(folder, branch):
+    """As `run_server`; when it is about to listen no more, it accepts, reads and closes nothing until there is a file `sent`.
+
+    Only its end closes connections: none is closed as nothing comes over it for some seconds.
+    """
+    import uvicorn
+
+    from trunkline.serving.http import connection, ending
+
+    loop = uvicorn.Server.main_loop
+
+    async def held(server):
+        await loop(server)
+        (folder / "held").touch()
+        while not (folder / "sent").exists():
+            time.sleep(0.01)
+
+    uvicorn.Server.main_loop, ending.SILENT = held, 60.0
+    connection.Connection.timeout_keep_alive_handler = lambda connection: None
+    run_server(folder, branch, head_seconds=60.0)
+
+
 @pytest.fixture
-def server(processes, branch, tmp_path):
+def server(processes, branch, tmp_path, request):
     """The process, and its port."""
-    process = processes.Process(target=run_server, args=(tmp_path, branch))
+    process = processes.Process(target=getattr(request, "param", run_server), args=(tmp_path, branch))
     process.start()
     try:
         while process.is_alive() and "}" not in (tmp_path / "out").read_text() if (tmp_path / "out").exists() else True:
@@ -191,6 +213,53 @@ def test_it_bears_clients_that_misbehave_and_ends_when_it_is_told_to(server, tmp
     assert [line["event"] for line in events] == ["requests are taken", "told to end: new requests are refused", "ended"]
     assert events[0]["tasks"] == ["mood"] and events[1]["requests"] == 1
     assert "so good" not in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.parametrize("server", [run_held_server], indirect=True)
+def test_what_has_reached_it_before_it_listens_no_more_is_answered(server, tmp_path):
+    process, port = server
+
+    def client():
+        return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+    whole = post(16, b'{"text": "good"}')
+    asked, kept, late, early = (client() for _ in range(4))
+    for connection in (asked, kept, late):
+        connection.sendall(whole)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    asked.sendall(post(16, b'{"text": "slow"}'))
+    until(lambda: metric(port, "trunkline_queue_requests") == "1.0")
+    os.kill(process.pid, signal.SIGTERM)
+    until((tmp_path / "held").exists)
+    new = [client() for _ in range(5)]  # wait to be accepted
+    for connection in (kept, early, *new[:3]):
+        connection.sendall(whole)
+    new[3].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    new[4].sendall(whole[:30])  # some of a head, with no more to come
+    (tmp_path / "sent").touch()
+
+    def told(connection):
+        with connection, connection.makefile("rb") as read:
+            answer = read.read()
+        return answer[9:12], b"connection: close" in answer, answer.count(b"HTTP/1.1 ")
+
+    assert told(asked) == told(new[3]) == (b"200", True, 1)
+    assert [told(connection) for connection in (kept, early, *new[:3])] == [(b"503", True, 1)] * 5
+    until(lambda: refused(port))
+    time.sleep(0.2)  # in which a server that did not wait would close all
+    late.sendall(whole)  # nobody listens, and a connection that there is may still ask
+    assert told(late) == (b"503", True, 1)
+    assert told(new[4]) == (b"503", True, 1)
+    process.join(20)
+    assert process.exitcode == 0
+
+
+def refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @pytest.mark.slow

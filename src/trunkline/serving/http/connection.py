@@ -4,20 +4,18 @@ unread, with the rest of a body read away that is refused before it is there, an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from trunkline.serving.http.errors import raw_refusal
+from trunkline.serving.http.errors import raw_refusal, stopping
 from trunkline.serving.http.flow import Flow
+from trunkline.serving.http.head import HEAD_BYTES, HEAD_SECONDS, Head, size_of, too_long
 from trunkline.serving.http.open_files import OpenFiles
 from trunkline.serving.http.rest import Answers, Rest
 
-HEAD_BYTES = 1 << 16
-HEAD_SECONDS = 10.0
 PIPELINED = 16  # requests that may wait for the answer of the one before them
 FILES = OpenFiles()
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -38,40 +36,41 @@ class Connection(HttpToolsProtocol):
 
     Args:
         refused: is told the status of each request that is refused here, and the seconds that it took.
+        ending: whether the server ends: the next answer is the last one of its connection then.
         given, named: as uvicorn's.
     """
 
     flow: Flow
     url = b""
     _running: RequestResponseCycle | None = None  # that is being answered; uvicorn's `cycle` is the last one that came
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_since = 0.0  # by the loop's clock, while there is a timer
-    _head_bytes = 0  # in the chunks that came since the head began, without the one in which another request ended
-    _head_most = 0  # with that one, and with all of it
-    _chunk = 0  # bytes in the one that is being read
-    _in_head = True  # of a request that has not been answered
     _in_body = False  # as the parser sees it; with the trailers of a chunked body
     _other_bytes = 0  # read since the last ones of a body: sizes of chunks and trailers
     _unsure = False  # the client may send the body or not, as it is to be told to (Expect: 100-continue)
     _refusal: tuple[int, str, float] | None = None  # that is told once the requests before it are answered
     _closed = False  # nothing that comes is looked at any more
-    _ending = False  # the server is
     _reframing = False  # the parser reads a head of ours, by which it finds the body of a request that asked for an upgrade
 
-    def __init__(self, *given: Any, refused: Callable[[int, float], None] = lambda status, seconds: None, **named: Any) -> None:
+    def __init__(
+        self,
+        *given: Any,
+        refused: Callable[[int, float], None] = lambda status, seconds: None,
+        ending: Callable[[], bool] = lambda: False,
+        **named: Any,
+    ) -> None:
         super().__init__(*given, **named)
-        self._refused = refused
+        self._refused, self._ending = refused, ending
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.flow = Flow(transport, self.loop)
         self._answers, self._rest = Answers(transport, self._close), Rest(self.loop, self._give_up)
+        self._head = Head(self.loop, self._too_late)
         if (connected := transport.get_extra_info("socket")) is not None:
             FILES.opened(connected.fileno())
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._head.stop_waiting()
         self._rest.end()
         self._refusal = None
         self.flow.lost()
@@ -82,26 +81,24 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._chunk = size = len(data)
+        size = len(data)
         if unread := self._closed or self._rest.expected:
             self._rest.came(size)
             if self._closed:
                 return
         self._unset_keepalive_if_required()
-        self._head_most += size
-        if self._in_head:
-            self._head_bytes += size
+        self._head.came(size)
         if self._in_body:
             self._other_bytes += size
         self._feed(data)
         if self._closed or self.transport.is_closing():
             return
-        if self._other_bytes > HEAD_BYTES or self._head_bytes > HEAD_BYTES:
+        if self._other_bytes > HEAD_BYTES or self._head.bytes > HEAD_BYTES:
             self._too_long()
-        elif self._in_head:
+        elif self._head.expected:
             self._wait_for_head()
         elif unread and not self._in_body and self.cycle.response_complete:  # as uvicorn does behind an answer
-            self._in_head = True
+            self._head.expected = True
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _feed(self, data: bytes) -> None:
@@ -127,7 +124,7 @@ class Connection(HttpToolsProtocol):
         if self._reframing:
             return
         super().on_message_begin()
-        self._in_head = True
+        self._head.begin()
 
     def on_url(self, url: bytes) -> None:
         if not self._reframing:
@@ -141,7 +138,7 @@ class Connection(HttpToolsProtocol):
         if self._reframing:
             self._reframing = False
             return
-        if self._head_most > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+        if self._head.most > HEAD_BYTES and size_of(self.parser.get_method(), self.url, self.headers) > HEAD_BYTES:
             self._too_long()
             raise OverflowError  # the parser stops
         if len(self.pipeline) >= PIPELINED:
@@ -152,10 +149,11 @@ class Connection(HttpToolsProtocol):
             self.expect_100_continue = False  # RFC 9110 section 10.1.1
         super().on_headers_complete()
         self.cycle.transport = self._answers  # type: ignore[assignment]
-        self._in_head, self._head_bytes, self._head_most = False, 0, self._chunk
+        self._head.end()
         self._in_body, self._other_bytes = True, 0
-        self._stop_waiting()
         self.flow.hold(bool(self.pipeline))
+        if self._ending():
+            self.cycle.keep_alive = False
         if self.expect_100_continue and self.cycle.keep_alive:  # nobody knows where a next request would begin
             self._unsure, self.cycle.keep_alive = True, False
 
@@ -185,17 +183,17 @@ class Connection(HttpToolsProtocol):
             self.flow.watch()
             return
         self.flow.hold(bool(self.pipeline))
-        if self._in_body or self._in_head:
+        if self._in_body or self._head.expected:
             self._unset_keepalive_if_required()  # the time of a rest or of a head decides
         if waiting:
-            if self._in_head:
+            if self._head.expected:
                 self._wait_for_head()
         elif self._refusal is not None:
             self._tell(*self._refusal)
         elif self._in_body:
             self._rest.begin()
         else:
-            self._in_head = True  # of the next request, if there comes one; uvicorn closes the connection where none does
+            self._head.expected = True  # of the next request, if there comes one; uvicorn closes the connection where none does
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -205,51 +203,51 @@ class Connection(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self.flow.watch()
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing of a request that is to be answered or read."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not (self._head.begun or self._rest.expected or self.transport.is_closing())
+
+    def end_behind_answer(self) -> None:
+        """Close the connection behind the answer to the last request that there is, which is told so."""
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
-        self._ending = True
-        super().shutdown()
-        if self._rest.expected:
+        """Close the connection, behind the answer if there is a request; one that has begun to come is refused."""
+        if self.idle:
             self.transport.close()
-        if self.transport.is_closing():
             self.flow.watch()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif not self._closed:
+            if self._head.begun:
+                self._refuse(503, str(stopping()))
+            else:
+                self._close()
 
     def _be_sure(self) -> None:
         """The client sends the body that it asked about."""
         self._unsure = False
-        if not self.cycle.response_started and not self._ending:
+        if not self.cycle.response_started and not self._ending():
             self.cycle.keep_alive = True
 
-    def _head_size(self) -> int:
-        """Bytes of the head that has been read, with one blank where there may be more."""
-        line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
-        return line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
-
     def _wait_for_head(self) -> None:
-        if self._head_timer is None and not self._closed and not self.pipeline:  # there is no reading while requests wait
-            self._head_since = self.loop.time()
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_late)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if not self._closed and not self.pipeline:  # there is no reading while requests wait
+            self._head.wait()
 
     def _too_late(self) -> None:
         if not self.transport.is_closing():
             self._refuse(408, f"the head of the request was not there within {HEAD_SECONDS:g} s")
 
     def _too_long(self) -> None:
-        found = f"the head of the request: found more than {HEAD_BYTES} bytes"
-        if not self._in_body and len(self.url) > HEAD_BYTES // 2:
-            self._refuse(414, f"{found}, most of them its address, expected at most so many")
-        else:
-            self._refuse(431, f"{found}, expected at most so many")
+        self._refuse(*too_long(b"" if self._in_body else self.url))
 
     def _refuse(self, status: int, sentence: str) -> None:
         """Refuse what cannot be read on, and close the connection. Answers stay in the order of their requests."""
         self._closed = True
-        seconds = 0.0 if self._head_timer is None else self.loop.time() - self._head_since
-        self._stop_waiting()
+        seconds = self._head.stop_waiting()
         if self._in_body and self.pipeline:  # nobody has been asked yet
             self.pipeline.popleft()
         elif self._in_body:
@@ -274,7 +272,7 @@ class Connection(HttpToolsProtocol):
             self._write(status, sentence)
 
     def _tell(self, status: int, sentence: str, seconds: float) -> None:
-        if self._running is not None or self._head_bytes:  # a connection without a byte is no request
+        if self._running is not None or self._head.bytes:  # a connection without a byte is no request
             self._refused(status, seconds)
         self._write(status, sentence)
 
@@ -284,15 +282,15 @@ class Connection(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close the connection behind an answer; where its client may still be sending, once it has ended that."""
-        sending = self._in_body or self._in_head or self._closed or bool(self.pipeline)
+        sending = self._in_body or self._head.expected or self._closed or bool(self.pipeline)
         self._closed = True
         self.pipeline.clear()
-        if self._ending or not sending:
+        if not sending:
             self.transport.close()
             self.flow.watch()
         if self.transport.is_closing():
             return
-        self._stop_waiting()
+        self._head.stop_waiting()
         self._unset_keepalive_if_required()
         self.flow.hold(False)
         self.flow.resume_reading()

@@ -95,7 +95,7 @@ def error_response(error: Exception) -> Response:
 
 def raw_refusal(status: int, sentence: str) -> bytes:
     """The answer, to be sent as it is, for what no app sees; the connection is closed behind it."""
-    kinds: dict[int, ErrorType] = {400: "bad_input", 408: "timeout"}
+    kinds: dict[int, ErrorType] = {400: "bad_input", 408: "timeout", 503: "unavailable"}
     body = to_json({"error": sentence, "error_type": kinds.get(status, "too_large")})
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"

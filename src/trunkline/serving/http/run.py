@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from trunkline.allocator import give_back_freed_memory
 from trunkline.serving.admission import Admission
@@ -21,9 +20,6 @@ from trunkline.serving.engine import Engine
 from trunkline.serving.http.listening import address_of
 from trunkline.serving.http.open_files import raise_limit
 from trunkline.serving.http.settings import Settings
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 log = logging.getLogger("trunkline.serving")
 
@@ -48,11 +44,15 @@ def serve_engine(
 
     from trunkline.serving.http.app import create_app
     from trunkline.serving.http.connection import Connection
+    from trunkline.serving.http.ending import Ending
 
     raise_limit()
     app = create_app(engine, settings)
 
+    service = app.state.service
+
     class Server(uvicorn.Server):
+        ending: Ending
         tidying: asyncio.Task[None] | None = None  # held, as the loop holds its tasks weakly
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -63,10 +63,15 @@ def serve_engine(
                 self.tidying = asyncio.get_running_loop().create_task(give_back_when_idle(engine.admission))
                 started()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await self.ending.let_in_the_last()
+            await super().shutdown(sockets)
+            await self.ending.let_the_last_go()
+
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             loop = asyncio.get_running_loop()
-            ending = Ending(self, app, settings.drain_seconds)
+            ending = self.ending = Ending(self, listening, service, settings.drain_seconds)
 
             def handle(number: int, frame: FrameType | None) -> None:
                 if ending.begun:  # the engine's threads may be in the middle of a batch: nothing waits for them
@@ -85,7 +90,7 @@ def serve_engine(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Connection, refused=app.outermost.refused),  # type: ignore[arg-type]
+        http=partial(Connection, refused=app.outermost.refused, ending=lambda: service.stopping),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -136,26 +141,3 @@ async def give_back_when_idle(admission: Admission, seconds: float = IDLE) -> No
             await asyncio.to_thread(give_back_freed_memory)
             given_back = before
         before = admission.admitted
-
-
-class Ending:
-    """The end of a server: it refuses new requests, and ends when those that are there are answered, or have had their time."""
-
-    def __init__(self, server: object, app: FastAPI, seconds: float) -> None:
-        self._server, self._app, self._seconds = server, app, seconds
-        self._task: asyncio.Task[None] | None = None
-        self.begun = False  # set by the first signal
-
-    def begin(self) -> None:
-        """Refuse new requests, and end once the others are answered; in the event loop."""
-        admission = self._app.state.service.engine.admission
-        log.info("told to end: new requests are refused", extra={"facts": {"requests": admission.requests}})
-        self._app.state.service.stopping = True
-        self._task = asyncio.get_running_loop().create_task(self._drain())
-
-    async def _drain(self) -> None:
-        admission = self._app.state.service.engine.admission
-        until = asyncio.get_running_loop().time() + self._seconds
-        while admission.requests and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.02)
-        self._server.should_exit = True  # type: ignore[attr-defined]
