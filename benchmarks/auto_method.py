@@ -4,8 +4,8 @@ Data, tasks and training are those of `examples/<data>.yaml`, without its learni
 The layer states are stored before anything is measured. In each round two fits take turns: `adalayers`, as it is by default,
 and `auto`; the ratio of their wall seconds is that of the whole calls of `fit`, with reading data and loading the trunk.
 
-Then every method of the family of auto is trained by itself, to the end, with each of its rates (a method that has one rate
-there also with three times of it); its rate is the one with the best validation score. They are trained as one
+Then every method of the family of auto is trained by itself, to the end, with each of its rates (a linear method that has one
+rate there also with three times of it); its rate is the one with the best validation score. They are trained as one
 stack (training/stacked.py), which gives the results of runs of their own. The best single method of a task is the one with the
 best validation score, as it is for somebody who has tried all of them. The best on test is shown, too: it is chosen by what
 it is compared by, and so better than it really is. The floor is the simple baseline of a study that is best on validation
@@ -34,7 +34,7 @@ from trunkline.branches import Output, TrunkShape
 from trunkline.errors import TrunklineError
 from trunkline.events import quiet
 from trunkline.studies.floors.measuring import measure_floors
-from trunkline.training.auto.family import Candidate, family
+from trunkline.training.auto.family import Candidate, family, other_rates
 from trunkline.training.config import resolve
 from trunkline.training.run import Run
 from trunkline.training.stacked import fit_stacked
@@ -75,7 +75,7 @@ def singles(config: dict[str, Any], task: str, folder: Path) -> dict[str, tuple[
     methods = {}
     for one in family(TrunkShape(run.trunk.num_layers, run.trunk.hidden_size), output):
         name = Candidate(one.method, 1.0).name.removesuffix(", rate 1")
-        members.setdefault(name, []).append(one.learning_rate)
+        members.setdefault(name, []).extend(each.learning_rate for each in (one, *other_rates(one)))
         methods[name] = one.method.model_dump(mode="json")
     configs = {}
     for name, rates in members.items():

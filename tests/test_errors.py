@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.errors import LONGEST, LONGEST_NAME, BadInput, TrunklineError, clipped, listed, literal, shown, unknown_name
+from trunkline.errors import (
+    LONGEST,
+    LONGEST_NAME,
+    TRAIN_AGAIN,
+    BadInput,
+    TrunklineError,
+    clipped,
+    listed,
+    literal,
+    shown,
+    unknown_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +31,10 @@ from trunkline.errors import LONGEST, LONGEST_NAME, BadInput, TrunklineError, cl
         ({"where": "run.yaml", "found": "a list", "expected": "a mapping"}, "run.yaml: found a list, expected a mapping"),
         ({"key": "method", "expected": "a section"}, "method: expected a section"),
         ({"key": "trunk", "found": "'x'", "problem": "none", "expected": "a folder"}, "trunk 'x': none; expected a folder"),
+        ({"problem": "a: gone", "remedy": "restore it"}, "a: gone; restore it"),
+        ({"where": "a", "found": "9", "option": "use --b"}, "a: found 9; use --b"),
+        ({"problem": "gone", "expected": "a file", "remedy": "restore it", "option": "use --b"},
+         "gone; expected a file; restore it, or use --b"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_sentence_of_its_parts(parts, sentence):
@@ -35,6 +50,13 @@ def test_a_floor_above_says_where_it_was_if_nothing_did():
     assert str(placed) == "run.yaml: method.layers: found 9, expected at most 6" and type(placed) is BadInput
     assert str(error) == "layers: found 9, expected at most 6"
     assert str(placed.at("elsewhere")) == str(placed)
+
+
+def test_another_command_says_its_own_option_where_there_is_one_at_all():
+    gone = BadInput("a: gone", remedy="restore it", option=TRAIN_AGAIN)
+    assert str(gone.at("run").with_option("use --out")) == "run: a: gone; restore it, or use --out"
+    assert str(gone) == f"a: gone; restore it, or {TRAIN_AGAIN}" and type(gone.with_option("use --out")) is BadInput
+    assert str(BadInput("a: empty", remedy="fill it").with_option("use --out")) == "a: empty; fill it"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The two errors that Trunkline raises on purpose, and the sentence that names the nearest known word.
 
 A sentence has up to four parts: `where` (a file and its line, an override), `key` (of a config or a described thing), what was
-`found` there, and what was `expected`; or a `problem` in words of its own instead of the last two. Callers add what
-lower packages cannot know with `at`; no sentence is ever parsed again.
+`found` there, and what was `expected`; or a `problem` in words of its own instead of the last two. What may be done about it is
+kept apart: a `remedy`, and an `option` of the command that was called. Callers add what lower packages cannot know with `at`,
+and replace an option that they do not have with `with_option`; no sentence is ever parsed again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+# Options of commands that train, and of `fit` where another command reads what it has left. A study has none of these.
+TRAIN_AGAIN = "train again with --fresh (fresh=True in Python)"
+FIT_AGAIN = "train again with `trunkline fit --fresh` (fresh=True in Python)"
 LISTED = 30  # names that a message lists at most
 LONGEST = 40  # characters of a config's value that a message shows: enough to find it again
 LONGEST_NAME = 60  # characters of a name, such as the header of a column
@@ -28,13 +32,30 @@ class TrunklineError(Exception):
         key (str): of a config or of a file's mapping, e.g. ``"method.layers"``.
         found (str): what was found, as it is to be shown (see `shown` and `literal`); with a problem it is shown by the key.
         expected (str): what would have been right.
+        remedy (str): what may be done about it, whatever was called, e.g. ``"restore it"``.
+        option (str): what may be done instead, or besides, with the command or function that was called, e.g. TRAIN_AGAIN.
     """
 
-    def __init__(self, problem: str = "", *, where: str = "", key: str = "", found: str = "", expected: str = "") -> None:
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        where: str = "",
+        key: str = "",
+        found: str = "",
+        expected: str = "",
+        remedy: str = "",
+        option: str = "",
+    ) -> None:
         super().__init__(problem)
         self.problem, self.where, self.key, self.found, self.expected = problem, where, key, found, expected
+        self.remedy, self.option = remedy, option
 
     def __str__(self) -> str:
+        advice = ", or ".join(filter(None, (self.remedy, self.option)))
+        return "; ".join(filter(None, (self._wrong(), advice)))
+
+    def _wrong(self) -> str:
         if self.problem:
             opening, body = f"{self.key} {self.found}".strip(), self.problem
             body += f"; expected {self.expected}" if self.expected else ""
@@ -58,6 +79,12 @@ class TrunklineError(Exception):
         placed.where = self.where or where
         placed.key = self.key if key is None else key
         return placed
+
+    def with_option(self, option: str) -> Self:
+        """Return the same error with `option` in the place of its own; without one where it has none."""
+        told = copy.copy(self)
+        told.option = self.option and option
+        return told
 
 
 class BadInput(TrunklineError, ValueError):

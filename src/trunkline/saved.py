@@ -95,7 +95,12 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], meant: Mapping[str, 
 
 
 def check_together(
-    file: Path, described: Mapping[str, Any], meant: Mapping[str, Any], weights: Weights, remedy: str = BRANCH_REMEDY
+    file: Path,
+    described: Mapping[str, Any],
+    meant: Mapping[str, Any],
+    weights: Weights,
+    remedy: str = BRANCH_REMEDY,
+    option: str = "",
 ) -> None:
     """Raise BadInput unless JSON and weights were saved together.
 
@@ -103,24 +108,24 @@ def check_together(
         file: the JSON.
         described: what it holds. Without SHA256 it is of a version that kept no digests, and so must be the weights.
         meant: what `save_weights` was given.
-        remedy: what the message tells to do.
+        remedy, option: of the error.
     """
     expected, found = described.get(SHA256), weights.metadata.get(MEANING)
     if expected is None and found is None:
         return
     if not isinstance(expected, str) or found != meaning(meant):
         if isinstance(expected, str) and found is not None and sha256_file(weights.path) != expected:
-            raise BadInput(
-                f"{weights.path}: saved with another {file.name}, expected the two that were saved together; {remedy}"
-            )
+            problem = f"{weights.path}: saved with another {file.name}, expected the two that were saved together"
+            raise BadInput(problem, remedy=remedy, option=option)
         also = EDITED if remedy is BRANCH_REMEDY else ""
-        raise BadInput(
-            f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since; {remedy}{also}"
-        )
+        problem = f"{file}: not what was saved with {weights.path.name}: a setting in it was changed since"
+        raise BadInput(problem, remedy=remedy + also, option=option)
     if (here := sha256_file(weights.path)) != expected:
         raise BadInput(
             f"{weights.path}: found sha256 {here[:12]}, expected {clipped(expected[:12])}, of the weights that were saved with "
-            f"{file.name}; {remedy}"
+            f"{file.name}",
+            remedy=remedy,
+            option=option,
         )
 
 

@@ -42,8 +42,13 @@ def test_the_best_are_shown_the_chosen_one_first():
     assert shown[0].split() == ["adalayers,", "rate", "0.001", "*", "0.50", "4", "of", "4", "0.9600", "0.9700"]
     assert shown[1].split() == ["probe,", "rate", "0.03", "0.50", "4", "of", "4", "0.9500", "0.9550"]
     assert shown[2].split()[0] == "scalar_mix," and shown[3].split()[:3] == ["probe,", "rate", "0.01"]
+    other = row("adalayers, rate 0.0003", 0, None, of=0, trained=0.965)  # it was not compared
+    out = StringIO()
+    Console(file=out, width=120).print(tables(auto([*ROWS, other], "adalayers, rate 0.001")))
+    [line] = [line for line in out.getvalue().splitlines() if "rate 0.0003" in line]
+    assert line.split() == ["adalayers,", "rate", "0.0003", "0.50", "0.9650"]
     assert len(shown) == SHOWN and f"and {len(ROWS) - SHOWN} more in result.json" in lines
-    assert lines[-1] == "compared in 12.3 s, the best of each kind trained in 1 min 05 s; cost: of an epoch, AdaLayers is 1"
+    assert lines[-1] == "compared in 12.3 s, the best trained in 1 min 05 s; cost: of an epoch, AdaLayers is 1"
 
 
 @settings(max_examples=30, deadline=None)
@@ -75,6 +80,5 @@ def test_a_fit_tells_of_its_search():
         "intent, round 2 of 2: 0 of 1 linear candidate left"
     )
     assert told_finalists(SearchEnded({"intent": {"linear": "a", "deep": "b"}, "slots": {"deep": "c"}}, 71.0)) == (
-        "compared in 71 s; now training the best of each kind as the config says: linear/intent: a; deep/intent: b; "
-        "deep/slots: c"
+        "compared in 71 s; now training the best as the config says: linear/intent: a; deep/intent: b; deep/slots: c"
     )

@@ -62,12 +62,16 @@ def test_a_study_is_a_table_for_each_task_and_a_line_for_each_unit(study):
     assert not any(ord(letter) < 32 for line in [*lines, *said.stdout.splitlines()] for letter in line)
 
 
-def test_json_is_one_object_and_nothing_else_is_said(study, monkeypatch):
+def test_json_is_one_object_and_the_rest_is_said_on_stderr(study, monkeypatch):
     folder, overrides, before = study
     monkeypatch.chdir(folder)
     said = done("compare", "moods.yaml", *overrides, "--json")
     found = json.loads(said.stdout)
-    assert said.stderr == "compare moods.yaml: loading libraries\n"
+    lines = said.stderr.splitlines()
+    assert lines[:2] == ["compare moods.yaml: loading libraries", "reading the data"]
+    assert any(re.match(r"(probe, )?broken.*; \d of 3 runs done", line) for line in lines)
+    assert any(line.startswith("  failed: broken") for line in lines)
+    assert not any(line.startswith("the study is in") for line in lines)  # that and the table are in the object
     assert not found["finished"] and [bool(cell["failed"]) for cell in found["cells"]] == [False, True]
     assert f"{found['cells'][0]['tasks']['mood']['test']:.4f}" in before.stdout
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from clitools import done, fails, invoke, made_up, write_jsonl
 
-from trunkline.cli.sweep import short_names, shown_value
+from trunkline.cli.sweep import SweepProgress, short_names, shown_value
 from trunkline.data.sources import EMBEDDED
+from trunkline.events import BatchEnded, StatesProgress
 from trunkline.studies.sweep.config import load_sweep
 from trunkline.studies.sweep.plan import Plan
+from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
+from trunkline.training import clock
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "studies" / "emotion_sweep.yaml"
 SWEEP = (
@@ -83,6 +86,29 @@ def test_it_says_how_to_install_optuna(written, monkeypatch):
 
 def test_other_names_lead_to_it():
     assert "did you mean sweep" in invoke("tune").stderr
+
+
+def test_a_long_trial_has_a_line_a_minute_in_a_log(monkeypatch, capsys):
+    time = [0.0]
+    monkeypatch.setattr(clock, "now", lambda: time[0])
+    shown = SweepProgress(4)
+    for seconds, event in (
+        (60, StatesProgress("train", 3, 10)),
+        (1, TrialStarted(0, {})),
+        (50, BatchEnded(0, 1, 4, {})),
+        (9, BatchEnded(0, 2, 4, {})),
+        (1, TrialEnded(0, {"method.dim": 8}, "complete", 0.5, 120.0, 1, 4)),
+        (59, BatchEnded(0, 1, 4, {})),
+        (1, BatchEnded(0, 2, 4, {})),  # of the run with the best settings
+    ):
+        time[0] += seconds
+        shown(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "layer states of train, 30%; 0 of 4 trials done",
+        "trial 0: epoch 1, 50%; 0 of 4 trials done",
+        "1/4  trial 0: dim 8: 0.5000; 2 min; about 6 min left",
+        "epoch 1, 50%; 1 of 4 trials done; about 6 min left",
+    ]
 
 
 def test_settings_are_shown_short():

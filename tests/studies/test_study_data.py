@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -15,18 +15,21 @@ from synthetic import write_rows
 
 import trunkline.training.memory
 from trunkline.data.sources import read_table
-from trunkline.errors import BadInput
+from trunkline.errors import FIT_AGAIN, TRAIN_AGAIN, BadInput
 from trunkline.events import BatchEnded
+from trunkline.studies import compare
 from trunkline.studies.checks import check
 from trunkline.studies.compare import run
 from trunkline.studies.config import study_of
 from trunkline.studies.estimates.forecasting import rehearse
 from trunkline.studies.facts import facts
+from trunkline.studies.floor_runs import train_floors
 from trunkline.studies.plan import Plan
 from trunkline.studies.readings import Readings, note_data, refuse_changed
 from trunkline.studies.study import Study
-from trunkline.studies.trunks import refuse_changed_trunks
+from trunkline.studies.trunks import Trunks
 from trunkline.studies.units import reason
+from trunkline.training.own_folder import ANOTHER_FOLDER
 from trunkline.training.prepare import prepare
 
 
@@ -195,12 +198,10 @@ def test_a_folder_that_holds_another_trunk_under_the_same_name_is_refused(tmp_pa
     trunk = shutil.copytree(tiny_trunk_dir, tmp_path / "trunk")
     study = Study(planned(trunk, folder, study={"seeds": 1, "floors": False}), tmp_path / "study")
     study.train()
-    refuse_changed_trunks(study)
+    Trunks(study).refuse_changed()
     file = trunk / changed
     if file.suffix == ".safetensors":
-        tensors = load_file(file)
-        name = min(tensors)
-        save_file({**tensors, name: tensors[name] + 1}, file, metadata={"format": "pt"})
+        with_other_weights(trunk)
     else:
         values = json.loads(file.read_text())
         if changed == "config.json":
@@ -219,10 +220,16 @@ def test_a_folder_that_holds_another_trunk_under_the_same_name_is_refused(tmp_pa
     assert files(study.path) == kept
 
 
-def test_a_trunk_that_changed_before_any_run_was_finished_is_told_in_words_of_a_study(
-    signalled, finished, tiny_trunk_dir, tmp_path
+def with_other_weights(trunk):
+    tensors = load_file(file := trunk / "model.safetensors")
+    name = min(tensors)
+    save_file({**tensors, name: tensors[name] + 1}, file, metadata={"format": "pt"})
+
+
+def test_a_trunk_that_changed_before_any_run_was_finished_is_refused_before_one_is_tried(
+    signalled, finished, tiny_trunk_dir, tmp_path, monkeypatch
 ):
-    """`compare` has no --fresh."""
+    monkeypatch.setattr(compare, "measure", lambda *arguments: False)  # takes longer than all the rest
     folder, _ = finished
     trunk = shutil.copytree(tiny_trunk_dir, tmp_path / "trunk")
     study = Study(planned(trunk, folder, study={"seeds": 1, "floors": False}), tmp_path / "study")
@@ -232,21 +239,78 @@ def test_a_trunk_that_changed_before_any_run_was_finished_is_told_in_words_of_a_
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        study.train(stop)
-    file = trunk / "model.safetensors"
-    tensors = load_file(file)
-    name = min(tensors)
-    save_file({**tensors, name: tensors[name] + 1}, file, metadata={"format": "pt"})
-    study.train()
+        run(study, None, subscribers=[stop])
+    Trunks(study).refuse_changed()
+    with_other_weights(trunk)
+    kept = files(study.path)
+    for again in (lambda: run(study, None), lambda: rehearse(study)):
+        with pytest.raises(BadInput) as caught:
+            again()
+        assert str(caught.value) == (
+            f"{trunk}: is not the trunk that runs in {study.path} were begun on (found other weights); "
+            "expected the trunk as it was, or another folder (--out)"
+        )
+    assert files(study.path) == kept
+    study.train()  # unchecked, a run that fails says why in words of a study, which has no --fresh
     why = {study.failure(run) for run in study.plan.searches()} - {None}
-    assert why and all("another trunk; train in another folder (--out)" in one and "fresh" not in one for one in why)
+    assert why and all(one.endswith("another trunk; train in another folder (--out)") for one in why)
 
 
-def test_no_failure_of_a_run_in_a_study_names_an_option_of_fit():
-    package = Path(trunkline.__file__).parent
-    sources = [file.read_text() for file in package.rglob("*.py")]
-    sources = [re.sub(r'"\s*\n\s*f?"', "", text) for text in sources]  # strings of several lines
-    said = [line for text in sources for line in text.splitlines() if "(fresh=True in Python)" in line]
-    assert len(said) >= 6
-    for sentence in said:
-        assert "fresh" not in reason(BadInput(sentence)), sentence
+def test_a_trunk_may_change_until_something_was_made_with_it(finished, tiny_trunk_dir, tmp_path):
+    folder, _ = finished
+    trunk, other = (shutil.copytree(tiny_trunk_dir, tmp_path / name) for name in ("trunk", "other"))
+    study = Study(planned(trunk, folder, study={"seeds": 1, "sizes": [30]}), tmp_path / "study")
+    study.claim()
+    Trunks(study).note()
+    with_other_weights(trunk)
+    Trunks(study).refuse_changed()
+    Trunks(study).note()
+    train_floors(study)
+    Trunks(Study(planned(other, folder), study.path)).note()  # by an override; what is noted of the other one stays
+    Trunks(study).refuse_changed()
+    with_other_weights(trunk)
+    with pytest.raises(
+        BadInput, match=r"trunk: is not the trunk that simple baselines in .*study were fitted on \(found other"
+    ):
+        Trunks(study).refuse_changed()
+    with_other_weights(other)
+    Trunks(Study(planned(other, folder), study.path)).refuse_changed()
+
+
+def test_options_of_fit_stand_apart_from_what_is_wrong_wherever_an_error_names_them():
+    """So that a study can say its own: only as `option` of an error, never within its problem or its remedy."""
+    options, found = {"TRAIN_AGAIN", "FIT_AGAIN", "ANOTHER_FOLDER"}, set()
+    for file in Path(trunkline.__file__).parent.rglob("*.py"):
+        text = file.read_text()
+        assert "(fresh=True" not in text or file.name == "errors.py", file
+        if not any(option in text for option in options):
+            continue
+        nodes, apart = list(ast.walk(ast.parse(text))), set()
+        used = [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in options]
+        for node in nodes:
+            match node:
+                case ast.keyword(arg="option", value=value) | ast.Assign(targets=[ast.Attribute(attr="option")], value=value):
+                    apart |= {id(part) for part in ast.walk(value)}
+                case ast.Dict(keys=keys, values=values):
+                    named = zip(keys, values, strict=True)
+                    apart |= {id(value) for key, value in named if isinstance(key, ast.Constant) and key.value == "option"}
+        assert {id(node) for node in used} <= apart, file
+        found |= {node.id for node in used}
+    assert found == options
+    for option in (TRAIN_AGAIN, FIT_AGAIN, ANOTHER_FOLDER):
+        assert reason(BadInput("a: gone", remedy="restore it", option=option)) == (
+            "a: gone; restore it, or train in another folder (--out)"
+        )
+
+
+def test_answers_that_are_gone_are_told_in_words_of_a_study(finished, tmp_path):
+    _, before = finished
+    study = Study(before.plan, tmp_path / "study")
+    shutil.copytree(before.path, study.path)
+    file = next(study.path.glob("runs/*/answers/mood.safetensors"))
+    file.unlink()
+    with pytest.raises(BadInput) as caught:
+        facts(study)
+    assert str(caught.value) == (
+        f"{file}: no such file; expected the answers of a run with a test split; restore it, or train in another folder (--out)"
+    )

@@ -275,6 +275,30 @@ def test_a_long_unit_has_a_line_a_minute_since_the_last_one(study, wait):
     ]
 
 
+def test_long_epochs_and_long_passes_of_the_trunk_have_a_line_a_minute_too(study, wait):
+    display, terminal = shown(study), shown(study, terminal=True)
+    [_, first, _] = units(study.plan.searches())
+    for one in (display, terminal):
+        one(StatesProgress("train", 0, 10))  # of a simple baseline, before the first round
+        one(RoundStarted(tuple(units(study.plan.searches()))))
+    wait(60)
+    for one in (display, terminal):
+        one(StatesProgress("train", 3, 10))
+        one(UnitStarted(first))
+        one(TrainingStarted(9, 2))
+    for seconds, batch in ((59, 1), (2, 2), (59, 3), (1, 4)):
+        wait(seconds)
+        for one in (display, terminal):
+            one(BatchEnded(0, batch, 8, {"mood": 0.5}))
+    said = [line for line in written(display).splitlines() if line.startswith("  ")]
+    assert [re.sub(r", about \d+ \w+ left", ", about TIME left", line) for line in said] == [
+        "  layer states of train, 30%; 0 of 11 runs done, about TIME left",
+        "  epoch 1 of 2, 25%; 0 of 11 runs done, about TIME left",
+        "  epoch 1 of 2, 50%; 0 of 11 runs done, about TIME left",
+    ]
+    assert "layer states of train, " not in written(terminal) and "epoch 1 of 2, " not in written(terminal)
+
+
 def test_only_so_many_findings_and_tasks_are_told(study, wait):
     display = shown(study)
     for number in range(40):

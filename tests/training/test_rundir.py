@@ -260,11 +260,13 @@ def test_a_stage_of_another_run_is_not_replaced(staged, tmp_path):
         fit(staged, run_dir=tmp_path / "run", subscribers=[stop])
     shutil.rmtree(tmp_path / "run" / "checkpoint")
     before = everything(tmp_path / "run")
-    with pytest.raises(BadInput, match="contains a run with another config"):
+    with pytest.raises(
+        BadInput, match=r"contains a run with another config, .*; give another folder, or train again with --fresh"
+    ):
         fit({**staged, "training": {**staged["training"], "seed": 8}}, run_dir=tmp_path / "run")
     assert everything(tmp_path / "run") == before
     (tmp_path / "run" / "stages" / "alone-stars" / "stage.json").write_text("{")
-    with pytest.raises(BadInput, match=r"stage.json: cannot be read as JSON .*; --fresh .* trains again"):
+    with pytest.raises(BadInput, match=r"stage.json: cannot be read as JSON .*; train again with --fresh \("):
         fit(staged, run_dir=tmp_path / "run")
 
 
@@ -272,7 +274,9 @@ def test_a_finished_run_without_its_branches_says_what_to_do(values, run):
     shutil.rmtree(run / "branches" / "mood")
     with pytest.raises(BadInput, match=r"mood: this branch is missing, though its run is finished; restore it, or .*--fresh"):
         fit(values, run_dir=run)
-    with pytest.raises(BadInput, match=r"run: this run is finished, but its branches are missing; restore them, or .*--fresh"):
+    with pytest.raises(
+        BadInput, match=r"run: this run is finished, but its branches are missing; restore them, or .*`trunkline fit --fresh`"
+    ):
         Bundle.open(run)
     assert fit(values, run_dir=run, fresh=True).path == run and Bundle.open(run).predict(["a film"])
 

@@ -18,7 +18,7 @@ def tables(auto: Mapping[str, Any]) -> RenderableType:
     """For each task its best candidates: those that were trained to the end, then those that stayed longest, by score."""
     parts = [_of(task, found) for task, found in auto["tasks"].items()]
     searched, trained = show.seconds(auto["search_seconds"]), show.seconds(auto["training_seconds"])
-    spent = f"compared in {searched}, the best of each kind trained in {trained}; cost: of an epoch, AdaLayers is 1"
+    spent = f"compared in {searched}, the best trained in {trained}; cost: of an epoch, AdaLayers is 1"
     return Group(*parts, Text(spent, style="dim"))
 
 
@@ -30,8 +30,8 @@ def _of(task: str, found: Mapping[str, Any]) -> RenderableType:
         made.add_row(
             Text(f"{row['name']}{mark}", style="bold" if mark else ""),
             f"{row['cost']:.2f}",
-            f"{row['rounds']} of {row['of']}",
-            "failed" if "failed" in row else show.number(row["validation"]),
+            f"{row['rounds']} of {row['of']}" if row["of"] else "",  # of another rate than that of the comparison
+            "failed" if "failed" in row else show.number(row["validation"]) if row["of"] else "",
             show.number(row["trained"]) if "trained" in row else "",
         )
     more = len(rows) - SHOWN

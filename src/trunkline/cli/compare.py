@@ -66,27 +66,24 @@ def compare(
     if dry_run:
         for sentence in given.sentences:
             tell(sentence)
-        with _preparing(quietly=as_json) as publish:
+        with _preparing() as publish:
             planned = rehearse(study, publish)
         if not as_json:
             _show_plan(planned)
         return planned
     with training_elsewhere(resources) as elsewhere:
-        found = run(study, err() if leads() and not as_json else None, given.sentences, elsewhere=elsewhere)
+        found = run(study, err() if leads() else None, given.sentences, elsewhere=elsewhere)
     if not as_json:
         _show(found.summary, study.path)
     return found.summary
 
 
 @contextmanager
-def _preparing(quietly: bool) -> Iterator[Subscriber]:
+def _preparing() -> Iterator[Subscriber]:
     """A subscriber that says what is being prepared: as a bar on a terminal, as lines elsewhere."""
-    from trunkline.events import Preparing, quiet
+    from trunkline.events import Preparing
     from trunkline.trackers.bars import RunBar, progress_bars
 
-    if quietly:
-        yield quiet
-        return
     with progress_bars(err()) as bars:
         bar = RunBar(bars)
 

@@ -12,6 +12,7 @@ import typer
 from trunkline.cli.common import Debug, Json, below, err, guarded, out, program, tell
 from trunkline.cli.on_ray import Engine, EngineName, RayOptions, resources_of
 from trunkline.terminal import refuse_launch
+from trunkline.training import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trunkline.events import Event
 
 MOST_FINDINGS = 10
+LINES = 60.0  # seconds between lines about one trial
 
 
 @guarded
@@ -97,7 +99,8 @@ def shown_value(value: Any) -> str:
 
 
 class SweepProgress:
-    """A subscriber to a sweep: a line for each trial, and on a terminal a bar for all of them."""
+    """A subscriber to a sweep: a line for each trial; on a terminal a bar for all of them, elsewhere a line a minute within a
+    trial."""
 
     def __init__(self, total: int) -> None:
         from trunkline.trackers.bars import progress_bars
@@ -105,6 +108,7 @@ class SweepProgress:
         self.console, self.bars = err(), progress_bars(err())
         self._bar = self.bars.add_task("trials", total=total, note="")
         self._seconds: list[float] = []
+        self._now, self._done, self._total, self._told = "", 0, total, clock.now()
 
     def __enter__(self) -> SweepProgress:
         self.bars.start()
@@ -119,18 +123,36 @@ class SweepProgress:
         width = self.console.width if self.console.is_terminal else None
         for part in wrapped(sentence, width):
             self.bars.console.print(part, markup=False, soft_wrap=True)
+        self._told = clock.now()
+
+    @property
+    def _left(self) -> str:
+        """How long the other trials take, in words."""
+        from trunkline.trackers.wording import duration
+
+        left = (self._total - self._done) * sum(self._seconds) / max(len(self._seconds), 1)
+        return f"; about {duration(left)} left" if left >= 1 else ""
+
+    def _meanwhile(self, what: str) -> None:
+        """Say in a log, once a minute, how far that which is under way has come."""
+        if not self.console.is_terminal and clock.now() - self._told >= LINES:
+            self.line(f"{self._now}{what}; {self._done} of {self._total} trials done{self._left}")
 
     def __call__(self, event: Event) -> None:
-        from trunkline.events import BatchEnded, Preparing
+        from trunkline.events import BatchEnded, Preparing, StatesProgress
         from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
 
         match event:
             case TrialStarted(number=number):
+                self._now = f"trial {number}: "
                 self.bars.update(self._bar, description=f"trial {number}", note="")
             case Preparing(what=what):
                 self.bars.update(self._bar, note=what)
             case BatchEnded(epoch=epoch, batch=batch, batches=batches):
-                self.bars.update(self._bar, note=f"epoch {epoch + 1}, {batch / batches:.0%}")
+                self.bars.update(self._bar, note=(share := f"epoch {epoch + 1}, {batch / batches:.0%}"))
+                self._meanwhile(share)
+            case StatesProgress(split=split, done=done, total=total):
+                self._meanwhile(f"layer states of {split}, {done / max(total, 1):.0%}")
             case TrialEnded():
                 self._ended(event)
 
@@ -147,10 +169,9 @@ class SweepProgress:
         elif event.best is not None and event.best[1] == event.number:
             score += ", the best so far"
         self._seconds.append(event.seconds)
-        left = (event.total - event.done) * sum(self._seconds) / len(self._seconds)
-        ahead = f"; about {duration(left)} left" if left >= 1 else ""
+        self._now, self._done, self._total = "", event.done, event.total
         count = f"{event.done:>{len(str(event.total))}}/{event.total}"
-        self.line(f"{count}  trial {event.number}: {settings}: {score}; {duration(event.seconds)}{ahead}")
+        self.line(f"{count}  trial {event.number}: {settings}: {score}; {duration(event.seconds)}{self._left}")
         self.bars.update(self._bar, completed=event.done, total=event.total)
 
 

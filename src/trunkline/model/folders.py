@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from trunkline.errors import BadInput
+from trunkline.errors import FIT_AGAIN, BadInput
 from trunkline.files import read_object
 
 
@@ -32,10 +32,8 @@ def _tasks(run: Path) -> list[str]:
 def unfinished(run: Path) -> BadInput:
     """The error for a run that has no result or no branches yet, or none any more."""
     if (run / "result.json").is_file():
-        return BadInput(
-            f"{run}: this run is finished, but its branches are missing; restore them, or "
-            "train again with --fresh (fresh=True in Python)"
-        )
+        problem = f"{run}: this run is finished, but its branches are missing"
+        return BadInput(problem, remedy="restore them", option=FIT_AGAIN)
     return BadInput(f"{run}: this run is not finished; rerun the command that started it to resume")
 
 

@@ -27,7 +27,7 @@ from trunkline.studies.progress import StudyProgress
 from trunkline.studies.readings import Readings, note_data, refuse_changed
 from trunkline.studies.study import Elsewhere, Study
 from trunkline.studies.times import measure_times
-from trunkline.studies.trunks import refuse_changed_trunks
+from trunkline.studies.trunks import Trunks
 from trunkline.studies.unit_events import UnitEnded
 from trunkline.studies.wording import score
 from trunkline.terminal import leads, refuse_launch
@@ -124,14 +124,15 @@ def run(
             if sentences:
                 publish(ColumnsInterpreted(tuple(sentences)))
             publish(Preparing("reading the data"))
-            readings, left = Readings(), ahead(study)
+            readings, trunks, left = Readings(), Trunks(study), ahead(study)
             if left:
                 forecast.rows.update(rows_of(check(study.plan, readings)))
             refuse_changed(study, readings)
-            refuse_changed_trunks(study)
+            trunks.refuse_changed()
             if left:
                 study.claim()
                 note_data(study, readings)
+                trunks.note()
             del readings
             if left:
                 forecast.paces.update(paces_of(study))

@@ -27,8 +27,9 @@ from trunkline.studies.statistics import Answers, Claim, Resampled, claims_toget
 from trunkline.studies.study import MARK, Study
 from trunkline.studies.times import read_times
 from trunkline.studies.unscored import unscored
+from trunkline.studies.wording import of_study
 from trunkline.tasks.base import LOWER_IS_BETTER
-from trunkline.training.answered import load_answers
+from trunkline.training.answered import KeptAnswers, load_answers
 from trunkline.training.environment import environment
 
 RESULTS, SCHEMA = "results.json", 1
@@ -148,7 +149,14 @@ def _tables(every: Sequence[Outcome], study: Study) -> list[_Table]:
 
 
 def _answers(repeat: Repeat, task: str) -> Answers:
-    return Answers.of(load_answers(repeat.path, task))
+    return Answers.of(_kept(repeat, task))
+
+
+def _kept(repeat: Repeat, task: str) -> KeptAnswers:
+    try:
+        return load_answers(repeat.path, task)
+    except BadInput as error:
+        raise of_study(error) from None
 
 
 def _claims(tables: Sequence[_Table], margin: float) -> list[dict[str, Any]]:
@@ -245,7 +253,7 @@ def _tasks(found: Sequence[Outcome]) -> dict[str, Any]:
     for one in found:
         for repeat in one.repeats[:1]:
             for name, task in repeat.result["tasks"].items():
-                labels = load_answers(repeat.path, name).labels if name not in tasks else None
+                labels = _kept(repeat, name).labels if name not in tasks else None
                 known = {"kind": task["kind"], "metric": task["monitor"], "positive": task.get("positive"), "labels": labels}
                 tasks.setdefault(name, {**known, "higher_is_better": task["monitor"] not in LOWER_IS_BETTER})
     return tasks

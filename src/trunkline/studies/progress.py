@@ -1,6 +1,7 @@
 """The progress of a study, on stderr: a bar for all of it and one for what is trained now, and a line for each unit.
 
-Where stderr is no terminal there are lines alone, and those that only say how far a long unit is come once a minute.
+Where stderr is no terminal there are lines alone, and those that only say how far a long unit is come once a minute: within an
+epoch, too, and while layer states are computed.
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ class StudyProgress:
 
     @_tell.register
     def _(self, event: StatesProgress) -> None:
-        self._left.reached("before", event.done / max(event.total, 1))
+        share = event.done / max(event.total, 1)
+        self._left.reached("before", share)
+        self._meanwhile(f"layer states of {event.split}, {share:.0%}")
 
     @_tell.register
     def _(self, event: Resumed) -> None:
@@ -172,12 +175,12 @@ class StudyProgress:
     def _(self, event: BatchEnded) -> None:
         share = (event.epoch + event.batch / event.batches) / self._epochs
         self._left.reached("training", min(1.0, (max(self._stage - 1, 0) + share) / self._stages))
+        epochs = max(self._epochs, event.epoch + 1)
+        self._meanwhile(f"{self._of_stages}epoch {event.epoch + 1} of {epochs}, {event.batch / event.batches:.0%}")
 
     @_tell.register
     def _(self, event: EpochEnded) -> None:
-        if not self.console.is_terminal and clock.now() - self._told >= LINES:
-            stage = f"stage {self._stage} of {self._stages}, " if self._stages > 1 else ""
-            self.line(f"  {stage}epoch {event.epoch} of {event.epochs}; {self.left}")
+        self._meanwhile(f"{self._of_stages}epoch {event.epoch} of {event.epochs}")
 
     @_tell.register
     def _(self, event: Finding) -> None:
@@ -205,6 +208,15 @@ class StudyProgress:
         for unit in event.units:
             self._left.drop(unit)
             self.line(f"another process trains {listing(names(unit.runs).values())}; waiting for it")
+
+    @property
+    def _of_stages(self) -> str:
+        return f"stage {self._stage} of {self._stages}, " if self._stages > 1 else ""
+
+    def _meanwhile(self, what: str) -> None:
+        """Say in a log, once a minute, how far that which is under way has come."""
+        if not self.console.is_terminal and clock.now() - self._told >= LINES:
+            self.line(f"  {what}; {self.left}")
 
     def _named(self, losses: Mapping[str, Any]) -> dict[str, Any]:
         """Losses by the method and the task; of several runs of one method in a stack, those of the first."""

@@ -84,7 +84,7 @@ def _changes(study: Study, readings: Readings) -> Iterator[_Change]:
     for run in [*plan.searches(), *plan.repeats(study.chosen())]:
         if (result := study.result(run)) is not None:
             yield from _differing(run.config, result, f"runs in {study.path} were trained on", readings)
-        elif _begun(study, run) and (noted := _noted(study).get(run.key)) is not None:
+        elif begun(study, run) and (noted := _noted(study).get(run.key)) is not None:
             yield from _differing(run.config, noted, f"runs in {study.path} were begun on", readings)
     for _, _, config, place in floor_places(study):
         if (place / KEPT).is_file():
@@ -92,7 +92,7 @@ def _changes(study: Study, readings: Readings) -> Iterator[_Change]:
             yield from _differing(config, kept, f"simple baselines in {study.path} were fitted on", readings)
 
 
-def _begun(study: Study, run: PlannedRun) -> bool:
+def begun(study: Study, run: PlannedRun) -> bool:
     """Whether a run, or the stack that it may be in, has left something to be resumed."""
     return study.place(run).exists() or any(one.is_dir() for one in (study.path / "stacks").glob("*"))
 

@@ -7,6 +7,7 @@
     DIR/stacks/KEY/          their checkpoint
     DIR/failed/KEY.json      why a run has no result
     DIR/data.json            rows and digests of the splits that runs are trained on (readings.py)
+    DIR/trunks.json          fingerprints of the trunks that are local folders (trunks.py)
     DIR/locks/               held by the process that trains something
 
 A run that fails is noted and left out; another launch tries it again.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from trunkline.errors import TrunklineError
 from trunkline.events import Subscriber
 from trunkline.files import read_object, write_json
+from trunkline.studies.wording import of_study
 from trunkline.training.config import RunConfig
 from trunkline.training.fit import fit
 from trunkline.training.rundir import missing_branch
@@ -82,14 +82,8 @@ def locked(study: Path, key: str, wait: bool = False) -> Iterator[bool]:
         yield True
 
 
-# What `fit` says may be done, and a study cannot.
-_FRESH = re.compile(
-    r"((use|train again with) |`trunkline fit )?--fresh`? \(fresh=True in Python\)( to train again| trains again)?"
-)
-
-
 def reason(error: Exception) -> str:
     """Why a run failed, in a sentence. The words of other libraries' errors might hold a text."""
     if isinstance(error, TrunklineError):
-        return _FRESH.sub("train in another folder (--out)", str(error))
+        return str(of_study(error))
     return f"{type(error).__name__}{': out of memory' if 'out of memory' in str(error).lower() else ''}"

@@ -70,4 +70,4 @@ def told_round(event: RoundEnded, metric: str) -> str:
 def told_finalists(event: SearchEnded) -> str:
     """What is trained to the end."""
     best = "; ".join(f"{kind}/{task}: {name}" for task, own in event.finalists.items() for kind, name in own.items())
-    return f"compared in {duration(event.seconds)}; now training the best of each kind as the config says: {best}"
+    return f"compared in {duration(event.seconds)}; now training the best as the config says: {best}"

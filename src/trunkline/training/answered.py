@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from trunkline.errors import BadInput
+from trunkline.errors import FIT_AGAIN, BadInput
 from trunkline.files import atomic_file, check_regular
 from trunkline.tasks import Decoded, Targets, Task
 
@@ -88,7 +88,8 @@ def load_answers(run: Path, name: str) -> KeptAnswers:
     """
     file = run / FOLDER / f"{name}{SUFFIX}"
     if not file.is_file():
-        raise BadInput(f"{file}: no such file; expected the answers of a run with a test split (train it again with --fresh)")
+        problem = f"{file}: no such file"
+        raise BadInput(problem, expected="the answers of a run with a test split", remedy="restore it", option=FIT_AGAIN)
     check_regular(file)
     try:
         with safe_open(file, "np") as opened:

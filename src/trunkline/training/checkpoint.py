@@ -15,7 +15,7 @@ from typing import Any, Protocol, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from trunkline.errors import BadInput
+from trunkline.errors import TRAIN_AGAIN, BadInput
 from trunkline.files import atomic_directory, read_object, recover_directory
 from trunkline.saved import SHA256, Weights, check_together, save_weights
 from trunkline.training.cost import Cost, EpochCost
@@ -26,7 +26,7 @@ from trunkline.tuners.sharding import divided, whole
 VERSION = 2
 READS = (1, 2)
 STATE, TENSORS = "state.json", "tensors.safetensors"
-REMEDY = "delete the checkpoint, or train again with --fresh (fresh=True in Python)"
+ADVICE = {"remedy": "delete the checkpoint", "option": TRAIN_AGAIN}
 
 
 class Learns(Protocol):
@@ -141,13 +141,11 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learns]) -
         return None
     state, stored = read_object(path / STATE), Weights.open(path / TENSORS)
     if state.get("version") not in READS or (state["version"] == 1) != (SHA256 not in state):
-        raise BadInput(f"{path / STATE}: not a checkpoint that this version of Trunkline has written; {REMEDY}")
-    check_together(path / STATE, state, {key: value for key, value in state.items() if key != SHA256}, stored, REMEDY)
+        raise BadInput(f"{path / STATE}: not a checkpoint that this version of Trunkline has written", **ADVICE)
+    check_together(path / STATE, state, {key: value for key, value in state.items() if key != SHA256}, stored, **ADVICE)
     if state.get("identity") != identity:
-        raise BadInput(
-            f"{path}: the checkpoint belongs to another config, other data or another trunk; "
-            "use --fresh (fresh=True in Python) to train again"
-        )
+        problem = f"{path}: the checkpoint belongs to another config, other data or another trunk"
+        raise BadInput(problem, option=TRAIN_AGAIN)
     tensors = stored.load()
     try:
         for name, learner in learners.items():
@@ -160,7 +158,7 @@ def load_checkpoint(path: Path, identity: str, learners: Mapping[str, Learns]) -
     except BadInput as error:
         raise error.at(str(path)) from None
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: the checkpoint cannot be read ({type(error).__name__}); {REMEDY}") from error
+        raise BadInput(f"{path}: the checkpoint cannot be read ({type(error).__name__})", **ADVICE) from error
 
 
 def _put(learner: Learns, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -172,17 +170,17 @@ def _put(learner: Learns, progress: dict[str, Any], tensors: dict[str, Tensor]) 
     expected = learner.weights()
     for part in ("now", "best") if parts["best"] else ("now",):
         if parts[part].keys() != expected.keys():
-            raise BadInput(f"{TENSORS}: its {part} weights are not those of this run; {REMEDY}")
+            raise BadInput(f"{TENSORS}: its {part} weights are not those of this run", **ADVICE)
         for key, value in parts[part].items():
             if (value.shape, value.dtype) != (expected[key].shape, expected[key].dtype):
-                raise BadInput(f"{TENSORS}: {part}/{key} has another shape or dtype than in this run; {REMEDY}")
+                raise BadInput(f"{TENSORS}: {part}/{key} has another shape or dtype than in this run", **ADVICE)
     moments: dict[int, dict[str, Tensor]] = {}
     parameters = learner.parameters()
     for key, value in parts["optimizer"].items():
         index, _, moment = key.partition("/")
         weight = parameters[int(index)]
         if value.dtype != torch.float32 or value.shape not in (weight.shape, torch.Size()):
-            raise BadInput(f"{TENSORS}: optimizer/{key} has another shape or dtype than in this run; {REMEDY}")
+            raise BadInput(f"{TENSORS}: optimizer/{key} has another shape or dtype than in this run", **ADVICE)
         moments.setdefault(int(index), {})[moment] = divided(value, weight)
     learner.load(parts["now"])
     learner.best = parts["best"]

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from accelerate import Accelerator
 
-from trunkline.errors import BadInput
+from trunkline.errors import TRAIN_AGAIN, BadInput
 from trunkline.events import Finding, StatesProgress, StatesStored, Subscriber
 from trunkline.files import cache_dir
 from trunkline.inputs.encoded import Encoded
@@ -179,8 +179,9 @@ class Feeds:
                 raise OverBudget(over)
             if noted is not None and noted.states == "store":
                 raise BadInput(
-                    f"{over}; this run started with stored states, and without them its result would differ: free disk space, "
-                    "or train again with --fresh (fresh=True in Python)"
+                    f"{over}; this run started with stored states, and without them its result would differ",
+                    remedy="free disk space",
+                    option=TRAIN_AGAIN,
                 )
             self.publish(Finding(f"{over}; the trunk runs in every epoch instead (training.states: live)"))
             return None

@@ -13,7 +13,7 @@ import yaml
 
 from trunkline.branches.auto import AutoConfig
 from trunkline.data.guess.names import ByTask
-from trunkline.errors import BadInput
+from trunkline.errors import TRAIN_AGAIN, BadInput
 from trunkline.events import AlreadyFinished, ColumnsInterpreted, Publisher, RunEnded, StopRun, Subscriber, metric_name
 from trunkline.files import write_text
 from trunkline.terminal import leads
@@ -242,8 +242,6 @@ def finished(path: Path, *identities: str) -> RunResult | None:
         raise rundir.another_run(path)
     result = RunResult(path, summary)
     if gone := [folder for folder in result.branches.values() if rundir.missing_branch(folder)]:
-        raise BadInput(
-            f"{gone[0]}: this branch is missing, though its run is finished; restore it, or train "
-            "again with --fresh (fresh=True in Python)"
-        )
+        problem = f"{gone[0]}: this branch is missing, though its run is finished"
+        raise BadInput(problem, remedy="restore it", option=TRAIN_AGAIN)
     return result

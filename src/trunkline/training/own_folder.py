@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import TRAIN_AGAIN, BadInput, TrunklineError
 from trunkline.files import read_object, write_errors, write_json
 
 LOCK = ".lock"
+ANOTHER_FOLDER = "give another folder"
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ class OwnFolder:
             try:
                 found = read_object(file).get("identity")
             except BadInput as error:
-                raise BadInput(f"{error}; --fresh (fresh=True in Python) trains again") from None
+                error.option = TRAIN_AGAIN
+                raise
             if found != identity:
                 raise self.another(path)
 
     def another(self, path: Path) -> BadInput:
         """The error for a folder with another identity."""
-        return BadInput(f"{path}: contains {self.other}, or use --fresh (fresh=True in Python)")
+        return BadInput(f"{path}: contains {self.other}", option=f"{ANOTHER_FOLDER}, or {TRAIN_AGAIN}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.data.memory import MARK
-from trunkline.errors import BadInput
+from trunkline.errors import FIT_AGAIN, BadInput
 from trunkline.files import read_object
 from trunkline.model.folders import unfinished
 from trunkline.model.pass_cost import pass_cost
@@ -23,15 +23,10 @@ def read_result(run: Path) -> dict[str, Any]:
     try:
         summary = read_object(file)
     except BadInput:
-        raise BadInput(
-            f"{file}: not the result of a run, as it is no JSON; `trunkline fit --fresh` (fresh=True in Python) trains again"
-        ) from None
+        raise BadInput(f"{file}: not the result of a run, as it is no JSON", option=FIT_AGAIN) from None
     for key, kind in _KEYS.items():
         if not isinstance(summary.get(key), kind):
-            raise BadInput(
-                f"{file}: not the result of a run, as it has no {key}; "
-                "`trunkline fit --fresh` (fresh=True in Python) trains again"
-            )
+            raise BadInput(f"{file}: not the result of a run, as it has no {key}", option=FIT_AGAIN)
     if not all(isinstance(task, dict) for task in summary["tasks"].values()):
         raise BadInput(f"{file}: tasks: found something else than a section, so not the result of a run")
     return summary

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from trunkline.errors import BadInput
+from trunkline.errors import TRAIN_AGAIN, BadInput
 from trunkline.events import CheckpointSaved, Event, Finding, Resumed, StopRun, Subscriber
 from trunkline.training.agreement import anywhere, wait_for_all
 from trunkline.training.checkpoint import Learns, Position, load_checkpoint, save_checkpoint
@@ -93,8 +93,9 @@ class Resumable:
         if before and found != world:
             by = f"{found} {'process' if found == 1 else 'processes'}"
             raise BadInput(
-                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}; "
-                "start as many as before, or train again with --fresh (fresh=True in Python)"
+                f"{self.checkpoint}: the checkpoint was made by {by}, found {world}",
+                remedy="start as many as before",
+                option=TRAIN_AGAIN,
             )
         if changed := changes(before, self.environment):
             self.publish(Finding(changed))

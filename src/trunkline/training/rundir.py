@@ -37,7 +37,7 @@ from trunkline.files import (
     temporary_name,
 )
 from trunkline.trackers.tracked import forget
-from trunkline.training.own_folder import LOCK, OwnFolder
+from trunkline.training.own_folder import ANOTHER_FOLDER, LOCK, OwnFolder
 from trunkline.training.stages import may_be_stage
 
 MARK, CONFIG, RESULT, SEARCH = "run.json", "config.yaml", "result.json", "search"
@@ -148,8 +148,9 @@ def missing_branch(folder: Path) -> bool:
 def _refuse_unexpected(path: Path) -> None:
     if found := next(_unexpected(path), None):
         raise BadInput(
-            f"{path}: found {str(found.relative_to(path))!r}, which was not written by a run and would be deleted or replaced; "
-            "move it, or give another directory"
+            f"{path}: found {str(found.relative_to(path))!r}, which was not written by a run and would be deleted or replaced",
+            remedy="move it",
+            option=ANOTHER_FOLDER,
         )
 
 
@@ -161,7 +162,8 @@ def _refuse_copies(path: Path) -> None:
         why = (
             "which is not a task or stage of this run" if names else f"and neither {RESULT} nor {CONFIG} lists the run's tasks"
         )
-        raise BadInput(f"{path}: found {found}, {why}; it would be deleted, so move it, or give another directory")
+        problem = f"{path}: found {found}, {why}, and it would be deleted"
+        raise BadInput(problem, remedy="move it", option=ANOTHER_FOLDER)
 
 
 def _names(path: Path) -> tuple[Collection[str], Callable[[str], bool]] | None:
@@ -239,6 +241,6 @@ _OWN = OwnFolder(
     mark=MARK,
     marked=_MARKED,
     named="a Trunkline run",
-    other="a run with another config, other data or another trunk; give another directory",
+    other="a run with another config, other data or another trunk",
     is_own=is_run,
 )

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from sweeptools import Ended, planned, trials_of, values
 from synthetic import write_rows
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import AlreadyFinished, BatchEnded, CheckpointSaved
 from trunkline.studies.sweep import search
 from trunkline.studies.sweep.search import Sweep
@@ -53,6 +54,11 @@ def test_trials_are_runs_without_a_test_split_and_the_best_is_judged_on_it_once(
         "by_seed": {"3": task["test"]["accuracy"]},
     }
     assert task["validation"]["accuracy"] == facts["best"]["value"] == max(trial.value for trial in sweep.study.trials)
+    file = Path(best) / "result.json"
+    file.write_text("{")
+    with pytest.raises(BadInput) as caught:
+        sweep.search()  # `sweep` has no --fresh
+    assert str(caught.value) == f"{file}: not the result of a run, as it is no JSON; train in another folder (--out)"
 
 
 @pytest.mark.slow

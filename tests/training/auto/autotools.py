@@ -27,6 +27,7 @@ def use_family(patch, family=FAMILY, reference=FAMILY[3]) -> None:
     """Let `method: auto` choose among these, and count costs in those of another."""
     patch.setattr("trunkline.training.auto.search.family", lambda trunk, output, rate=None: list(family))
     patch.setattr("trunkline.training.auto.search.reference", lambda: reference.method)
+    patch.setattr("trunkline.training.auto.family.DEEP_RATES", (1e-2, 2e-3))
 
 
 def auto_config(trunk, rows, tasks=("mood",), **training) -> dict:

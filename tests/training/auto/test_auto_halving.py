@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.training.auto.budget import FIRST, LARGEST, LINEAR_SHARE, SEARCH, Price, plan_search
+from trunkline.training.auto.budget import FIRST, LARGEST, LINEAR_SHARE, SEARCH, TOTAL, Budget, Price, plan_search
 from trunkline.training.auto.halving import Halving, Round, Track, best_of, plan_rounds
 from trunkline.training.learner import Progress
 
@@ -138,7 +138,7 @@ def worst(track, prices, looks=1):
 def test_the_search_keeps_to_its_budget(reading):
     prices = {task: {f"{n}/{task}": p for n, p in priced(s, routing=(2000, False)).items()} for task, s in (("a", 1), ("b", 3))}
     reference = {task: own[f"ada/{task}"] for task, own in prices.items()}
-    plan = plan_search(prices, reference, reading, EPOCHS, STEPS)
+    plan = plan_search(prices, Budget(reference, reading, EPOCHS, STEPS))
     assert plan.left_out == {
         name: "an epoch costs 20.0 times as much as one of AdaLayers" for name in ("routing/a", "routing/b")
     }
@@ -159,7 +159,7 @@ def test_the_search_keeps_to_its_budget(reading):
 
 def test_linear_candidates_that_cost_much_are_halved_too():
     prices = {"a": {"ada/a": Price(100, 0), **{f"probe{n}/a": Price(10, 0, True) for n in range(6)}}}
-    [linear, deep] = plan_search(prices, {"a": Price(100, 0)}, 0.0, EPOCHS, STEPS).tracks
+    [linear, deep] = plan_search(prices, Budget({"a": Price(100, 0)}, 0.0, EPOCHS, STEPS)).tracks
     assert linear.kind == "linear" and [one.kept for one in linear.rounds] == [3, 2, 1]
     spent, _ = worst(linear, prices["a"])
     assert spent <= LINEAR_SHARE * SEARCH * EPOCHS * 100
@@ -168,7 +168,8 @@ def test_linear_candidates_that_cost_much_are_halved_too():
 
 def test_so_many_take_part_that_the_first_round_is_long_enough():
     names = [f"ada{n}/a" for n in range(20)]
-    plan = plan_search({"a": {name: Price(100, 0) for name in names}}, {"a": Price(100, 0)}, 0.0, EPOCHS, STEPS)
+    budget = Budget({"a": Price(100, 0)}, 0.0, EPOCHS, STEPS)
+    plan = plan_search({"a": {name: Price(100, 0) for name in names}}, budget)
     [track] = plan.tracks
     many = len(track.names)
     assert list(track.names) == names[:many] and list(plan.left_out) == names[many:]
@@ -178,3 +179,27 @@ def test_so_many_take_part_that_the_first_round_is_long_enough():
     assert track.rounds[0].last >= FIRST * STEPS - 1
     more = many + 1  # one more would have made it shorter
     assert SEARCH * STEPS / min(4, math.ceil(math.log2(more))) / more < FIRST * STEPS
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_what_a_candidate_has_cost_is_what_its_steps_and_evaluations_cost(survived):
+    rounds = (Round(100, 2), Round(300, 1))
+    budget = Budget({"a": Price(100, 5)}, 0.0, EPOCHS, STEPS)
+    epochs, looks = (1, 1) if survived == 0 else (3, 2)
+    assert budget.spent(Price(40, 2), rounds, survived) == epochs * 40 + looks * 2
+    assert budget.spent(Price(40, 2, linear=True), rounds, survived) == epochs * (40 + 2)
+
+
+@pytest.mark.parametrize("reading", [0.0, 50.0])
+def test_the_final_training_keeps_to_what_is_left(reading):
+    reference = {"a": Price(100, 5), "b": Price(300, 15)}
+    budget = Budget(reference, reading, EPOCHS, STEPS)
+    fit = EPOCHS * (105 + 315 + reading)
+    left = {task: budget.share(task, TOTAL, read=1.5) for task in reference}
+    assert sum(left.values()) + 1.5 * EPOCHS * reading == pytest.approx(TOTAL * fit)
+    assert left["b"] == pytest.approx(3 * left["a"])
+    prices = {"first": Price(60, 3), "large": Price(135, 6), "second": Price(40, 2), "third": Price(40, 2)}
+    found = budget.further(prices.items(), EPOCHS * (63 + 42 + 41))
+    assert found == ["first", "second"]
+    assert budget.further(prices.items(), EPOCHS * (63 + 42 + 42)) == ["first", "second", "third"]
+    assert budget.further(prices.items(), EPOCHS * 41) == []

@@ -15,6 +15,7 @@ from synthetic import write_rows
 
 from trunkline import Bundle, fit
 from trunkline.events import RoundEnded, SearchEnded, SearchStarted, quiet
+from trunkline.training.auto.budget import TOTAL
 from trunkline.training.auto.choosing import chosen
 from trunkline.training.auto.search import entrant
 from trunkline.training.config import load_config, resolve
@@ -68,12 +69,13 @@ def alone(run, task, one, ends, share, folder):
 def test_the_search_is_what_comes_of_training_all_candidates_one_by_one(task, found, tmp_path):
     own = found.auto["tasks"][task]
     rows = {row["name"]: row for row in own["candidates"]}
-    assert sorted(rows) == sorted(one.name for one in FAMILY) and not own["left_out"]
+    assert sorted(name for name, row in rows.items() if row["of"]) == sorted(one.name for one in FAMILY)
+    assert not own["left_out"]
     run = Run(resolve(found.values), quiet)
     started = next(event for event in found.told if isinstance(event, SearchStarted))
     total, best = started.steps * started.epochs, []
     for kind, ends in own["steps"].items():
-        names = [row["name"] for row in own["candidates"] if row["kind"] == kind]
+        names = [row["name"] for row in own["candidates"] if row["kind"] == kind and row["of"]]
         assert ends == sorted(set(ends)) and ends[-1] <= total
         seen = {
             one.name: alone(run, task, one, ends, ends[-1] / total, tmp_path / f"{number}")
@@ -91,7 +93,18 @@ def test_the_search_is_what_comes_of_training_all_candidates_one_by_one(task, fo
             left = [name for name in left if name in order[:kept]]
         assert rows[left[0]]["rounds"] == len(ends)
         best += left
-        assert own["finalists"][kind] == left[0]
+    linear, deep = best
+    if rows[linear]["validation"] <= rows[deep]["validation"]:  # after nearly all of its training
+        best = [deep]
+        assert "linear" not in own["finalists"]
+    else:
+        assert own["finalists"]["linear"] == linear
+    assert own["finalists"]["deep"] == deep
+    more = [name for kind, name in own["finalists"].items() if kind not in own["steps"]]
+    assert list(own["finalists"])[-len(more) :] == [f"deep {number}" for number in range(2, 2 + len(more))]
+    # The other rate of the best one comes first.
+    assert rows[more[0]]["method"] == rows[deep]["method"] and not rows[more[0]]["of"]
+    best += more
     trained = {name: rows[name]["trained"] for name in best}
     assert {name for name, row in rows.items() if "trained" in row} == set(best)
     assert trained[own["chosen"]] == max(trained.values())
@@ -129,7 +142,7 @@ def test_what_is_told_of_it(found):
             rounds = [event for event in found.told if isinstance(event, RoundEnded)]
             ended = [event for event in rounds if (event.task, event.kind) == (task, kind)]
             assert [event.round for event in ended] == list(range(1, len(ends) + 1))
-            count = sum(row["kind"] == kind for row in found.auto["tasks"][task]["candidates"])
+            count = sum(row["kind"] == kind for row in found.auto["tasks"][task]["candidates"] if row["of"])
             for event in ended:
                 assert event.count == count and len(event.left) == (1 if event.round == len(ends) else math.ceil(count / 2))
                 count = len(event.left)
@@ -154,3 +167,18 @@ def test_single_layers_are_compared_with_what_was_chosen(found):
     assert config.method.model_dump(mode="json") == row["method"]
     assert config.training.learning_rate == row["learning_rate"]
     assert list(fit_single_layers(found.result.path, "mood").scores) == [0, 1, 2, 3]
+
+
+def test_what_the_search_leaves_of_the_budget_trains_more_candidates(found):
+    started = next(event for event in found.told if isinstance(event, SearchStarted))
+    total, more = started.steps * started.epochs, []
+    for own in found.auto["tasks"].values():
+        spent = 0.0
+        for row in own["candidates"]:
+            ends = own["steps"][row["kind"]]
+            compared = ends[min(row["rounds"], len(ends) - 1)] / total if row["of"] else 0
+            spent += row["cost"] * (compared + ("trained" in row))
+        assert spent <= TOTAL  # in fits of AdaLayers, but for what reading and judging cost
+        rows = {row["name"]: row for row in own["candidates"]}
+        more += [rows[name] for kind, name in own["finalists"].items() if kind not in own["steps"]]
+    assert more and all(row["kind"] == "deep" and "trained" in row for row in more)

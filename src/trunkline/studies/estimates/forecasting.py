@@ -18,7 +18,7 @@ from trunkline.studies.plan import Unit, units
 from trunkline.studies.progress import listing, names
 from trunkline.studies.readings import Readings, refuse_changed
 from trunkline.studies.study import Study
-from trunkline.studies.trunks import refuse_changed_trunks
+from trunkline.studies.trunks import Trunks
 from trunkline.studies.unit_events import RoundStarted, UnitEnded
 from trunkline.training.cost import forget_peak, held_memory
 from trunkline.training.prepare import Prepared
@@ -79,7 +79,7 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     noticed = [said for groups in sizes.values() for one in groups for said in one.findings]
     study.refuse_other()
     refuse_changed(study, readings)
-    refuse_changed_trunks(study)
+    Trunks(study).refuse_changed()
     del readings, sizes
     if study.path.is_dir():
         forecast.paces.update(paces_of(study))

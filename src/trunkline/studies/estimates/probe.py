@@ -36,7 +36,7 @@ from trunkline.studies.plan import Unit
 from trunkline.studies.times import timed_texts
 from trunkline.studies.units import reason
 from trunkline.training import clock
-from trunkline.training.auto.budget import SEARCH
+from trunkline.training.auto.budget import TOTAL
 from trunkline.training.auto.family import plain
 from trunkline.training.config import RunConfig
 from trunkline.training.cost import Cost, forget_peak, peak_memory
@@ -77,7 +77,7 @@ class Probe:
         forget_peak()
         config, times = unit.runs[0].config, 1.0
         if isinstance(config.method, AutoConfig):
-            config, times = plain(config), 1 + SEARCH
+            config, times = plain(config), TOTAL
         try:
             with config.naming(), tempfile.TemporaryDirectory(prefix="trunkline-probe-") as folder:
                 pace = _measured(unit, self._run(config), Path(folder))

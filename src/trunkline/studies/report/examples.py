@@ -13,6 +13,7 @@ from trunkline.errors import BadInput
 from trunkline.explain.answers import certain, right_and_given
 from trunkline.pages.section import Table
 from trunkline.studies.report.results import CellFacts, Results
+from trunkline.studies.wording import of_study
 from trunkline.training.answered import KeptAnswers, load_answers
 from trunkline.training.config import load_config
 from trunkline.training.prepare import Prepared, Split, prepare, split_digest
@@ -140,4 +141,4 @@ def _wrong(answers: KeptAnswers) -> np.ndarray:
 
 
 def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, BadInput) else type(error).__name__
+    return str(of_study(error)) if isinstance(error, BadInput) else type(error).__name__

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import Subscriber
 from trunkline.files import read_object, write_text
 from trunkline.studies.sweep import trials
 from trunkline.studies.sweep.plan import Plan
+from trunkline.studies.wording import of_study
 from trunkline.training.config import RunConfig
 from trunkline.training.fit import RunResult, fit
 
@@ -50,7 +51,7 @@ class Winner:
         """Write best.yaml, train the best settings again, and put together what is known.
 
         Raises:
-            TrunklineError: no trial has a score.
+            TrunklineError: no trial has a score, or the best settings cannot be trained again.
         """
         ranked = trials.complete(study, best_first=True)
         over = trials.finished(study)
@@ -130,7 +131,10 @@ def _repeated(
         if not (place / "result.json").exists():
             say(f"training the best settings with seed {seed}" + (", to be judged on test" if plan.tested else ""))
         with trials.held(path / "locks" / key):
-            found[seed] = fit(config, run_dir=place, progress=False, subscribers=[publish])
+            try:
+                found[seed] = fit(config, run_dir=place, progress=False, subscribers=[publish])
+            except BadInput as error:
+                raise of_study(error) from None
     return found
 
 

@@ -1,7 +1,9 @@
 """What the search of `method: auto` may cost, and how it is divided.
 
-The unit is a fit of AdaLayers as it is by default: all epochs, with their evaluations and the reading of layer states. The
-search costs SEARCH of it, and training the best candidates as the config says at most LARGEST: three fits in all.
+The unit is a fit of AdaLayers as it is by default: all epochs, with their evaluations and the reading of layer states. All of
+it costs TOTAL of that. The search costs SEARCH at most; what it has not spent, as its cheaper candidates were left, goes to the
+final training, which takes as many of the best deep candidates as the rest pays for, and one at least, whose epoch costs
+LARGEST of one of AdaLayers at most.
 
 The candidates of a task are of two kinds, which are halved apart, as they do not learn alike. *Linear* ones (a linear map of
 states, or of their mixture) learn fast and are at their end when *deep* ones have hardly begun. Linear ones get what they need
@@ -11,12 +13,16 @@ part, in the order of the family, that the first round is FIRST of a run at leas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from trunkline.training.auto.halving import Round, Track, count_rounds, plan_rounds, to_the_end
 
-SEARCH = 1.6
+T = TypeVar("T")
+
+TOTAL = 3.0
+SEARCH = 1.4
 LARGEST = 1.4  # what an epoch of a candidate may cost, in those of AdaLayers
 LINEAR_SHARE = 0.2
 FIRST = 1 / 20
@@ -37,6 +43,48 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What fits of AdaLayers pay for.
+
+    Attributes:
+        reference: by task, the price of AdaLayers as it is by default.
+        reading: the layer states for an epoch, whoever reads them.
+        epochs: of a fit.
+        steps: of all these epochs.
+    """
+
+    reference: Mapping[str, Price]
+    reading: float
+    epochs: int
+    steps: int
+
+    def share(self, task: str, fits: float, read: float) -> float:
+        """What is left to a task of `fits` fits for all, of which layer states are read for `read` times all epochs."""
+        costs = {name: self.trained(price) for name, price in self.reference.items()}
+        whole, reading = sum(costs.values()), self.epochs * self.reading
+        return (fits * (whole + reading) - read * reading) * costs[task] / whole
+
+    def trained(self, price: Price) -> float:
+        """What training to the end costs, judged after each epoch."""
+        return self.epochs * (price.epoch + price.judged)
+
+    def spent(self, price: Price, rounds: Sequence[Round], survived: int) -> float:
+        """What the search has spent on a candidate that has survived so many rounds of its track."""
+        seen = rounds[: survived + 1]
+        looks = 0.0 if price.linear else len(seen) * price.judged
+        return price.whole * self.epochs * seen[-1].last / self.steps + looks
+
+    def further(self, prices: Iterable[tuple[T, Price]], left: float) -> list[T]:
+        """Which candidates are trained to the end, too: of those in this order, all that what is left pays for."""
+        found = []
+        for one, price in prices:
+            if (cost := self.trained(price)) <= left:
+                found.append(one)
+                left -= cost
+        return found
+
+
+@dataclass(frozen=True)
 class Plan:
     """The tracks of all tasks; and the candidates that do not take part, as they are called in the loop, and why."""
 
@@ -44,28 +92,21 @@ class Plan:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def plan_search(
-    prices: Mapping[str, Mapping[str, Price]], reference: Mapping[str, Price], reading: float, epochs: int, steps: int
-) -> Plan:
-    """Divide the budget.
+def plan_search(prices: Mapping[str, Mapping[str, Price]], budget: Budget) -> Plan:
+    """Divide what the search may cost.
 
     Args:
         prices: by task, of its candidates by what they are called in the loop, in the order of the family.
-        reference: by task, of AdaLayers as it is by default.
-        reading: the layer states for an epoch, whoever reads them.
-        epochs: of a fit.
-        steps: of all these epochs.
+        budget: of all tasks.
     """
-    fits = {task: epochs * (one.epoch + one.judged) for task, one in reference.items()}
-    whole = sum(fits.values())
-    spent = SEARCH * (whole + epochs * reading) - epochs * reading
     plan = Plan()
     for task, own in prices.items():
-        limit, left = LARGEST * reference[task].epoch, spent * fits[task] / whole
+        standard = budget.reference[task].epoch
+        limit, left = LARGEST * standard, budget.share(task, SEARCH, read=1)
         fitting = {name: price for name, price in own.items() if price.epoch <= limit}
         plan.left_out.update(
             {
-                name: f"an epoch costs {price.epoch / reference[task].epoch:.1f} times as much as one of AdaLayers"
+                name: f"an epoch costs {price.epoch / standard:.1f} times as much as one of AdaLayers"
                 for name, price in own.items()
                 if name not in fitting
             }
@@ -73,8 +114,8 @@ def plan_search(
         linear = {name: price for name, price in fitting.items() if price.linear}
         deep = {name: price for name, price in fitting.items() if not price.linear}
         for kind, some in (("linear", linear), ("deep", deep)):
-            budget = LINEAR_SHARE * left if some is linear and deep else left
-            chosen, rounds, cost = _track(some, budget, epochs, steps)
+            part = LINEAR_SHARE * left if some is linear and deep else left
+            chosen, rounds, cost = _track(some, part, budget.epochs, budget.steps)
             plan.left_out.update(
                 {name: f"the budget pays for {len(chosen)} {kind} candidates" for name in some if name not in chosen}
             )

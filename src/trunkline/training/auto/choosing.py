@@ -1,12 +1,12 @@
-"""A run of `method: auto`: after the search, the best candidates are trained as the config says, and the better one is saved.
+"""A run of `method: auto`: after the search, the best candidates are trained as the config says, and the best of them is saved.
 
     search/checkpoint/    where the search stands
     search/search.json    what it has found
 
-The finalists of a task are the best of its linear candidates and the best of its deep ones. These were trained for a part of
-a run only, so which of the two is better shows when both are trained to the end. That is done in one loop, which calls their
-tasks "linear/TASK" and "deep/TASK". On validation the better one is chosen, of equal ones the linear one, and it alone is
-judged on the test split and saved.
+The finalists of a task are the best of its linear candidates, the best of its deep ones, and as many more of these as the
+budget pays for. They were trained for a part of a run only, so which is better shows when they are trained to the end. That is
+done in one loop, which calls their tasks "linear/TASK", "deep/TASK", "deep 2/TASK" and so on. On validation the best one is
+chosen, of equal ones the first, and it alone is judged on the test split and saved.
 """
 
 from __future__ import annotations

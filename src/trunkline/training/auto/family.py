@@ -10,6 +10,9 @@ from trunkline.training.config import RunConfig
 
 LAYERS = 5  # layers that are tried alone, at most: at equal distances, the last among them
 LINEAR = ("probe", "scalar_mix", "head2toe")
+# Rates of deep candidates. All are compared at the first; the best are trained to the end with every one of them, as the rate
+# that is best after few steps is often not the best one of a whole training (Wu et al. 2018, arXiv 1803.02021).
+DEEP_RATES = (3e-3, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,21 @@ def family(trunk: TrunkShape, output: Output, learning_rate: float | None = None
     found += [_of("head2toe", 3e-2, **everything), _of("scalar_mix", 3e-2), _of("head2toe", 1e-2)]
     found += [_of("head2toe", 3e-3, **everything), _of("head2toe", 1e-2, **standard)]
     found += [_of("probe", 1e-2, layer=layer) for layer in some]
-    found += [_of("adalayers", 1e-3), _of("adalayers", 3e-3), _of("single_layer", 1e-3, layer=middle)]
+    rate = DEEP_RATES[0]
+    found += [_of("adalayers", rate), _of("single_layer", rate, layer=middle)]
     if output.level == "text":
-        found.append(_of("adalayers", 1e-3, head="encoder", positions=True))
-    found += [
-        _of("ladder", 1e-3),
-        _of("adalayers", 1e-3, dim=192),
-        _of("single_layer", 1e-3, layer=deep),
-        _of("adalayers", 3e-3, dim=64),
-    ]
-    found += [_of("single_layer", 1e-3, layer=layer) for layer in some[-1:]]
+        found.append(_of("adalayers", rate, head="encoder", positions=True))
+    found += [_of("ladder", rate), _of("adalayers", rate, dim=192), _of("single_layer", rate, layer=deep)]
+    found += [_of("adalayers", rate, dim=64), _of("single_layer", rate, layer=some[-1])]
     if learning_rate is not None:
         found = [Candidate(one.method, learning_rate) for one in found]
     return list({one.name: one for one in found}.values())
+
+
+def other_rates(candidate: Candidate, learning_rate: float | None = None) -> list[Candidate]:
+    """A deep candidate with the rates that it was not compared at; none where the config has one for all."""
+    rates = [] if candidate.linear or learning_rate is not None else DEEP_RATES
+    return [Candidate(candidate.method, rate) for rate in rates if rate != candidate.learning_rate]
 
 
 def reference() -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from trunkline.events import (
     StatesProgress,
     StatesStored,
 )
-from trunkline.training.auto.budget import Price, plan_search
-from trunkline.training.auto.family import Candidate, family, reference
-from trunkline.training.auto.halving import Halving, Track, best_of
+from trunkline.training.auto.budget import TOTAL, Budget, Price, plan_search
+from trunkline.training.auto.family import Candidate, family, other_rates, reference
+from trunkline.training.auto.halving import Halving, Track, best_of, ranked
 from trunkline.training.loop import Loop
 from trunkline.training.members import Member, Opened, loop_of, opened
 from trunkline.training.run import Run
@@ -88,7 +88,8 @@ class Search:
         Returns:
             dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of linear and of deep
                 candidates end, its `candidates`, those `left_out` and why, and the names of its `finalists`: the best of
-                either kind.
+                either kind, "linear" and "deep", and "deep 2" and so on, which the rest of the budget pays for: the best deep
+                ones with each rate. Of those that were not compared, the rounds are 0 of 0.
         """
         began = time.monotonic()
         read = opened(self.run, [one.member for one in self.entrants.values()], self.checkpoint, POOLED_BYTES)
@@ -97,7 +98,8 @@ class Search:
         standard = {
             one.task: prices[one.task][key] for key, one in self.entrants.items() if one.candidate.method == reference()
         }
-        plan = plan_search(prices, standard, self._reading(read), self.training.epochs, total)
+        budget = Budget(standard, self._reading(read), self.training.epochs, total)
+        plan = plan_search(prices, budget)
         for key, why in plan.left_out.items():
             gone = self.entrants.pop(key)
             self.left_out[gone.task][gone.candidate.name] = why
@@ -120,6 +122,10 @@ class Search:
         position, _ = loop.run()
         costs = {key: price.epoch / standard[task].epoch for task, own in prices.items() for key, price in own.items()}
         found = {task: self._found(task, plan.tracks, costs, loop) for task in self.run.tasks}
+        for task, own in found.items():
+            finalists = self._finalists(task, plan.tracks, prices[task], budget, loop)
+            own["finalists"] = {kind: one.name for kind, one in finalists.items()}
+            own["candidates"] += _only_trained(own["candidates"], finalists.values())
         return {"seconds": round(prepared + position.seconds, 2), "tasks": found}
 
     def _prices(self, read: Opened) -> tuple[int, dict[str, dict[str, Price]]]:
@@ -180,17 +186,53 @@ class Search:
                         **({} if learner.progress.failed is None else {"failed": learner.progress.failed}),
                     }
                 )
-        finalists = {track.kind: self.entrants[best].candidate.name for track in own if (best := best_of(track, loop.learners))}
-        if not finalists:
-            raise TrunklineError(next(row["failed"] for row in rows))
         return {
             "metric": metric,
             "lower_is_better": not self.run.tasks[task].higher_is_better,
             "steps": {track.kind: [one.last for one in track.rounds] for track in own},
             "candidates": rows,
             "left_out": self.left_out[task],
-            "finalists": finalists,
         }
+
+    def _finalists(
+        self, task: str, tracks: Sequence[Track], prices: Mapping[str, Price], budget: Budget, loop: Loop
+    ) -> dict[str, Candidate]:
+        """The candidates that are trained to the end: the best of each kind, then what the rest of the budget pays for."""
+        own = [track for track in tracks if track.task == task]
+        entered = {key: loop.learners[key].progress for track in own for key in track.names}
+        best = {track.kind: key for track in own if (key := best_of(track, loop.learners)) is not None}
+        if not best:
+            raise TrunklineError(next(progress.failed for progress in entered.values() if progress.failed))
+        # Linear ones were trained to the end, or nearly: who is no better than a deep one is by then stays behind it.
+        if len(best) == 2 and entered[best["linear"]].best_rank <= entered[best["deep"]].best_rank:
+            del best["linear"]
+        read = 1 + max(track.rounds[-1].last for track in tracks) / budget.steps
+        left = budget.share(task, TOTAL, read) - sum(budget.trained(prices[key]) for key in best.values())
+        left -= sum(budget.spent(prices[key], track.rounds, entered[key].rounds) for track in own for key in track.names)
+        finalists = {kind: self.entrants[key].candidate for kind, key in best.items()}
+        deep = [
+            key for track in own if track.kind == "deep" for key in ranked(track.names, loop.learners) if entered[key].rounds
+        ]
+        more: dict[str, tuple[Candidate, Price]] = {}  # by name
+        for key in sorted(deep, key=lambda key: -entered[key].rounds):  # stable: of equal ones the best first
+            one = self.entrants[key].candidate
+            for each in (one, *other_rates(one, self.training.learning_rate)):
+                more.setdefault(each.name, (each, prices[key]))
+        others = [pair for name, pair in more.items() if name not in {one.name for one in finalists.values()}]
+        further = {f"deep {number}": one for number, one in enumerate(budget.further(others, left), start=2)}
+        return {**finalists, **further}
+
+
+def _only_trained(rows: Sequence[Mapping[str, Any]], finalists: Iterable[Candidate]) -> list[dict[str, Any]]:
+    """Rows of finalists that were not compared: other rates of candidates that were."""
+    known = {row["name"] for row in rows}
+    alike = {one.name: next(row for row in rows if row["method"] == one.method.model_dump(mode="json")) for one in finalists}
+    none: dict[str, Any] = {"rounds": 0, "of": 0, "by_round": [], "validation": None}
+    return [
+        {**alike[one.name], "name": one.name, "learning_rate": one.learning_rate, **none}
+        for one in finalists
+        if one.name not in known
+    ]
 
 
 def scores_by_round(key: str, track: Track, metric: str, history: Sequence[Mapping[str, Any]]) -> list[float | None]:

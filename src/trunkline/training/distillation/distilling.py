@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trunkline.errors import BadInput
+from trunkline.errors import TRAIN_AGAIN, BadInput
 from trunkline.events import AlreadyFinished, Publisher, RunEnded, StopRun, Subscriber
 from trunkline.files import path_of, read_object, write_text
 from trunkline.terminal import leads
@@ -147,8 +147,6 @@ def _finished(path: Path, identity: str) -> DistillResult | None:
     if summary.get("identity") != identity:
         raise folder.another(path)
     if (name := folder.altered(path, summary.get("files", {}))) is not None:
-        raise BadInput(
-            f"{path / name}: not as this distillation has written it; restore it, or train again with --fresh "
-            "(fresh=True in Python)"
-        )
+        problem = f"{path / name}: not as this distillation has written it"
+        raise BadInput(problem, remedy="restore it", option=TRAIN_AGAIN)
     return DistillResult(path, summary)

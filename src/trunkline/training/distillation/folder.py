@@ -32,7 +32,7 @@ from trunkline.files import (
     write_errors,
     write_json,
 )
-from trunkline.training.own_folder import OwnFolder
+from trunkline.training.own_folder import ANOTHER_FOLDER, OwnFolder
 
 MARK, CONFIG, RESULT, CHECKPOINT = "distillation.json", "distillation.yaml", "result.json", "checkpoint"
 _WRITTEN_BY = {"schema": 1, "written_by": "trunkline", "holds": "a trunk that was distilled from another"}
@@ -140,7 +140,9 @@ def _digest(file: Path) -> str | None:
 def _unexpected(path: Path, entry: Path) -> BadInput:
     return BadInput(
         f"{path}: found {str(entry.relative_to(path))!r}, which was not written by this distillation and would be deleted or "
-        "replaced; move it, or give another folder"
+        "replaced",
+        remedy="move it",
+        option=ANOTHER_FOLDER,
     )
 
 
@@ -165,6 +167,6 @@ _OWN = OwnFolder(
     mark=MARK,
     marked={**_WRITTEN_BY, "files": {}},
     named="a folder that `trunkline distill` has written",
-    other="a student of another config, other data or another teacher; give another folder",
+    other="a student of another config, other data or another teacher",
     is_own=is_student,
 )
