@@ -17,7 +17,7 @@ from trunkline.events import BatchEnded, StatesProgress
 from trunkline.studies.sweep.config import load_sweep
 from trunkline.studies.sweep.plan import Plan
 from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
-from trunkline.training import clock
+from trunkline.trackers import every_minute
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "studies" / "emotion_sweep.yaml"
 SWEEP = (
@@ -90,7 +90,7 @@ def test_other_names_lead_to_it():
 
 def test_a_long_trial_has_a_line_a_minute_in_a_log(monkeypatch, capsys):
     time = [0.0]
-    monkeypatch.setattr(clock, "now", lambda: time[0])
+    monkeypatch.setattr(every_minute, "now", lambda: time[0])
     shown = SweepProgress(4)
     for seconds, event in (
         (60, StatesProgress("train", 3, 10)),

@@ -30,6 +30,7 @@ from trunkline.studies.plan import Plan, units
 from trunkline.studies.progress import StudyProgress, best_of, listing, names
 from trunkline.studies.study import Study
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
+from trunkline.trackers import every_minute
 from trunkline.trackers.wording import duration
 from trunkline.training import clock
 
@@ -37,7 +38,8 @@ from trunkline.training import clock
 @pytest.fixture
 def wait(monkeypatch):
     time = [100.0]
-    monkeypatch.setattr(clock, "now", lambda: time[0])
+    for module in (clock, every_minute):
+        monkeypatch.setattr(module, "now", lambda: time[0])
 
     def forward(seconds):
         time[0] += seconds

@@ -5,13 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
-from trunkline.trackers import streaming
+from trunkline.trackers import every_minute, streaming
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(streaming.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(every_minute, "now", lambda: now[0])
     return now
 
 

@@ -12,7 +12,6 @@ import typer
 from trunkline.cli.common import Debug, Json, below, err, guarded, out, program, tell
 from trunkline.cli.on_ray import Engine, EngineName, RayOptions, resources_of
 from trunkline.terminal import refuse_launch
-from trunkline.training import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from trunkline.events import Event
 
 MOST_FINDINGS = 10
-LINES = 60.0  # seconds between lines about one trial
 
 
 @guarded
@@ -104,11 +102,12 @@ class SweepProgress:
 
     def __init__(self, total: int) -> None:
         from trunkline.trackers.bars import progress_bars
+        from trunkline.trackers.every_minute import EveryMinute
 
         self.console, self.bars = err(), progress_bars(err())
         self._bar = self.bars.add_task("trials", total=total, note="")
         self._seconds: list[float] = []
-        self._now, self._done, self._total, self._told = "", 0, total, clock.now()
+        self._now, self._done, self._total, self._minute = "", 0, total, EveryMinute(self.console)
 
     def __enter__(self) -> SweepProgress:
         self.bars.start()
@@ -123,7 +122,7 @@ class SweepProgress:
         width = self.console.width if self.console.is_terminal else None
         for part in wrapped(sentence, width):
             self.bars.console.print(part, markup=False, soft_wrap=True)
-        self._told = clock.now()
+        self._minute.written()
 
     @property
     def _left(self) -> str:
@@ -135,12 +134,13 @@ class SweepProgress:
 
     def _meanwhile(self, what: str) -> None:
         """Say in a log, once a minute, how far that which is under way has come."""
-        if not self.console.is_terminal and clock.now() - self._told >= LINES:
+        if self._minute.due:
             self.line(f"{self._now}{what}; {self._done} of {self._total} trials done{self._left}")
 
     def __call__(self, event: Event) -> None:
         from trunkline.events import BatchEnded, Preparing, StatesProgress
         from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
+        from trunkline.trackers.wording import states_reached
 
         match event:
             case TrialStarted(number=number):
@@ -151,8 +151,8 @@ class SweepProgress:
             case BatchEnded(epoch=epoch, batch=batch, batches=batches):
                 self.bars.update(self._bar, note=(share := f"epoch {epoch + 1}, {batch / batches:.0%}"))
                 self._meanwhile(share)
-            case StatesProgress(split=split, done=done, total=total):
-                self._meanwhile(f"layer states of {split}, {done / max(total, 1):.0%}")
+            case StatesProgress():
+                self._meanwhile(states_reached(event))
             case TrialEnded():
                 self._ended(event)
 

@@ -39,12 +39,11 @@ from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewher
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.terminal import from_here
 from trunkline.trackers.bars import RunBar, progress_bars
+from trunkline.trackers.every_minute import EveryMinute
 from trunkline.trackers.lines import paragraph
-from trunkline.trackers.wording import counted, duration
-from trunkline.training import clock
+from trunkline.trackers.wording import counted, duration, states_reached
 
 MOST_NAMES, MOST_TASKS, MOST_FINDINGS = 4, 4, 30  # that are shown one by one
-LINES = 60.0  # seconds between lines about one unit
 
 
 class StudyProgress:
@@ -66,7 +65,7 @@ class StudyProgress:
         self._done = self._begun = study.done()
         self._rounds, self._failed, self._findings = 0, set[str](), set[str]()
         self._stages, self._stage, self._epochs, self._trains = 1, 0, 1, False
-        self._told, self._stored = clock.now(), 0
+        self._minute, self._stored = EveryMinute(console), 0
 
     def __enter__(self) -> StudyProgress:
         self.bars.start()
@@ -78,7 +77,7 @@ class StudyProgress:
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
         paragraph(self.console, text, indent)
-        self._told = clock.now()
+        self._minute.written()
 
     @property
     def left(self) -> str:
@@ -152,9 +151,8 @@ class StudyProgress:
 
     @_tell.register
     def _(self, event: StatesProgress) -> None:
-        share = event.done / max(event.total, 1)
-        self._left.reached("before", share)
-        self._meanwhile(f"layer states of {event.split}, {share:.0%}")
+        self._left.reached("before", event.done / max(event.total, 1))
+        self._meanwhile(states_reached(event))
 
     @_tell.register
     def _(self, event: Resumed) -> None:
@@ -215,7 +213,7 @@ class StudyProgress:
 
     def _meanwhile(self, what: str) -> None:
         """Say in a log, once a minute, how far that which is under way has come."""
-        if not self.console.is_terminal and clock.now() - self._told >= LINES:
+        if self._minute.due:
             self.line(f"  {what}; {self.left}")
 
     def _named(self, losses: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 
-from trunkline.events import EpochEnded, Resumed, StatesProgress, TimeEstimated
+from trunkline.events import BatchEnded, EpochEnded, Resumed, StatesProgress, TimeEstimated
 from trunkline.terminal import wrapped
+from trunkline.trackers import every_minute
 from trunkline.trackers.bars import RunBar, progress_bars
-from trunkline.trackers.wording import duration
+from trunkline.trackers.every_minute import EveryMinute
+from trunkline.trackers.wording import duration, states_reached
 
 
 def stderr_of_python() -> Console:
@@ -36,7 +37,10 @@ class ProgressLines:
     def __init__(self, console: Console, fresh: str) -> None:
         self.console, self.fresh, self.bars = console, fresh, progress_bars(console)
         self.bar = RunBar(self.bars)
+        self._minute = EveryMinute(console)
         self._states_began, self._seconds, self._epochs = 0.0, 0.0, 0
+        self._total, self._alike = 0, False
+        self._first: tuple[float, float] | None = None  # when the first batch of this launch ended, and the epochs until then
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -49,6 +53,7 @@ class ProgressLines:
     def line(self, text: str, indent: int = 2) -> None:
         """Write a paragraph above the bars."""
         paragraph(self.console, text, indent)
+        self._minute.written()
 
     def begins(self, what: str) -> None:
         """Write that a step begins, where no bar shows it."""
@@ -56,22 +61,52 @@ class ProgressLines:
             self.line(what)
 
     def states(self, event: StatesProgress) -> None:
-        """Write where the computing of layer states begins and ends."""
+        """Write where the computing of layer states begins and ends, and how far it is in between."""
         what = f"layer states of {event.split}"
         if event.done == 0:
-            self._states_began = time.monotonic()
+            self._states_began = every_minute.now()
             self.begins(f"computing {what}: {event.total:,} tokens")
         if event.done == event.total:
-            took = time.monotonic() - self._states_began
+            took = every_minute.now() - self._states_began
             self.line(f"{what}: {event.total:,} tokens computed in {took:.1f} s and stored")
+        if event.done:
+            self._meanwhile(states_reached(event), self._states_began, event.done, event.total)
 
     def resumed(self, event: Resumed) -> None:
         """Write where a training is resumed."""
         self.line(f"resuming after step {event.step} (epoch {event.epoch + 1}); {self.fresh} trains again")
 
-    def training_starts(self) -> None:
-        """Measure the time of epochs anew, as another stage has others."""
+    def training_starts(self, epochs: int, alike: bool = True) -> None:
+        """Measure the time of at most so many epochs anew, as another stage has others.
+
+        Args:
+            epochs: their number.
+            alike: they take about the same time each, so that what is left can be told from those that were trained.
+        """
         self._seconds, self._epochs = 0.0, 0
+        self._total, self._alike, self._first = epochs, alike, None
+
+    def batch(self, event: BatchEnded) -> None:
+        """Write how far a long epoch is."""
+        share = event.batch / event.batches
+        reached = event.epoch + share
+        self._first = began, first = self._first or (every_minute.now(), reached)
+        of = f" of {self._total}" if event.epoch < self._total else ""  # not known of a training that is shown in part
+        what = f"epoch {event.epoch + 1}{of}, {share:.0%}"
+        self._meanwhile(what, began, reached - first, self._total - first if of and self._alike else 0.0)
+
+    def _meanwhile(self, what: str, began: float, done: float, total: float) -> None:
+        """Write in a log, once a minute, how far that which is under way has come.
+
+        Args:
+            what: it is, and where.
+            began: when.
+            done: since then, in any unit.
+            total: in the same unit; 0 where it is not known.
+        """
+        if self._minute.due:
+            left = (every_minute.now() - began) * (total / done - 1) if done and total else 0.0
+            self.line(f"{what}; about {duration(left)} left" if left >= 1 else what)
 
     def estimated(self, event: TimeEstimated) -> None:
         """Write how long all epochs take, unless one has ended: its line says more."""

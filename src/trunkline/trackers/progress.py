@@ -175,7 +175,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: TrainingStarted) -> None:
-        self.lines.training_starts()
+        self.lines.training_starts(event.epochs)
         self._epochs = event.epochs
         about = "about " if event.varying else ""
         total = f" ({about}{event.steps * event.epochs:,} in all)" if event.epochs > 1 else ""
@@ -188,6 +188,7 @@ class FitProgress:
 
     @_tell.register
     def _(self, event: SearchStarted) -> None:
+        self.lines.training_starts(event.epochs, alike=False)  # candidates drop out
         self.line(told_search(event))
 
     @_tell.register
@@ -205,6 +206,7 @@ class FitProgress:
     @_tell.register
     def _(self, event: BatchEnded) -> None:
         self._flush()
+        self.lines.batch(event)
 
     @_tell.register
     def _(self, event: Evaluated) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,16 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from trunkline.terminal import leads
+from trunkline.trackers import every_minute
+from trunkline.trackers.every_minute import EveryMinute
 from trunkline.trackers.wording import counted, duration
 
-PERIOD, LINES = 30, 60  # seconds: over which a speed is measured, and between lines where there is no terminal
+PERIOD = 30  # seconds over which a speed is measured
 
 
 @contextmanager
 def streaming(console: Console, description: str) -> Iterator[Callable[[int, float | None], None]]:
     """Yield a function to call with the rows done and the share of the source that is done, if it is known; a bar shows both.
 
-    Where the console is no terminal, a line every LINES seconds does.
+    Where the console is no terminal, a line a minute does.
     """
     if not console.is_terminal:
         yield _lines(console, description)
@@ -47,10 +48,10 @@ class _Speed:
     """Rows a second, over the last PERIOD seconds or so: those that are there from an earlier run go by quickly."""
 
     def __init__(self) -> None:
-        self._seen = [(time.monotonic(), 0)]
+        self._seen = [(every_minute.now(), 0)]
 
     def of(self, rows: int) -> float:
-        now = time.monotonic()
+        now = every_minute.now()
         self._seen.append((now, rows))
         while len(self._seen) > 2 and now - self._seen[1][0] > PERIOD:
             del self._seen[0]
@@ -59,14 +60,14 @@ class _Speed:
 
 
 def _lines(console: Console, description: str) -> Callable[[int, float | None], None]:
-    speed, shares, last = _Speed(), _Speed(), time.monotonic()
+    speed, shares, minute = _Speed(), _Speed(), EveryMinute(console)
 
     def show(rows: int, share: float | None) -> None:
-        nonlocal last
         found, ahead = speed.of(rows), shares.of(int((share or 0) * 1e9)) / 1e9
-        if time.monotonic() - last < LINES:
+        if not minute.due:
             return
-        last, left = time.monotonic(), ""
+        minute.written()
+        left = ""
         if share is not None and ahead > 0:
             left = f" ({share:.0%}), about {duration((1 - share) / ahead)} left"
         console.print(f"{description}: {counted(rows, 'row')}{left}; {found:,.0f} a second", markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from trunkline.events import (
     AlreadyFinished,
+    BatchEnded,
     EpochEnded,
     Evaluated,
     Event,
@@ -85,12 +86,17 @@ class StudentProgress:
 
     @_tell.register
     def _(self, event: TrainingStarted) -> None:
+        self.lines.training_starts(event.epochs)
         about = "about " if event.varying else ""
         self.line(f"{counted(event.epochs, 'epoch')} of {about}{counted(event.steps, 'step')}")
 
     @_tell.register
     def _(self, event: TimeEstimated) -> None:
         self.lines.estimated(event)
+
+    @_tell.register
+    def _(self, event: BatchEnded) -> None:
+        self.lines.batch(event)
 
     @_tell.register
     def _(self, event: Evaluated) -> None:

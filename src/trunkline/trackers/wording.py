@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trunkline.errors import clipped
-from trunkline.events import RoundEnded, SearchEnded, SearchStarted
+from trunkline.events import RoundEnded, SearchEnded, SearchStarted, StatesProgress
 
 MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
 
@@ -22,6 +22,11 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 1):.0f} s"
+
+
+def states_reached(event: StatesProgress) -> str:
+    """How many of the layer states of a split are computed."""
+    return f"layer states of {event.split}, {event.done / max(event.total, 1):.0%}"
 
 
 def described(data: Mapping[str, Any]) -> list[str]:
