@@ -213,7 +213,10 @@ class Search:
         deep = [
             key for track in own if track.kind == "deep" for key in ranked(track.names, loop.learners) if entered[key].rounds
         ]
-        more: dict[str, tuple[Candidate, Price]] = {}  # by name
+        # AdaLayers by default comes first: where the budget pays for both, what is chosen is not worse than that on validation.
+        standard = reference()
+        first = Candidate(standard, self.training.learning_rate or standard.LEARNING_RATE)
+        more = {first.name: (first, budget.reference[task])} if deep else {}
         for key in sorted(deep, key=lambda key: -entered[key].rounds):  # stable: of equal ones the best first
             one = self.entrants[key].candidate
             for each in (one, *other_rates(one, self.training.learning_rate)):
