@@ -215,8 +215,8 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True)
 class SearchEnded(Event):
-    """The search took so many `seconds`; now its best candidates, by task and kind ("linear", "deep"; "deep 2" is the
-    second best), are trained as the config says. In what follows, a task T is called "linear/T", "deep/T" and so on.
+    """The search took so many `seconds`; now its best candidates, by task and kind ("linear", "deep"; "deep 2" and so on
+    are other deep ones), are trained as the config says. In what follows, a task T is called "linear/T", "deep/T" and so on.
     """
 
     finalists: Mapping[str, Mapping[str, str]]

@@ -27,11 +27,12 @@ def _of(task: str, found: Mapping[str, Any]) -> RenderableType:
     rows = ordered(found)
     for row in rows[:SHOWN]:
         mark = " *" if row["name"] == found["chosen"] else ""
+        compared = show.number(row["validation"]) if row["of"] else ""  # at another rate
         made.add_row(
             Text(f"{row['name']}{mark}", style="bold" if mark else ""),
             f"{row['cost']:.2f}",
-            f"{row['rounds']} of {row['of']}" if row["of"] else "",  # of another rate than that of the comparison
-            "failed" if "failed" in row else show.number(row["validation"]) if row["of"] else "",
+            f"{row['rounds']} of {row['of']}" if row["of"] else "",
+            "failed" if "failed" in row else compared,
             show.number(row["trained"]) if "trained" in row else "",
         )
     more = len(rows) - SHOWN

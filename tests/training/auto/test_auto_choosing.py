@@ -185,6 +185,15 @@ def test_a_rate_of_the_config_is_that_of_all_candidates(tiny_trunk_dir, rows, tm
     assert own["finalists"] == {"deep": own["chosen"]} and own["candidates"][0]["learning_rate"] == 0.02
 
 
+def test_what_fails_at_one_rate_may_be_trained_at_another(tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    broken, other = candidate("adalayers", 1e30, **SMALL), candidate("single_layer", 1e-2, layer=2, **SMALL)
+    use_family(monkeypatch, [broken, other], broken)
+    found = fit(auto_config(tiny_trunk_dir, rows, epochs=2, clip_norm=None), run_dir=tmp_path / "run", progress=False)
+    known = {row["learning_rate"]: row for row in found.summary["auto"]["tasks"]["mood"]["candidates"]}
+    assert "failed" in known[1e30] and "trained" not in known[1e30]
+    assert "failed" not in known[1e-3] and known[1e-3]["trained"] is not None and known[1e-3]["method"]["name"] == "adalayers"
+
+
 def test_a_task_that_no_candidate_learns_is_told(tiny_trunk_dir, rows, tmp_path, monkeypatch):
     broken = candidate("adalayers", 1e30, **SMALL)
     use_family(monkeypatch, [broken], broken)

@@ -2,8 +2,8 @@
 
 The unit is a fit of AdaLayers as it is by default: all epochs, with their evaluations and the reading of layer states. All of
 it costs TOTAL of that. The search costs SEARCH at most; what it has not spent, as its cheaper candidates were left, goes to the
-final training, which takes as many of the best deep candidates as the rest pays for, and one at least, whose epoch costs
-LARGEST of one of AdaLayers at most.
+final training. That has the best deep candidate, whose epoch costs LARGEST of one of AdaLayers at most, and as many others as
+the rest pays for. A fit that stops early costs less than this unit.
 
 The candidates of a task are of two kinds, which are halved apart, as they do not learn alike. *Linear* ones (a linear map of
 states, or of their mixture) learn fast and are at their end when *deep* ones have hardly begun. Linear ones get what they need

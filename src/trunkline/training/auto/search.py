@@ -88,8 +88,8 @@ class Search:
         Returns:
             dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of linear and of deep
                 candidates end, its `candidates`, those `left_out` and why, and the names of its `finalists`: the best of
-                either kind, "linear" and "deep", and "deep 2" and so on, which the rest of the budget pays for: the best deep
-                ones with each rate. Of those that were not compared, the rounds are 0 of 0.
+                either kind, "linear" and "deep", and "deep 2" and so on, which the rest of the budget pays for: AdaLayers
+                by default and the best deep ones with each rate. Of those that were not compared, the rounds are 0 of 0.
         """
         began = time.monotonic()
         read = opened(self.run, [one.member for one in self.entrants.values()], self.checkpoint, POOLED_BYTES)
@@ -227,15 +227,15 @@ class Search:
 
 
 def _only_trained(rows: Sequence[Mapping[str, Any]], finalists: Iterable[Candidate]) -> list[dict[str, Any]]:
-    """Rows of finalists that were not compared: other rates of candidates that were."""
-    known = {row["name"] for row in rows}
-    alike = {one.name: next(row for row in rows if row["method"] == one.method.model_dump(mode="json")) for one in finalists}
-    none: dict[str, Any] = {"rounds": 0, "of": 0, "by_round": [], "validation": None}
-    return [
-        {**alike[one.name], "name": one.name, "learning_rate": one.learning_rate, **none}
-        for one in finalists
-        if one.name not in known
-    ]
+    """Rows of finalists that were not compared: other rates of candidates that were, which may have failed at theirs."""
+    known, found = {row["name"] for row in rows}, []
+    for one in finalists:
+        if one.name not in known:
+            row = next(row for row in rows if row["method"] == one.method.model_dump(mode="json"))
+            none = {"rounds": 0, "of": 0, "by_round": [], "validation": None}
+            shared = {key: value for key, value in row.items() if key != "failed"}
+            found.append({**shared, "name": one.name, "learning_rate": one.learning_rate, **none})
+    return found
 
 
 def scores_by_round(key: str, track: Track, metric: str, history: Sequence[Mapping[str, Any]]) -> list[float | None]:
