@@ -74,8 +74,11 @@ def values(tiny_trunk_dir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1, "failed"])
-def test_a_lost_process_ends_the_other_and_the_run_resumes_to_the_same_bits(lost, processes, values, tmp_path):
+@pytest.mark.parametrize(
+    ("lost", "divided"), [(0, False), (1, False), ("failed", False), (0, True), (1, True), ("failed", True)]
+)
+def test_a_lost_process_ends_the_other_and_the_run_resumes_to_the_same_bits(lost, divided, processes, values, tmp_path):
+    values["training"] |= {"shard": divided}
     launch(processes, values, tmp_path / "whole", work=train)
     run = tmp_path / "run"
     both = start(processes, values, run, stopped=lost == "failed", work=train)
