@@ -159,6 +159,15 @@ class BatchEnded(Event):
 
 
 @dataclass(frozen=True)
+class EvaluationProgress(Event):
+    """`done` of `total` sequences of a split were read to judge tasks on it, by this process or by others at its speed."""
+
+    split: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """The tasks were judged on validation after `step` steps, in `epoch` (from 1).
 

@@ -13,7 +13,7 @@ from clitools import done, fails, invoke, made_up, write_jsonl
 
 from trunkline.cli.sweep import SweepProgress, short_names, shown_value
 from trunkline.data.sources import EMBEDDED
-from trunkline.events import BatchEnded, StatesProgress
+from trunkline.events import BatchEnded, EvaluationProgress, StatesProgress
 from trunkline.studies.sweep.config import load_sweep
 from trunkline.studies.sweep.plan import Plan
 from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
@@ -97,6 +97,8 @@ def test_a_long_trial_has_a_line_a_minute_in_a_log(monkeypatch, capsys):
         (1, TrialStarted(0, {})),
         (50, BatchEnded(0, 1, 4, {})),
         (9, BatchEnded(0, 2, 4, {})),
+        (59, EvaluationProgress("validation", 3, 10)),
+        (1, EvaluationProgress("validation", 4, 10)),
         (1, TrialEnded(0, {"method.dim": 8}, "complete", 0.5, 120.0, 1, 4)),
         (59, BatchEnded(0, 1, 4, {})),
         (1, BatchEnded(0, 2, 4, {})),  # of the run with the best settings
@@ -106,6 +108,7 @@ def test_a_long_trial_has_a_line_a_minute_in_a_log(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "layer states of train, 30%; 0 of 4 trials done",
         "trial 0: epoch 1, 50%; 0 of 4 trials done",
+        "trial 0: evaluating on validation, 40%; 0 of 4 trials done",
         "1/4  trial 0: dim 8: 0.5000; 2 min; about 6 min left",
         "epoch 1, 50%; 1 of 4 trials done; about 6 min left",
     ]

@@ -13,6 +13,7 @@ from trunkline.events import (
     BatchEnded,
     ColumnsInterpreted,
     EpochEnded,
+    EvaluationProgress,
     Finding,
     Preparing,
     Resumed,
@@ -106,6 +107,8 @@ def test_a_study_is_told_unit_by_unit_without_control_characters(study, wait):
         display(BatchEnded(1, 2, 4, {f"{key}/mood": 0.5}))
         wait(31)
         display(EpochEnded(2, 2, 1.0, 1.0, 5))
+        wait(60)
+        display(EvaluationProgress("test", 3, 4))
         display(Finding("mood: never predicts 'x'"))  # of one run
         results = {run.key: result(0.1 * number) for number, run in enumerate(stack.runs[:-1])}
         display(UnitEnded(stack, 200.0, results, {stack.runs[-1].key: "the loss is nan"}))
@@ -122,6 +125,7 @@ def test_a_study_is_told_unit_by_unit_without_control_characters(study, wait):
         "  layer states take 1.0 KB in cache; `trunkline states prune` removes them",
         "  resuming after step 7 (epoch 2)",
         "  epoch 2 of 2; 0 of 11 runs done",
+        "  evaluating on test, 75%; 0 of 11 runs done",
         "  took 3 min; on validation mood accuracy 0.4000 (layer layer=2, learning_rate 0.001); 0 of 11 runs done, 1 failed",
         "  failed: layer layer=2, learning_rate 0.01: the loss is nan",
         "lora, learning_rate 0.001, seed 0; 0 of 11 runs done, 1 failed",

@@ -11,6 +11,7 @@ from trunkline.events import (
     BatchEnded,
     EpochEnded,
     Evaluated,
+    EvaluationProgress,
     Preparing,
     SearchStarted,
     StatesProgress,
@@ -73,6 +74,12 @@ def test_a_long_pass_has_a_line_a_minute_and_its_end(log, made):
         "layer states of train, 20%; about 4 min left",
         "layer states of train: 1,000 tokens computed in 300.0 s and stored",
     ]
+
+
+def test_a_long_evaluation_has_a_line_a_minute(log):
+    told = [EvaluationProgress("test", done, 10) for done in (2, 4, 7)]
+    lines = log(FitProgress, (0, Preparing("reading the data")), (59, told[0]), (1, told[1]), (59, told[2]))
+    assert lines == ["reading the data", "evaluating on test, 40%"]
 
 
 @BOTH

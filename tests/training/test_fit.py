@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from synthetic import config, write_rows
 
 from trunkline.errors import BadInput, TrunklineError
-from trunkline.events import AlreadyFinished, EpochEnded, Event, TrainingStarted, quiet
+from trunkline.events import AlreadyFinished, EpochEnded, EvaluationProgress, Event, TrainingStarted, quiet
 from trunkline.model.branch import load_branch
 from trunkline.model.bundle import Bundle
 from trunkline.training.config import resolve
@@ -197,6 +197,9 @@ def test_evaluation_every_n_steps_and_on_another_metric(tiny_trunk_dir, rows, tm
     assert [event.patience for event in told if isinstance(event, TrainingStarted)] == [None], "it cannot end early"
     steps = [entry["step"] for entry in result.summary["history"]]
     assert steps[:-1] == list(range(3, max(steps[:-1]) + 1, 3))  # and once more at the end
+    whole = [event.split for event in told if isinstance(event, EvaluationProgress) and event.done == event.total]
+    assert whole == ["validation"] * (len(steps) + 1) + ["test"], "the best weights are judged on both once more"
+    assert {event.total for event in told if isinstance(event, EvaluationProgress)} == {80}
     losses = [entry["tasks"]["mood"]["validation"]["loss"] for entry in result.summary["history"]]
     assert result.tasks["mood"]["validation"]["loss"] == min(losses)
 

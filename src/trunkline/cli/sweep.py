@@ -138,9 +138,9 @@ class SweepProgress:
             self.line(f"{self._now}{what}; {self._done} of {self._total} trials done{self._left}")
 
     def __call__(self, event: Event) -> None:
-        from trunkline.events import BatchEnded, Preparing, StatesProgress
+        from trunkline.events import BatchEnded, EvaluationProgress, Preparing, StatesProgress
         from trunkline.studies.sweep.trials import TrialEnded, TrialStarted
-        from trunkline.trackers.wording import states_reached
+        from trunkline.trackers.wording import judged_reached, states_reached
 
         match event:
             case TrialStarted(number=number):
@@ -153,6 +153,8 @@ class SweepProgress:
                 self._meanwhile(share)
             case StatesProgress():
                 self._meanwhile(states_reached(event))
+            case EvaluationProgress():
+                self._meanwhile(judged_reached(event))
             case TrialEnded():
                 self._ended(event)
 

@@ -18,6 +18,7 @@ from trunkline.events import (
     BatchEnded,
     ColumnsInterpreted,
     EpochEnded,
+    EvaluationProgress,
     Event,
     Finding,
     Preparing,
@@ -41,7 +42,7 @@ from trunkline.terminal import from_here
 from trunkline.trackers.bars import RunBar, progress_bars
 from trunkline.trackers.every_minute import EveryMinute
 from trunkline.trackers.lines import paragraph
-from trunkline.trackers.wording import counted, duration, states_reached
+from trunkline.trackers.wording import counted, duration, judged_reached, states_reached
 
 MOST_NAMES, MOST_TASKS, MOST_FINDINGS = 4, 4, 30  # that are shown one by one
 
@@ -175,6 +176,10 @@ class StudyProgress:
         self._left.reached("training", min(1.0, (max(self._stage - 1, 0) + share) / self._stages))
         epochs = max(self._epochs, event.epoch + 1)
         self._meanwhile(f"{self._of_stages}epoch {event.epoch + 1} of {epochs}, {event.batch / event.batches:.0%}")
+
+    @_tell.register
+    def _(self, event: EvaluationProgress) -> None:
+        self._meanwhile(judged_reached(event))
 
     @_tell.register
     def _(self, event: EpochEnded) -> None:

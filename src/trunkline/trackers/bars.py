@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextCol
 from rich.table import Column
 from rich.text import Text
 
-from trunkline.events import BatchEnded, Event, Preparing, SearchStarted, StatesProgress, TrainingStarted
+from trunkline.events import BatchEnded, EvaluationProgress, Event, Preparing, SearchStarted, StatesProgress, TrainingStarted
 from trunkline.terminal import leads
+from trunkline.trackers.wording import judged_reached
 
 BAR_WIDTH = 42  # characters of the epoch, the shortest bar, the percentage and the time beside the losses
 REFRESH = 0.2  # seconds between looks at the loss: reading it from a GPU waits for the GPU
@@ -96,6 +97,9 @@ class RunBar:
             self._epochs, self._what = event.epochs, ()  # another stage has another bar
         elif isinstance(event, BatchEnded):
             self._batch(event)
+        elif isinstance(event, EvaluationProgress) and self._bar is not None and time.monotonic() - self._looked > REFRESH:
+            self.bars.update(self._bar, note=judged_reached(event))
+            self._looked = time.monotonic()
 
     def _batch(self, event: BatchEnded) -> None:
         epochs = max(self._epochs, event.epoch + 1)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
-from trunkline.events import BatchEnded, Event, RunEnded, RunStarted, StatesProgress, as_dict
+from trunkline.events import BatchEnded, EvaluationProgress, Event, RunEnded, RunStarted, StatesProgress, as_dict
 from trunkline.trackers.base import TrackerConfig, trackers
 
 FILE = "events.jsonl"
@@ -35,7 +35,7 @@ class JsonLines:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._file = _opened(event.path / FILE)
-        if self._file is None or isinstance(event, (BatchEnded, StatesProgress)):
+        if self._file is None or isinstance(event, (BatchEnded, StatesProgress, EvaluationProgress)):
             return
         self._file.write(json.dumps({"time": round(time.time(), 3), **as_dict(event)}, ensure_ascii=False) + "\n")
         self._file.flush()  # whoever follows the file sees it at once, and a kill loses nothing

@@ -7,12 +7,12 @@ from typing import Self
 
 from rich.console import Console
 
-from trunkline.events import BatchEnded, EpochEnded, Resumed, StatesProgress, TimeEstimated
+from trunkline.events import BatchEnded, EpochEnded, EvaluationProgress, Resumed, StatesProgress, TimeEstimated
 from trunkline.terminal import wrapped
 from trunkline.trackers import every_minute
 from trunkline.trackers.bars import RunBar, progress_bars
 from trunkline.trackers.every_minute import EveryMinute
-from trunkline.trackers.wording import duration, states_reached
+from trunkline.trackers.wording import duration, judged_reached, states_reached
 
 
 def stderr_of_python() -> Console:
@@ -94,6 +94,10 @@ class ProgressLines:
         of = f" of {self._total}" if event.epoch < self._total else ""  # not known of a training that is shown in part
         what = f"epoch {event.epoch + 1}{of}, {share:.0%}"
         self._meanwhile(what, began, reached - first, self._total - first if of and self._alike else 0.0)
+
+    def judging(self, event: EvaluationProgress) -> None:
+        """Write how far a long evaluation is."""
+        self._meanwhile(judged_reached(event), 0.0, 0.0, 0.0)
 
     def _meanwhile(self, what: str, began: float, done: float, total: float) -> None:
         """Write in a log, once a minute, how far that which is under way has come.

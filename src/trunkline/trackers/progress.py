@@ -15,6 +15,7 @@ from trunkline.events import (
     ColumnsInterpreted,
     EpochEnded,
     Evaluated,
+    EvaluationProgress,
     Event,
     Finding,
     Preparing,
@@ -207,6 +208,10 @@ class FitProgress:
     def _(self, event: BatchEnded) -> None:
         self._flush()
         self.lines.batch(event)
+
+    @_tell.register
+    def _(self, event: EvaluationProgress) -> None:
+        self.lines.judging(event)
 
     @_tell.register
     def _(self, event: Evaluated) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trunkline.errors import clipped
-from trunkline.events import RoundEnded, SearchEnded, SearchStarted, StatesProgress
+from trunkline.events import EvaluationProgress, RoundEnded, SearchEnded, SearchStarted, StatesProgress
 
 MOST_LABELS = 12  # that are named with their counts; of more, half as many of the most frequent and of the rarest
 
@@ -27,6 +27,11 @@ def duration(seconds: float) -> str:
 def states_reached(event: StatesProgress) -> str:
     """How many of the layer states of a split are computed."""
     return f"layer states of {event.split}, {event.done / max(event.total, 1):.0%}"
+
+
+def judged_reached(event: EvaluationProgress) -> str:
+    """How much of a split has been read to judge tasks on it."""
+    return f"evaluating on {event.split}, {event.done / max(event.total, 1):.0%}"
 
 
 def described(data: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,12 +120,30 @@ def _within(rows: Tensor | None, begin: int, end: int) -> Tensor | None:
 
 
 def split_logits(
-    parts: Mapping[str, Part], split: SplitFeed, *, accelerator: Accelerator, precision: str
+    parts: Mapping[str, Part],
+    split: SplitFeed,
+    *,
+    accelerator: Accelerator,
+    precision: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Logits of tasks on a split, each process doing its share."""
+    """Logits of tasks on a split, each process doing its share.
+
+    Args:
+        progress: called after each batch with the sequences that are done and their number, by the share of this process.
+    """
     world, device = accelerator.num_processes, accelerator.device
     logits: dict[str, np.ndarray] = {}
-    for feed, names in split.feeds(parts):
+    feeds = split.feeds(parts)
+    done, total = 0, sum(len(feed.lengths) for feed, _ in feeds)
+
+    def advance(sequences: int) -> None:
+        nonlocal done
+        done = min(done + sequences * world, total)
+        if progress:
+            progress(done, total)
+
+    for feed, names in feeds:
         logits |= collect_logits(
             {name: (parts[name].task, parts[name].branch) for name in names},
             feed,
@@ -133,6 +151,7 @@ def split_logits(
             precision=precision,
             device=device,
             batch_tokens=2048 if device.type == "cpu" else 4096,  # beside an optimiser's memory, so less than to predict
+            progress=advance,
             share=(accelerator.process_index, world),
         )
     logits = {name: logits[name] for name in parts}
@@ -143,11 +162,19 @@ def split_logits(
 
 
 def split_scores(
-    parts: Mapping[str, Part], split: SplitFeed, *, accelerator: Accelerator, precision: str
+    parts: Mapping[str, Part],
+    split: SplitFeed,
+    *,
+    accelerator: Accelerator,
+    precision: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Metrics and mean loss of those tasks that have targets in a split; a loss of NaN where some logit is not finite."""
+    """Metrics and mean loss of those tasks that have targets in a split; a loss of NaN where some logit is not finite.
+
+    The arguments are those of `split_logits`.
+    """
     own = {name: part for name, part in parts.items() if name in split.supervision}
-    logits = split_logits(own, split, accelerator=accelerator, precision=precision)
+    logits = split_logits(own, split, accelerator=accelerator, precision=precision, progress=progress)
     return {
         name: split.supervision[name].score(part.criterion, logits[name])
         if np.isfinite(logits[name]).all()

@@ -70,7 +70,7 @@ def judge(
         if known is not None and feed is known.feed:
             read = replace(known, supervision=supervision)
         with source.watch() if validating else nullcontext():
-            logits = loop.logits({name: one.part for name, one in own.items()}, read)
+            logits = loop.logits({name: one.part for name, one in own.items()}, read, split_name)
         for name, one in own.items():
             asked = logits[name], supervision[name].answers.offsets, supervision[name].targets
             if validating and name in fresh:

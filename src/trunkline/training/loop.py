@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from trunkline.allocator import give_back_freed_memory
 from trunkline.errors import TrunklineError
-from trunkline.events import BatchEnded, EpochEnded, Evaluated, Subscriber, TimeEstimated, TrainingStarted
+from trunkline.events import BatchEnded, EpochEnded, Evaluated, EvaluationProgress, Subscriber, TimeEstimated, TrainingStarted
 from trunkline.model.part import Part
 from trunkline.seeding import seeded
 from trunkline.training.agreement import anywhere
@@ -276,7 +276,7 @@ class Loop:
             for own in {id(learner.source): learner.source for learner in active.values()}.values():
                 judging.enter_context(own.judging())
             for source in self.sources:
-                metrics |= split_scores(parts, source.validation, accelerator=self.accelerator, precision=self.precision)
+                metrics |= split_scores(parts, source.validation, **self._judging("validation"))
         for name, found in metrics.items():
             if not math.isfinite(found["loss"]):
                 self._fail(name, f"the validation loss of task {name} is {found['loss']}")
@@ -295,6 +295,14 @@ class Loop:
         rates = {name: learner.last_rate for learner in active.values() for name in learner.parts}
         self.publish(Evaluated(entry["step"], entry["epoch"], entry["tasks"], rates))
 
-    def logits(self, parts: dict[str, Part], split: SplitFeed) -> dict[str, np.ndarray]:
-        """Logits of tasks on a split, each process doing its share."""
-        return split_logits(parts, split, accelerator=self.accelerator, precision=self.precision)
+    def logits(self, parts: dict[str, Part], split: SplitFeed, name: str) -> dict[str, np.ndarray]:
+        """Logits of tasks on a split, which is called so, each process doing its share."""
+        return split_logits(parts, split, **self._judging(name))
+
+    def _judging(self, split: str) -> dict[str, Any]:
+        """How tasks are judged on a split that is called so."""
+        return {
+            "accelerator": self.accelerator,
+            "precision": self.precision,
+            "progress": lambda done, total: self.publish(EvaluationProgress(split, done, total)),
+        }

@@ -16,6 +16,7 @@ from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import (
     BatchEnded,
     CheckpointSaved,
+    EvaluationProgress,
     Event,
     Finding,
     Resumed,
@@ -35,7 +36,8 @@ from trunkline.training.stages import Stage
 from trunkline.training.work import EVALUATION, SCORING, epoch_seconds, reading_seconds
 
 POOLED_BYTES = 1 << 30  # of a split's pooled states in memory, which many candidates read
-TOLD = (BatchEnded, CheckpointSaved, Finding, Resumed, StatesProgress, StatesStored)  # what of its loop others hear
+# What of its loop others hear.
+TOLD = (BatchEnded, CheckpointSaved, EvaluationProgress, Finding, Resumed, StatesProgress, StatesStored)
 
 
 @dataclass(frozen=True)
