@@ -26,8 +26,14 @@ FAMILY = [
 def use_family(patch, family=FAMILY, reference=FAMILY[3]) -> None:
     """Let `method: auto` choose among these, and count costs in those of another."""
     patch.setattr("trunkline.training.auto.search.family", lambda trunk, output, rate=None: list(family))
-    patch.setattr("trunkline.training.auto.search.reference", lambda: reference.method)
+    use_reference(patch, reference)
     patch.setattr("trunkline.training.auto.family.DEEP_RATES", (1e-2, 2e-3))
+
+
+def use_reference(patch, one) -> None:
+    """Let it stand for AdaLayers by default."""
+    for module in ("search", "family"):
+        patch.setattr(f"trunkline.training.auto.{module}.reference", lambda: one.method)
 
 
 def auto_config(trunk, rows, tasks=("mood",), **training) -> dict:

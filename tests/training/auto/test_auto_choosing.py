@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from autotools import FAMILY, SMALL, auto_config, candidate, use_family
+from autotools import FAMILY, SMALL, auto_config, candidate, use_family, use_reference
 from resuming import attempt
 from synthetic import write_rows
 
@@ -175,7 +175,7 @@ def test_a_rate_of_the_config_is_that_of_all_candidates(tiny_trunk_dir, rows, tm
         return [candidate("adalayers", rate, **SMALL)]
 
     monkeypatch.setattr("trunkline.training.auto.search.family", family)
-    monkeypatch.setattr("trunkline.training.auto.search.reference", lambda: FAMILY[3].method)
+    use_reference(monkeypatch, FAMILY[3])
     values = auto_config(tiny_trunk_dir, rows, epochs=1)
     assert resolve(values).training.learning_rate is None
     values["training"]["learning_rate"] = 0.02
@@ -189,9 +189,10 @@ def test_what_fails_at_one_rate_may_be_trained_at_another(tiny_trunk_dir, rows, 
     broken, other = candidate("adalayers", 1e30, **SMALL), candidate("single_layer", 1e-2, layer=2, **SMALL)
     use_family(monkeypatch, [broken, other], broken)
     found = fit(auto_config(tiny_trunk_dir, rows, epochs=2, clip_norm=None), run_dir=tmp_path / "run", progress=False)
-    known = {row["learning_rate"]: row for row in found.summary["auto"]["tasks"]["mood"]["candidates"]}
-    assert "failed" in known[1e30] and "trained" not in known[1e30]
-    assert "failed" not in known[1e-3] and known[1e-3]["trained"] is not None and known[1e-3]["method"]["name"] == "adalayers"
+    known = {row["name"]: row for row in found.summary["auto"]["tasks"]["mood"]["candidates"]}
+    same = known[candidate("adalayers", 1e-2, **SMALL).name]
+    assert "failed" in known[broken.name] and "trained" not in known[broken.name]
+    assert "failed" not in same and same["trained"] is not None
 
 
 def test_a_task_that_no_candidate_learns_is_told(tiny_trunk_dir, rows, tmp_path, monkeypatch):

@@ -3,8 +3,8 @@
     search/checkpoint/    where the search stands
     search/search.json    what it has found
 
-The finalists of a task are the best of its deep candidates, the best of its linear ones where that is ahead, AdaLayers by
-default, and as many more deep ones as the budget pays for. They were trained for a part of a run only, so which is better
+The finalists of a task (finalists.py) are the best of its deep candidates, the best of its linear ones where that is ahead,
+AdaLayers, and as many more deep ones as the budget pays for. They were trained for a part of a run only, so which is better
 shows when they are trained to the end. That is done in one loop, which calls their tasks "linear/TASK", "deep/TASK",
 "deep 2/TASK" and so on. On validation the best one is chosen, of equal ones the first, and it alone is judged on the test
 split and saved.

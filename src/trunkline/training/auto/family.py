@@ -83,6 +83,12 @@ def reference() -> Any:
     return methods.get("adalayers").Config(name="adalayers")
 
 
+def references(learning_rate: float | None = None) -> list[Candidate]:
+    """AdaLayers as it is by default, with each rate of deep candidates; or with the one that the config has for all."""
+    rates = DEEP_RATES if learning_rate is None else (learning_rate,)
+    return [Candidate(reference(), rate) for rate in rates]
+
+
 def plain(config: RunConfig) -> RunConfig:
     """The config with that in the place of auto."""
     method, training = reference(), config.training

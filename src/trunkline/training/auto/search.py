@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.branches import Output, TrunkShape
-from trunkline.errors import BadInput, TrunklineError
+from trunkline.errors import BadInput
 from trunkline.events import (
     BatchEnded,
     CheckpointSaved,
@@ -25,9 +25,10 @@ from trunkline.events import (
     StatesProgress,
     StatesStored,
 )
-from trunkline.training.auto.budget import TOTAL, Budget, Price, plan_search
-from trunkline.training.auto.family import Candidate, family, other_rates, reference
-from trunkline.training.auto.halving import Halving, Track, best_of, ranked
+from trunkline.training.auto.budget import Budget, Price, plan_search
+from trunkline.training.auto.family import Candidate, family, reference
+from trunkline.training.auto.finalists import Searched
+from trunkline.training.auto.halving import Halving, Track
 from trunkline.training.loop import Loop
 from trunkline.training.members import Member, Opened, loop_of, opened
 from trunkline.training.run import Run
@@ -91,7 +92,7 @@ class Search:
             dict: `seconds`; and for each of `tasks` its `metric`, the `steps` after which the rounds of linear and of deep
                 candidates end, its `candidates`, those `left_out` and why, and the names of its `finalists`: the best of
                 either kind, "linear" and "deep", and "deep 2" and so on, which the rest of the budget pays for: AdaLayers
-                by default and the best deep ones with each rate. Of those that were not compared, the rounds are 0 of 0.
+                and the best deep ones, with each rate. Of those that were not compared, the rounds are 0 of 0.
         """
         began = time.monotonic()
         read = opened(self.run, [one.member for one in self.entrants.values()], self.checkpoint, POOLED_BYTES)
@@ -124,8 +125,10 @@ class Search:
         position, _ = loop.run()
         costs = {key: price.epoch / standard[task].epoch for task, own in prices.items() for key, price in own.items()}
         found = {task: self._found(task, plan.tracks, costs, loop) for task in self.run.tasks}
+        read_times = 1 + max(track.rounds[-1].last for track in plan.tracks) / budget.steps
         for task, own in found.items():
-            finalists = self._finalists(task, plan.tracks, prices[task], budget, loop)
+            searched = self._searched(task, plan.tracks, prices[task], loop)
+            finalists = searched.finalists(budget, read_times, self.training.learning_rate)
             own["finalists"] = {kind: one.name for kind, one in finalists.items()}
             own["candidates"] += _only_trained(own["candidates"], finalists.values())
         return {"seconds": round(prepared + position.seconds, 2), "tasks": found}
@@ -196,36 +199,11 @@ class Search:
             "left_out": self.left_out[task],
         }
 
-    def _finalists(
-        self, task: str, tracks: Sequence[Track], prices: Mapping[str, Price], budget: Budget, loop: Loop
-    ) -> dict[str, Candidate]:
-        """The candidates that are trained to the end: the best of each kind, then what the rest of the budget pays for."""
+    def _searched(self, task: str, tracks: Sequence[Track], prices: Mapping[str, Price], loop: Loop) -> Searched:
         own = [track for track in tracks if track.task == task]
-        entered = {key: loop.learners[key].progress for track in own for key in track.names}
-        best = {track.kind: key for track in own if (key := best_of(track, loop.learners)) is not None}
-        if not best:
-            raise TrunklineError(next(progress.failed for progress in entered.values() if progress.failed))
-        # Linear ones were trained to the end, or nearly: who is no better than a deep one is by then stays behind it.
-        if len(best) == 2 and entered[best["linear"]].best_rank <= entered[best["deep"]].best_rank:
-            del best["linear"]
-        read = 1 + max(track.rounds[-1].last for track in tracks) / budget.steps
-        left = budget.share(task, TOTAL, read) - sum(budget.trained(prices[key]) for key in best.values())
-        left -= sum(budget.spent(prices[key], track.rounds, entered[key].rounds) for track in own for key in track.names)
-        finalists = {kind: self.entrants[key].candidate for kind, key in best.items()}
-        deep = [
-            key for track in own if track.kind == "deep" for key in ranked(track.names, loop.learners) if entered[key].rounds
-        ]
-        # AdaLayers by default comes first: where the budget pays for both, what is chosen is not worse than that on validation.
-        standard = reference()
-        first = Candidate(standard, self.training.learning_rate or standard.LEARNING_RATE)
-        more = {first.name: (first, budget.reference[task])} if deep else {}
-        for key in sorted(deep, key=lambda key: -entered[key].rounds):  # stable: of equal ones the best first
-            one = self.entrants[key].candidate
-            for each in (one, *other_rates(one, self.training.learning_rate)):
-                more.setdefault(each.name, (each, prices[key]))
-        others = [pair for name, pair in more.items() if name not in {one.name for one in finalists.values()}]
-        further = {f"deep {number}": one for number, one in enumerate(budget.further(others, left), start=2)}
-        return {**finalists, **further}
+        keys = [key for track in own for key in track.names]
+        candidates = {key: self.entrants[key].candidate for key in keys}
+        return Searched(task, own, candidates, prices, {key: loop.learners[key] for key in keys})
 
 
 def _only_trained(rows: Sequence[Mapping[str, Any]], finalists: Iterable[Candidate]) -> list[dict[str, Any]]:
