@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,25 @@ DATA = ("emotion", "snips", "hwu64", "cola", "imdb", "nlupp")
 POINTS, TIMES = 0.3, 3.0
 
 
-def example(data: str, rows: int | None) -> dict[str, Any]:
-    """The config of a data set's example, without a method and a rate, and with its files where they are here."""
+def example(data: str, rows: int | None, tasks: Sequence[str] | None = None, test: Path | None = None) -> dict[str, Any]:
+    """The config of a data set's example, without a method and a rate, and with its files where they are here.
+
+    Args:
+        data: its name.
+        rows: of training; None: all.
+        tasks: those that are taken; None: all.
+        test: a file in the place of its test split.
+    """
     config: dict[str, Any] = yaml.safe_load((EXAMPLES / f"{data}.yaml").read_text(encoding="utf-8"))
     for split, named in config["data"].items():
         if str(named).endswith(".gz"):
             config["data"][split] = str(shared_data(data, Path(named).name))
     if rows is not None:
         config["data"]["rows"] = rows
+    if tasks is not None:
+        config["tasks"] = {name: config["tasks"][name] for name in tasks}
+    if test is not None:
+        config["data"]["test"] = str(test.resolve())
     del config["method"], config["training"]["learning_rate"]
     return config
 
@@ -105,9 +117,9 @@ def floor(config: dict[str, Any], task: str) -> tuple[float, float] | None:
     return None if best is None else (best["validation"][metric], best["test"][metric])
 
 
-def table(data: str, rows: int | None, repeats: int, folder: Path) -> tuple[list[dict[str, Any]], list[float]]:
+def table(data: str, config: dict[str, Any], repeats: int, folder: Path) -> tuple[list[dict[str, Any]], list[float]]:
     """The lines of a data set, and the points and times that the claim is about, in units of what it allows."""
-    config, lines, units = example(data, rows), [], []
+    lines, units = [], []
     build_states(resolve({**config, "method": "auto"}))
     runs: dict[str, list[tuple[dict[str, Any], float, float]]] = {"adalayers": [], "auto": []}
     for seed in range(repeats):
@@ -160,11 +172,14 @@ def main() -> None:
     arguments = parser(__doc__, repeats=3)
     arguments.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), help="data sets (all)")
     arguments.add_argument("--rows", type=int, help="training rows; all by default")
+    arguments.add_argument("--tasks", nargs="+", metavar="NAME", help="tasks of the data sets (all)")
+    arguments.add_argument("--test", type=Path, metavar="FILE", help="rows to test on, in the place of the data set's own")
     options = arguments.parse_args()
     found, units = [], []
     for data in options.data:
         with tempfile.TemporaryDirectory() as folder:
-            lines, own = table(data, options.rows, options.repeats, Path(folder))
+            config = example(data, options.rows, options.tasks, options.test)
+            lines, own = table(data, config, options.repeats, Path(folder))
         found += lines
         units += own
     finish(result("auto_method", max(units), "<= 1", found), as_json=options.json)
