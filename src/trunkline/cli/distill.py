@@ -37,7 +37,7 @@ def distill(
 
     \b
     trunkline distill examples/distill_minilm.yaml --out trunks/minilm-3
-    trunkline distill examples/distill_minilm.yaml student.hidden_size=192 --dry-run
+    trunkline distill student.yaml student.hidden_size=192 --dry-run
     """
     from trunkline.errors import BadInput
 
