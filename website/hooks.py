@@ -43,7 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lead links between files of the repository to where these are on the site; let the search find other pages before logs."""
+    """Lead links between files of the repository to where these are on the site; let the search find pages before logs."""
     if page.file.src_uri in HISTORY:
         page.meta["search"] = {"boost": 0.2}
     return linked(markdown, page.file.src_uri)
