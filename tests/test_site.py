@@ -80,6 +80,17 @@ def test_links_out_of_docs_are_led_to_the_copies(hooks):
     assert hooks.linked("[a](docs/cli.md) [b](examples)", "repository/README.md") == "[a](../cli.md) [b](../examples.md)"
 
 
+def test_the_search_finds_the_pages_before_what_has_happened(hooks):
+    """Material ranks a page by `search.boost` of its head."""
+    boosts = {}
+    for place in ("distill.md", "repository/CHANGELOG.md", "repository/benchmarks/LOG.md"):
+        page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri=place), meta={})
+        hooks.on_page_markdown("", page, None, None)
+        boosts[place] = page.meta.get("search", {}).get("boost", 1)
+    assert boosts.pop("distill.md") == 1 and all(0 < boost < 1 for boost in boosts.values())
+    assert {*boosts} <= {*hooks.places()}
+
+
 def test_the_tutorials_are_in_order_and_lead_on():
     order = [page for page in pages_of(CONFIG["nav"]) if page.startswith("tutorials/")]
     texts = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in order]

@@ -18,6 +18,7 @@ PAGES = ("README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "benchma
 FILES = ("LICENSE", "CITATION.cff", "examples/**/*", "src/trunkline/*.schema.json")
 OWN = ("api.md", "style.css")  # of this folder
 OUTSIDE = "repository/"  # what the copies of files outside of docs/ are under
+HISTORY = (OUTSIDE + "CHANGELOG.md", OUTSIDE + "benchmarks/LOG.md")  # they name everything, and explain little of it
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
@@ -42,7 +43,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lead links between files of the repository to where these are on the site."""
+    """Lead links between files of the repository to where these are on the site; let the search find pages before logs."""
+    if page.file.src_uri in HISTORY:
+        page.meta["search"] = {"boost": 0.2}
     return linked(markdown, page.file.src_uri)
 
 

@@ -22,7 +22,7 @@ def config(tiny_trunk_dir, tmp_path):
     return tmp_path / "student.yaml"
 
 
-def test_it_shows_the_student_its_losses_and_what_to_do_next(config, tmp_path):
+def test_it_shows_the_student_its_losses_and_what_to_do_next(config, tmp_path, monkeypatch):
     result = invoke("distill", config, "--out", tmp_path / "student")
     assert result.exit_code == 0, result.stderr
     assert "blocks 1, 3" in result.stdout and "0 from 0, 1 from 2, 2 from 3" in result.stdout
@@ -31,6 +31,13 @@ def test_it_shows_the_student_its_losses_and_what_to_do_next(config, tmp_path):
     again = invoke("distill", config, "--out", tmp_path / "student", "--json")
     assert "already completed" in again.stderr
     assert json.loads(again.stdout) == json.loads((tmp_path / "student" / "result.json").read_text())
+    monkeypatch.setattr("trunkline.trunk.speeds.measured", lambda *given, **how: {"torch fp32": 1.0})
+    described = invoke("info", tmp_path / "student", "--json")  # as any trunk, not as a run, which has a result.json, too
+    assert described.exit_code == 0, described.stderr
+    assert (found := json.loads(described.stdout))["layers"] == 2 and found["hidden_size"] == 32
+    (tmp_path / "student" / "result.json").unlink()
+    unfinished = invoke("info", tmp_path / "student")
+    assert unfinished.exit_code == 2 and "this student is not finished; rerun the command that started it" in unfinished.stderr
 
 
 def test_a_dry_run_writes_nothing(config, tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def test_every_command_has_help_with_an_example_that_begins_with_its_name(words)
     examples = [line for line in lines[start + 1 :] if line][:1]
     assert examples[0].startswith(f"trunkline {' '.join(words)}")
     assert "--json" in result.stdout and "--debug" in result.stdout
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_in_80_columns_each_example_is_one_line_and_no_line_ends_early(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = invoke(*words, "--help")
+    described, _, examples = result.stdout.partition("╭")[0].partition("Example")
+    lines = [line.strip() for line in described.splitlines()]
+    for line, following in itertools.pairwise(lines):
+        if line and following and not line.startswith("Usage:"):
+            assert len(f"{line} {following.split()[0]}") > 78, line  # a blank on either side
+    lines = "\n".join(line.strip() for line in examples.splitlines()[1:]).strip().partition("\n\n")[0].splitlines()
+    assert lines and [line for line in lines if not line.startswith(("trunkline ", "cat "))] == []  # can be pasted
 
 
 # Not pydantic: typer itself imports it, where a command takes values.

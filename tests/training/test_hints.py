@@ -9,6 +9,7 @@ import yaml
 
 from trunkline.errors import BadInput
 from trunkline.training.config import load_config, resolve
+from trunkline.training.distillation.config import load_distillation, resolve_distillation
 from trunkline.training.guessed import run_name
 from trunkline.training.hints import OTHER_NAMES, known_keys, option_hint, refuse_sources
 from trunkline.training.overrides import override
@@ -171,3 +172,42 @@ def test_a_file_in_the_working_directory_is_called_by_that(tmp_path, monkeypatch
 def test_that_there_is_no_encoding_is_said(place):
     with pytest.raises(BadInput, match=f"{place}: there is no such key, as files are read as UTF-8"):
         resolve(override(GOOD, [f"{place}=cp1252"]), overrides=[f"{place}=cp1252"])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("epochs=3", "training.epochs=3"),
+        ("lr=0.01", "training.learning_rate=0.01"),
+        ("layers=3", "student.layers=3"),
+        ("training.hidden_size=96", "student.hidden_size=96"),
+        ("max_length=64", "trunk.max_length=64"),
+        ("model=minilm", "trunk=minilm"),
+    ],
+)
+def test_a_misplaced_key_of_a_distillation_is_told_where_it_belongs_and_the_hint_works(given, meant):
+    good = {"student": {"layers": 3}, "data": {"train": "snips"}}
+    with pytest.raises(BadInput) as refused:
+        resolve_distillation(override(good, (given,)), overrides=(given,))
+    assert str(refused.value).endswith(f"did you mean {meant}?")
+    resolve_distillation(override(good, (meant,)), overrides=(meant,))
+
+
+@pytest.mark.parametrize("given", ["dim=64", "patience=3", "training.patience=3", "data.rows=9"])
+def test_a_key_that_a_distillation_does_not_have_is_not_sent_elsewhere(given):
+    with pytest.raises(BadInput, match=r"unknown name .* expected one of"):
+        resolve_distillation(override({"student": {"layers": 3}, "data": {"train": "snips"}}, (given,)), overrides=(given,))
+
+
+def test_the_config_of_a_distillation_is_sent_to_its_command(tmp_path):
+    config = tmp_path / "student.yaml"
+    config.write_text("student: {layers: 3}\ndata: {train: snips}\n")
+    with pytest.raises(BadInput, match=r"the config of a distillation, expected that of a run; trunkline distill or.*takes it"):
+        load_config(config)
+
+
+def test_the_config_of_a_run_is_sent_to_fit(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(GOOD))
+    with pytest.raises(BadInput, match="the config of a run, expected that of a distillation; trunkline fit takes it"):
+        load_distillation(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import io
 import json
 import logging
@@ -204,7 +205,14 @@ def guarded(command: Callable[P, Any]) -> Callable[P, None]:
             complain(f"{_unexpected(error)}; --debug shows the traceback", debug)
             raise typer.Exit(1) from None
 
+    run.__doc__ = _unbroken(command.__doc__)
     return run
+
+
+def _unbroken(doc: str | None) -> str | None:
+    """A docstring as help: each paragraph in one line, which typer wraps to the terminal, and the examples a line each."""
+    paragraphs = inspect.cleandoc(doc or "").split("\n\n")
+    return "\n\n".join(one if one.startswith("\b") else one.replace("\n", " ") for one in paragraphs) or None
 
 
 def print_json(value: Any) -> None:

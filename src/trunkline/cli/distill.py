@@ -36,8 +36,9 @@ def distill(
     [bold]Examples[/]
 
     \b
-    trunkline distill examples/distill_minilm.yaml --out trunks/minilm-3
-    trunkline distill examples/distill_minilm.yaml student.hidden_size=192 --dry-run
+    trunkline distill student.yaml --out trunks/small
+    trunkline distill examples/distill_minilm.yaml data.train=snips --out small
+    trunkline distill student.yaml student.hidden_size=192 --dry-run
     """
     from trunkline.errors import BadInput
 

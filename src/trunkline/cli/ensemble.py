@@ -47,7 +47,7 @@ def ensemble(
     [bold]Example[/]
 
     \b
-    trunkline ensemble runs/*/branches/emotion --output ensembles/emotion --weights validation
+    trunkline ensemble runs/*/branches/emotion --output both --weights validation
     """
     new_folder(output)
     with err().status("loading the branches and their trunk"):

@@ -69,7 +69,8 @@ def evaluate(
     \b
     trunkline evaluate runs/reviews-1a2b3c4d
     trunkline evaluate runs/reviews-1a2b3c4d/branches/stars newer.csv
-    trunkline evaluate runs/reviews-1a2b3c4d other.csv --column text=review --column stars=grade --map poor=bad
+    trunkline evaluate runs/a b.csv --column text=review --column stars=grade
+    trunkline evaluate runs/a b.csv --map poor=bad --map fine=good
     """
     from trunkline.model.columns import column_roles
     from trunkline.model.decision import checked_confidence

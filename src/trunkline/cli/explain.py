@@ -69,7 +69,7 @@ def explain(
     \b
     trunkline explain runs/reviews-1a2b3c4d/branches/stars --out page
     trunkline explain runs/reviews-1a2b3c4d --out page --single-layers
-    trunkline explain runs/reviews-1a2b3c4d/branches/stars --data newer.csv --text "a fine film" --out page
+    trunkline explain runs/a --data newer.csv --text "a fine film" --out page
     """
     from trunkline.model.columns import column_roles
 

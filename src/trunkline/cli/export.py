@@ -80,7 +80,7 @@ def export(
     \b
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars
     trunkline export runs/reviews-1a2b3c4d/branches/stars stars --merge
-    trunkline export runs/reviews-1a2b3c4d runs/intents-5e6f7a8b --format onnx --output all
+    trunkline export runs/a runs/b/branches/topic --format onnx --output all
     """
     places, output = _with_folder(places, output, ONNX_FOLDER if format is Format.onnx else None)
     if format is Format.onnx:

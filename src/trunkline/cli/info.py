@@ -48,10 +48,12 @@ def info(
     trunkline info minilm
     """
     from trunkline.model.folders import is_branch_or_run, runs_in
+    from trunkline.training.distillation.folder import is_student
 
     path = Path(place)
     is_branch = (path / "branch.json").is_file()
-    is_run = not is_branch and (is_branch_or_run(path) or (path / "result.json").is_file())
+    student = is_student(path)  # a trunk, with a result.json as a run has
+    is_run = not is_branch and not student and (is_branch_or_run(path) or (path / "result.json").is_file())
     if picture is not None:
         from trunkline.pictures.figure import check_target  # loads matplotlib
 
@@ -60,6 +62,8 @@ def info(
             raise BadInput(f"{place}: not a run or a branch, so there is nothing to draw; expected a directory of one")
     if path.is_file():
         raise BadInput(f"{place}: is a file; expected the folder of a run, a branch or a trunk")
+    if student and not (path / "result.json").is_file():
+        raise BadInput(f"{place}: this student is not finished; rerun the command that started it to resume")
     if is_branch:
         from trunkline.model.facts import branch_facts
         from trunkline.training.result import run_of_branch

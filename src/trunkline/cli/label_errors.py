@@ -61,7 +61,7 @@ def label_errors(
 
     \b
     trunkline label-errors reviews.csv --label stars
-    trunkline label-errors examples/emotion.yaml training.epochs=4 --out doubtful.csv
+    trunkline label-errors reviews.yaml training.epochs=4 --out doubtful.csv
     trunkline label-errors runs/emotion-1a2b3c4d
     """
     from trunkline.cli.depths import refuse_source

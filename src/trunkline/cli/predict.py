@@ -102,9 +102,9 @@ def predict(
 
     \b
     trunkline predict runs/demo-1a2b3c4d --text "play some jazz"
-    trunkline predict runs/a/branches/stars runs/b/branches/topic -i new.csv -o out.jsonl
+    trunkline predict runs/a runs/b/branches/topic -i new.csv -o out.jsonl
     cat texts.txt | trunkline predict runs/demo-1a2b3c4d > predictions.jsonl
-    trunkline predict runs/a -i texts.parquet -o out/ --engine ray --ray address=head:6379 --ray num_gpus=1
+    trunkline predict runs/a -i new.parquet -o out/ --engine ray --ray num_gpus=1
     """
     from trunkline.cli.loading import loading
     from trunkline.model.folders import is_branch_or_run, no_branch

@@ -58,7 +58,7 @@ def build(
 
     \b
     trunkline states build examples/emotion.yaml
-    trunkline states build examples/emotion.yaml --engine ray --ray address=head:6379
+    trunkline states build config.yaml --engine ray --ray address=head:6379
     """
     resources = resources_of(engine, ray)
     from trunkline.trackers.progress import FitProgress

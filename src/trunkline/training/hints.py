@@ -10,7 +10,7 @@ import difflib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -18,9 +18,6 @@ from trunkline.branches import methods
 from trunkline.errors import BadInput, ascii_controls, literal
 from trunkline.model.checking import Origin, at
 from trunkline.tasks import kinds
-
-if TYPE_CHECKING:
-    from trunkline.training.config import RunConfig
 
 ENCODING = "files are read as UTF-8; convert the file"
 SECTIONS = ("training", "data", "trunk")
@@ -48,20 +45,22 @@ OTHER_NAMES = {
 _MEANT = {name: key for key, names in OTHER_NAMES.items() for name in names.split()}
 # Keys that only other configs have: whose they are, and the command that takes them.
 _ELSEWHERE = {"methods": ("study", "compare"), "study": ("study", "compare"), "sweep": ("sweep", "sweep")}
+_ELSEWHERE |= {"student": ("distillation", "distill")}
+_IN_PYTHON = ("compare", "distill")  # commands that are functions of the same name, too
 # Options of other command lines that are not keys here.
 _OPTIONS = {"output": "--run-dir", "output_dir": "--run-dir", "out": "--run-dir", "overwrite": "--fresh", "force": "--fresh"}
 
 
 def refuse_other_config(values: object, where: str) -> None:
-    """Raise BadInput for the config of a study or of a sweep, and name the command that takes it, or the function of Python."""
+    """Raise BadInput for the config of a study, a sweep or a distillation, and name what takes it: a command, or Python."""
     for key, (what, command) in _ELSEWHERE.items():
         if isinstance(values, dict) and key in values:
-            takes = {"compare": "trunkline compare or, in Python, trunkline.compare"}.get(command, f"trunkline {command}")
+            takes = f"trunkline {command}" + (f" or, in Python, trunkline.{command}" if command in _IN_PYTHON else "")
             said = f"found the config of a {what}, expected that of a run; {takes} takes it"
             raise BadInput(said, **at(where, key))
 
 
-def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[RunConfig]) -> None:
+def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[BaseModel]) -> None:
     """Raise BadInput for the first key of `values` that belongs to another place of the config, and name that place.
 
     Args:
@@ -69,7 +68,7 @@ def refuse_misplaced(values: Mapping[str, Any], where: str, model: type[RunConfi
         where: how messages name it.
         model: of the whole config.
     """
-    sections = {"": values, **{name: values.get(name) for name in (*SECTIONS, "method")}}
+    sections = {"": values, **{name: values.get(name) for name in (*_sections(model), "method")}}
     if isinstance(tasks := values.get("tasks"), dict):
         sections |= {f"tasks.{name}": task for name, task in tasks.items()}
     for section, content in sections.items():
@@ -87,7 +86,7 @@ def _typed(meant: str, place: str, where: str) -> str:
     return ascii_controls(f"{meant}={value}" if given == place else repr(meant))
 
 
-def _meant(key: str, section: str, values: Mapping[str, Any], model: type[RunConfig]) -> str | None:
+def _meant(key: str, section: str, values: Mapping[str, Any], model: type[BaseModel]) -> str | None:
     """The key, from the root of the config, that `key` in `section` was meant to be; None if it is right, or mistyped."""
     leaves = known_keys(values, model)
     own = {path.rpartition(".")[2] for path in leaves if path.rpartition(".")[0] == section}
@@ -103,7 +102,7 @@ def _meant(key: str, section: str, values: Mapping[str, Any], model: type[RunCon
         return next(iter(candidates), None) or _MEANT.get(word)
     if candidates:
         return candidates[0]
-    if word in _MEANT:
+    if _MEANT.get(word) in leaves:
         return _MEANT[word]
     if section or difflib.get_close_matches(word, own, n=1, cutoff=0.6):
         return None
@@ -112,14 +111,21 @@ def _meant(key: str, section: str, values: Mapping[str, Any], model: type[RunCon
     return by_leaf[near[0]] if near else None
 
 
-def known_keys(values: Mapping[str, Any], model: type[RunConfig]) -> list[str]:
+def known_keys(values: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
     """The keys of a config, from its root: those of its sections first, then those of its method and of its tasks."""
-    found = [f"{section}.{key}" for section in SECTIONS for key in _fields(model.model_fields[section].annotation)]
-    found += [f"method.{key}" for key in _config_of(methods, values.get("method", "adalayers"), "name")]
+    found = [f"{section}.{key}" for section in _sections(model) for key in _fields(model.model_fields[section].annotation)]
+    if "method" in model.model_fields:
+        found += [f"method.{key}" for key in _config_of(methods, values.get("method", "adalayers"), "name")]
     tasks = values.get("tasks")
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
         found += [f"tasks.{name}.{key}" for key in _config_of(kinds, task, "kind")]
     return [*found, *_fields(model)]
+
+
+def _sections(model: type[BaseModel]) -> list[str]:
+    """The sections of a config with keys of their own, those first that every config has."""
+    others = [name for name, field in model.model_fields.items() if name not in SECTIONS and _fields(field.annotation)]
+    return [*SECTIONS, *others]
 
 
 def _fields(model: Any) -> list[str]:

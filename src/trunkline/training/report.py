@@ -31,6 +31,20 @@ def complete(tasks: Mapping[str, dict[str, Any]], groups: Sequence[Prepared], da
             noted = remarks(task, {split.name: (own[split.name], scores[split.name]) for split in splits})
             said += noted
             if noted and getattr(task.config, "class_weights", None) == "none":
-                key = f"tasks.{name}.class_weights=balanced"
-                said.append(f"{key} gives rare labels more weight; more epochs, another learning rate or method may help too.")
+                said.append(what_helps(name, own["data"]))
     return said
+
+
+def what_helps(name: str, data: Mapping[str, Any]) -> str:
+    """What may make a branch better than its baseline; class weights only where a label has at most half the rows of another.
+
+    Args:
+        name: of the task.
+        data: what overview.py says of it.
+    """
+    named = data.get("labels", {}).get("train")
+    counts = named.values() if named else data["by_size"]["train"]
+    if max(counts) < 2 * min(counts):
+        return f"more epochs, another learning rate or method may help {name!r}; its labels are about equally frequent."
+    key = f"tasks.{name}.class_weights=balanced"
+    return f"{key} gives rare labels more weight; more epochs, another learning rate or method may help too."

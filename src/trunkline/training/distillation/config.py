@@ -24,6 +24,7 @@ from trunkline.data.sources import locate
 from trunkline.errors import BadInput, literal
 from trunkline.model.checking import Origin, at, refuse_extremes, validate_section
 from trunkline.training.config import naming_trunk, read_values
+from trunkline.training.hints import refuse_misplaced
 from trunkline.training.memory import Memory
 from trunkline.training.paths import folder_or_name
 from trunkline.training.sections import Section, Share, TrunkSection, share
@@ -176,6 +177,7 @@ def resolve_distillation(
     memory = Memory()
     values = memory.take_from(values, origin)
     refuse_extremes(values, origin, "")
+    refuse_misplaced(values, origin, DistillConfig)
     config: DistillConfig = validate_section(DistillConfig, values, origin, "")
     config._origin, config._memory = origin, memory
     if config.trunk.dtype == "int8":
@@ -203,4 +205,8 @@ def resolve_distillation(
 def load_distillation(path: str | Path, overrides: Sequence[str] = ()) -> DistillConfig:
     """Read a YAML file, apply `key.sub=value` overrides, and resolve it; paths in the file are relative to the file."""
     path = Path(path)
-    return resolve_distillation(read_values(path, overrides), str(path), path.parent, overrides)
+    values = read_values(path, overrides)
+    if isinstance(values, dict) and "tasks" in values and "student" not in values:
+        said = "found the config of a run, expected that of a distillation; trunkline fit takes it"
+        raise BadInput(said, **at(Origin(str(path), overrides), "tasks"))
+    return resolve_distillation(values, str(path), path.parent, overrides)
