@@ -129,3 +129,12 @@ def test_of_several_tables_a_sentence_about_a_baseline_names_its_own():
         "size all: probe is worse than TF-IDF for mood (-9.00 points)",
         "size 8 per class: probe is worse than TF-IDF for mood (-9.00 points)",
     ]
+
+
+def test_of_several_tables_a_run_that_failed_names_its_own():
+    given = facts()
+    given["cells"].append({**given["cells"][3], "size": "8 per class"})
+    assert printed(tables(given), 120)[-2:] == [
+        "failed: size all, broken, seed 0: the loss is nan",
+        "failed: size 8 per class, broken, seed 0: the loss is nan",
+    ]

@@ -19,6 +19,7 @@ from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts, read_facts, write_facts
 from trunkline.studies.floor_runs import floor_places, train_floors
 from trunkline.studies.plan import Plan
+from trunkline.studies.report import report
 from trunkline.studies.study import Study
 from trunkline.studies.times import TEXTS, TOKENS, measure_times, read_times, timed_texts
 from trunkline.training.answered import load_answers
@@ -228,3 +229,18 @@ def test_a_table_has_the_baselines_of_one_reading_of_the_data(tmp_path):
     places = list(floor_places(Study(Plan(study_of(given)), tmp_path / "study")))
     assert [(cell.size, seed) for cell, seed, _, _ in places] == [("20", 0), ("20", 1), ("all", 0)]
     assert {config.tasks["mood"].class_weights for _, _, config, _ in places} == {"none"}
+
+
+def test_a_study_of_which_all_runs_failed_has_its_baselines(study, found, tmp_path):
+    config = study.plan.config
+    alone = config.model_copy(update={"methods": {"broken": config.methods["broken"]}})
+    other = Study(Plan(alone), tmp_path / "study")
+    shutil.copytree(study.path, other.path)
+    given = write_facts(other)
+    assert {name: task["kind"] for name, task in given["tasks"].items()} == {"mood": "sequence", "cities": "token"}
+    assert [cell["method"] for cell in given["cells"] if not cell["floor"]] == ["broken", "broken"]
+    floors = [cell for cell in found["cells"] if cell["floor"]]
+    assert [cell["tasks"] for cell in given["cells"] if cell["floor"]] == [cell["tasks"] for cell in floors]
+    made = report(other.path)
+    assert "No run has a result: 2 runs failed, for the reasons below. The same command tries them again." in made.findings
+    assert "Quality" not in made.left_out

@@ -43,7 +43,8 @@ def tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(ascii_controls(f"{place}: {below['sentence']}" if place else below["sentence"]))
     for cell in cells:
         for called, why in cell["failed"].items():
-            yield Text(f"failed: {ascii_controls(called)}: {ascii_controls(why)}", style="red")
+            run = ", ".join([*_told(several, [cell[key] for key in several]), called])
+            yield Text(f"failed: {ascii_controls(run)}: {ascii_controls(why)}", style="red")
 
 
 def _told(several: Sequence[str], values: Sequence[str]) -> list[str]:
