@@ -34,7 +34,8 @@ def facts(**more):
     ]  # fmt: skip
     methods = {one["method"]: {"floor": one["method"].startswith("TF")} for one in cells}
     tasks = {"mood": {"kind": "sequence", "metric": "f1", "higher_is_better": True, "positive": "good"}}
-    below = [{"sentence": "probe does not beat TF-IDF with logistic regression on mood"}]
+    place = {"task": "mood", "trunk": "minilm", "size": "all", "regime": "separate"}
+    below = [{**place, "sentence": "probe does not beat TF-IDF with logistic regression on mood"}]
     return {"cells": cells, "methods": methods, "tasks": tasks, "below_floor": below, "finished": True, **more}
 
 
@@ -112,3 +113,28 @@ def test_a_plan_has_its_runs_units_and_needs():
     text = [" ".join(line.split()) for line in printed(plan(planned), 180)]
     [time] = [line for line in text if line.startswith("time ")]
     assert time.endswith("if no run ends early; of that 12 s for simple baselines and 5 min for timing predictions")
+
+
+def test_of_several_tables_a_sentence_about_a_baseline_names_its_own():
+    given = facts()
+    given["cells"].append({**given["cells"][2], "size": "8 per class"})
+    about = {
+        "task": "mood",
+        "trunk": "minilm",
+        "regime": "separate",
+        "sentence": "probe is worse than TF-IDF for mood (-9.00 points)",
+    }
+    given["below_floor"] = [{**about, "size": size} for size in ("all", "8 per class")]
+    assert [line for line in printed(tables(given), 120) if "worse" in line] == [
+        "size all: probe is worse than TF-IDF for mood (-9.00 points)",
+        "size 8 per class: probe is worse than TF-IDF for mood (-9.00 points)",
+    ]
+
+
+def test_of_several_tables_a_run_that_failed_names_its_own():
+    given = facts()
+    given["cells"].append({**given["cells"][3], "size": "8 per class"})
+    assert printed(tables(given), 120)[-2:] == [
+        "failed: size all, broken, seed 0: the loss is nan",
+        "failed: size 8 per class, broken, seed 0: the loss is nan",
+    ]

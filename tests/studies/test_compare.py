@@ -17,10 +17,12 @@ import trunkline
 from trunkline.errors import BadInput
 from trunkline.events import BatchEnded, Preparing, StatesProgress
 from trunkline.files import directory_bytes
+from trunkline.studies import compare
+from trunkline.studies.config import study_of
 from trunkline.studies.estimates.forecasting import rehearse
 from trunkline.studies.estimates.pace import Pace, kind_of
 from trunkline.studies.given import study_given
-from trunkline.studies.plan import units
+from trunkline.studies.plan import Plan, units
 from trunkline.studies.report.results import read_results
 from trunkline.studies.study import Study
 from trunkline.studies.unit_events import RoundStarted, UnitEnded, UnitsElsewhere, UnitStarted
@@ -278,3 +280,17 @@ def test_a_launch_of_several_processes_is_refused(tmp_path, monkeypatch, tiny_tr
     with pytest.raises(BadInput, match=r"^compare: found a launch of 2 processes, expected one process; start the same study"):
         trunkline.compare(str(rows), overrides=[f"trunk.name={tiny_trunk_dir}"], out=tmp_path / "study", progress=False)
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    "go", [lambda plan, out: compare.run(Study(plan, out), None), lambda plan, out: rehearse(Study(plan, out))]
+)
+def test_a_folder_of_something_else_is_refused_before_the_data_are_read(go, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    given = {
+        "data": {"train": str(tmp_path / "large.jsonl"), "validation": "10%", "test": "10%"},
+        "tasks": {"mood": {"kind": "sequence", "label": "label"}},
+        "methods": ["probe"],
+    }
+    with pytest.raises(BadInput, match=r"is not a study, but contains 'mine.txt'"):
+        go(Plan(study_of(given)), tmp_path)

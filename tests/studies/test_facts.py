@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import write_rows
 
@@ -17,8 +17,9 @@ from trunkline.errors import BadInput
 from trunkline.files import write_json
 from trunkline.studies.config import study_of
 from trunkline.studies.facts import facts, read_facts, write_facts
-from trunkline.studies.floor_runs import train_floors
+from trunkline.studies.floor_runs import floor_places, train_floors
 from trunkline.studies.plan import Plan
+from trunkline.studies.report import report
 from trunkline.studies.study import Study
 from trunkline.studies.times import TEXTS, TOKENS, measure_times, read_times, timed_texts
 from trunkline.training.answered import load_answers
@@ -198,6 +199,7 @@ def test_times_of_predictions_are_measured_once_and_say_from_when_on_sharing_pay
     assert found["break_even"]["tasks_by_time"] == (cheaper[0] if each < tuned else None)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 400), st.sampled_from((16, 512)), st.randoms(use_true_random=False))
 def test_predictions_are_timed_on_the_first_texts_that_are_not_too_long_together(count, longest, draw):
     texts = [[draw.randint(1, longest) for _ in range(draw.randint(1, 3))] for _ in range(count)]
@@ -214,3 +216,31 @@ def test_facts_of_a_study_that_has_only_begun(tiny_trunk_dir, study, tmp_path):
     found = facts(empty)
     assert not found["finished"] and found["claims"] == [] and found["data"] == {}
     assert all(cell["tasks"] == {} for cell in found["cells"])
+
+
+def test_a_table_has_the_baselines_of_one_reading_of_the_data(tmp_path):
+    """Methods of a table may differ in keys that baselines depend on: then these are of the first, and of no two of them."""
+    given = {
+        "data": {"train": "rows.jsonl", "validation": "20%", "test": "20%"},
+        "tasks": {"mood": {"kind": "sequence", "label": "label"}},
+        "methods": {"probe": {"each": {"tasks.mood.class_weights": ["none", "balanced"]}}},
+        "study": {"sizes": [20, "all"], "seeds": 2},
+    }
+    places = list(floor_places(Study(Plan(study_of(given)), tmp_path / "study")))
+    assert [(cell.size, seed) for cell, seed, _, _ in places] == [("20", 0), ("20", 1), ("all", 0)]
+    assert {config.tasks["mood"].class_weights for _, _, config, _ in places} == {"none"}
+
+
+def test_a_study_of_which_all_runs_failed_has_its_baselines(study, found, tmp_path):
+    config = study.plan.config
+    alone = config.model_copy(update={"methods": {"broken": config.methods["broken"]}})
+    other = Study(Plan(alone), tmp_path / "study")
+    shutil.copytree(study.path, other.path)
+    given = write_facts(other)
+    assert {name: task["kind"] for name, task in given["tasks"].items()} == {"mood": "sequence", "cities": "token"}
+    assert [cell["method"] for cell in given["cells"] if not cell["floor"]] == ["broken", "broken"]
+    floors = [cell for cell in found["cells"] if cell["floor"]]
+    assert [cell["tasks"] for cell in given["cells"] if cell["floor"]] == [cell["tasks"] for cell in floors]
+    made = report(other.path)
+    assert "No run has a result: 2 runs failed, for the reasons below. The same command tries them again." in made.findings
+    assert "Quality" not in made.left_out

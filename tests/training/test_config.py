@@ -101,6 +101,7 @@ def test_a_wrong_key_or_value_is_one_sentence_that_names_it(changes, parts, tmp_
             {"method": "{name: probe, whatever: 1}"},
             "method.whatever: not a key of probe; the keys of probe are dropout, layer, pooling",
         ),
+        ({"method": "{name: auto, whatever: 1}"}, "method.whatever: not a key of auto, which has none$"),
         (
             {"tasks__intent": "{kind: regression, target: y, label_list: [a]}"},
             "tasks.intent.label_list: not a key of regression but of multilabel and sequence and token; "

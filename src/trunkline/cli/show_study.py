@@ -30,10 +30,7 @@ def tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
         for cell in cells:
             groups.setdefault(tuple(cell[key] for key in several), []).append(cell)
         for group, own in groups.items():
-            about = [
-                metric_name(task["metric"], task.get("positive")),
-                *(f"{key} {one}" for key, one in zip(several, group, strict=True)),
-            ]
+            about = [metric_name(task["metric"], task.get("positive")), *_told(several, group)]
             yield show.titled(f"{ascii_controls(name)}: {', '.join(about)}", _table(name, task, own, summary["methods"]))
             stacked = stacked or any((cell["cost"] or {}).get("stacked", 1) > 1 for cell in own)
     if stacked:
@@ -42,10 +39,17 @@ def tables(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
             style="dim",
         )
     for below in summary["below_floor"]:
-        yield Text(ascii_controls(below["sentence"]))
+        place = ", ".join(_told(several, [below[key] for key in several]))
+        yield Text(ascii_controls(f"{place}: {below['sentence']}" if place else below["sentence"]))
     for cell in cells:
         for called, why in cell["failed"].items():
-            yield Text(f"failed: {ascii_controls(called)}: {ascii_controls(why)}", style="red")
+            run = ", ".join([*_told(several, [cell[key] for key in several]), called])
+            yield Text(f"failed: {ascii_controls(run)}: {ascii_controls(why)}", style="red")
+
+
+def _told(several: Sequence[str], values: Sequence[str]) -> list[str]:
+    """What tells a table from the others, part by part."""
+    return [f"{key} {value}" for key, value in zip(several, values, strict=True)]
 
 
 def _table(

@@ -167,7 +167,8 @@ def not_a_key(unknown: object, key: str, name: str, registry: Registry[Any], whe
         others += f"; did you mean {near[0]!r}?"
     elif unknown in ANSWERS and (meant := next((one for one in ANSWERS if one in own), None)):
         others += f"; did you mean {meant!r}?"
-    return BadInput(f"not a key of {name}{others}; the keys of {name} are {', '.join(own)}", **opening)
+    keys = f"; the keys of {name} are {', '.join(own)}" if own else ", which has none"
+    return BadInput(f"not a key of {name}{others}{keys}", **opening)
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str, place: str) -> BadInput:

@@ -123,6 +123,7 @@ def run(
             publish = Publisher([*([] if display is None else [display]), Keeper(study, forecast), _Found(study), *subscribers])
             if sentences:
                 publish(ColumnsInterpreted(tuple(sentences)))
+            study.refuse_other()
             publish(Preparing("reading the data"))
             readings, trunks, left = Readings(), Trunks(study), ahead(study)
             if left:

@@ -83,7 +83,7 @@ class StudyConfig(Section):
     def _entries(cls, value: object) -> object:
         """A list of names, or a mapping whose empty entries are called as a method is."""
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
-            value = dict.fromkeys(value)
+            value = dict.fromkeys(each_once(value))
         return {key: {} if one is None else one for key, one in value.items()} if isinstance(value, dict) else value
 
 
@@ -147,13 +147,14 @@ def cells(
                 values = _values(config, name, entry, trunk, (rows or {}).get(str(size), size), regime)
                 for key, value in chosen:
                     put(values, key, value, where)
-                values["training"]["data_seed"] = first
+                if values["training"].get("data_seed") is None:
+                    values["training"]["data_seed"] = first
                 tuned = "study.tune" if entry.tune is None else f"methods.{name}.tune"
                 tune = config.study.tune if entry.tune is None else entry.tune
                 found.append(
                     Cell(
                         _called(name, chosen),
-                        _trunk_name(trunk),
+                        trunk_name(trunk),
                         str(size),
                         regime or config.training.get("regime", "separate"),
                         tuple(combinations(tune, f"{where}: {tuned}")),
@@ -257,6 +258,7 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).partition("\n")[0]
 
 
-def _trunk_name(trunk: Any) -> str:
+def trunk_name(trunk: Any) -> str:
+    """What a study calls a trunk: an alias, or the name in its section."""
     name = trunk.get("name", "minilm") if isinstance(trunk, Mapping) else trunk
     return str(name)

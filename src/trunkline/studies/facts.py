@@ -76,6 +76,7 @@ def facts(study: Study) -> dict[str, Any]:
     times = read_times(study)
     places = machines(found, times, study.path)
     cells = [_cell(one, tables, study.path, times) for one in every]
+    tasks = _tasks([*found, *floors], study.plan.searches()[0].config.tasks)
     return {
         "schema": SCHEMA,
         "name": study.path.resolve().name,
@@ -87,12 +88,12 @@ def facts(study: Study) -> dict[str, Any]:
         "machines": places,
         "versions": _versions(),
         "data": {} if first is None else {"digests": first["digests"], "rows": first["rows"], "by_size": _sizes(found)},
-        "tasks": _tasks(found),
+        "tasks": tasks,
         "methods": {one.cell.method: _method(one) for one in every},
         "cells": cells,
         "claims": told,
         "below_floor": _below_floor(tables, told),
-        "fronts": {name: front_of(cells, name, task["metric"], _sizes(found)) for name, task in _tasks(found).items()},
+        "fronts": {name: front_of(cells, name, task["metric"], _sizes(found)) for name, task in tasks.items()},
         "curves": _curves(cells),
         "break_even": break_even_of(found, times),
         "findings": [*study.plan.findings, *mixed_data(study, found), *unscored(every, cells, _answers)],
@@ -248,13 +249,19 @@ def _mean(repeats: Sequence[Repeat], task: str, split: str) -> float | None:
     return None if not scores or None in scores else statistics.fmean(scores)
 
 
-def _tasks(found: Sequence[Outcome]) -> dict[str, Any]:
+def _tasks(found: Sequence[Outcome], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first with a result says of each task; those of runs know more than simple baselines."""
     tasks: dict[str, Any] = {}
     for one in found:
         for repeat in one.repeats[:1]:
             for name, task in repeat.result["tasks"].items():
                 labels = _kept(repeat, name).labels if name not in tasks else None
-                known = {"kind": task["kind"], "metric": task["monitor"], "positive": task.get("positive"), "labels": labels}
+                known = {
+                    "kind": sections[name].kind,
+                    "metric": task["monitor"],
+                    "positive": task.get("positive"),
+                    "labels": labels,
+                }
                 tasks.setdefault(name, {**known, "higher_is_better": task["monitor"] not in LOWER_IS_BETTER})
     return tasks
 

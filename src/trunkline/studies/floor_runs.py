@@ -86,16 +86,21 @@ def _as_result(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def floor_places(study: Study) -> Iterator[tuple[Cell, int, RunConfig, Path]]:
-    """For each trunk, size and draw of rows: a cell, the seed, a config and the folder of the baselines."""
+    """For each trunk, size and draw of rows: a cell, the seed, a config and the folder of the baselines.
+
+    Methods there may differ in keys that baselines depend on, such as class weights; the first one counts.
+    """
     if not study.plan.config.study.floors:
         return
-    seen: set[str] = set()
+    seen: set[tuple[str, str, int | None]] = set()
     for cell in study.plan.cells:
         for seed in cell.seeds if cell.size != ALL else cell.seeds[:1]:
+            drawn = seed if cell.size != ALL else None
+            if (cell.trunk, cell.size, drawn) in seen:
+                continue
+            seen.add((cell.trunk, cell.size, drawn))
             config = study.plan.run(cell, 0, seed).config
             values = config.as_dict()
             about = [values["trunk"], values["data"], values["tasks"], config.training.drawn_by]
-            key = hashlib.sha256(json.dumps([*about, *([seed] if cell.size != ALL else [])]).encode()).hexdigest()[:20]
-            if key not in seen:
-                seen.add(key)
-                yield cell, seed, config, study.path / "floors" / key
+            key = hashlib.sha256(json.dumps([*about, *([] if drawn is None else [drawn])]).encode()).hexdigest()[:20]
+            yield cell, seed, config, study.path / "floors" / key

@@ -16,6 +16,7 @@ from typing import Any
 
 from trunkline.errors import BadInput
 from trunkline.studies.config import ALL, Cell, StudyConfig, cells
+from trunkline.studies.contradictions import refuse_contradictions
 from trunkline.studies.subsets import read_sizes, subsets
 from trunkline.tasks.base import LOWER_IS_BETTER
 from trunkline.training.config import RunConfig
@@ -80,6 +81,7 @@ class Plan:
         self.findings: list[str] = []
         self._runs: dict[tuple[Cell, int, int], PlannedRun] = {}
         left_out: dict[str, dict[str, None]] = {}  # by method, regimes
+        refuse_contradictions(config, where)
         for cell in cells(config, where, base, _rows(config, where, base)):
             first = cell.config(cell.candidates[0], cell.seeds[0])
             if config.study.regimes and not _has_regime(first):

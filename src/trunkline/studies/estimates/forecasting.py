@@ -72,12 +72,12 @@ def rehearse(study: Study, publish: Subscriber = quiet) -> dict[str, Any]:
     Raises:
         BadInput: as of `run`.
     """
+    study.refuse_other()
     publish(Preparing("reading the data"))
     readings = Readings()
     sizes = check(study.plan, readings)
     forecast = Forecast(rows=rows_of(sizes))
     noticed = [said for groups in sizes.values() for one in groups for said in one.findings]
-    study.refuse_other()
     refuse_changed(study, readings)
     Trunks(study).refuse_changed()
     del readings, sizes
