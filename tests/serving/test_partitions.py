@@ -104,6 +104,13 @@ def test_other_options_are_not_mixed_in(home, tmp_path):
         predicted(home, tmp_path, [0], scores=True)
 
 
+def test_a_folder_that_a_kill_left_before_its_plan_is_taken(home, tmp_path):
+    (tmp_path / "out" / DONE).mkdir(parents=True)
+    (tmp_path / "out" / f".{PLAN}.trunkline-0a1b2c3d.tmp").write_text("{")
+    assert predicted(home, tmp_path, [2, 0, 3, 1]).rows == len(rows())
+    assert all(path.name == FINISHED or path.name.startswith("part-") for path in (tmp_path / "out").iterdir())
+
+
 def test_two_commands_do_not_share_a_folder(home, tmp_path):
     def second(folder):
         with pytest.raises(TrunklineError, match="another process is predicting into this folder"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 
@@ -144,15 +143,30 @@ def _train(given, path):
     Study(Plan(study_of(given)), path).train()
 
 
-def test_processes_share_a_study(finished, tiny_trunk_dir, rows, tmp_path):
+def test_processes_share_a_study(finished, processes, tiny_trunk_dir, rows, tmp_path):
     given = values(tiny_trunk_dir, rows)
-    both = [multiprocessing.get_context("fork").Process(target=_train, args=(given, tmp_path / "study")) for _ in range(2)]
+    both = [processes.Process(target=_train, args=(given, tmp_path / "study")) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:
         one.join()
         assert one.exitcode == 0
     assert scores(Study(Plan(study_of(given)), tmp_path / "study")) == scores(finished)
+
+
+def test_a_folder_that_another_process_is_making_is_no_other_thing(tiny_trunk_dir, rows, tmp_path, monkeypatch):
+    study = Study(Plan(study_of(values(tiny_trunk_dir, rows))), tmp_path / "study")
+    study.path.mkdir()
+    (study.path / ".study.json.trunkline-0a1b2c3d.tmp").touch()  # or was killed there
+    study.refuse_other()
+
+    def overtaken(folder, mark):
+        """While the folder is listed, the other process marks it and goes on."""
+        (folder / mark).write_text("{}")
+        return folder / "runs"
+
+    monkeypatch.setattr("trunkline.studies.study.foreign_entry", overtaken)
+    study.refuse_other()
 
 
 def test_a_folder_of_something_else_is_left_alone(tiny_trunk_dir, rows, tmp_path):

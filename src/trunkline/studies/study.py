@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from trunkline.claiming import foreign_entry
 from trunkline.errors import BadInput
 from trunkline.events import Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
@@ -100,12 +101,12 @@ class Study:
 
     def refuse_other(self) -> None:
         """Raise BadInput where the folder is that of something else. Nothing is written."""
-        if self.path.exists() and not (self.path / MARK).is_file():
-            if not self.path.is_dir():
-                raise BadInput(f"{self.path}: is a file; expected a new or empty folder, or that of a study")
-            if other := next(iter(sorted(self.path.iterdir())), None):
-                expected = "a new or empty folder, or that of a study"
-                raise BadInput(f"{self.path}: is not a study, but contains {other.name!r}; expected {expected}")
+        expected = "expected a new or empty folder, or that of a study"
+        if self.path.exists() and not self.path.is_dir():
+            raise BadInput(f"{self.path}: is a file; {expected}")
+        other = foreign_entry(self.path, MARK) if self.path.is_dir() else None
+        if other is not None and not (self.path / MARK).is_file():
+            raise BadInput(f"{self.path}: is not a study, but contains {other.name!r}; {expected}")
 
     def claim(self) -> None:
         """Make the folder, and mark it. BadInput where it holds other things, or cannot be written."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.claiming import foreign_entry
 from trunkline.errors import TRAIN_AGAIN, BadInput, TrunklineError
 from trunkline.files import read_object, write_errors, write_json
 
@@ -42,12 +42,9 @@ class OwnFolder:
         expected = f"expected a new or empty folder, or that of a {self.what}"
         if path.exists() and not path.is_dir():
             raise BadInput(f"{path}: is a file; {expected}")
-        if self.is_own(path):
-            return
-        for entry in sorted(path.iterdir()) if path.is_dir() else ():
-            begun = entry.name == LOCK or re.fullmatch(rf"\.{re.escape(self.mark)}\.trunkline-[0-9a-f]+\.tmp", entry.name)
-            if not begun or not entry.is_file() or (entry.name == LOCK and entry.stat().st_size):
-                raise BadInput(f"{path}: is not {self.named}, but contains {entry.name!r}; {expected}")
+        other = foreign_entry(path, self.mark, (LOCK,)) if path.is_dir() else None
+        if other is not None and not self.is_own(path):
+            raise BadInput(f"{path}: is not {self.named}, but contains {other.name!r}; {expected}")
 
     @contextmanager
     def claimed(self, path: Path) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ import yaml
 from sweeptools import Ended, planned, values
 
 from trunkline.errors import BadInput
-from trunkline.events import BatchEnded
+from trunkline.events import BatchEnded, quiet
 from trunkline.studies.sweep import storage, trials
 from trunkline.studies.sweep.search import Sweep
 
@@ -100,14 +99,20 @@ def _search(given, path, publish) -> None:
     Sweep(planned(given), path).search(publish, print)
 
 
-def start(given, path, publish=lambda event: None):
-    one = multiprocessing.get_context("fork").Process(target=_search, args=(given, path, publish))
-    one.start()
-    return one
+@pytest.fixture
+def start(processes):
+    """A function that searches in a process of its own."""
+
+    def started(given, path, publish=quiet):
+        one = processes.Process(target=_search, args=(given, path, publish))
+        one.start()
+        return one
+
+    return started
 
 
-def finish(*processes) -> None:
-    for one in processes:
+def finish(*started) -> None:
+    for one in started:
         one.join(300)
         assert one.exitcode == 0
 
@@ -130,7 +135,7 @@ def test_a_sweep_of_a_server_is_found_again_and_another_one_refused(url):
 
 
 @pytest.mark.slow
-def test_machines_that_start_together_share_the_trials(given, url, tmp_path):
+def test_machines_that_start_together_share_the_trials(given, start, tmp_path):
     """Each has a folder of its own, as on another machine."""
     finish(*[start(given, tmp_path / name) for name in ("a", "b", "c")])
     sweep = Sweep(planned(given), tmp_path / "a")
@@ -154,7 +159,7 @@ def test_machines_that_start_together_share_the_trials(given, url, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_of_one_folder_run_exactly_as_many_trials_as_asked_for(given, tmp_path):
+def test_processes_of_one_folder_run_exactly_as_many_trials_as_asked_for(given, start, tmp_path):
     finish(*[start(given, tmp_path / "shared") for _ in range(3)])
     facts = Sweep(planned(given), tmp_path / "shared").search().facts
     assert facts["trials"]["total"] == 8
@@ -172,7 +177,7 @@ class Killing:
 
 
 @pytest.mark.slow
-def test_the_trial_of_a_machine_that_died_is_begun_again_by_another(given, tmp_path, monkeypatch):
+def test_the_trial_of_a_machine_that_died_is_begun_again_by_another(given, start, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 5)
     dying = start(given, tmp_path / "dying", Killing(9))
@@ -189,7 +194,7 @@ def test_the_trial_of_a_machine_that_died_is_begun_again_by_another(given, tmp_p
 
 
 @pytest.mark.slow
-def test_the_password_is_nowhere(given, url, tmp_path):
+def test_the_password_is_nowhere(given, start, url, tmp_path):
     finish(start(given, tmp_path / "sweep"))
     seen = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "sweep.told" for path in seen) and any(path.name == "best.yaml" for path in seen)

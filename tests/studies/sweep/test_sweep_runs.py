@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -139,7 +138,7 @@ def _search(given, path, publish) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_sweep_that_is_stopped_at_any_batch_ends_with_the_same_runs(how, given, tmp_path, monkeypatch):
+def test_a_sweep_that_is_stopped_at_any_batch_ends_with_the_same_runs(how, given, processes, tmp_path):
     given["training"] |= {"epochs": 6, "patience": 1}
     given["tasks"]["stars"] = {"kind": "regression", "target": "stars"}
     given["sweep"] |= {"sampler": "tpe", "pruner": "median", "trials": 9, "seed": 4}
@@ -147,9 +146,8 @@ def test_a_sweep_that_is_stopped_at_any_batch_ends_with_the_same_runs(how, given
     whole.search()
     expected = trials_of(whole)
     assert {state for _, state, *_ in expected} == {"COMPLETE", "PRUNED"}
-    context = multiprocessing.get_context("fork")
     for number in (5, 9, 2, 23, 14):
-        one = context.Process(target=_search, args=(given, tmp_path / "stopped", Killing(number, how)))
+        one = processes.Process(target=_search, args=(given, tmp_path / "stopped", Killing(number, how)))
         one.start()
         one.join(300)
         assert one.exitcode != 0

@@ -205,6 +205,15 @@ def test_a_study_of_somebody_else_is_left_alone(given, tmp_path):
     assert len(optuna.load_study(study_name="sweep", storage=url).trials) == 1
 
 
+def test_a_folder_that_a_kill_left_before_its_mark_is_taken(given, tmp_path):
+    for name in ("runs", "failed", "locks"):
+        (tmp_path / "sweep" / name).mkdir(parents=True)
+    (tmp_path / "sweep" / "locks" / "folder").touch()
+    (tmp_path / "sweep" / ".sweep.json.trunkline-0a1b2c3d.tmp").write_text("{")
+    Sweep(planned(given), tmp_path / "sweep")
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+
+
 def test_a_folder_of_something_else_is_left_alone(given, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(BadInput, match=r"is not a sweep, but contains 'mine.txt'; expected a new or empty folder"):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.claiming import foreign_entry
 from trunkline.cluster import LOST
 from trunkline.data.pieces import FilePiece
 from trunkline.errors import BadInput, TrunklineError
@@ -140,11 +141,12 @@ def planned(folder: Folder, asked: Mapping[str, Any], parts: Sequence[Sequence[F
             sweep(path)
             sweep(path / DONE)
             folder.forget_begun()
-        elif other := next(iter(sorted(path.iterdir())), None):
+        elif other := foreign_entry(path, PLAN, (DONE,)):
             raise BadInput(f"{path}: found {other.name!r} in it, expected {expected}")
         else:
+            sweep(path)  # what a kill has left
             with write_errors(path):
-                (path / DONE).mkdir()
+                (path / DONE).mkdir(exist_ok=True)
             write_text(path / PLAN, text)
         yield
     finally:

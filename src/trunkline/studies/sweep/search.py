@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trunkline.claiming import foreign_entry
 from trunkline.errors import BadInput, TrunklineError
 from trunkline.events import StopRun, Subscriber, quiet
 from trunkline.files import read_object, write_errors, write_json
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import optuna
 
 MARK = "sweep.json"
+_FOLDERS = ("runs", "failed", "locks")
 _HOLDS = "a sweep: best.yaml, sweep.db and the folders runs, failed and locks here are its own"
 WAIT = 1.0  # seconds between looks at trials of other processes
 
@@ -107,12 +109,12 @@ class Sweep:
         """Raise BadInput where the folder holds something else, or the sweep of another config. Nothing is written."""
         path = self.path
         check_path(path, "sweep")
-        if path.exists() and not (path / MARK).is_file():
-            if not path.is_dir():
-                raise BadInput(f"{path}: is a file; expected a new or empty folder, or that of a sweep")
-            if other := next(iter(sorted(path.iterdir())), None):
-                expected = "a new or empty folder, or that of a sweep"
-                raise BadInput(f"{path}: is not a sweep, but contains {other.name!r}; expected {expected}")
+        expected = "expected a new or empty folder, or that of a sweep"
+        if path.exists() and not path.is_dir():
+            raise BadInput(f"{path}: is a file; {expected}")
+        other = foreign_entry(path, MARK, _FOLDERS) if path.is_dir() else None
+        if other is not None and not (path / MARK).is_file():
+            raise BadInput(f"{path}: is not a sweep, but contains {other.name!r}; {expected}")
         if (path / MARK).is_file() and read_object(path / MARK).get("fingerprint") != self.plan.fingerprint:
             raise BadInput(
                 f"{path}: contains a sweep of another space, another config, another trunk or other data; "
@@ -123,7 +125,7 @@ class Sweep:
         """Make and mark the folder, if another process has not; BadInput as of `_refuse_other`."""
         path = self.path
         with write_errors(path):
-            for name in ("runs", "failed", "locks"):
+            for name in _FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
             with trials.held(path / "locks" / "folder"):
                 if not (path / MARK).exists():
