@@ -144,7 +144,6 @@ def planned(folder: Folder, asked: Mapping[str, Any], parts: Sequence[Sequence[F
         elif other := foreign_entry(path, PLAN, (DONE,)):
             raise BadInput(f"{path}: found {other.name!r} in it, expected {expected}")
         else:
-            sweep(path)  # what a kill has left
             with write_errors(path):
                 (path / DONE).mkdir(exist_ok=True)
             write_text(path / PLAN, text)
