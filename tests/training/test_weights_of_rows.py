@@ -134,7 +134,7 @@ def test_a_step_follows_the_weighted_loss(tmp_path):
     (source,), (batch,) = loop.sources, loop.batches(0)
     loop.active()["mood"].train(False)  # without dropout
     losses = loop._batch(batch)
-    logits = torch.from_numpy(loop.logits(loop.parts(), source.train)["mood"])
+    logits = torch.from_numpy(loop.logits(loop.parts(), source.train, "train")["mood"])
     targets = torch.from_numpy(source.train.supervision["mood"].targets.values)
     weights = torch.tensor([one["w"] for one in rows]) / np.mean([one["w"] for one in rows])
     expected = (F.cross_entropy(logits, targets, reduction="none") * weights).mean()
