@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import sys
 import threading
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,16 @@ def own_cache_of_a_module(caches):
 def own_cache(caches, monkeypatch):
     """No test reads or writes the user's cache. Most need none, so the folder is made by what does."""
     monkeypatch.setenv("TRUNKLINE_CACHE", str(caches / str(next(NUMBER))))
+
+
+@pytest.fixture(autouse=True)
+def own_threads():
+    """A worker that a test runs in this process sets torch's threads, on which the last bits of later tests depend."""
+    torch = sys.modules.get("torch")
+    before = torch and torch.get_num_threads()
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture
