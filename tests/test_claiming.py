@@ -35,7 +35,7 @@ def folder(tmp_path):
     ids=lambda one: ", ".join(one),
 )
 def test_what_a_process_leaves_that_has_not_marked_it_yet_is_no_other_thing(files, folder):
-    assert foreign_entry(folder(files), MARK, ("runs", "locks", ".lock")) is None
+    assert foreign_entry(folder(files), MARK, ("runs/", "locks/", ".lock")) is None
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_what_a_process_leaves_that_has_not_marked_it_yet_is_no_other_thing(file
         ({"mine.txt": ""}, "mine.txt"),
         ({OURS: "", "runs/mine.txt": "mine"}, "runs"),
         ({OURS: "", "runs": "mine"}, "runs"),
+        ({"runs": ""}, "runs"),
+        ({".lock/": ""}, ".lock"),
+        ({".lock": "mine"}, ".lock"),
         ({OURS.replace(MARK, "other.json"): ""}, OURS.replace(MARK, "other.json")),
         ({f"{OURS}/": ""}, OURS),
         ({f".{MARK}.tmp": ""}, f".{MARK}.tmp"),
@@ -52,7 +55,7 @@ def test_what_a_process_leaves_that_has_not_marked_it_yet_is_no_other_thing(file
     ],
 )
 def test_all_else_is(files, other, folder):
-    assert foreign_entry(folder(files), MARK, ("runs", "locks")).name == other
+    assert foreign_entry(folder(files), MARK, ("runs/", "locks/", ".lock")).name == other
 
 
 def test_a_link_is_not_followed(folder, tmp_path):
@@ -60,4 +63,4 @@ def test_a_link_is_not_followed(folder, tmp_path):
     elsewhere.mkdir()
     made = folder({"study/locks/": ""}) / "study"
     (made / "runs").symlink_to(elsewhere)
-    assert foreign_entry(made, MARK, ("runs", "locks")).name == "runs"
+    assert foreign_entry(made, MARK, ("runs/", "locks/")).name == "runs"

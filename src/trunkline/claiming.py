@@ -16,13 +16,14 @@ def foreign_entry(folder: Path, mark: str, begun: Collection[str] = ()) -> Path 
     Args:
         folder: that exists.
         mark: the name of the file that is written, atomically, before anything that holds something.
-        begun: names of what is made before the mark: empty files, and folders of nothing else.
+        begun: names of what is made before the mark: empty files, and folders of nothing else, whose names end in "/".
     """
     temporary = re.compile(rf"\.{re.escape(mark)}\.trunkline-[0-9a-f]+\.tmp")
     for entry in sorted(folder.iterdir()):
         if temporary.fullmatch(entry.name) and not entry.is_dir():
             continue
-        if entry.name not in begun or not _holds_nothing(entry):
+        called = f"{entry.name}/" if entry.is_dir() else entry.name
+        if called not in begun or not _holds_nothing(entry):
             return entry
     return None
 

@@ -160,7 +160,9 @@ class BatchEnded(Event):
 
 @dataclass(frozen=True)
 class EvaluationProgress(Event):
-    """`done` of `total` sequences of a split were read to judge tasks on it, by this process or by others at its speed."""
+    """`done` of `total` sequences of a split were read to judge tasks on it; of several processes, as if all were as far as the
+    main one. Sequences that no task is judged on are not read, so the last one may stay below `total`.
+    """
 
     split: str
     done: int

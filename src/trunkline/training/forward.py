@@ -130,7 +130,7 @@ def split_logits(
     """Logits of tasks on a split, each process doing its share.
 
     Args:
-        progress: called after each batch with the sequences that are done and their number, by the share of this process.
+        progress: called after each batch with how many sequences are done and how many there are, as in `EvaluationProgress`.
     """
     world, device = accelerator.num_processes, accelerator.device
     logits: dict[str, np.ndarray] = {}

@@ -141,7 +141,7 @@ def planned(folder: Folder, asked: Mapping[str, Any], parts: Sequence[Sequence[F
             sweep(path)
             sweep(path / DONE)
             folder.forget_begun()
-        elif other := foreign_entry(path, PLAN, (DONE,)):
+        elif other := foreign_entry(path, PLAN, (f"{DONE}/",)):
             raise BadInput(f"{path}: found {other.name!r} in it, expected {expected}")
         else:
             with write_errors(path):

@@ -112,7 +112,7 @@ class Sweep:
         expected = "expected a new or empty folder, or that of a sweep"
         if path.exists() and not path.is_dir():
             raise BadInput(f"{path}: is a file; {expected}")
-        other = foreign_entry(path, MARK, _FOLDERS) if path.is_dir() else None
+        other = foreign_entry(path, MARK, [f"{name}/" for name in _FOLDERS]) if path.is_dir() else None
         if other is not None and not (path / MARK).is_file():
             raise BadInput(f"{path}: is not a sweep, but contains {other.name!r}; {expected}")
         if (path / MARK).is_file() and read_object(path / MARK).get("fingerprint") != self.plan.fingerprint:
